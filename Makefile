@@ -1,0 +1,48 @@
+# Everything a contributor runs. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# How long each fuzz test runs.
+FUZZTIME ?= 20s
+
+# The race detector slows the tests of pkg/ the least for what it finds there.
+RACED := ./pkg/...
+PLAIN := ./cmd/... ./examples/... ./internal/... ./test/...
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the three programs into bin/, statically linked
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: ## Show what the product does, in a few seconds and without a trace
+	$(GO) run ./cmd/extsync demo
+
+.PHONY: deps
+deps: ## Install what the tests need: PostgreSQL, MariaDB, a C compiler
+	scripts/test-deps.sh
+
+.PHONY: test
+test: deps ## Vet and test everything; pkg/ with the race detector
+	$(GO) vet ./...
+	scripts/go-test.sh race -shuffle=on -timeout=8m $(RACED)
+	scripts/go-test.sh plain -shuffle=on -timeout=6m $(PLAIN)
+
+.PHONY: test-full
+test-full: deps ## The same, all with the race detector and three times over
+	$(GO) vet ./...
+	scripts/go-test.sh race -shuffle=on -count=3 -timeout=45m ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (20s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: check
+check: ## Format, vet, lint, known vulnerabilities
+	scripts/check.sh
