@@ -1,0 +1,139 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// head is the newest version of a key that the broker knows, and the sequence
+// that a publish of the next one must expect.
+type head struct {
+	tag versioning.Tag
+	seq uint64 // in the channel's stream; 0 if the stream holds nothing of the key
+}
+
+// readHead returns the head of a key: the last message on its subject, else what
+// the ledger says was settled last. The stream comes first: read the other way
+// round, a version could be settled between the two reads and be seen in
+// neither. leader asks the stream's leader instead of any replica.
+func (p *Publisher) readHead(ctx context.Context, channel, enc string, leader bool) (head, error) {
+	var h head
+	msg, err := p.lastMessage(ctx, channel, enc, leader)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+	case err != nil:
+		return head{}, err
+	default:
+		h.seq = msg.Sequence
+		u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data)
+		if err == nil {
+			h.tag = u.Tag()
+			return h, nil
+		}
+		// What cannot be read counts as no newer than the ledger and may be
+		// overwritten: it would block its key for ever.
+	}
+	rec, _, err := p.ledger.GetEncoded(ctx, channel, enc)
+	if err != nil && !errors.Is(err, ErrNoRecord) {
+		return head{}, err
+	}
+	h.tag = rec.Settled
+	return h, nil
+}
+
+func (p *Publisher) lastMessage(ctx context.Context, channel, enc string, leader bool) (*jetstream.RawStreamMsg, error) {
+	subject := p.names.StoredUpdate(channel, enc)
+	if leader {
+		return p.lastFromLeader(ctx, p.names.UpdateStream(channel), subject)
+	}
+	stream, err := p.stream(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, nats.ErrNoResponders) { // the stream was deleted after we bound it
+		p.streams.Delete(channel)
+	}
+	return msg, err
+}
+
+// stream returns the handle of a channel's stream, bound once.
+func (p *Publisher) stream(ctx context.Context, channel string) (jetstream.Stream, error) {
+	if s, ok := p.streams.Load(channel); ok {
+		return s.(jetstream.Stream), nil //nolint:forcetypeassert // only streams are stored
+	}
+	s, err := p.js.Stream(ctx, p.names.UpdateStream(channel))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("%w: %s; apply it first, or check the name and the subject prefix", ErrUnknownChannel, channel)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.streams.Store(channel, s)
+	return s, nil
+}
+
+// lastFromLeader asks the stream's leader for the last message of a subject.
+// nats.go reads from any replica when the stream allows direct gets, so this is
+// the plain API call.
+func (p *Publisher) lastFromLeader(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	req, err := json.Marshal(struct {
+		LastFor string `json:"last_by_subj"`
+	}{subject})
+	if err != nil {
+		return nil, err
+	}
+	reply, err := p.js.Conn().RequestWithContext(ctx, apiPrefix(p.js.Options())+"STREAM.MSG.GET."+stream, req)
+	if err != nil {
+		return nil, err
+	}
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Header  []byte `json:"hdrs"`
+			Data    []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+		return nil, fmt.Errorf("read the newest version from the stream's leader: %w", err)
+	}
+	switch {
+	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, jetstream.ErrMsgNotFound
+	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
+		return nil, fmt.Errorf("%w: stream %s is gone", ErrUnknownChannel, stream)
+	case resp.Error != nil:
+		return nil, resp.Error
+	case resp.Message == nil:
+		return nil, jetstream.ErrInvalidJetStreamResponse
+	}
+	msg := &jetstream.RawStreamMsg{Subject: resp.Message.Subject, Sequence: resp.Message.Seq, Data: resp.Message.Data}
+	if len(resp.Message.Header) > 0 {
+		if msg.Header, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
+			return nil, fmt.Errorf("headers of the newest version: %w", err)
+		}
+	}
+	return msg, nil
+}
+
+// apiPrefix returns where the JetStream API listens, with the dot at the end.
+func apiPrefix(o jetstream.JetStreamOptions) string {
+	switch {
+	case o.APIPrefix != "":
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	default:
+		return jetstream.DefaultAPIPrefix
+	}
+}

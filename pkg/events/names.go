@@ -1,0 +1,226 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// DefaultPrefix is the first token of every subject unless configured
+// otherwise.
+const DefaultPrefix = "sync"
+
+// Slots is the fixed number of slots that the keys of a channel are spread
+// over. It never changes: it is part of every stored subject.
+const Slots = 64
+
+// maxReplyLen bounds the subject that an ack is sent to, in bytes.
+const maxReplyLen = 255
+
+// ErrName says that a prefix, a channel name, a service name or an id cannot be
+// part of a subject.
+var ErrName = errors.New("invalid name")
+
+var (
+	prefixPattern  = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
+	channelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	tokenPattern   = regexp.MustCompile(`^[A-Za-z0-9_=-]{1,200}$`)
+)
+
+// Names knows every subject, stream and bucket of one installation. All of them
+// are made here and nowhere else. The zero Names is not usable; see NewNames.
+type Names struct{ prefix, upper string }
+
+// NewNames returns the names under a prefix: a lower-case letter, then up to 15
+// lower-case letters and digits. Installations with different prefixes can share
+// one NATS account.
+func NewNames(prefix string) (Names, error) {
+	if !prefixPattern.MatchString(prefix) {
+		return Names{}, fmt.Errorf("%w: prefix %q does not match %s", ErrName, prefix, prefixPattern)
+	}
+	return Names{prefix: prefix, upper: strings.ToUpper(prefix)}, nil
+}
+
+// DefaultNames returns the names under DefaultPrefix.
+func DefaultNames() Names { return Names{prefix: DefaultPrefix, upper: strings.ToUpper(DefaultPrefix)} }
+
+// CheckChannel reports whether a channel may have this name: a lower-case letter
+// or digit, then up to 62 of those, '_' and '-'.
+func CheckChannel(name string) error {
+	if !channelPattern.MatchString(name) {
+		return fmt.Errorf("%w: channel %q does not match %s", ErrName, clip(name), channelPattern)
+	}
+	return nil
+}
+
+// Prefix returns the first token of every subject.
+func (n Names) Prefix() string { return n.prefix }
+
+// Update returns the subject that an update of a key is published on.
+func (n Names) Update(channel, encodedKey string) string {
+	return n.prefix + ".updates." + channel + "." + encodedKey
+}
+
+// StoredUpdate returns the subject under which the stream holds an update: the
+// server inserts the slot of the key (see UpdateTransform).
+func (n Names) StoredUpdate(channel, encodedKey string) string {
+	return n.SlotUpdates(channel, Slot(encodedKey), encodedKey)
+}
+
+// SlotUpdates returns the stored subject of a key in a given slot; with "*" as
+// the key it is the filter of the whole slot.
+func (n Names) SlotUpdates(channel string, slot int, encodedKey string) string {
+	return n.prefix + ".upd." + channel + "." + strconv.Itoa(slot) + "." + encodedKey
+}
+
+// SplitStoredUpdate takes a stored subject apart.
+func (n Names) SplitStoredUpdate(subject string) (channel, encodedKey string, ok bool) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 5 || parts[0] != n.prefix || parts[1] != "upd" {
+		return "", "", false
+	}
+	return parts[2], parts[4], true
+}
+
+// UpdateTransform returns the subject transform of a channel's update stream:
+// from the published to the stored form. The server computes the slot as Slot
+// does.
+func (n Names) UpdateTransform(channel string) (source, destination string) {
+	return n.Update(channel, "*"),
+		n.prefix + ".upd." + channel + ".{{partition(" + strconv.Itoa(Slots) + ",1)}}.{{wildcard(1)}}"
+}
+
+// UpdateStream returns the stream of a channel's updates.
+func (n Names) UpdateStream(channel string) string { return n.upper + "_UPD_" + channel }
+
+// Dead returns the subject of a dead letter.
+func (n Names) Dead(channel, encodedKey string) string { return n.slotted("dead", channel, encodedKey) }
+
+// Parked returns the subject of a parked update.
+func (n Names) Parked(channel, encodedKey string) string {
+	return n.slotted("parked", channel, encodedKey)
+}
+
+// ParkedFilter returns the filter of all parked updates of a channel.
+func (n Names) ParkedFilter(channel string) string { return n.prefix + ".parked." + channel + ".*.*" }
+
+func (n Names) slotted(kind, channel, encodedKey string) string {
+	return n.prefix + "." + kind + "." + channel + "." + strconv.Itoa(Slot(encodedKey)) + "." + encodedKey
+}
+
+// DeadStream returns the stream of dead letters, DeadSubjects what it listens to.
+func (n Names) DeadStream() string   { return n.upper + "_DEAD" }
+func (n Names) DeadSubjects() string { return n.prefix + ".dead.>" }
+
+// ParkedStream returns the stream of parked updates, ParkedSubjects what it
+// listens to.
+func (n Names) ParkedStream() string   { return n.upper + "_PARKED" }
+func (n Names) ParkedSubjects() string { return n.prefix + ".parked.>" }
+
+// Outcomes returns the subject of a partition's part of the outcome log.
+func (n Names) Outcomes(channel string, partition int) string {
+	return n.prefix + ".out." + channel + "." + strconv.Itoa(partition)
+}
+
+// OutcomeStream returns the stream of the outcome log, OutcomeSubjects what it
+// listens to.
+func (n Names) OutcomeStream() string   { return n.upper + "_OUTCOMES" }
+func (n Names) OutcomeSubjects() string { return n.prefix + ".out.>" }
+
+// ServiceAck returns the subject on which a named service gets an ack that is
+// kept for it. service and id are single tokens of [A-Za-z0-9_=-].
+func (n Names) ServiceAck(service, id string) (string, error) {
+	if !tokenPattern.MatchString(service) || !tokenPattern.MatchString(id) {
+		return "", fmt.Errorf("%w: service %q and id %q must match %s", ErrName, clip(service), clip(id), tokenPattern)
+	}
+	subject := n.prefix + ".acks." + service + "." + id
+	if len(subject) > maxReplyLen {
+		return "", fmt.Errorf("%w: service and id make a subject of %d bytes, more than %d", ErrName, len(subject), maxReplyLen)
+	}
+	return subject, nil
+}
+
+// AckStream returns the stream that keeps acks for named services, AckSubjects
+// what it listens to.
+func (n Names) AckStream() string   { return n.upper + "_ACKS" }
+func (n Names) AckSubjects() string { return n.prefix + ".acks.>" }
+
+// ReplyAllowed reports whether a worker may send an ack to this subject: an
+// inbox (a first token that starts with _INBOX, then one token or more) or a
+// named service's subject. Anything else would make the worker publish with its
+// own rights wherever a publisher likes.
+func (n Names) ReplyAllowed(subject string) bool {
+	if len(subject) > maxReplyLen {
+		return false
+	}
+	parts := strings.Split(subject, ".")
+	for _, p := range parts {
+		if !replyToken(p) {
+			return false
+		}
+	}
+	if strings.HasPrefix(parts[0], "_INBOX") {
+		return len(parts) >= 2
+	}
+	return len(parts) == 4 && parts[0] == n.prefix && parts[1] == "acks"
+}
+
+func replyToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '*' || c == '>' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// The buckets: channel configurations, ledger, progress, live workers, leases.
+func (n Names) RegistryBucket() string { return n.prefix + "_channels" }
+func (n Names) LedgerBucket() string   { return n.prefix + "_ledger" }
+func (n Names) ProgressBucket() string { return n.prefix + "_progress" }
+func (n Names) WorkersBucket() string  { return n.prefix + "_workers" }
+func (n Names) LeasesBucket() string   { return n.prefix + "_leases" }
+
+// LedgerKey returns the ledger's key of an entity.
+func (n Names) LedgerKey(channel, encodedKey string) string { return channel + "." + encodedKey }
+
+// KVSubject returns the subject that holds a key of a bucket, KVStream the
+// stream behind the bucket (both fixed by ADR-8 of the NATS project).
+func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+func KVStream(bucket string) string       { return "KV_" + bucket }
+
+// Status returns the subject on which the ledger's records of a key are sent
+// out live. StatusRepublish are the two sides of the rule that does it.
+func (n Names) Status(channel, encodedKey string) string {
+	return n.prefix + ".status." + channel + "." + encodedKey
+}
+
+// StatusRepublish returns source and destination of the rule by which the
+// server sends each ledger record to its Status subject.
+func (n Names) StatusRepublish() (source, destination string) {
+	return KVSubject(n.LedgerBucket(), ">"), n.prefix + ".status.>"
+}
+
+// Slot returns the slot of an encoded key: FNV-1a (32 bit) modulo Slots, which
+// is what the server's partition transform computes.
+func Slot(encodedKey string) int {
+	return int(hash32(encodedKey) % Slots)
+}
+
+// clip bounds a text from outside before it goes into an error.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}
+
+func hash32(s string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s)) // a hash never fails to write
+	return h.Sum32()
+}

@@ -1,0 +1,224 @@
+package events_test
+
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Everything that is stored or that others rely on; a change breaks running
+// installations.
+func TestNamesAreFixed(t *testing.T) {
+	n := events.DefaultNames()
+	source, destination := n.UpdateTransform("erp_db")
+	statusSource, statusDestination := n.StatusRepublish()
+	ack, err := n.ServiceAck("billing", "7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got, want := range map[string]string{
+		n.Update("erp_db", "p-1"):       "sync.updates.erp_db.p-1",
+		n.StoredUpdate("erp_db", "p-1"): "sync.upd.erp_db.53.p-1",
+		n.SlotUpdates("erp_db", 3, "*"): "sync.upd.erp_db.3.*",
+		n.UpdateStream("erp_db"):        "SYNC_UPD_erp_db",
+		source:                          "sync.updates.erp_db.*",
+		destination:                     "sync.upd.erp_db.{{partition(64,1)}}.{{wildcard(1)}}",
+		n.Dead("erp_db", "p-1"):         "sync.dead.erp_db.53.p-1",
+		n.DeadStream():                  "SYNC_DEAD",
+		n.DeadSubjects():                "sync.dead.>",
+		n.Parked("erp_db", "p-1"):       "sync.parked.erp_db.53.p-1",
+		n.ParkedStream():                "SYNC_PARKED",
+		n.ParkedSubjects():              "sync.parked.>",
+		n.Outcomes("erp_db", 2):         "sync.out.erp_db.2",
+		n.OutcomeStream():               "SYNC_OUTCOMES",
+		n.OutcomeSubjects():             "sync.out.>",
+		n.AckStream():                   "SYNC_ACKS",
+		n.AckSubjects():                 "sync.acks.>",
+		ack:                             "sync.acks.billing.7",
+		n.RegistryBucket():              "sync_channels",
+		n.LedgerBucket():                "sync_ledger",
+		n.ProgressBucket():              "sync_progress",
+		n.WorkersBucket():               "sync_workers",
+		n.LeasesBucket():                "sync_leases",
+		n.LedgerKey("erp_db", "p-1"):    "erp_db.p-1",
+		events.KVSubject("b", "k"):      "$KV.b.k",
+		events.KVStream("b"):            "KV_b",
+		n.Status("erp_db", "p-1"):       "sync.status.erp_db.p-1",
+		statusSource:                    "$KV.sync_ledger.>",
+		statusDestination:               "sync.status.>",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestNewNames(t *testing.T) {
+	n, err := events.NewNames("tenant7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Update("c", "k"); got != "tenant7.updates.c.k" {
+		t.Errorf("Update = %s", got)
+	}
+	if got := n.UpdateStream("c"); got != "TENANT7_UPD_c" {
+		t.Errorf("UpdateStream = %s", got)
+	}
+	for _, bad := range []string{"", "Sync", "7up", "a.b", "a_b", "a-b", "a*", "a>", "sync ", "sync\n", "abcdefghijklmnopq"} {
+		if _, err := events.NewNames(bad); !errors.Is(err, events.ErrName) {
+			t.Errorf("prefix %q: %v, want ErrName", bad, err)
+		}
+	}
+}
+
+func TestCheckChannel(t *testing.T) {
+	for _, good := range []string{"a", "0", "erp_db", "appointment-calendar", strings.Repeat("a", 63)} {
+		if err := events.CheckChannel(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "_a", "-a", "A", "a.b", "a b", "a*", ">", "a/b", "a\n", "ä", strings.Repeat("a", 64), strings.Repeat("a", 1<<20)} {
+		err := events.CheckChannel(bad)
+		if !errors.Is(err, events.ErrName) {
+			t.Errorf("%.80q: %v, want ErrName", bad, err)
+		} else if len(err.Error()) > 300 {
+			t.Errorf("%.80q: the error has %d bytes", bad, len(err.Error()))
+		}
+	}
+}
+
+func TestSplitStoredUpdate(t *testing.T) {
+	n := events.DefaultNames()
+	channel, enc, ok := n.SplitStoredUpdate(n.StoredUpdate("erp_db", "=2E"))
+	if !ok || channel != "erp_db" || enc != "=2E" {
+		t.Errorf("= %q, %q, %t", channel, enc, ok)
+	}
+	for _, bad := range []string{"", "sync.upd.c.1", "sync.upd.c.1.k.more", "sync.updates.c.k", "sync.dead.c.1.k", "other.upd.c.1.k"} {
+		if _, _, ok := n.SplitStoredUpdate(bad); ok {
+			t.Errorf("%q was taken apart", bad)
+		}
+	}
+}
+
+func TestServiceAck(t *testing.T) {
+	n := events.DefaultNames()
+	long := strings.Repeat("x", 200)
+	for _, pair := range [][2]string{{"billing", "7"}, {"b", "a_=-Z"}, {"svc", long}} {
+		subject, err := n.ServiceAck(pair[0], pair[1])
+		if err != nil {
+			t.Errorf("%q: %v", pair, err)
+		} else if !n.ReplyAllowed(subject) {
+			t.Errorf("%s is made for acks, but none may be sent to it", subject)
+		}
+	}
+	for _, pair := range [][2]string{{"", "7"}, {"b", ""}, {"a.b", "7"}, {"b", "*"}, {"b", ">"}, {"b", "a b"}, {"b", long + "x"}, {long, long}} {
+		if subject, err := n.ServiceAck(pair[0], pair[1]); !errors.Is(err, events.ErrName) {
+			t.Errorf("%q = %s, %v, want ErrName", pair, subject, err)
+		}
+	}
+}
+
+func TestReplyAllowed(t *testing.T) {
+	n := events.DefaultNames()
+	for subject, want := range map[string]bool{
+		"_INBOX.abc":                         true,
+		"_INBOX_worker.abc.def":              true,
+		nats.NewInbox():                      true,
+		"sync.acks.billing.7":                true,
+		"":                                   false,
+		"_INBOX":                             false,
+		"_INBOX.":                            false,
+		"_INBOX..a":                          false,
+		"_INBOX.*":                           false,
+		"_INBOX.>":                           false,
+		"_INBOX.a b":                         false,
+		"_INBOX.a\r\nPUB x 1":                false,
+		"_INBOX." + strings.Repeat("x", 300): false,
+		"_inbox.abc":                         false,
+		"x_INBOX.abc":                        false,
+		"sync.acks.billing":                  false,
+		"sync.acks.billing.7.8":              false,
+		"sync.acks.*.7":                      false,
+		"sync.acks.billing.>":                false,
+		"sync.updates.erp_db.p-1":            false,
+		"sync.out.erp_db.0":                  false,
+		"other.acks.billing.7":               false,
+		"$JS.API.STREAM.DELETE.SYNC_DEAD":    false,
+		"$KV.sync_channels.erp_db":           false,
+		"$SYS.REQ.SERVER.PING":               false,
+	} {
+		if got := n.ReplyAllowed(subject); got != want {
+			t.Errorf("ReplyAllowed(%q) = %t", subject, got)
+		}
+	}
+}
+
+func FuzzReplyAllowed(f *testing.F) {
+	for _, s := range []string{"_INBOX.a", "_INBOX_x.a.b", "sync.acks.s.1", "sync.updates.c.k", "$JS.API.INFO", "_INBOX.>", "_INBOX..", "\x00._INBOX"} {
+		f.Add(s)
+	}
+	allowed := regexp.MustCompile(`^(_INBOX[!-~]*\.[!-~]+|sync\.acks\.[^.]+\.[^.]+)$`)
+	n := events.DefaultNames()
+	f.Fuzz(func(t *testing.T, subject string) {
+		if !n.ReplyAllowed(subject) {
+			return
+		}
+		if !allowed.MatchString(subject) || strings.ContainsAny(subject, "*> \t\r\n\x00") || len(subject) > 255 {
+			t.Fatalf("ReplyAllowed(%q)", subject)
+		}
+		for token := range strings.SplitSeq(subject, ".") {
+			if token == "" {
+				t.Fatalf("ReplyAllowed(%q) with an empty token", subject)
+			}
+		}
+	})
+}
+
+// The worker looks for an update where Slot says; the server stores it where its
+// own hash says.
+func TestSlotIsWhatTheServerComputes(t *testing.T) {
+	b := natstest.Run(t)
+	n := events.DefaultNames()
+	source, destination := n.UpdateTransform("c")
+	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name:             n.UpdateStream("c"),
+		Subjects:         []string{n.Update("c", "*")},
+		SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
+		Storage:          jetstream.MemoryStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := seeded(t)
+	used := map[int]bool{}
+	for i := range 400 {
+		key := randomKey(r)
+		if i < 64 {
+			key = "key-" + strconv.Itoa(i)
+		}
+		enc := encodeKey(t, key)
+		ack, err := b.JS.Publish(t.Context(), n.Update("c", enc), nil)
+		if err != nil {
+			t.Fatalf("key %q: %v", key, err)
+		}
+		msg, err := stream.GetMsg(t.Context(), ack.Sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := n.StoredUpdate("c", enc); msg.Subject != want {
+			t.Errorf("key %q: stored as %s, want %s", key, msg.Subject, want)
+		}
+		used[events.Slot(enc)] = true
+	}
+	if len(used) < events.Slots/2 {
+		t.Errorf("only %d of %d slots were used", len(used), events.Slots)
+	}
+}

@@ -1,0 +1,137 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// Format is the version of every stored record this package writes: entries of
+// the outcome log, acks, ledger records. Old and new workers run side by side
+// during an upgrade; one that meets a newer format stops rather than guesses.
+const Format = 1
+
+// ErrNewerFormat says that a record was written by a newer release.
+var ErrNewerFormat = errors.New("record has a newer format")
+
+// CheckFormat refuses a format above Format, and one below 1.
+func CheckFormat(f int) error {
+	switch {
+	case f > Format:
+		return fmt.Errorf("%w: it has %d, this release reads up to %d; upgrade this process", ErrNewerFormat, f, Format)
+	case f < 1:
+		return fmt.Errorf("record has no valid format: %d", f)
+	default:
+		return nil
+	}
+}
+
+// Outcome is how the delivery of an update ended.
+type Outcome string
+
+// The outcomes. Every accepted update ends in exactly one of the first four;
+// Retrying and Parked are not final: an attempt failed and another will follow,
+// after Parked without holding up other keys.
+const (
+	Delivered    Outcome = "delivered"
+	Superseded   Outcome = "superseded"
+	Conflict     Outcome = "conflict"
+	DeadLettered Outcome = "dead_lettered"
+	Retrying     Outcome = "retrying"
+	Parked       Outcome = "parked"
+)
+
+// Final reports whether the outcome ends the delivery.
+func (o Outcome) Final() bool {
+	return o == Delivered || o == Superseded || o == Conflict || o == DeadLettered
+}
+
+// A Settlement says what became of one version of a key.
+type Settlement struct {
+	Version  versioning.Version `json:"version"`
+	Digest   versioning.Digest  `json:"digest,omitzero"`
+	ID       string             `json:"id,omitempty"`
+	Outcome  Outcome            `json:"outcome"`
+	Attempts int                `json:"attempts,omitempty"` // that counted against the update
+	// By is the version that overtook this one, for Superseded.
+	By versioning.Version `json:"by,omitzero"`
+	// Class, Code and Message say why, for all but Delivered. Message is at most
+	// MaxMessageLen bytes and holds no secret.
+	Class   string    `json:"class,omitempty"`
+	Code    string    `json:"code,omitempty"`
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// MaxMessageLen bounds the message of a Settlement, in bytes.
+const MaxMessageLen = 300
+
+// An Entry of the outcome log is one outcome of one update, or one failed
+// attempt that will be followed by another.
+type Entry struct {
+	Key string `json:"key"`
+	Op  Op     `json:"op,omitempty"`
+	Settlement
+	NextAttempt time.Time `json:"next_attempt,omitzero"` // for Retrying
+	ReplyTo     string    `json:"reply_to,omitempty"`
+	Response    string    `json:"response,omitempty"` // excerpt of what the target answered
+	// Held is the version that the target said it holds, if it said so.
+	Held versioning.Version `json:"held,omitzero"`
+	// Sequence is the update's sequence in its channel's stream.
+	Sequence uint64 `json:"sequence,omitempty"`
+}
+
+// A Group is one record of the outcome log: entries that were committed
+// together. Epoch and Number identify it; a Group without entries marks the
+// moment from which its worker owns the partition.
+type Group struct {
+	Format    int       `json:"f"`
+	Channel   string    `json:"channel"`
+	Partition int       `json:"partition"`
+	Epoch     uint64    `json:"epoch"`
+	Number    uint64    `json:"n"`
+	Worker    string    `json:"worker"`
+	At        time.Time `json:"at"`
+	Entries   []Entry   `json:"entries,omitempty"`
+}
+
+// DecodeGroup reads a record of the outcome log.
+func DecodeGroup(data []byte) (Group, error) {
+	var g Group
+	if err := json.Unmarshal(data, &g); err != nil {
+		return Group{}, fmt.Errorf("outcome log record: %w", err)
+	}
+	if err := CheckFormat(g.Format); err != nil {
+		return Group{}, fmt.Errorf("outcome log: %w", err)
+	}
+	return g, nil
+}
+
+// An Ack tells a publisher what became of its update. It may come more than
+// once, with the same content.
+type Ack struct {
+	Format  int    `json:"f"`
+	Channel string `json:"channel"`
+	Key     string `json:"key"`
+	Settlement
+}
+
+// NewAck returns the ack for a settlement of a key.
+func NewAck(channel, key string, s Settlement) Ack {
+	return Ack{Format: Format, Channel: channel, Key: key, Settlement: s}
+}
+
+// DecodeAck reads an ack from the wire.
+func DecodeAck(data []byte) (Ack, error) {
+	var a Ack
+	if err := json.Unmarshal(data, &a); err != nil {
+		return Ack{}, fmt.Errorf("ack: %w", err)
+	}
+	if err := CheckFormat(a.Format); err != nil {
+		return Ack{}, fmt.Errorf("ack: %w", err)
+	}
+	return a, nil
+}

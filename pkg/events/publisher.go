@@ -1,0 +1,220 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jellydator/ttlcache/v3"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// A Receipt says that the broker has stored an update.
+type Receipt struct {
+	Channel string             `json:"channel"`
+	Key     string             `json:"key"`
+	Version versioning.Version `json:"version"`
+	ID      string             `json:"id"`
+	// Sequence is the update's in the channel's stream; 0 for a duplicate that
+	// was already settled and removed.
+	Sequence uint64 `json:"sequence,omitempty"`
+	// Duplicate says that this very content of this very version was there
+	// before. Its ack goes to whoever published it first; see Outcome.
+	Duplicate bool `json:"duplicate,omitempty"`
+}
+
+const (
+	// headCacheSize is how many keys a Publisher remembers the head of, about
+	// 200 bytes each.
+	headCacheSize = 20_000
+	// publishTries bounds how often a publish meets a head that somebody else
+	// has just changed.
+	publishTries = 8
+	// defaultTimeout bounds a call whose context has no deadline.
+	defaultTimeout = 5 * time.Second
+	// headerReserve is kept free of the server's max_payload for headers that
+	// the server or the client adds.
+	headerReserve = 512
+	lockStripes   = 256
+)
+
+// Publisher publishes updates under the version guard and finds out what became
+// of them. It is safe for concurrent use; one per process is enough.
+type Publisher struct {
+	js      jetstream.JetStream
+	names   Names
+	ledger  *Ledger
+	heads   *ttlcache.Cache[string, head]
+	streams sync.Map // channel name to jetstream.Stream
+	// locks keep one publish in flight per key, so that two goroutines of one
+	// process do not fight over a sequence. Keys share stripes.
+	locks [lockStripes]sync.Mutex
+}
+
+// NewPublisher returns a publisher for a provisioned broker, else
+// ErrNotProvisioned.
+func NewPublisher(ctx context.Context, js jetstream.JetStream, names Names) (*Publisher, error) {
+	ctx, cancel := withDefaultTimeout(ctx)
+	defer cancel()
+	ledger, err := OpenLedger(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{
+		js: js, names: names, ledger: ledger,
+		heads: ttlcache.New(ttlcache.WithCapacity[string, head](headCacheSize)),
+	}, nil
+}
+
+// Ledger returns the ledger that the publisher reads.
+func (p *Publisher) Ledger() *Ledger { return p.ledger }
+
+func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, defaultTimeout)
+}
+
+// Publish stores an update if the version guard allows (see versioning.Guard).
+// The receipt means that the broker has it. The errors: ErrInvalidUpdate,
+// ErrTooLarge, ErrUnknownChannel, ErrFull, ErrBusy, a *HeadError that wraps
+// ErrStale or ErrConflict, or ErrUnavailable, after which the same update may
+// and should be published again. A context without deadline gets 5 s.
+func (p *Publisher) Publish(ctx context.Context, u Update) (Receipt, error) {
+	u = u.WithDefaults()
+	msg, err := Encode(p.names, u)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if limit := p.js.Conn().MaxPayload() - headerReserve; int64(messageSize(msg)) > limit {
+		return Receipt{}, fmt.Errorf("%w: %d bytes with headers, the broker takes %d (max_payload)", ErrTooLarge, messageSize(msg), limit)
+	}
+	ctx, cancel := withDefaultTimeout(ctx)
+	defer cancel()
+	enc, err := EncodeKey(u.Key)
+	if err != nil {
+		return Receipt{}, err
+	}
+	lock := &p.locks[hash32(u.Channel+"/"+enc)%lockStripes]
+	lock.Lock()
+	defer lock.Unlock()
+
+	receipt, err := p.publish(ctx, u, enc, msg)
+	if err != nil {
+		return Receipt{}, unavailable(err)
+	}
+	return receipt, nil
+}
+
+func messageSize(m *nats.Msg) int {
+	size := len(m.Data)
+	for name, values := range m.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return size
+}
+
+// publish runs the guard against the head and stores with the head's sequence
+// expected, reading the head again as long as somebody else is faster.
+func (p *Publisher) publish(ctx context.Context, u Update, enc string, msg *nats.Msg) (Receipt, error) {
+	id := u.Channel + "/" + enc
+	receipt := Receipt{Channel: u.Channel, Key: u.Key, Version: u.Version, ID: u.ID}
+	var h head
+	cached := false
+	if item := p.heads.Get(id); item != nil {
+		h, cached = item.Value(), true
+	}
+	leader := false
+	var known *jetstream.PubAck
+	for range publishTries {
+		if !cached {
+			var err error
+			if h, err = p.readHead(ctx, u.Channel, enc, leader); err != nil {
+				return Receipt{}, err
+			}
+		}
+		verdict, err := versioning.Guard(h.tag, u.Tag(), u.Base)
+		if err != nil {
+			return Receipt{}, fmt.Errorf("%w: channel %s, key %s: %w", ErrInvalidUpdate, u.Channel, u.Key, err)
+		}
+		if verdict != versioning.Newer && cached { // what we remember may be outdated
+			cached = false
+			continue
+		}
+		switch verdict {
+		case versioning.Stale:
+			return Receipt{}, &HeadError{Reason: ErrStale, Channel: u.Channel, Key: u.Key, Refused: u.Tag(), Head: h.tag}
+		case versioning.Conflict:
+			return Receipt{}, &HeadError{Reason: ErrConflict, Channel: u.Channel, Key: u.Key, Refused: u.Tag(), Head: h.tag, Base: u.Base}
+		case versioning.Duplicate:
+			receipt.Sequence, receipt.Duplicate = h.seq, true
+			p.heads.Set(id, h, ttlcache.NoTTL)
+			return receipt, nil
+		case versioning.Newer, versioning.Refused:
+			if known != nil { // settled and removed, and the ledger does not show it yet
+				receipt.Sequence, receipt.Duplicate = known.Sequence, true
+				return receipt, nil
+			}
+		}
+		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
+		switch {
+		case err == nil && !ack.Duplicate:
+			p.heads.Set(id, head{tag: u.Tag(), seq: ack.Sequence}, ttlcache.NoTTL)
+			receipt.Sequence = ack.Sequence
+			return receipt, nil
+		case err == nil:
+			// The broker knows this very content by its id. Is it still the head?
+			known = ack
+			p.heads.Delete(id)
+			cached, leader = false, true
+		case IsWrongSequence(err):
+			p.heads.Delete(id)
+			cached, leader = false, true
+		default:
+			p.heads.Delete(id)
+			return Receipt{}, p.explain(ctx, u.Channel, err)
+		}
+	}
+	return Receipt{}, fmt.Errorf("%w: channel %s, key %s: gave up after %d tries; publish again", ErrBusy, u.Channel, u.Key, publishTries)
+}
+
+// explain turns the broker's refusal into one of this package's errors.
+func (p *Publisher) explain(ctx context.Context, channel string, err error) error {
+	switch {
+	case IsFull(err):
+		return fmt.Errorf("%w: %s: %w", ErrFull, channel, err)
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		p.streams.Delete(channel)
+		if _, serr := p.stream(ctx, channel); errors.Is(serr, ErrUnknownChannel) {
+			return serr
+		}
+	}
+	return err
+}
+
+// Outcome returns what became of a version of a key, from the ledger: it works
+// after a restart, and for updates that somebody else published. It returns
+// ErrNoRecord while there is no outcome. digest may be zero when only the
+// version is known.
+func (p *Publisher) Outcome(ctx context.Context, channel, key string, tag versioning.Tag) (Ack, error) {
+	ctx, cancel := withDefaultTimeout(ctx)
+	defer cancel()
+	rec, err := p.ledger.Get(ctx, channel, key)
+	if err != nil {
+		return Ack{}, err
+	}
+	if ack, ok := outcomeOf(channel, rec, tag); ok {
+		return ack, nil
+	}
+	return Ack{}, fmt.Errorf("%w with an outcome for version %s: it is still %s", ErrNoRecord, tag.Version, rec.State)
+}

@@ -1,0 +1,162 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// State is where the newest known update of a key stands.
+type State string
+
+// The states of a ledger record.
+const (
+	StateSettled  State = "settled"
+	StateRetrying State = "retrying"
+	StateParked   State = "parked"
+)
+
+// recentMax is how many settlements a record remembers.
+const recentMax = 8
+
+// Applied is what the target holds through extsync.
+type Applied struct {
+	versioning.Tag
+	Op Op        `json:"op,omitempty"`
+	At time.Time `json:"at"`
+}
+
+// Failure is why the last attempt failed.
+type Failure struct {
+	Class   string `json:"class,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// A Record is what the outcome log adds up to for one key of one channel.
+type Record struct {
+	Format int    `json:"f"`
+	Key    string `json:"key"`
+	// Seq is the sequence in the outcome log up to which the record is true.
+	Seq     uint64  `json:"seq"`
+	Applied Applied `json:"applied,omitzero"`
+	// Settled is the newest version with an outcome, delivered or not.
+	Settled versioning.Tag `json:"settled,omitzero"`
+	// Recent holds the last settlements, newest first.
+	Recent []Settlement `json:"recent,omitempty"`
+	State  State        `json:"state"`
+	// Pending, Attempts, NextAttempt and Error describe a delivery that failed
+	// and will be tried again; all zero when State is StateSettled.
+	Pending     versioning.Tag `json:"pending,omitzero"`
+	Attempts    int            `json:"attempts,omitempty"`
+	NextAttempt time.Time      `json:"next_attempt,omitzero"`
+	Error       *Failure       `json:"error,omitempty"`
+}
+
+// Add brings the record up to an entry of the outcome log with sequence seq.
+// Entries must come in the order of the log, those of one group with the same
+// sequence; an entry from before Seq changes nothing. Copies of the record stay
+// as they are.
+func (r *Record) Add(e Entry, seq uint64) {
+	if seq < r.Seq {
+		return
+	}
+	r.Format, r.Key, r.Seq = Format, e.Key, seq
+	if e.Version.IsZero() {
+		return // a malformed update has no version to remember
+	}
+	if !e.Outcome.Final() {
+		r.State = StateRetrying
+		if e.Outcome == Parked {
+			r.State = StateParked
+		}
+		r.Pending = versioning.Tag{Version: e.Version, Digest: e.Digest}
+		r.Attempts, r.NextAttempt = e.Attempts, e.NextAttempt
+		r.Error = &Failure{Class: e.Class, Code: e.Code, Message: e.Message}
+		return
+	}
+	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
+	if e.Outcome == Delivered && !older(e.Version, r.Applied.Version) {
+		r.Applied = Applied{Tag: tag, Op: e.Op, At: e.At}
+	}
+	// A conflict with another content of a settled version must not replace it.
+	if !older(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
+		r.Settled = tag
+	}
+	r.remember(e.Settlement)
+	// The end of an older version says nothing of one that is still retried or
+	// parked.
+	if !older(e.Version, r.Pending.Version) {
+		r.State, r.Pending, r.Attempts, r.NextAttempt, r.Error = StateSettled, versioning.Tag{}, 0, time.Time{}, nil
+	}
+}
+
+// remember puts a settlement in front of Recent, in place of an earlier one of
+// the same content. It makes a new slice: copies of the record share the old one.
+func (r *Record) remember(s Settlement) {
+	recent := append(make([]Settlement, 0, recentMax), s)
+	for _, old := range r.Recent {
+		if len(recent) < recentMax && (old.Version != s.Version || old.Digest != s.Digest) {
+			recent = append(recent, old)
+		}
+	}
+	r.Recent = recent
+}
+
+// older reports whether v is surely older than w; versions of different kinds
+// are not.
+func older(v, w versioning.Version) bool {
+	c, err := v.Compare(w)
+	return err == nil && c < 0
+}
+
+// Find returns the recorded settlement of this very content, or the newest one
+// of the version if the tag has no digest.
+func (r *Record) Find(tag versioning.Tag) (Settlement, bool) {
+	for _, s := range r.Recent {
+		if s.Version == tag.Version && (s.Digest == tag.Digest || tag.Digest.IsZero()) {
+			return s, true
+		}
+	}
+	return Settlement{}, false
+}
+
+// OutcomeOf returns what became of a version: what is recorded, or Superseded
+// when a newer version has an outcome and this one is no longer, or was never,
+// recorded. It returns false while neither is so.
+func (r *Record) OutcomeOf(tag versioning.Tag) (Settlement, bool) {
+	if s, ok := r.Find(tag); ok {
+		return s, true
+	}
+	if tag.IsZero() || !older(tag.Version, r.Settled.Version) {
+		return Settlement{}, false
+	}
+	s := Settlement{Version: tag.Version, Digest: tag.Digest, Outcome: Superseded, By: r.Settled.Version}
+	if by, ok := r.Find(r.Settled); ok {
+		s.At = by.At
+	}
+	return s, true
+}
+
+// Encode returns the stored form.
+func (r *Record) Encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("ledger record: %w", err)
+	}
+	return data, nil
+}
+
+// DecodeRecord reads the stored form.
+func DecodeRecord(data []byte) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return Record{}, fmt.Errorf("ledger record: %w", err)
+	}
+	if err := CheckFormat(r.Format); err != nil {
+		return Record{}, fmt.Errorf("ledger: %w", err)
+	}
+	return r, nil
+}

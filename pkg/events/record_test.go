@@ -1,0 +1,314 @@
+package events_test
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+func noon() time.Time { return time.Date(2024, 1, 1, 12, 0, 0, 0, time.UTC) }
+
+// tag returns a version whose content is named by a letter: "7a".
+func tag(t testing.TB, s string) versioning.Tag {
+	t.Helper()
+	v := version(t, s[:len(s)-1])
+	return versioning.Tag{Version: v, Digest: versioning.Sum("upsert", []byte(s[len(s)-1:]))}
+}
+
+// entry returns what the log holds of a version: entry(t, "7a", Delivered).
+func entry(t testing.TB, s string, outcome events.Outcome) events.Entry {
+	t.Helper()
+	at := tag(t, s)
+	n, _ := at.Version.Int64()
+	e := events.Entry{Key: "k", Op: events.Upsert, Settlement: events.Settlement{
+		Version: at.Version, Digest: at.Digest, ID: "id-" + s, Outcome: outcome, At: noon().Add(time.Duration(n) * time.Second),
+	}}
+	if outcome == events.Retrying {
+		e.Attempts, e.NextAttempt, e.Class, e.Code, e.Message = 3, noon().Add(time.Hour), "transient", "503", "unavailable"
+	}
+	return e
+}
+
+// summary shows a record in one line: applied, settled, recent, state, pending.
+type summary struct {
+	applied, settled string
+	recent           []string
+	state            events.State
+	pending          string
+}
+
+func summarize(r events.Record) summary {
+	s := summary{
+		applied: r.Applied.Version.String(), settled: r.Settled.Version.String(),
+		state: r.State, pending: r.Pending.Version.String(),
+	}
+	for _, e := range r.Recent {
+		s.recent = append(s.recent, e.Version.String()+" "+string(e.Outcome))
+	}
+	return s
+}
+
+func TestRecordAdd(t *testing.T) {
+	type step struct {
+		version string
+		outcome events.Outcome
+	}
+	tests := map[string]struct {
+		steps []step
+		want  summary
+	}{
+		"delivered": {
+			[]step{{"7a", events.Delivered}},
+			summary{"7", "7", []string{"7 delivered"}, events.StateSettled, ""},
+		},
+		"delivered, then a newer one": {
+			[]step{{"7a", events.Delivered}, {"8a", events.Delivered}},
+			summary{"8", "8", []string{"8 delivered", "7 delivered"}, events.StateSettled, ""},
+		},
+		"dead letter moves settled, not applied": {
+			[]step{{"7a", events.Delivered}, {"8a", events.DeadLettered}},
+			summary{"7", "8", []string{"8 dead_lettered", "7 delivered"}, events.StateSettled, ""},
+		},
+		"conflict at the target moves settled, not applied": {
+			[]step{{"7a", events.Delivered}, {"8a", events.Conflict}},
+			summary{"7", "8", []string{"8 conflict", "7 delivered"}, events.StateSettled, ""},
+		},
+		"superseded counts as settled": {
+			[]step{{"7a", events.Superseded}, {"8a", events.Delivered}},
+			summary{"8", "8", []string{"8 delivered", "7 superseded"}, events.StateSettled, ""},
+		},
+		"superseded after the newer one": {
+			[]step{{"8a", events.Delivered}, {"7a", events.Superseded}},
+			summary{"8", "8", []string{"7 superseded", "8 delivered"}, events.StateSettled, ""},
+		},
+		"other content of the settled version": {
+			[]step{{"7a", events.Delivered}, {"7b", events.Conflict}},
+			summary{"7", "7", []string{"7 conflict", "7 delivered"}, events.StateSettled, ""},
+		},
+		"a replay of a dead letter": {
+			[]step{{"7a", events.DeadLettered}, {"7a", events.Delivered}},
+			summary{"7", "7", []string{"7 delivered"}, events.StateSettled, ""},
+		},
+		"retrying": {
+			[]step{{"7a", events.Delivered}, {"8a", events.Retrying}},
+			summary{"7", "7", []string{"7 delivered"}, events.StateRetrying, "8"},
+		},
+		"retrying, then delivered": {
+			[]step{{"8a", events.Retrying}, {"8a", events.Delivered}},
+			summary{"8", "8", []string{"8 delivered"}, events.StateSettled, ""},
+		},
+		"retrying, then overtaken": {
+			[]step{{"8a", events.Retrying}, {"9a", events.Delivered}},
+			summary{"9", "9", []string{"9 delivered"}, events.StateSettled, ""},
+		},
+		"an older one ends while retrying": {
+			[]step{{"8a", events.Retrying}, {"7a", events.Superseded}},
+			summary{"", "7", []string{"7 superseded"}, events.StateRetrying, "8"},
+		},
+		"a newer one is retried": {
+			[]step{{"8a", events.Retrying}, {"9a", events.Retrying}},
+			summary{"", "", nil, events.StateRetrying, "9"},
+		},
+		"only the last eight are remembered": {
+			[]step{
+				{"1a", events.Delivered},
+				{"2a", events.Delivered},
+				{"3a", events.Delivered},
+				{"4a", events.Delivered},
+				{"5a", events.Delivered},
+				{"6a", events.Delivered},
+				{"7a", events.Delivered},
+				{"8a", events.Delivered},
+				{"9a", events.DeadLettered},
+			},
+			summary{"8", "9", []string{
+				"9 dead_lettered", "8 delivered", "7 delivered", "6 delivered", "5 delivered", "4 delivered", "3 delivered", "2 delivered",
+			}, events.StateSettled, ""},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var r events.Record
+			for i, s := range tt.steps {
+				r.Add(entry(t, s.version, s.outcome), uint64(i+1))
+			}
+			if got := summarize(r); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+			if r.Format != events.Format || r.Key != "k" || r.Seq != uint64(len(tt.steps)) {
+				t.Errorf("format %d, key %q, seq %d", r.Format, r.Key, r.Seq)
+			}
+			if failing := r.State == events.StateRetrying; failing != (r.Error != nil) || failing != (r.Attempts > 0) || failing == r.NextAttempt.IsZero() {
+				t.Errorf("state %s with error %v, attempts %d, next %v", r.State, r.Error, r.Attempts, r.NextAttempt)
+			}
+		})
+	}
+}
+
+func TestRecordAddOfAppliedContent(t *testing.T) {
+	var r events.Record
+	e := entry(t, "7a", events.Delivered)
+	e.Op = events.Delete
+	r.Add(e, 1)
+	if want := (events.Applied{Tag: tag(t, "7a"), Op: events.Delete, At: e.At}); r.Applied != want {
+		t.Errorf("applied = %+v, want %+v", r.Applied, want)
+	}
+	// A delivery of an older version, from a frozen worker, is no step back.
+	r.Add(entry(t, "6a", events.Delivered), 2)
+	if r.Applied.Version != version(t, "7") || r.Settled.Version != version(t, "7") {
+		t.Errorf("applied %s, settled %s", r.Applied.Version, r.Settled.Version)
+	}
+}
+
+func TestRecordAddOfAMalformedUpdate(t *testing.T) {
+	var r events.Record
+	r.Add(entry(t, "7a", events.Delivered), 1)
+	before := summarize(r)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.DeadLettered}}, 2)
+	if got := summarize(r); !reflect.DeepEqual(got, before) || r.Seq != 2 {
+		t.Errorf("got %+v at %d, want %+v at 2", got, r.Seq, before)
+	}
+}
+
+// A new owner applies the log's tail to records that may be ahead of it.
+func TestRecordAddOfWhatIsReflected(t *testing.T) {
+	log := []events.Entry{
+		entry(t, "6a", events.Delivered), entry(t, "7a", events.Retrying), entry(t, "7a", events.Delivered),
+		entry(t, "8a", events.Retrying), entry(t, "8a", events.DeadLettered),
+	}
+	var r events.Record
+	for i, e := range log {
+		r.Add(e, uint64(i+1))
+	}
+	want, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range log {
+		r.Add(e, uint64(i+1))
+		got, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Fatalf("entry %d changed the record:\n%s\nit was:\n%s", i+1, got, want)
+		}
+	}
+}
+
+// A parked key stays parked when an older version of it ends.
+func TestRecordAddWhileParked(t *testing.T) {
+	r := events.Record{Format: events.Format, Key: "k", State: events.StateParked, Pending: tag(t, "8a"), Attempts: 5, Seq: 1}
+	r.Add(entry(t, "7a", events.Superseded), 2)
+	if r.State != events.StateParked || r.Pending.Version != version(t, "8") || r.Attempts != 5 {
+		t.Errorf("state %s, pending %s, attempts %d", r.State, r.Pending.Version, r.Attempts)
+	}
+	r.Add(entry(t, "8a", events.Delivered), 3)
+	if r.State != events.StateSettled || !r.Pending.IsZero() {
+		t.Errorf("state %s, pending %s", r.State, r.Pending.Version)
+	}
+}
+
+// The ledger writes a copy of the record while the next entry is added.
+func TestRecordAddLeavesCopiesAlone(t *testing.T) {
+	var r events.Record
+	for i, v := range []string{"1a", "2a", "3a", "4a", "5a", "6a", "7a", "8a", "9a", "5a"} {
+		shared := r
+		want := slices.Clone(r.Recent)
+		r.Add(entry(t, v, events.Delivered), uint64(i+1))
+		if !slices.Equal(shared.Recent, want) {
+			t.Fatalf("adding %s changed a copy from %v to %v", v, want, shared.Recent)
+		}
+	}
+}
+
+// However many outcomes follow: what was settled never goes back, and every
+// version that was logged keeps an answer.
+func TestRecordOverRandomLogs(t *testing.T) {
+	outcomes := []events.Outcome{events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, events.Retrying}
+	r := seeded(t)
+	for range 500 {
+		var rec events.Record
+		final := map[versioning.Tag]bool{}
+		for seq := range uint64(40) {
+			before := rec
+			s := string(rune('1'+r.Intn(9))) + string(rune('a'+r.Intn(2)))
+			e := entry(t, s, outcomes[r.Intn(len(outcomes))])
+			rec.Add(e, seq+1)
+			if older(t, rec.Settled, before.Settled) || older(t, rec.Applied.Tag, before.Applied.Tag) {
+				t.Fatalf("%s %s: from %+v back to %+v", s, e.Outcome, summarize(before), summarize(rec))
+			}
+			if len(rec.Recent) > 8 {
+				t.Fatalf("%d settlements are remembered", len(rec.Recent))
+			}
+			if e.Outcome.Final() {
+				final[tag(t, s)] = true
+				if got, ok := rec.OutcomeOf(tag(t, s)); !ok || got.Outcome != e.Outcome {
+					t.Fatalf("%s ended as %s, read back as %+v, %t", s, e.Outcome, got, ok)
+				}
+			}
+			for known := range final {
+				if got, ok := rec.OutcomeOf(known); ok && !got.Outcome.Final() {
+					t.Fatalf("%v has outcome %+v", known, got)
+				} else if !ok && older(t, known, rec.Settled) {
+					t.Fatalf("%v is older than what is settled and has no outcome", known)
+				}
+			}
+		}
+	}
+}
+
+func older(t *testing.T, a, b versioning.Tag) bool {
+	t.Helper()
+	order, err := a.Version.Compare(b.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return order < 0
+}
+
+func TestOutcomeOf(t *testing.T) {
+	var r events.Record
+	for i, e := range []events.Entry{
+		entry(t, "5a", events.Delivered), entry(t, "7a", events.DeadLettered), entry(t, "7b", events.Conflict), entry(t, "8a", events.Retrying),
+	} {
+		r.Add(e, uint64(i+1))
+	}
+	noDigest := versioning.Tag{Version: version(t, "7")}
+	tests := map[string]struct {
+		tag  versioning.Tag
+		want events.Outcome // empty: none yet
+		by   string
+	}{
+		"recorded":                      {tag(t, "5a"), events.Delivered, ""},
+		"the newest with an outcome":    {tag(t, "7a"), events.DeadLettered, ""},
+		"other content of it":           {tag(t, "7b"), events.Conflict, ""},
+		"by version alone":              {noDigest, events.Conflict, ""},
+		"overtaken before it was seen":  {tag(t, "6a"), events.Superseded, "7"},
+		"from before all records":       {tag(t, "1a"), events.Superseded, "7"},
+		"unknown content of an old one": {tag(t, "5b"), events.Superseded, "7"},
+		"unknown content of the newest": {tag(t, "7c"), "", ""},
+		"still retried":                 {tag(t, "8a"), "", ""},
+		"not seen yet":                  {tag(t, "9a"), "", ""},
+		"no version":                    {versioning.Tag{}, "", ""},
+		"of another kind":               {versioning.Tag{Version: version(t, "2024-01-01T00:00:00Z")}, "", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := r.OutcomeOf(tt.tag)
+			if ok != (tt.want != "") || got.Outcome != tt.want || got.By.String() != tt.by {
+				t.Fatalf("OutcomeOf = %+v, %t", got, ok)
+			}
+			if ok && (got.Version != tt.tag.Version || got.At.IsZero()) {
+				t.Errorf("version %s at %v", got.Version, got.At)
+			}
+		})
+	}
+	if _, ok := new(events.Record).OutcomeOf(tag(t, "1a")); ok {
+		t.Error("an empty record knows an outcome")
+	}
+}

@@ -1,0 +1,94 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// ErrNoAck says that an update was stored but its outcome did not come in time.
+// It will still be delivered; Publisher.Outcome tells later.
+var ErrNoAck = errors.New("no ack yet")
+
+// Request publishes an update and waits for its ack until ctx ends. A newer
+// version's outcome settles an older one as superseded. On ErrNoAck the receipt
+// is valid: the update is on its way. Without ReplyTo the ack goes to an inbox
+// of this call. The other errors are those of Publish.
+func (p *Publisher) Request(ctx context.Context, u Update) (Receipt, Ack, error) {
+	enc, err := EncodeKey(u.Key)
+	if err != nil {
+		return Receipt{}, Ack{}, fmt.Errorf("%w: key: %w", ErrInvalidUpdate, err)
+	}
+	if err := CheckChannel(u.Channel); err != nil {
+		return Receipt{}, Ack{}, fmt.Errorf("%w: %w", ErrInvalidUpdate, err)
+	}
+	nc := p.js.Conn()
+	// Messages that find no room are dropped by the client; one of these always
+	// finds room, and the ledger is read again for each.
+	news := make(chan *nats.Msg, 64)
+	status, err := nc.ChanSubscribe(p.names.Status(u.Channel, enc), news)
+	if err != nil {
+		return Receipt{}, Ack{}, fmt.Errorf("listen for the outcome: %w", unavailable(err))
+	}
+	defer func() { _ = status.Unsubscribe() }() // fails only with the connection
+	if u.ReplyTo == "" {
+		u.ReplyTo = nc.NewInbox()
+		inbox, err := nc.ChanSubscribe(u.ReplyTo, news)
+		if err != nil {
+			return Receipt{}, Ack{}, fmt.Errorf("listen for the ack: %w", unavailable(err))
+		}
+		defer func() { _ = inbox.Unsubscribe() }()
+	}
+	receipt, err := p.Publish(ctx, u)
+	if err != nil {
+		return Receipt{}, Ack{}, err
+	}
+	ack, err := p.await(ctx, u, news)
+	return receipt, ack, err
+}
+
+// await reads the ledger once, in case the outcome was there before we listened
+// (a duplicate), then waits for what comes.
+func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) (Ack, error) {
+	tag := u.Tag()
+	rec, err := p.ledger.Get(ctx, u.Channel, u.Key)
+	if ack, ok := outcomeOf(u.Channel, rec, tag); err == nil && ok {
+		return ack, nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return Ack{}, fmt.Errorf("%w: channel %s, key %s, version %s: %w", ErrNoAck, u.Channel, u.Key, u.Version, ctx.Err())
+		case msg, ok := <-news:
+			if !ok {
+				return Ack{}, fmt.Errorf("%w: the connection to the broker was closed", ErrNoAck)
+			}
+			if ack, ok := p.readNews(msg, u.ReplyTo, u.Channel, tag); ok {
+				return ack, nil
+			}
+		}
+	}
+}
+
+// readNews takes a message from the inbox or from the ledger's live feed. What
+// cannot be read, or is about something else, is no answer.
+func (p *Publisher) readNews(msg *nats.Msg, replyTo, channel string, tag versioning.Tag) (Ack, bool) {
+	if msg.Subject == replyTo {
+		ack, err := DecodeAck(msg.Data)
+		return ack, err == nil && ack.Version == tag.Version && ack.Outcome.Final()
+	}
+	rec, err := DecodeRecord(msg.Data)
+	if err != nil {
+		return Ack{}, false
+	}
+	return outcomeOf(channel, rec, tag)
+}
+
+func outcomeOf(channel string, rec Record, tag versioning.Tag) (Ack, bool) {
+	s, ok := rec.OutcomeOf(tag)
+	return NewAck(channel, rec.Key, s), ok
+}

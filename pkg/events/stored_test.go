@@ -1,0 +1,156 @@
+package events_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+func indent(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data) + "\n"
+}
+
+func TestStoredFormsGolden(t *testing.T) {
+	delivered := entry(t, "9007199254740993a", events.Delivered)
+	delivered.At = noon()
+	delivered.Attempts, delivered.ReplyTo, delivered.Response, delivered.Sequence = 2, "_INBOX.a.b", "HTTP 200", 41
+	superseded := entry(t, "6a", events.Superseded)
+	superseded.By = version(t, "7")
+	conflict := entry(t, "7b", events.Conflict)
+	conflict.Class, conflict.Code, conflict.Message, conflict.Held = "conflict", "409", "the target holds other content", version(t, "7")
+	retrying := entry(t, "8a", events.Retrying)
+	malformed := events.Entry{Key: "k", Settlement: events.Settlement{
+		Outcome: events.DeadLettered, Class: "permanent", Code: "malformed", Message: "ce-entityversion: it is missing", At: noon(),
+	}}
+	group := events.Group{
+		Format: events.Format, Channel: "erp_db", Partition: 3, Epoch: 17, Number: 2, Worker: "w-1", At: noon(),
+		Entries: []events.Entry{delivered, superseded, conflict, retrying, malformed},
+	}
+	var failing, settled events.Record
+	for i, e := range []events.Entry{superseded, conflict, retrying} {
+		failing.Add(e, uint64(i+1))
+	}
+	settled.Add(delivered, 9)
+	for name, v := range map[string]any{
+		"group":           group,
+		"group_ownership": events.Group{Format: events.Format, Channel: "erp_db", Epoch: 18, Worker: "w-2", At: noon()},
+		"ack_delivered":   events.NewAck("erp_db", "k", delivered.Settlement),
+		"ack_superseded":  events.NewAck("erp_db", "k", superseded.Settlement),
+		"record_failing":  failing,
+		"record_settled":  settled,
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name, indent(t, v)) })
+	}
+}
+
+func TestFinal(t *testing.T) {
+	for outcome, want := range map[events.Outcome]bool{
+		events.Delivered: true, events.Superseded: true, events.Conflict: true, events.DeadLettered: true,
+		events.Retrying: false, "": false, "lost": false,
+	} {
+		if outcome.Final() != want {
+			t.Errorf("%q: %t", outcome, !want)
+		}
+	}
+}
+
+func TestFormats(t *testing.T) {
+	decoders := map[string]func([]byte) error{
+		"ack":    func(b []byte) error { _, err := events.DecodeAck(b); return err },
+		"group":  func(b []byte) error { _, err := events.DecodeGroup(b); return err },
+		"record": func(b []byte) error { _, err := events.DecodeRecord(b); return err },
+	}
+	for kind, decode := range decoders {
+		t.Run(kind, func(t *testing.T) {
+			if err := decode([]byte(`{"f":1,"added_by_a_later_release":{}}`)); err != nil {
+				t.Errorf("an added field is refused: %v", err)
+			}
+			if err := decode([]byte(`{"f":2}`)); !errors.Is(err, events.ErrNewerFormat) {
+				t.Errorf("a newer format: %v, want ErrNewerFormat", err)
+			}
+			for _, bad := range []string{``, `{}`, `{"f":0}`, `{"f":-1}`, `{"f":"1"}`, `[]`, `null`, `{"f":1`} {
+				err := decode([]byte(bad))
+				if err == nil || errors.Is(err, events.ErrNewerFormat) {
+					t.Errorf("%q: %v", bad, err)
+				}
+			}
+		})
+	}
+}
+
+// fuzzStored checks that what can be read can be written, and is then read the
+// same.
+func fuzzStored[T any](f *testing.F, decode func([]byte) (T, error), encode func(T) ([]byte, error)) {
+	f.Helper()
+	for _, s := range []string{
+		`{"f":1}`, `{"f":2}`, `{}`, `null`, `{"f":1,"key":"k","version":"7","outcome":"delivered","at":"2024-01-01T00:00:00.5+01:00"}`,
+		`{"f":1,"entries":[{"key":"k","version":9007199254740993,"digest":"","next_attempt":"2024-01-01T00:00:00Z"}]}`,
+		`{"f":1,"key":"k","seq":18446744073709551615,"applied":{"version":"7","at":"0001-01-01T00:00:00Z"},"recent":[{}],"error":{}}`,
+		`{"f":1,"at":"9999-12-31T23:59:59-23:59"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, err := decode(data)
+		if err != nil {
+			return
+		}
+		first, err := encode(v)
+		if err != nil {
+			t.Fatalf("%s was read but cannot be written: %v", data, err)
+		}
+		again, err := decode(first)
+		if err != nil {
+			t.Fatalf("%s was written but cannot be read: %v", first, err)
+		}
+		second, err := encode(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(first, second) {
+			t.Fatalf("%s became %s", first, second)
+		}
+	})
+}
+
+func FuzzDecodeAck(f *testing.F) {
+	fuzzStored(f, events.DecodeAck, func(a events.Ack) ([]byte, error) { return json.Marshal(a) })
+}
+
+func FuzzDecodeGroup(f *testing.F) {
+	fuzzStored(f, events.DecodeGroup, func(g events.Group) ([]byte, error) { return json.Marshal(g) })
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	fuzzStored(f, events.DecodeRecord, func(r events.Record) ([]byte, error) { return r.Encode() })
+}
+
+// An ack that travels keeps every part of the version and of the time.
+func TestAckRoundTrip(t *testing.T) {
+	for _, v := range []string{"1", "9007199254740993", "9223372036854775807", "2024-01-01T00:00:00.123456789Z"} {
+		s := events.Settlement{
+			Version: version(t, v), Digest: tag(t, "1a").Digest, ID: "i", Outcome: events.Superseded, By: version(t, v),
+			At: time.Date(2024, 1, 1, 0, 0, 0, 987654321, time.UTC),
+		}
+		data, err := json.Marshal(events.NewAck("c", "k\x00ä", s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := events.DecodeAck(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Settlement != s || got.Channel != "c" || got.Key != "k\x00ä" {
+			t.Errorf("%s came back as %+v", data, got)
+		}
+	}
+}

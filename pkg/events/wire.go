@@ -1,0 +1,162 @@
+package events
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// The headers of an update on the wire: CloudEvents 1.0 in binary mode, and what
+// JetStream needs. nats.Header is case-sensitive: exactly these spellings.
+const (
+	HeaderMsgID       = nats.MsgIdHdr
+	HeaderExpectedSeq = nats.ExpectedLastSubjSeqHdr
+	HeaderSpecVersion = "ce-specversion"
+	HeaderID          = "ce-id"
+	HeaderSource      = "ce-source"
+	HeaderType        = "ce-type"
+	HeaderTime        = "ce-time"
+	HeaderSubject     = "ce-subject"
+	HeaderVersion     = "ce-entityversion"
+	HeaderOp          = "ce-op"
+	HeaderBase        = "ce-baseversion"
+	HeaderContentType = "content-type"
+	HeaderReplyTo     = "Extsync-Reply-To"
+	HeaderTraceParent = "traceparent"
+	HeaderTraceState  = "tracestate"
+)
+
+// specVersion is the version of CloudEvents that an update follows.
+const specVersion = "1.0"
+
+// Encode returns the message that carries u, without the expected sequence: that
+// is for the publisher, who knows the key's head. It fills in the defaults and
+// fails as Validate does.
+func Encode(n Names, u Update) (*nats.Msg, error) {
+	u = u.WithDefaults()
+	if err := u.Validate(); err != nil {
+		return nil, err
+	}
+	enc, err := EncodeKey(u.Key)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(n.Update(u.Channel, enc))
+	msg.Data = u.Payload
+	h := msg.Header
+	h.Set(HeaderMsgID, messageID(u.Channel, enc, u.Version, u.Digest()))
+	h.Set(HeaderSpecVersion, specVersion)
+	h.Set(HeaderID, u.ID)
+	h.Set(HeaderSource, u.Source)
+	h.Set(HeaderType, u.Type)
+	h.Set(HeaderSubject, headerKey(u.Key))
+	h.Set(HeaderVersion, u.Version.String())
+	h.Set(HeaderOp, string(u.Op))
+	h.Set(HeaderContentType, u.ContentType)
+	if !u.Time.IsZero() {
+		h.Set(HeaderTime, u.Time.UTC().Format(time.RFC3339Nano))
+	}
+	setIfAny(h, HeaderBase, u.Base.String())
+	setIfAny(h, HeaderReplyTo, u.ReplyTo)
+	setIfAny(h, HeaderTraceParent, u.TraceParent)
+	setIfAny(h, HeaderTraceState, u.TraceState)
+	return msg, nil
+}
+
+func setIfAny(h nats.Header, name, value string) {
+	if value != "" {
+		h.Set(name, value)
+	}
+}
+
+// Decode reads an update as the stream holds it. subject is the stored subject
+// (see Names.StoredUpdate). It fails with ErrInvalidUpdate, naming every bad
+// field; what could be read is returned all the same, for a record of the
+// failure. The payload is not copied.
+func Decode(n Names, subject string, h nats.Header, data []byte) (Update, error) {
+	u := Update{
+		Op:          Op(h.Get(HeaderOp)),
+		Payload:     data,
+		ContentType: h.Get(HeaderContentType),
+		ID:          h.Get(HeaderID),
+		Source:      h.Get(HeaderSource),
+		Type:        h.Get(HeaderType),
+		ReplyTo:     h.Get(HeaderReplyTo),
+		TraceParent: h.Get(HeaderTraceParent),
+		TraceState:  h.Get(HeaderTraceState),
+	}
+	var bad []string
+	fail := func(header string, err error) { bad = append(bad, header+": "+err.Error()) }
+
+	channel, enc, ok := n.SplitStoredUpdate(subject)
+	if !ok {
+		fail("subject", fmt.Errorf("%w: %q is not a stored update's", ErrName, clip(subject)))
+	}
+	u.Channel = channel
+	key, err := decodeSubject(h.Get(HeaderSubject), enc)
+	if err != nil {
+		fail(HeaderSubject, err)
+	}
+	u.Key = key
+	if u.Version, err = versioning.Parse(h.Get(HeaderVersion)); err != nil {
+		fail(HeaderVersion, err)
+	}
+	if base := h.Get(HeaderBase); base != "" {
+		if u.Base, err = versioning.Parse(base); err != nil {
+			fail(HeaderBase, err)
+		}
+	}
+	if at := h.Get(HeaderTime); at != "" {
+		if u.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
+			fail(HeaderTime, fmt.Errorf("%q is not an RFC 3339 time", clip(at)))
+		}
+	}
+	if spec := h.Get(HeaderSpecVersion); spec != specVersion {
+		fail(HeaderSpecVersion, fmt.Errorf("%q is not %q", clip(spec), specVersion))
+	}
+	if u.ID == "" || u.Source == "" || u.Type == "" {
+		fail(HeaderID+", "+HeaderSource+", "+HeaderType, fmt.Errorf("CloudEvents requires all three"))
+	}
+	if len(bad) > 0 {
+		return u, fmt.Errorf("%w: %s", ErrInvalidUpdate, strings.Join(bad, "; "))
+	}
+	u = u.WithDefaults()
+	return u, u.Validate()
+}
+
+// decodeSubject returns the key: ce-subject if there is one, which must belong
+// to the subject's token, else the token turned back.
+func decodeSubject(header, enc string) (string, error) {
+	if header == "" {
+		return DecodeKey(enc)
+	}
+	key, ok := unescape(header, '%')
+	if !ok {
+		return "", fmt.Errorf("%w: %q is not percent-encoded", ErrKey, clip(header))
+	}
+	again, err := EncodeKey(key)
+	if err != nil {
+		return "", err
+	}
+	if again != enc {
+		return "", fmt.Errorf("%w: %q does not belong to the subject's last token %q", ErrKey, clip(header), clip(enc))
+	}
+	return key, nil
+}
+
+// The headers that a dead letter has besides those of its update.
+const (
+	HeaderDeadOutcome  = "Extsync-Dead-Outcome"
+	HeaderDeadReason   = "Extsync-Dead-Reason"
+	HeaderDeadClass    = "Extsync-Dead-Class"
+	HeaderDeadCode     = "Extsync-Dead-Code"
+	HeaderDeadAttempts = "Extsync-Dead-Attempts"
+	HeaderDeadFirst    = "Extsync-Dead-First-Attempt"
+	HeaderDeadLast     = "Extsync-Dead-Last-Attempt"
+	HeaderDeadWorker   = "Extsync-Dead-Worker"
+	HeaderDeadSequence = "Extsync-Dead-Sequence"
+)
