@@ -1,0 +1,105 @@
+package connectors
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// Class says what the engine does next. It is decided once, by the connector,
+// where the knowledge is.
+type Class uint8
+
+// The classes. The zero value is Transient: the unknown is tried again, never
+// lost.
+const (
+	// Transient: the target could not be reached or failed; try again.
+	Transient Class = iota
+	// OK: the target holds this version now, through this call or before it.
+	OK
+	// Throttled: the target asks for time. No attempt is spent; see
+	// Result.RetryAfter.
+	Throttled
+	// Permanent: the target will never take this update. It becomes a dead
+	// letter.
+	Permanent
+	// Conflict: the target holds the same version with another content, or
+	// something that the platform did not write.
+	Conflict
+	// Stale: the target holds a newer version; see Result.Held.
+	Stale
+	// Misconfigured: nothing will get through until an operator acts
+	// (credentials, permissions, a missing table). The channel is blocked; no
+	// attempt is spent.
+	Misconfigured
+)
+
+var classNames = [...]string{"transient", "ok", "throttled", "permanent", "conflict", "stale", "misconfigured"}
+
+// String returns the class in lower case.
+func (c Class) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return fmt.Sprintf("class(%d)", uint8(c))
+}
+
+// MaxResponse bounds Result.Response, in bytes.
+const MaxResponse = 1024
+
+// A Result is what came of one attempt. The zero Result is a transient failure.
+type Result struct {
+	Class Class
+	// Code is the target's own: an HTTP status ("503"), an SQLSTATE ("40001"),
+	// or a short word where there was no answer ("timeout", "dns").
+	Code string
+	// Err says what went wrong, in one line and without secrets or payload. nil
+	// for OK.
+	Err error
+	// Held is what the target said it holds, for Stale and Conflict; zero if it
+	// did not say.
+	Held versioning.Tag
+	// RetryAfter is how long the target asked to be left alone; 0 if it did not.
+	RetryAfter time.Duration
+	// Response is an excerpt of the target's answer, at most MaxResponse bytes,
+	// for people to read. It may be empty.
+	Response string
+}
+
+// Done returns the result of a successful attempt.
+func Done() Result { return Result{Class: OK} }
+
+// Failed returns the result of an attempt that failed with err, which must not
+// be nil.
+func Failed(class Class, code string, err error) Result {
+	return Result{Class: class, Code: code, Err: err}
+}
+
+// An Error carries a class through a plain error, for Probe and for Open.
+type Error struct {
+	Class Class
+	Code  string
+	Err   error
+}
+
+// Error returns the message of the cause, with the code in front.
+func (e *Error) Error() string {
+	if e.Code == "" {
+		return e.Err.Error()
+	}
+	return e.Code + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf returns the class that err carries, Transient if it carries none.
+func ClassOf(err error) Class {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Class
+	}
+	return Transient
+}

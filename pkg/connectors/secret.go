@@ -1,0 +1,99 @@
+package connectors
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// ErrSecret says that a secret reference cannot be resolved. The message names
+// the reference, never a value.
+var ErrSecret = errors.New("cannot resolve secret")
+
+// A Ref is a text of a configuration that may hold references to secrets:
+// ${env:NAME} and ${file:/path}. It is stored, shown and logged as written; the
+// values are known only to the worker that resolves it.
+type Ref string
+
+var refPattern = regexp.MustCompile(`\$\{(env|file):([^}]+)\}`)
+
+// HasReference reports whether the text refers to at least one secret.
+func (r Ref) HasReference() bool { return refPattern.MatchString(string(r)) }
+
+// IsReference reports whether the text is one reference and nothing else.
+func (r Ref) IsReference() bool {
+	return refPattern.FindString(string(r)) == string(r) && r != ""
+}
+
+// maxSecretLen bounds a secret read from a file, in bytes.
+const maxSecretLen = 64 << 10
+
+// Secrets looks references up. The zero value reads the process's environment
+// and files.
+type Secrets struct {
+	// LookupEnv and ReadFile replace the environment and the file system in
+	// tests and in programs that keep secrets elsewhere. nil: os.
+	LookupEnv func(name string) (string, bool)
+	ReadFile  func(path string) ([]byte, error)
+}
+
+// Resolve returns the text with every reference replaced by its value. One line
+// break at the end of a file is not part of the value. It fails with ErrSecret,
+// naming every reference that has no value.
+func (s Secrets) Resolve(r Ref) (string, error) {
+	var missing []string
+	out := refPattern.ReplaceAllStringFunc(string(r), func(ref string) string {
+		m := refPattern.FindStringSubmatch(ref)
+		value, err := s.lookup(m[1], m[2])
+		if err != nil {
+			missing = append(missing, err.Error())
+		}
+		return value
+	})
+	if len(missing) > 0 {
+		return "", &Error{Class: Misconfigured, Code: "secret", Err: fmt.Errorf("%w: %s", ErrSecret, strings.Join(missing, "; "))}
+	}
+	return out, nil
+}
+
+func (s Secrets) lookup(kind, name string) (string, error) {
+	if kind == "env" {
+		lookup := s.LookupEnv
+		if lookup == nil {
+			lookup = os.LookupEnv
+		}
+		if v, ok := lookup(name); ok && v != "" {
+			return v, nil
+		}
+		return "", fmt.Errorf("environment variable %s is not set", name)
+	}
+	read := s.ReadFile
+	if read == nil {
+		read = readFile
+	}
+	data, err := read(name)
+	if err != nil {
+		return "", err
+	}
+	return string(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))), nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read from
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretLen+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSecretLen {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecretLen)
+	}
+	return data, nil
+}
