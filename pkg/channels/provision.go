@@ -1,0 +1,156 @@
+package channels
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Storage says how much the broker keeps, and how often. The zero value stands
+// for the defaults.
+type Storage struct {
+	// Replicas is on how many servers each stream lies, 1, 3 or 5. Defaults to 1.
+	Replicas int
+	// The sizes are reserved at the broker when it is provisioned: a full ledger
+	// would stop all settling. Defaults: ledger and outcomes 1 GiB, the others
+	// 256 MiB.
+	LedgerBytes, OutcomeBytes, DeadBytes, ParkedBytes, AckBytes Bytes
+	// OutcomeAge is how long the outcome log is kept. Defaults to 7 days.
+	OutcomeAge time.Duration
+}
+
+const (
+	defaultLedgerBytes = 1 << 30
+	defaultOtherBytes  = 256 << 20
+	smallBucketBytes   = 32 << 20
+	defaultOutcomeAge  = 7 * 24 * time.Hour
+	ackAge             = 24 * time.Hour
+
+	// duplicateWindow is how long the broker recognises a repeated publish by
+	// its id. The version guard stands behind it, so it may be short.
+	duplicateWindow = 2 * time.Minute
+)
+
+func (s Storage) withDefaults() Storage {
+	setDefault(&s.Replicas, 1)
+	setDefault(&s.LedgerBytes, defaultLedgerBytes)
+	setDefault(&s.OutcomeBytes, defaultLedgerBytes)
+	setDefault(&s.DeadBytes, defaultOtherBytes)
+	setDefault(&s.ParkedBytes, defaultOtherBytes)
+	setDefault(&s.AckBytes, defaultOtherBytes)
+	setDefault(&s.OutcomeAge, defaultOutcomeAge)
+	return s
+}
+
+// Provision creates the streams and buckets that all channels share, or brings
+// them up to date. It may be repeated. Nothing is deleted.
+func Provision(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage) error {
+	storage = storage.withDefaults()
+	for _, cfg := range sharedStreams(names, storage) {
+		cfg.Replicas = storage.Replicas
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("provision stream %s (%s reserved): %w", cfg.Name, Bytes(cfg.MaxBytes), err)
+		}
+	}
+	return nil
+}
+
+// sharedStreams lists them in the order in which they are made: what settling
+// needs comes first and has its own reservation.
+func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
+	ledger := bucket(names.LedgerBucket(), s.LedgerBytes)
+	source, destination := names.StatusRepublish()
+	ledger.RePublish = &jetstream.RePublish{Source: source, Destination: destination}
+	return []jetstream.StreamConfig{
+		{
+			Name: names.OutcomeStream(), Subjects: []string{names.OutcomeSubjects()},
+			Description: "extsync: every outcome, in order",
+			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
+			MaxBytes: int64(s.OutcomeBytes), MaxAge: s.OutcomeAge,
+		},
+		ledger,
+		keepAll(names.DeadStream(), names.DeadSubjects(), "extsync: updates that were given up", s.DeadBytes),
+		parkedStream(names, s.ParkedBytes),
+		{
+			Name: names.AckStream(), Subjects: []string{names.AckSubjects()},
+			Description: "extsync: acks for named services",
+			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
+			MaxBytes: int64(s.AckBytes), MaxAge: ackAge, Duplicates: duplicateWindow,
+		},
+		bucket(names.RegistryBucket(), smallBucketBytes),
+		bucket(names.ProgressBucket(), smallBucketBytes),
+		expiring(bucket(names.WorkersBucket(), smallBucketBytes)),
+		expiring(bucket(names.LeasesBucket(), smallBucketBytes)),
+	}
+}
+
+func keepAll(name, subjects, description string, size Bytes) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: []string{subjects}, Description: description,
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		MaxBytes: int64(size), Duplicates: duplicateWindow, AllowDirect: true,
+	}
+}
+
+// parkedStream is read by whoever owns a partition: from the leader, like the
+// ledger.
+func parkedStream(names events.Names, size Bytes) jetstream.StreamConfig {
+	cfg := keepAll(names.ParkedStream(), names.ParkedSubjects(), "extsync: updates moved out of the way", size)
+	cfg.AllowDirect = false
+	return cfg
+}
+
+// bucket returns the stream behind a key-value bucket with one revision per key.
+// It is made by the stream API because the bucket API would set AllowDirect:
+// what decides an attempt must be read from the leader, a replica may lag.
+func bucket(name string, size Bytes) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              events.KVStream(name),
+		Subjects:          []string{events.KVSubject(name, ">")},
+		Storage:           jetstream.FileStorage,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardNew,
+		MaxBytes:          int64(size),
+		AllowRollup:       true,
+		DenyDelete:        true,
+		Duplicates:        duplicateWindow,
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+	}
+}
+
+// expiring lets the entries of a bucket carry a lifetime. There is no marker when
+// one ends, so that the next owner finds the key free at once.
+func expiring(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.AllowMsgTTL = true
+	return cfg
+}
+
+// channelStream returns the stream of a channel's updates. AllowRollup,
+// AllowMsgSchedules and AllowMsgTTL stay off: with them a publisher could wipe
+// or rewrite the stream by a header.
+func channelStream(names events.Names, c Config, replicas int) jetstream.StreamConfig {
+	source, destination := names.UpdateTransform(c.Name)
+	cfg := jetstream.StreamConfig{
+		Name:             names.UpdateStream(c.Name),
+		Description:      "extsync: updates of channel " + c.Name,
+		Subjects:         []string{source},
+		SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
+		Storage:          jetstream.FileStorage,
+		Discard:          jetstream.DiscardNew,
+		MaxBytes:         int64(c.MaxBytes),
+		Duplicates:       duplicateWindow,
+		AllowDirect:      true,
+		Replicas:         replicas,
+	}
+	if c.Mode == Every {
+		cfg.Retention = jetstream.WorkQueuePolicy
+	} else {
+		cfg.Retention, cfg.MaxMsgsPerSubject = jetstream.LimitsPolicy, 1
+	}
+	return cfg
+}

@@ -1,0 +1,242 @@
+package channels
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Errors of the registry.
+var (
+	// ErrNotFound says that there is no such channel.
+	ErrNotFound = errors.New("channel not found")
+	// ErrRevision says that the channel was changed by somebody else meanwhile.
+	ErrRevision = errors.New("channel was changed meanwhile")
+	// ErrImmutable says that a change would need another stream.
+	ErrImmutable = errors.New("cannot be changed")
+)
+
+// An Entry is a channel as the registry holds it.
+type Entry struct {
+	Config Config
+	// Revision is that of the registry's entry; it changes with every change.
+	Revision uint64
+	// Generation counts the changes of Partitions, from 1.
+	Generation int
+	Updated    time.Time
+}
+
+// stored is the form of an entry in the bucket.
+type stored struct {
+	Format     int    `json:"f"`
+	Generation int    `json:"generation"`
+	Config     Config `json:"config"`
+}
+
+// Registry keeps the configurations of all channels in a bucket at the broker.
+// It is safe for concurrent use.
+type Registry struct {
+	js      jetstream.JetStream
+	kv      jetstream.KeyValue
+	names   events.Names
+	catalog *connectors.Catalog
+}
+
+// OpenRegistry returns the registry of a provisioned broker, else
+// events.ErrNotProvisioned. catalog checks what is put; it may be nil for a registry
+// that is only read.
+func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Names, catalog *connectors.Catalog) (*Registry, error) {
+	kv, err := js.KeyValue(ctx, names.RegistryBucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply a channel first", events.ErrNotProvisioned, names.RegistryBucket())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the channel registry: %w", err)
+	}
+	return &Registry{js: js, kv: kv, names: names, catalog: catalog}, nil
+}
+
+// Get returns one channel, or ErrNotFound.
+func (r *Registry) Get(ctx context.Context, name string) (Entry, error) {
+	if err := events.CheckChannel(name); err != nil {
+		return Entry{}, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	kve, err := r.kv.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Entry{}, fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("read channel %s: %w", name, err)
+	}
+	return decodeEntry(kve)
+}
+
+func decodeEntry(kve jetstream.KeyValueEntry) (Entry, error) {
+	var s stored
+	if err := json.Unmarshal(kve.Value(), &s); err != nil {
+		return Entry{}, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+	}
+	if err := events.CheckFormat(s.Format); err != nil {
+		return Entry{}, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+	}
+	return Entry{Config: s.Config, Revision: kve.Revision(), Generation: s.Generation, Updated: kve.Created()}, nil
+}
+
+// List returns every channel that can be read, ordered by name, and an error
+// that names those that cannot: one bad entry hides no other.
+func (r *Registry) List(ctx context.Context) ([]Entry, error) {
+	w, err := r.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, fmt.Errorf("list channels: %w", err)
+	}
+	defer func() { _ = w.Stop() }() // the list is complete or ctx has ended
+	var (
+		out  []Entry
+		errs []error
+	)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list channels: %w", ctx.Err())
+		case kve, ok := <-w.Updates():
+			if !ok {
+				return nil, errors.New("list channels: the connection to the broker was closed")
+			}
+			if kve == nil { // the watcher's mark that all there is has come
+				slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
+				return out, errors.Join(errs...)
+			}
+			e, err := decodeEntry(kve)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = append(out, e)
+		}
+	}
+}
+
+// Put creates or changes a channel: it validates, brings the channel's stream
+// up to the configuration, and stores. expect is the revision that the caller
+// has seen, 0 for a channel that must be new; another one is ErrRevision. A
+// configuration equal to what is stored changes nothing.
+func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, error) {
+	c = c.WithDefaults()
+	if err := c.Validate(r.catalog); err != nil {
+		return Entry{}, fmt.Errorf("channel %q: %w", c.Name, err)
+	}
+	old, err := r.Get(ctx, c.Name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		old = Entry{Generation: 1}
+	case err != nil:
+		return Entry{}, err
+	}
+	if old.Revision != expect {
+		return Entry{}, fmt.Errorf("%w: %s is at revision %d, not %d", ErrRevision, c.Name, old.Revision, expect)
+	}
+	if old.Revision != 0 {
+		if err := checkChange(old.Config, c); err != nil {
+			return Entry{}, err
+		}
+		if sameConfig(old.Config, c) {
+			return old, nil
+		}
+	}
+	replicas, err := r.replicas(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	if _, err := r.js.CreateOrUpdateStream(ctx, channelStream(r.names, c, replicas)); err != nil {
+		return Entry{}, fmt.Errorf("channel %s: stream %s (%s reserved): %w", c.Name, r.names.UpdateStream(c.Name), c.MaxBytes, err)
+	}
+	return r.store(ctx, stored{Format: events.Format, Generation: old.Generation, Config: c}, expect)
+}
+
+func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return Entry{}, fmt.Errorf("channel %s: %w", s.Config.Name, err)
+	}
+	var revision uint64
+	if expect == 0 {
+		revision, err = r.kv.Create(ctx, s.Config.Name, data)
+	} else {
+		revision, err = r.kv.Update(ctx, s.Config.Name, data, expect)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) || events.IsWrongSequence(err) {
+		return Entry{}, fmt.Errorf("%w: %s", ErrRevision, s.Config.Name)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("store channel %s: %w", s.Config.Name, err)
+	}
+	return Entry{Config: s.Config, Revision: revision, Generation: s.Generation, Updated: time.Now()}, nil
+}
+
+// checkChange refuses what would need another stream or another consumer layout.
+func checkChange(old, c Config) error {
+	if old.Mode != c.Mode {
+		return fmt.Errorf("channel %s: mode %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, old.Mode, c.Mode)
+	}
+	if old.Partitions != c.Partitions {
+		return fmt.Errorf("channel %s: partitions %w (%d to %d): make a channel of another name", c.Name, ErrImmutable, old.Partitions, c.Partitions)
+	}
+	return nil
+}
+
+func sameConfig(a, b Config) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// replicas returns on how many servers the registry lies: a channel's stream
+// lies on as many.
+func (r *Registry) replicas(ctx context.Context) (int, error) {
+	s, err := r.js.Stream(ctx, events.KVStream(r.names.RegistryBucket()))
+	if err != nil {
+		return 0, fmt.Errorf("read the registry's replicas: %w", err)
+	}
+	return max(1, s.CachedInfo().Config.Replicas), nil
+}
+
+// Changes returns a channel that gets a value after something in the registry
+// changed, until ctx ends, when it is closed. Values are merged; one is there at
+// the start. It is a hint and may be late (a watch can be silent for 20 s after
+// a broker restart): read the registry again from time to time as well.
+func (r *Registry) Changes(ctx context.Context) (<-chan struct{}, error) {
+	w, err := r.kv.WatchAll(ctx, jetstream.MetaOnly())
+	if err != nil {
+		return nil, fmt.Errorf("watch channels: %w", err)
+	}
+	out := make(chan struct{}, 1)
+	go func() {
+		defer close(out)
+		defer func() { _ = w.Stop() }() // ends with ctx anyway
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, ok := <-w.Updates():
+				if !ok {
+					return
+				}
+				select {
+				case out <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return out, nil
+}
