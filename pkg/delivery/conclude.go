@@ -1,0 +1,161 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// retryLogEvery bounds how often the failed attempts of one key are written to
+// the outcome log.
+const retryLogEvery = 5 * time.Second
+
+// conclude decides what follows from the result of a call.
+func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, took time.Duration) {
+	gate := t.p.r.gate
+	if t.ctx.Err() != nil || res.Code == codeFenced {
+		// The partition is no longer ours: whoever has it repeats the call
+		// (guarantee 1). The failure is not the update's (guarantee 6).
+		gate.withdraw(probe)
+		return
+	}
+	counts := gate.report(l.key, res, probe)
+	t.logAttempt(it, res, took)
+	if res.Class != connectors.OK {
+		t.p.r.stats.add(it.u.Channel, func(s *ChannelStats) { s.Failed++ })
+	}
+	if it.first.IsZero() {
+		it.first = time.Now()
+	}
+	s := events.Settlement{
+		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID,
+		Class: res.Class.String(), Code: clean(res.Code, 64), Message: message(res),
+	}
+	switch res.Class {
+	case connectors.OK:
+		it.attempts++
+		s.Outcome, s.Class, s.Message = events.Delivered, "", ""
+		t.settleAs(l, it, s, res)
+	case connectors.Stale:
+		it.attempts++
+		s.Outcome, s.By = events.Superseded, res.Held.Version
+		t.settleAs(l, it, s, res)
+	case connectors.Conflict:
+		it.attempts++
+		s.Outcome = events.Conflict
+		t.settleAs(l, it, s, res)
+	case connectors.Permanent:
+		if !counts { // the channel is blocked: it is not the update's fault
+			t.later(l, it, s, 0)
+			return
+		}
+		it.attempts++
+		s.Outcome = events.DeadLettered
+		t.settleAs(l, it, s, res)
+	case connectors.Throttled, connectors.Misconfigured:
+		t.later(l, it, s, max(res.RetryAfter, 0))
+	default:
+		t.failed(l, it, s, res, counts)
+	}
+}
+
+// failed handles a transient failure: supersede, retry or give up.
+func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.Result, counts bool) {
+	it.alone = it.alone || res.Code == codePanic
+	if counts {
+		it.attempts++
+	}
+	if newer, ok := t.newerWaiting(l, it); ok {
+		s.Outcome, s.By = events.Superseded, newer
+		t.settleAs(l, it, s, res)
+		return
+	}
+	if it.attempts >= t.p.r.entry.Config.Retry.MaxAttempts {
+		s.Outcome = events.DeadLettered
+		t.settleAs(l, it, s, res)
+		return
+	}
+	wait := time.Duration(0) // while the circuit is open its probes set the pace
+	if counts {
+		t.mu.Lock()
+		wait = t.nextBackoff(l)
+		t.mu.Unlock()
+	}
+	wait = max(wait, res.RetryAfter)
+	t.mu.Lock()
+	park := counts && t.shouldPark(l, it)
+	t.mu.Unlock()
+	if !park {
+		t.later(l, it, s, wait)
+		return
+	}
+	t.log.Info().Str("key", it.u.Key).Msg("key is parked: its updates no longer hold up others")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.logFailure(l, it, s, wait, events.Parked)
+	l.due = time.Now().Add(wait)
+	t.startParking(l)
+}
+
+// newerWaiting returns the version that has overtaken the lane's head, in a
+// latest channel: the older one need not be tried again.
+func (t *tenure) newerWaiting(l *lane, it *item) (versioning.Version, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.latest() || it.replay {
+		return versioning.Version{}, false
+	}
+	for _, next := range l.queue[1:] {
+		if next.malformed == nil && isOlder(it.tag.Version, next.tag.Version) {
+			return next.tag.Version, true
+		}
+	}
+	return versioning.Version{}, false
+}
+
+// later puts the lane back, and what failed into the log, so that people and the
+// next owner see it.
+func (t *tenure) later(l *lane, it *item, s events.Settlement, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	outcome := events.Retrying
+	if it.parked > 0 {
+		outcome = events.Parked
+	}
+	if time.Since(l.lastLogged) >= retryLogEvery {
+		t.logFailure(l, it, s, wait, outcome)
+	}
+	t.retryLater(l, wait)
+}
+
+// logFailure queues an entry about a failed attempt. The caller holds mu.
+func (t *tenure) logFailure(l *lane, it *item, s events.Settlement, wait time.Duration, as events.Outcome) {
+	l.lastLogged = time.Now()
+	s.Outcome, s.Attempts = as, it.attempts
+	e := t.entry(it, s, connectors.Result{})
+	e.NextAttempt = l.lastLogged.Add(wait).UTC()
+	t.enqueueCommit(commit{entry: e, key: l.key})
+}
+
+// logAttempt writes one wide line per attempt.
+func (t *tenure) logAttempt(it *item, res connectors.Result, took time.Duration) {
+	level := zerolog.DebugLevel
+	switch res.Class {
+	case connectors.OK:
+	case connectors.Conflict, connectors.Permanent, connectors.Stale:
+		level = zerolog.WarnLevel
+	default:
+		level = zerolog.InfoLevel
+	}
+	e := t.log.WithLevel(level)
+	if !e.Enabled() {
+		return
+	}
+	e.Str("key", it.u.Key).Stringer("version", it.tag.Version).Str("id", it.u.ID).Int("attempt", it.attempts+1).
+		Stringer("class", res.Class).Str("code", res.Code).Str("error", message(res)).
+		Dur("took", took).Uint64("sequence", it.seq).Msg("attempt")
+}

@@ -1,0 +1,140 @@
+package delivery
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// step is what to do with an update before any call.
+type step uint8
+
+const (
+	doCall     step = iota
+	doAckAgain      // its outcome is known; it came again
+	doSettle        // it has an outcome without a call
+	doWait          // its next attempt is not due
+)
+
+type decision struct {
+	what       step
+	settlement events.Settlement // but for doCall
+}
+
+// Codes of outcomes that are decided without the target.
+const (
+	codeMalformed   = "malformed"
+	codeVersionKind = "version_kind"
+	codeDigest      = "digest"
+	codeBase        = "base"
+	codeOlder       = "older"
+	codeParkedLost  = "parked_lost"
+)
+
+// judge decides by the ledger whether an update may be brought to the target
+// (guarantee 2). It has no effects.
+func judge(it *item, rec *events.Record, latest bool) decision {
+	if it.malformed != nil {
+		return settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, it.malformed.Error())
+	}
+	if it.replay {
+		return judgeReplay(it, rec)
+	}
+	if s, ok := rec.Find(it.tag); ok {
+		return decision{what: doAckAgain, settlement: s}
+	}
+	verdict, err := versioning.Guard(rec.Settled, it.tag, versioning.Version{})
+	if err != nil {
+		return settle(it, events.DeadLettered, connectors.Permanent, codeVersionKind, err.Error())
+	}
+	switch verdict {
+	case versioning.Stale:
+		return superseded(it, rec.Settled.Version)
+	case versioning.Conflict:
+		return settle(it, events.Conflict, connectors.Conflict, codeDigest, "this version was settled with other content before")
+	case versioning.Duplicate: // settled so long ago that it is no longer listed
+		s := events.Settlement{Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: events.DeadLettered}
+		if rec.Applied.Tag == it.tag {
+			s.Outcome, s.At = events.Delivered, rec.Applied.At
+		}
+		return decision{what: doAckAgain, settlement: s}
+	case versioning.Newer, versioning.Refused:
+	}
+	// In a latest channel base was checked against the head when the update was
+	// published; versions between may have been skipped rightly.
+	if !latest && !it.u.Base.IsZero() && it.u.Base != rec.Applied.Version {
+		return settle(it, events.Conflict, connectors.Conflict, codeBase,
+			"it was made from version "+it.u.Base.String()+", but the target holds "+orNone(rec.Applied.Version))
+	}
+	return decision{what: doCall}
+}
+
+// judgeReplay decides about a dead letter that an operator sends again: it may
+// repeat what the target holds, but never move it back.
+func judgeReplay(it *item, rec *events.Record) decision {
+	verdict, err := versioning.Guard(rec.Applied.Tag, it.tag, versioning.Version{})
+	switch {
+	case err != nil:
+		return settle(it, events.DeadLettered, connectors.Permanent, codeVersionKind, err.Error())
+	case verdict == versioning.Stale:
+		return superseded(it, rec.Applied.Version)
+	case verdict == versioning.Conflict:
+		return settle(it, events.Conflict, connectors.Conflict, codeDigest, "the target holds this version with other content")
+	default:
+		return decision{what: doCall}
+	}
+}
+
+func orNone(v versioning.Version) string {
+	if v.IsZero() {
+		return "none"
+	}
+	return v.String()
+}
+
+func superseded(it *item, by versioning.Version) decision {
+	d := settle(it, events.Superseded, connectors.Stale, codeOlder, "")
+	d.settlement.By = by
+	return d
+}
+
+func settle(it *item, o events.Outcome, class connectors.Class, code, msg string) decision {
+	return decision{what: doSettle, settlement: events.Settlement{
+		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: o,
+		Attempts: it.attempts, Class: class.String(), Code: code, Message: clean(msg, events.MaxMessageLen),
+	}}
+}
+
+// message returns what a result says, for people: bounded, in one line.
+func message(res connectors.Result) string {
+	if res.Err == nil {
+		return ""
+	}
+	var e *connectors.Error
+	if errors.As(res.Err, &e) && e.Code == res.Code {
+		return clean(e.Err.Error(), events.MaxMessageLen)
+	}
+	return clean(res.Err.Error(), events.MaxMessageLen)
+}
+
+// clean makes a text from outside fit for a header, a log line and a record.
+func clean(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == utf8.RuneError || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) <= most {
+		return s
+	}
+	s = s[:most]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s
+}

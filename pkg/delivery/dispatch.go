@@ -1,0 +1,275 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// ledgerRetry is how long a lane waits when the ledger could not be read.
+const ledgerRetry = time.Second
+
+// dispatch starts calls for ready lanes, as many at once as the channel allows,
+// until ctx ends.
+func (t *tenure) dispatch(ctx context.Context) {
+	g := t.p.r.gate
+	g.watch(t)
+	defer g.unwatch(t)
+	for {
+		var again <-chan time.Time
+		if wait := t.startReady(); wait > 0 {
+			again = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.wakeDispatch:
+		case <-again:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// startReady starts what may be started now, and returns after how long to look
+// again: 0 when a signal will come.
+func (t *tenure) startReady() time.Duration {
+	r := t.p.r
+	for {
+		t.mu.Lock()
+		if len(t.ready) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+			t.mu.Unlock()
+			return 0
+		}
+		n, probe, wait := r.gate.admit(r.maxBatch)
+		if n == 0 {
+			t.mu.Unlock()
+			return wait
+		}
+		if !probe {
+			if n, wait = t.withinRate(min(n, len(t.ready))); n == 0 {
+				t.mu.Unlock()
+				return wait
+			}
+		}
+		batch := t.popReady(n)
+		t.inFlight++
+		t.mu.Unlock()
+		t.calls.Add(1)
+		r.calls.Add(1)
+		go func() {
+			defer r.calls.Done()
+			defer t.calls.Done()
+			t.deliver(batch, probe)
+			t.mu.Lock()
+			t.inFlight--
+			t.checkIdle()
+			t.mu.Unlock()
+			signal(t.wakeDispatch)
+		}()
+	}
+}
+
+// withinRate returns how many of n updates the channel's rate allows now, or
+// after how long to ask again. Waiting is not failing (guarantee 6).
+func (t *tenure) withinRate(n int) (int, time.Duration) {
+	limit := t.p.r.rate
+	if limit == nil {
+		return n, 0
+	}
+	now := time.Now()
+	if n = min(n, int(limit.TokensAt(now))); n > 0 && limit.AllowN(now, n) {
+		return n, 0
+	}
+	missing := 1 - limit.TokensAt(now)
+	return 0, max(time.Millisecond, time.Duration(missing/float64(limit.Limit())*float64(time.Second)))
+}
+
+// popReady takes up to n lanes off the ready list. An update that has broken a
+// batch before goes alone. The caller holds mu.
+func (t *tenure) popReady(n int) []*lane {
+	var batch []*lane
+	for len(batch) < n && len(t.ready) > 0 {
+		l := t.ready[0]
+		alone := l.queue[0].alone
+		if alone && len(batch) > 0 {
+			break
+		}
+		t.ready = t.ready[1:]
+		l.queued, l.busy = false, true
+		batch = append(batch, l)
+		if alone {
+			break
+		}
+	}
+	return batch
+}
+
+// deliver makes one attempt for the head of each lane, none of which is in
+// flight anywhere else.
+func (t *tenure) deliver(batch []*lane, probe bool) {
+	gate := t.p.r.gate
+	ctx, cancel := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
+	defer cancel()
+	if err := t.view.load(ctx, t.recordsOf(batch)); err != nil {
+		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
+		gate.withdraw(probe)
+		t.retryAll(batch, ledgerRetry)
+		return
+	}
+	calls, items := t.judgeAll(batch)
+	if len(calls) == 0 {
+		gate.withdraw(probe)
+		return
+	}
+	if calls, items = t.loadPayloads(ctx, calls, items); len(calls) == 0 {
+		gate.withdraw(probe)
+		return
+	}
+	attempts := make([]connectors.Attempt, len(items))
+	for i, it := range items {
+		attempts[i] = connectors.Attempt{Update: it.u, Digest: it.tag.Digest, Number: it.attempts + 1, Again: it.replay}
+	}
+	started := time.Now()
+	if probe {
+		t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.Probes++ })
+	}
+	results := t.call(ctx, attempts)
+	for i, l := range calls {
+		t.conclude(l, items[i], results[i], probe && i == 0, time.Since(started))
+	}
+}
+
+// recordsOf returns the keys whose records decide about the heads of lanes. A
+// malformed update needs none, and its key may be none.
+func (t *tenure) recordsOf(batch []*lane) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keys := make([]string, 0, len(batch))
+	for _, l := range batch {
+		if l.queue[0].malformed == nil {
+			keys = append(keys, l.key)
+		}
+	}
+	return keys
+}
+
+// loadPayloads reads the content of parked updates, and leaves those out for
+// which that fails.
+func (t *tenure) loadPayloads(ctx context.Context, lanes []*lane, items []*item) ([]*lane, []*item) {
+	outLanes, outItems := lanes[:0], items[:0]
+	for i, it := range items {
+		err := t.loadPayload(ctx, it)
+		switch {
+		case err == nil:
+			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)
+		case errors.Is(err, errParkedLost):
+			d := settle(it, events.DeadLettered, connectors.Permanent, codeParkedLost, err.Error())
+			t.settleAs(lanes[i], it, d.settlement, connectors.Result{})
+		default:
+			t.log.Warn().Err(err).Str("key", it.u.Key).Msg("the update is tried again")
+			t.retryAll(lanes[i:i+1], ledgerRetry)
+		}
+	}
+	return outLanes, outItems
+}
+
+func (t *tenure) retryAll(batch []*lane, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range batch {
+		t.retryLater(l, wait)
+	}
+}
+
+// call runs the connector. Whatever it does, there is one result per attempt.
+func (t *tenure) call(ctx context.Context, attempts []connectors.Attempt) (results []connectors.Result) {
+	name := t.p.r.entry.Config.Name
+	t.p.r.stats.add(name, func(s *ChannelStats) { s.Attempts += uint64(len(attempts)) })
+	broken := func(code, format string, args ...any) []connectors.Result {
+		err := fmt.Errorf(format, args...)
+		t.log.Error().Err(err).Int("updates", len(attempts)).Msg("connector misbehaved")
+		out := make([]connectors.Result, len(attempts))
+		for i := range out {
+			out[i] = connectors.Failed(connectors.Transient, code, err)
+		}
+		return out
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			results = broken(codePanic, "connector panicked: %v", p)
+		}
+	}()
+	// Guarantee 2: no call begins without the lease, however long this process
+	// was frozen. The context ends with the lease, too.
+	if !t.p.lease.alive() || ctx.Err() != nil {
+		return broken(codeFenced, "no call was made: %w", errLeaseLapsed)
+	}
+	results = t.p.r.conn.Apply(ctx, attempts)
+	if len(results) != len(attempts) {
+		return broken(codePanic, "connector returned %d results for %d updates", len(results), len(attempts))
+	}
+	return results
+}
+
+// Codes of failures that are ours, not the target's.
+const (
+	codePanic  = "connector_fault"
+	codeFenced = "fenced"
+)
+
+// judgeAll settles what needs no call, and returns the lanes and items that need
+// one.
+func (t *tenure) judgeAll(batch []*lane) (calls []*lane, items []*item) {
+	heads, decisions := t.judgeHeads(batch)
+	for i, l := range batch {
+		it, d := heads[i], decisions[i]
+		switch d.what {
+		case doCall:
+			calls, items = append(calls, l), append(items, it)
+		case doAckAgain: // guarantee 3: one outcome, however often it comes
+			t.settleAgain(l, it, d.settlement)
+		case doSettle:
+			t.settleAs(l, it, d.settlement, connectors.Result{})
+		case doWait:
+		}
+	}
+	return calls, items
+}
+
+func (t *tenure) judgeHeads(batch []*lane) ([]*item, []decision) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	heads, decisions := make([]*item, len(batch)), make([]decision, len(batch))
+	for i, l := range batch {
+		it := l.queue[0]
+		heads[i] = it
+		rec := t.view.record(l.key)
+		if wait := t.resume(it, rec); wait > 0 {
+			t.retryLater(l, wait)
+			decisions[i] = decision{what: doWait}
+			continue
+		}
+		decisions[i] = judge(it, rec, t.latest())
+	}
+	return heads, decisions
+}
+
+// resume takes over the attempts that a former owner has spent on the update,
+// and returns how long its next attempt has still to wait. The caller holds mu.
+func (t *tenure) resume(it *item, rec *events.Record) time.Duration {
+	if it.resumed {
+		return 0
+	}
+	it.resumed = true
+	if rec.State == events.StateSettled || rec.Pending != it.tag {
+		return 0
+	}
+	it.attempts = rec.Attempts
+	return min(time.Until(rec.NextAttempt), t.p.r.entry.Config.Retry.MaxBackoff.D())
+}

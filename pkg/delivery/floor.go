@@ -1,0 +1,57 @@
+package delivery
+
+// A floor tracks up to where a partition's updates are settled. Updates come in
+// the order of the stream; they are settled in any order. The zero value starts
+// at 0.
+type floor struct {
+	last  uint64 // highest sequence that came
+	base  uint64 // all up to here are settled
+	open  []seen // those after base, in order
+	first int    // index in open of the first that is not settled
+}
+
+type seen struct {
+	seq  uint64
+	done bool
+}
+
+// startAt forgets everything and starts behind seq.
+func (f *floor) startAt(seq uint64) { *f = floor{last: seq, base: seq} }
+
+// add notes that an update came. It returns false for one that is not newer than
+// all before it.
+func (f *floor) add(seq uint64) bool {
+	if seq <= f.last {
+		return false
+	}
+	f.last = seq
+	f.open = append(f.open, seen{seq: seq})
+	return true
+}
+
+// done notes that an update is settled.
+func (f *floor) done(seq uint64) {
+	low, high := f.first, len(f.open)
+	for low < high {
+		if mid := int(uint(low+high) >> 1); f.open[mid].seq < seq {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == len(f.open) || f.open[low].seq != seq {
+		return
+	}
+	f.open[low].done = true
+	for f.first < len(f.open) && f.open[f.first].done {
+		f.base = f.open[f.first].seq
+		f.first++
+	}
+	if f.first > 1024 && f.first > len(f.open)/2 { // give the memory back
+		f.open = append([]seen(nil), f.open[f.first:]...)
+		f.first = 0
+	}
+}
+
+// value returns the sequence up to which everything is settled.
+func (f *floor) value() uint64 { return f.base }

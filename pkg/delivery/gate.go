@@ -1,0 +1,218 @@
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// gateState is whether calls to a channel's target are made.
+type gateState uint8
+
+const (
+	// gateClosed is a closed circuit: calls flow.
+	gateClosed gateState = iota
+	// gateOpen: the target fails; one call at a time probes it.
+	gateOpen
+	// gateBlocked: nothing will get through until an operator acts; probed too,
+	// more slowly.
+	gateBlocked
+)
+
+func (s gateState) String() string { return [...]string{"closed", "open", "blocked"}[s] }
+
+const (
+	// openAfter is after how many failed calls in a row, of at least openKeys
+	// different keys, the circuit opens. One poison key alone never opens it.
+	openAfter = 5
+	openKeys  = 2
+	// blockAfter is after how many permanent failures in a row the channel is
+	// blocked: then it is hardly the updates' fault.
+	blockAfter = 20
+
+	openProbeFirst, openProbeMost       = time.Second, 30 * time.Second
+	blockedProbeFirst, blockedProbeMost = 2 * time.Second, time.Minute
+	throttleDefault, throttleMost       = time.Second, 15 * time.Minute
+)
+
+// A gate stands in front of a channel's target. Failures that are the target's
+// or the configuration's, not the update's, close the way for all updates and
+// spend none of their attempts (guarantee 6). It is shared by the channel's
+// partitions on this worker.
+type gate struct {
+	log zerolog.Logger
+	now func() time.Time
+
+	mu       sync.Mutex
+	state    gateState
+	until    time.Time // no call before, in any state
+	probing  bool      // a probe is on its way
+	probes   *backoff.ExponentialBackOff
+	failures int
+	keys     map[string]struct{} // of the failures in a row
+	refusals int                 // permanent failures in a row
+	reason   string
+	since    time.Time // of state
+	onClose  map[*tenure]struct{}
+}
+
+func newGate(log zerolog.Logger) *gate {
+	return &gate{log: log, now: time.Now, keys: map[string]struct{}{}, onClose: map[*tenure]struct{}{}}
+}
+
+// watch lets t be told when the way is free again, until unwatch.
+func (g *gate) watch(t *tenure) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.onClose[t] = struct{}{}
+}
+
+func (g *gate) unwatch(t *tenure) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.onClose, t)
+}
+
+// admit returns how many updates may be attempted in one call now: want, 1 for a
+// probe, or 0 and how long to wait before asking again. Who was admitted must
+// call report or withdraw.
+func (g *gate) admit(want int) (n int, probe bool, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait := g.until.Sub(g.now()); wait > 0 {
+		return 0, false, wait
+	}
+	if g.state == gateClosed {
+		return want, false, 0
+	}
+	if g.probing {
+		return 0, false, 0 // its report wakes everybody
+	}
+	g.probing = true
+	return 1, true, 0
+}
+
+// withdraw gives a probe back that made no call.
+func (g *gate) withdraw(probe bool) {
+	if !probe {
+		return
+	}
+	g.mu.Lock()
+	g.probing = false
+	g.mu.Unlock()
+	g.wake(false)
+}
+
+// hold keeps every call back for a while because of something on our own side,
+// such as a full stream.
+func (g *gate) hold(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := g.now().Add(d); until.After(g.until) {
+		g.until = until
+	}
+}
+
+// status returns the state for people: its name, since when, and why.
+func (g *gate) status() (state string, since time.Time, reason string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state.String(), g.since, g.reason
+}
+
+// report tells how an attempt of a key ended. It returns whether a failure
+// counts against the update: only while the circuit was closed, and not when it
+// is the one that blocks the channel.
+func (g *gate) report(key string, res connectors.Result, probe bool) (counts bool) {
+	g.mu.Lock()
+	counts = g.state == gateClosed
+	if probe {
+		g.probing = false
+	}
+	closed := false
+	switch res.Class {
+	case connectors.Transient:
+		g.failures++
+		g.keys[key] = struct{}{}
+		if probe {
+			g.until = g.now().Add(g.probes.NextBackOff())
+		} else if g.state == gateClosed && g.failures >= openAfter && len(g.keys) >= openKeys {
+			g.shut(gateOpen, res, openProbeFirst, openProbeMost)
+		}
+	case connectors.Permanent:
+		g.refusals++
+		switch {
+		case probe && g.state == gateOpen: // the target is there again
+			closed = g.reopen()
+		case probe:
+			g.until = g.now().Add(g.probes.NextBackOff())
+		case g.state == gateClosed && g.refusals >= blockAfter:
+			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
+			counts = false
+		}
+	case connectors.Misconfigured:
+		if g.state != gateBlocked {
+			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
+		} else if probe {
+			g.until = g.now().Add(g.probes.NextBackOff())
+		}
+	case connectors.Throttled:
+		wait := res.RetryAfter
+		if wait <= 0 {
+			wait = throttleDefault
+		}
+		g.until = g.now().Add(min(wait, throttleMost))
+	default: // the target has answered
+		g.refusals = 0
+		closed = g.reopen()
+	}
+	g.mu.Unlock()
+	if closed || probe {
+		g.wake(closed)
+	}
+	return counts
+}
+
+// reopen lets calls flow, and reports whether they did not. The caller holds mu.
+func (g *gate) reopen() bool {
+	g.failures = 0
+	clear(g.keys)
+	if g.state == gateClosed {
+		return false
+	}
+	g.log.Info().Str("was", g.state.String()).Msg("target is back")
+	g.state, g.until, g.reason, g.since = gateClosed, time.Time{}, "", g.now()
+	return true
+}
+
+// shut stops the channel. The caller holds mu.
+func (g *gate) shut(state gateState, res connectors.Result, first, most time.Duration) {
+	g.state, g.since = state, g.now()
+	g.probes = backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most),
+		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
+	g.until = g.now().Add(g.probes.NextBackOff())
+	g.reason = message(res)
+	g.log.Warn().Str("circuit", state.String()).Str("code", res.Code).Str("reason", g.reason).
+		Msg("channel is held; its updates are kept and spend no attempts")
+}
+
+// wake lets the channel's partitions look again; with recovered, lanes that wait
+// for their next attempt try at once.
+func (g *gate) wake(recovered bool) {
+	g.mu.Lock()
+	tenures := make([]*tenure, 0, len(g.onClose))
+	for t := range g.onClose {
+		tenures = append(tenures, t)
+	}
+	g.mu.Unlock()
+	for _, t := range tenures {
+		if recovered {
+			t.wakeWaiting()
+		}
+		signal(t.wakeDispatch)
+	}
+}

@@ -1,0 +1,218 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// An item is an update that this worker holds.
+type item struct {
+	u         events.Update
+	tag       versioning.Tag
+	malformed error // what keeps the update from being read
+	seq       uint64
+	msg       jetstream.Msg           // the newest copy: only its ack reaches the consumer; nil once parked
+	size      int                     // of the share of the byte budget
+	parked    uint64                  // sequence in the parked stream; 0: in the channel's
+	raw       *jetstream.RawStreamMsg // content of a parked update while it is attempted
+	came      time.Time
+	replay    bool
+	attempts  int       // spent so far
+	resumed   bool      // attempts of a former owner were taken over
+	alone     bool      // not in a batch: it has broken one
+	refused   bool      // its reply subject is not allowed; said once
+	first     time.Time // first attempt by this worker
+}
+
+// A lane is the queue of one key. One call is in flight per lane at most, and
+// what follows waits until its outcome is in the log.
+type lane struct {
+	key    string // encoded
+	queue  []*item
+	busy   bool        // the head is being attempted or committed, or the queue moved
+	queued bool        // in the tenure's ready list
+	due    time.Time   // no attempt before
+	timer  *time.Timer // fires at due
+	back   *backoff.ExponentialBackOff
+	// lastLogged is when a failed attempt of this key was last logged.
+	lastLogged time.Time
+
+	parked bool // what comes is moved to the parked stream, see park.go
+	// more: the parked stream holds updates of this key behind those in queue;
+	// lastInMemory is the sequence there of the last one in queue.
+	more         bool
+	lastInMemory uint64
+}
+
+func (l *lane) stopTimer() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+}
+
+// intake takes an update from the consumer into its lane. It never blocks.
+func (t *tenure) intake(it *item, enc string) (held bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.held[it.seq]; old != nil { // a redelivery
+		if old.parked > 0 {
+			t.ack(it.msg) // the ack after parking was lost
+		} else {
+			old.msg = it.msg // only the newest copy can be acked
+		}
+		return false
+	}
+	if !t.floor.add(it.seq) { // settled before; its ack was lost
+		t.ack(it.msg)
+		return false
+	}
+	t.held[it.seq] = it
+	l := t.lanes[enc]
+	if l == nil {
+		l = &lane{key: enc}
+		t.lanes[enc] = l
+		t.view.pin(enc)
+	}
+	if t.latest() && it.malformed == nil {
+		t.supersedeWaiting(l, it)
+	}
+	l.queue = append(l.queue, it)
+	t.proceed(l)
+	return true
+}
+
+func (t *tenure) latest() bool { return t.p.r.entry.Config.Mode == channels.Latest }
+
+// supersedeWaiting takes what is older than it, and not being attempted, out of
+// the lane. A newer version takes a waiting lane over at once, with a fresh
+// schedule. The caller holds mu.
+func (t *tenure) supersedeWaiting(l *lane, it *item) {
+	waiting := l.queue
+	if l.busy {
+		waiting = l.queue[1:]
+	}
+	kept := slices.Clone(l.queue[:len(l.queue)-len(waiting)])
+	for _, old := range waiting {
+		if old.malformed == nil && !old.replay && isOlder(old.tag.Version, it.tag.Version) {
+			s := superseded(old, it.tag.Version).settlement
+			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), key: l.key, item: old})
+			continue
+		}
+		kept = append(kept, old)
+	}
+	if len(kept) == len(l.queue) {
+		return
+	}
+	l.queue = kept
+	l.parked = slices.ContainsFunc(kept, func(it *item) bool { return it.parked > 0 })
+	if !l.busy {
+		l.stopTimer()
+		l.back, l.due = nil, time.Time{}
+	}
+}
+
+// isOlder reports whether v is surely older than w.
+func isOlder(v, w versioning.Version) bool {
+	c, err := v.Compare(w)
+	return err == nil && c < 0
+}
+
+// proceed lets a lane that is not busy do what comes next: move to the parked
+// stream, read more from there, wait until it is due, or be attempted. The
+// caller holds mu.
+func (t *tenure) proceed(l *lane) {
+	if l.busy || l.queued || t.ctx.Err() != nil {
+		return // busy lanes come back; an ended tenure's are the next owner's
+	}
+	switch {
+	case l.parked && len(l.unparked()) > 0:
+		t.startParking(l)
+	case len(l.queue) == 0 && l.more:
+		l.busy = true
+		t.loadMore(l)
+	case len(l.queue) == 0:
+		t.retire(l)
+	case l.timer != nil:
+	case time.Now().Before(l.due):
+		t.startTimer(l)
+	default:
+		l.queued = true
+		t.ready = append(t.ready, l)
+		signal(t.wakeDispatch)
+	}
+}
+
+func (t *tenure) startTimer(l *lane) {
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Until(l.due), func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if l.timer != timer { // it was stopped too late
+			return
+		}
+		l.timer = nil
+		t.proceed(l)
+	})
+	l.timer = timer
+}
+
+// retryLater lets the lane wait before its head is attempted again. The caller
+// holds mu.
+func (t *tenure) retryLater(l *lane, wait time.Duration) {
+	l.queue[0].unload()
+	l.busy, l.due = false, time.Now().Add(wait)
+	t.proceed(l)
+}
+
+// wakeWaiting lets every lane that waits try now: the target is back.
+func (t *tenure) wakeWaiting() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.lanes {
+		if l.timer != nil {
+			l.stopTimer()
+			l.due = time.Time{}
+			t.proceed(l)
+		}
+	}
+}
+
+// settled takes the head out of its lane. The caller holds mu.
+func (t *tenure) settled(l *lane) {
+	l.queue = l.queue[1:]
+	l.busy, l.back, l.due = false, nil, time.Time{}
+	t.proceed(l)
+}
+
+// retire forgets a lane that has nothing left. The caller holds mu.
+func (t *tenure) retire(l *lane) {
+	if t.lanes[l.key] != l {
+		return
+	}
+	l.stopTimer()
+	delete(t.lanes, l.key)
+	t.view.unpin(l.key)
+}
+
+// nextBackoff returns how long the lane's head waits after a failed attempt.
+func (t *tenure) nextBackoff(l *lane) time.Duration {
+	if l.back == nil {
+		retry := t.p.r.entry.Config.Retry
+		l.back = backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(retry.InitialBackoff.D()),
+			backoff.WithMaxInterval(retry.MaxBackoff.D()),
+			backoff.WithMultiplier(2),
+			backoff.WithMaxElapsedTime(0), // attempts decide, not time
+		)
+	}
+	return l.back.NextBackOff()
+}

@@ -1,0 +1,398 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// registryReread is how often the registry is read although nothing said it
+	// had changed: a watch can be silent after a broker restart.
+	registryReread = time.Minute
+	// openRetry is after how long a connector that could not be opened is tried
+	// again.
+	openRetry = 5 * time.Second
+)
+
+// The manager decides what this worker works on: it announces the worker, leases
+// its share of the shards, and starts and drains channels and partitions to
+// match. All of its state belongs to the goroutine of run; what others have to
+// say comes as a function through post.
+type manager struct {
+	o      Options
+	b      *broker
+	log    zerolog.Logger
+	stats  *stats
+	leaser *leaser
+
+	entries map[string]channels.Entry // active channels, as the registry has them
+	leases  map[int]*lease
+	runs    map[string]*channelRun
+	retryAt map[string]time.Time // channels whose connector could not be opened
+	live    []string             // workers, as last seen
+
+	posted   chan func()
+	closing  sync.WaitGroup // connectors that are being closed
+	draining bool
+	budget   *byteBudget
+}
+
+func newManager(o Options, b *broker, st *stats) *manager {
+	return &manager{
+		o: o, b: b, log: o.Logger, stats: st,
+		leaser: &leaser{
+			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID,
+			ttl: b.leaseTTL, margin: b.leaseTTL / 8,
+		},
+		entries: map[string]channels.Entry{},
+		leases:  map[int]*lease{},
+		runs:    map[string]*channelRun{},
+		retryAt: map[string]time.Time{},
+		posted:  make(chan func(), 64),
+		budget:  newByteBudget(defaultByteBudget),
+	}
+}
+
+// run works until ctx ends, then drains.
+func (m *manager) run(ctx context.Context) error {
+	defer m.closing.Wait()
+	// What is in flight outlives ctx by up to DrainTimeout.
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(errShuttingDown)
+	changes, err := m.b.registry.Changes(work)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(m.b.leaseTTL / 4)
+	defer tick.Stop()
+	reread := time.NewTicker(registryReread)
+	defer reread.Stop()
+	reconnected := m.b.js.Conn().StatusChanged(nats.CONNECTED)
+	defer m.b.js.Conn().RemoveStatusListener(reconnected)
+	m.log.Info().Dur("lease_ttl", m.b.leaseTTL).Msg("worker started")
+
+	m.readRegistry(work)
+	m.tick(work)
+	var deadline <-chan time.Time
+	done := ctx.Done()
+	for {
+		m.reconcile(work)
+		if m.draining && len(m.runs) == 0 {
+			m.leave(work)
+			m.log.Info().Msg("worker stopped")
+			return nil
+		}
+		select {
+		case <-done:
+			done, m.draining = nil, true
+			m.log.Info().Msg("draining: no new deliveries, waiting for those in flight")
+			timer := time.NewTimer(m.o.DrainTimeout)
+			defer timer.Stop()
+			deadline = timer.C
+		case <-deadline:
+			m.log.Warn().Msg("drain timeout is over: ending the calls in flight; they are repeated by the next owner")
+			stop(errShuttingDown)
+			m.waitRuns()
+			m.leave(context.WithoutCancel(ctx))
+			return nil
+		case <-tick.C:
+			m.tick(work)
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil // the reread goes on
+				continue
+			}
+			m.readRegistry(work)
+		case <-reread.C:
+			m.readRegistry(work)
+		case <-reconnected:
+			if again, err := m.b.registry.Changes(work); err == nil {
+				changes = again
+			}
+			m.readRegistry(work)
+			m.tick(work)
+		case f := <-m.posted:
+			f()
+		}
+	}
+}
+
+// post hands a function to the manager's goroutine. It never blocks for long:
+// the manager always comes back to its queue.
+func (m *manager) post(f func()) { m.posted <- f }
+
+// waitRuns lets partitions whose context has ended say so.
+func (m *manager) waitRuns() {
+	for m.anyPartition() {
+		f := <-m.posted
+		f()
+	}
+	for _, r := range m.runs {
+		m.closing.Go(func() { r.closeConnector(context.Background()) })
+	}
+	clear(m.runs)
+}
+
+func (m *manager) anyPartition() bool {
+	for _, r := range m.runs {
+		if len(r.partitions) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// readRegistry brings entries up to the registry. On an error the worker goes on
+// with what it knows.
+func (m *manager) readRegistry(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	list, err := m.b.registry.List(ctx)
+	if err != nil {
+		m.log.Error().Err(err).Msg("read the channel registry")
+		if list == nil {
+			return
+		}
+	}
+	clear(m.entries)
+	for _, e := range list {
+		if !e.Config.Paused {
+			m.entries[e.Config.Name] = e
+		}
+	}
+}
+
+// tick announces the worker, renews its leases, and takes or gives up shards by
+// the workers that are live now.
+func (m *manager) tick(ctx context.Context) {
+	if !m.draining {
+		m.announce(ctx)
+	}
+	m.renew(ctx)
+	m.readWorkers(ctx)
+	desired := m.desiredShards()
+	for shard, le := range m.leases {
+		if le.ctx.Err() != nil {
+			le.stop(errLeaseLapsed)
+			delete(m.leases, shard)
+			continue
+		}
+		le.leaving = !desired[shard]
+	}
+	for shard := range desired {
+		if _, have := m.leases[shard]; have {
+			continue
+		}
+		le, err := m.leaser.acquire(ctx, shard)
+		if err == nil {
+			m.leases[shard] = le
+		} else if !errors.Is(err, errLeaseHeld) {
+			m.log.Warn().Err(err).Msg("lease")
+		}
+	}
+}
+
+// announce says that this worker is live.
+func (m *manager) announce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
+	defer cancel()
+	subject := events.KVSubject(m.b.names.WorkersBucket(), m.o.ID)
+	if _, err := m.b.js.Publish(ctx, subject, nil, jetstream.WithMsgTTL(m.b.leaseTTL), jetstream.WithRetryAttempts(0)); err != nil {
+		m.log.Warn().Err(err).Msg("announce the worker")
+	}
+}
+
+// renew extends all leases side by side: one slow answer must not cost the rest.
+func (m *manager) renew(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, le := range m.leases {
+		if le.ctx.Err() != nil {
+			continue
+		}
+		wg.Go(func() {
+			if err := m.leaser.renew(ctx, le); err != nil {
+				m.log.Warn().Err(err).Msg("lease")
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// readWorkers lists the live workers: those whose announcement has not expired.
+func (m *manager) readWorkers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
+	defer cancel()
+	prefix := events.KVSubject(m.b.names.WorkersBucket(), "")
+	info, err := m.b.workers.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	if err != nil {
+		m.log.Warn().Err(err).Msg("list the live workers")
+		return
+	}
+	live := make([]string, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		live = append(live, strings.TrimPrefix(subject, prefix))
+	}
+	slices.Sort(live)
+	if !slices.Equal(live, m.live) {
+		m.log.Info().Strs("workers", live).Msg("live workers")
+		m.live = live
+	}
+}
+
+// desiredShards returns the shards that this worker should have: its share of
+// those that any channel uses.
+func (m *manager) desiredShards() map[int]bool {
+	out := map[int]bool{}
+	if m.draining {
+		return out
+	}
+	used := map[int]bool{}
+	for name, e := range m.entries {
+		for p := range e.Config.Partitions {
+			used[shardOf(name, p)] = true
+		}
+	}
+	for shard, worker := range assign(slices.Collect(maps.Keys(used)), m.live) {
+		if worker == m.o.ID {
+			out[shard] = true
+		}
+	}
+	return out
+}
+
+// reconcile starts and drains channels and partitions so that they match the
+// registry and the leases, then gives back the shards that nothing works on.
+func (m *manager) reconcile(ctx context.Context) {
+	for name, r := range m.runs {
+		e, ok := m.entries[name]
+		r.stopping = r.stopping || m.draining || !ok || e.Revision != r.entry.Revision
+		m.reconcileRun(ctx, r)
+	}
+	if !m.draining {
+		for name, e := range m.entries {
+			if m.runs[name] == nil && m.ownsAny(e) {
+				m.startRun(ctx, e)
+			}
+		}
+	}
+	for shard, le := range m.leases {
+		if le.leaving && !m.inUse(shard) {
+			if err := m.leaser.release(ctx, le); err != nil {
+				m.log.Warn().Err(err).Msg("lease")
+			}
+			delete(m.leases, shard)
+		}
+	}
+	if m.draining {
+		for _, le := range m.leases {
+			le.leaving = true
+		}
+	}
+}
+
+func (m *manager) ownsAny(e channels.Entry) bool {
+	for p := range e.Config.Partitions {
+		if m.usable(shardOf(e.Config.Name, p)) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// usable returns the lease of a shard that may be worked on.
+func (m *manager) usable(shard int) *lease {
+	le := m.leases[shard]
+	if le == nil || le.leaving || le.ctx.Err() != nil {
+		return nil
+	}
+	return le
+}
+
+func (m *manager) inUse(shard int) bool {
+	for _, r := range m.runs {
+		for p := range r.partitions {
+			if shardOf(r.entry.Config.Name, p) == shard {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// startRun opens a channel's connector and its partitions.
+func (m *manager) startRun(ctx context.Context, e channels.Entry) {
+	name := e.Config.Name
+	if time.Now().Before(m.retryAt[name]) {
+		return
+	}
+	r, err := openRun(ctx, m, e)
+	if err != nil {
+		m.retryAt[name] = time.Now().Add(openRetry)
+		m.log.Error().Err(err).Str("channel", name).Msg("channel is blocked: its connector cannot be opened; its updates are kept")
+		return
+	}
+	delete(m.retryAt, name)
+	m.runs[name] = r
+	m.reconcileRun(ctx, r)
+}
+
+// reconcileRun starts and drains the partitions of one channel; when it stops
+// and the last partition is gone, the connector is closed.
+func (m *manager) reconcileRun(ctx context.Context, r *channelRun) {
+	for _, part := range r.partitions {
+		if r.stopping || m.usable(part.lease.shard) != part.lease {
+			part.requestDrain()
+		}
+	}
+	if !r.stopping {
+		for p := range r.entry.Config.Partitions {
+			le := m.usable(shardOf(r.entry.Config.Name, p))
+			if le == nil || r.partitions[p] != nil {
+				continue
+			}
+			part := newPartition(r, p, le)
+			r.partitions[p] = part
+			go func() {
+				part.run()
+				m.post(func() { delete(r.partitions, p) })
+			}()
+		}
+	}
+	if len(r.partitions) == 0 && (r.stopping || !m.ownsAny(r.entry)) {
+		delete(m.runs, r.entry.Config.Name)
+		// Not here: a connector that is slow to close must not cost a lease.
+		m.closing.Go(func() { r.closeConnector(ctx) })
+	}
+}
+
+// leave takes the worker's announcement and its leases back, so that others go
+// on at once.
+func (m *manager) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
+	defer cancel()
+	var errs []error
+	for shard, le := range m.leases {
+		errs = append(errs, m.leaser.release(ctx, le))
+		delete(m.leases, shard)
+	}
+	subject := events.KVSubject(m.b.names.WorkersBucket(), m.o.ID)
+	if err := m.b.workers.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+		errs = append(errs, fmt.Errorf("withdraw the announcement: %w", err))
+	}
+	if err := errors.Join(errs...); err != nil {
+		m.log.Warn().Err(err).Msg("leaving: others take over when the leases end")
+	}
+}

@@ -1,0 +1,214 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// groupEntries and groupBytes bound one record of the outcome log.
+	groupEntries = 500
+	groupBytes   = 256 << 10
+	entryBytes   = 512 // of an entry besides its texts, roughly
+)
+
+// A commit is an entry on its way into the log.
+type commit struct {
+	key   string // encoded
+	entry events.Entry
+	item  *item // what it settles; nil for a failed attempt
+	lane  *lane // whose head it is; nil if it left its lane before
+}
+
+// enqueueCommit queues an entry. The caller holds mu.
+func (t *tenure) enqueueCommit(c commit) {
+	if c.item != nil {
+		t.unsettled++
+	}
+	t.view.pin(c.key)
+	t.pending = append(t.pending, c)
+	signal(t.wakeCommit)
+}
+
+// commitLoop writes what is queued, one group at a time: what comes while one is
+// on its way is the next. It ends with ctx, or when the partition turns out to be
+// another worker's.
+func (t *tenure) commitLoop(ctx context.Context) {
+	for {
+		commits := t.takeCommits()
+		if len(commits) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.wakeCommit:
+			}
+			continue
+		}
+		entries := make([]events.Entry, len(commits))
+		for i, c := range commits {
+			entries[i] = c.entry
+		}
+		err := t.loadAll(ctx, commits)
+		var seq uint64
+		if err == nil {
+			seq, err = t.appendGroup(ctx, entries)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				t.fail(err)
+			}
+			return
+		}
+		t.finishAll(commits, seq)
+	}
+}
+
+// loadAll makes sure that the records which the entries change are in memory: a
+// version that was overtaken in its lane comes here without ever having been
+// judged.
+func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
+	keys := make([]string, 0, len(commits))
+	for _, c := range commits {
+		if !c.entry.Version.IsZero() {
+			keys = append(keys, c.key)
+		}
+	}
+	for {
+		err := t.view.load(ctx, keys)
+		if err == nil || !events.IsUnavailable(err) {
+			return err
+		}
+		t.log.Warn().Err(err).Msg("read the ledger; nothing is settled without it")
+		if !sleep(ctx, ledgerRetry) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (t *tenure) takeCommits() []commit {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	size, n := 0, 0
+	for n < len(t.pending) && n < groupEntries {
+		e := &t.pending[n].entry
+		size += entryBytes + len(e.Key) + len(e.ID) + len(e.Message) + len(e.Response) + len(e.ReplyTo)
+		if n > 0 && size > groupBytes {
+			break
+		}
+		n++
+	}
+	out := t.pending[:n:n]
+	t.pending = t.pending[n:]
+	if len(t.pending) == 0 {
+		t.pending = nil
+	}
+	return out
+}
+
+// fenceLog writes an empty group: from then on a predecessor's commit fails.
+func (t *tenure) fenceLog(ctx context.Context) error {
+	for {
+		last, _, err := t.lastGroup(ctx)
+		if err != nil {
+			return err
+		}
+		t.logSeq = last
+		_, err = t.appendGroup(ctx, nil)
+		if !errors.Is(err, errFenced) {
+			return err
+		}
+		// The predecessor committed between our read and our write.
+		if !sleep(ctx, 10*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// appendGroup writes one record behind the last one and returns its sequence. It
+// tries as long as ctx lasts while the broker is away or full; errFenced means
+// that somebody else has written.
+func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint64, error) {
+	t.logNumber++
+	data, err := json.Marshal(events.Group{
+		Format: events.Format, Channel: t.p.r.entry.Config.Name, Partition: t.p.index,
+		Epoch: t.p.lease.epoch, Number: uint64(t.attempt)<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("outcome log: %w", err)
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		ack, err := t.publishGroup(ctx, data)
+		if err == nil {
+			t.logSeq = ack
+			return ack, nil
+		}
+		if events.IsWrongSequence(err) || events.IsUnavailable(err) {
+			seq, stored, rerr := t.wasStored(ctx)
+			if rerr == nil && stored {
+				t.logSeq = seq
+				return seq, nil
+			}
+			if rerr != nil && !events.IsUnavailable(rerr) {
+				return 0, rerr
+			}
+		} else if !events.IsFull(err) {
+			return 0, fmt.Errorf("outcome log: %w", err)
+		}
+		t.log.Warn().Err(err).Msg("outcome log; nothing is settled until it can be written")
+		if !sleep(ctx, wait) {
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+func (t *tenure) publishGroup(ctx context.Context, data []byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	ack, err := t.b.js.Publish(ctx, t.logSubject, data, jetstream.WithExpectLastSequencePerSubject(t.logSeq))
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// wasStored finds out whether a group whose publish failed is in the log all the
+// same. errFenced means that another one is there.
+func (t *tenure) wasStored(ctx context.Context) (uint64, bool, error) {
+	seq, g, err := t.lastGroup(ctx)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case seq == t.logSeq:
+		return 0, false, nil
+	case seq == 0: // all of it has reached its age
+		t.logSeq = 0
+		return 0, false, nil
+	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.epoch && g.Number == uint64(t.attempt)<<32|t.logNumber:
+		return seq, true, nil
+	default:
+		return 0, false, errFenced
+	}
+}
+
+// lastGroup reads the partition's last record from the log's leader; sequence 0
+// if there is none.
+func (t *tenure) lastGroup(ctx context.Context) (uint64, events.Group, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	msg, err := t.b.outcomes.GetLastMsgForSubject(ctx, t.logSubject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, events.Group{}, nil
+	}
+	if err != nil {
+		return 0, events.Group{}, fmt.Errorf("read the outcome log: %w", err)
+	}
+	g, err := events.DecodeGroup(msg.Data)
+	return msg.Sequence, g, err
+}

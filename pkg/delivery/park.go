@@ -1,0 +1,387 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// A key that keeps failing is parked: its updates move, in order, to a stream of
+// their own and are settled in the channel's stream. So they neither fill the
+// window nor hold the floor back, and no other key waits for them (guarantee 7).
+// Their deliveries go on as before; only a copy of what names them stays in
+// memory.
+
+const (
+	// A failing key is parked after defaultParkAfter, when it holds the floor
+	// back by parkBehind updates, or when failing keys fill half the window.
+	defaultParkAfter = 30 * time.Second
+	parkBehind       = 10_000
+	// parkedInMemory bounds the parked updates of one key that are in memory;
+	// the rest is read when these are done.
+	parkedInMemory = 1000
+	// parkRetry is how long a lane waits when the parked stream did not answer.
+	parkRetry = time.Second
+)
+
+// Headers of a parked update, besides its own.
+const (
+	headerParkedSequence = "Extsync-Parked-Sequence" // in the channel's stream
+	headerParkedID       = "Extsync-Parked-Id"       // the message id it had there
+	headerParkedDigest   = "Extsync-Parked-Digest"
+)
+
+// errParkedLost says that a parked update is no longer there.
+var errParkedLost = errors.New("the parked update is gone from its stream")
+
+// shouldPark reports whether a lane whose head has just failed is to be moved
+// out of the way. The caller holds mu.
+func (t *tenure) shouldPark(l *lane, it *item) bool {
+	if it.parked > 0 || it.malformed != nil {
+		return false
+	}
+	if time.Since(it.came) >= t.p.r.parkAfter || t.floor.last-it.seq >= parkBehind {
+		return true
+	}
+	half := t.p.r.entry.Config.Window / 2
+	if len(t.held) < half {
+		return false
+	}
+	failing := 0
+	for _, other := range t.lanes {
+		if len(other.queue) > 0 && other.queue[0].attempts > 0 && other.queue[0].parked == 0 {
+			failing += len(other.queue)
+		}
+	}
+	return failing >= half
+}
+
+// unparked returns the updates of a parked lane that still lie in the channel's
+// stream: those that came after the rest was parked. The caller holds mu.
+func (l *lane) unparked() []*item {
+	first := len(l.queue)
+	for first > 0 && l.queue[first-1].parked == 0 {
+		first--
+	}
+	return l.queue[first:]
+}
+
+// startParking moves what has to move, while the lane is busy. The caller holds
+// mu and is the one who may attempt the lane.
+func (t *tenure) startParking(l *lane) {
+	l.busy, l.parked = true, true
+	l.stopTimer()
+	t.moving++ // draining waits for it
+	go func() {
+		err := t.parkAll(l)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.moving--
+		t.checkIdle()
+		l.busy = false
+		if err == nil {
+			t.dropExcess(l)
+		} else {
+			t.log.Warn().Err(err).Str("key", l.key).Msg("park; the updates stay where they are, and it is tried again")
+			l.parked = l.queue[0].parked > 0
+			l.due = latest(l.due, time.Now().Add(parkRetry))
+			t.startTimer(l)
+			return
+		}
+		t.proceed(l)
+	}()
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// parkAll parks one update after the other: their order must be that of the
+// lane even if one of them fails half-way.
+func (t *tenure) parkAll(l *lane) error {
+	for {
+		t.mu.Lock()
+		var next *item
+		for _, it := range l.queue {
+			if it.parked == 0 {
+				next = it
+				break
+			}
+		}
+		t.mu.Unlock()
+		if next == nil {
+			return nil
+		}
+		seq, err := t.parkOne(l, next)
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		if t.held[next.seq] == next {
+			t.ack(next.msg)
+			t.floor.done(next.seq)
+			t.share.release(next.size)
+			next.parked, next.size, next.msg, next.u.Payload = seq, 0, nil, nil
+		}
+		t.mu.Unlock()
+	}
+}
+
+// parkOne stores one update in the parked stream and returns its sequence there.
+func (t *tenure) parkOne(l *lane, it *item) (uint64, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
+	defer cancel()
+	msg := nats.NewMsg(t.b.names.Parked(t.p.r.entry.Config.Name, l.key))
+	msg.Data, msg.Header = it.msg.Data(), withoutBrokerHeaders(it.msg.Headers())
+	seq := strconv.FormatUint(it.seq, 10)
+	msg.Header.Set(headerParkedSequence, seq)
+	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
+	msg.Header.Set(headerParkedID, it.msg.Headers().Get(nats.MsgIdHdr))
+	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")
+	ack, err := t.b.js.PublishMsg(ctx, msg)
+	if err != nil {
+		return 0, fmt.Errorf("parked stream: %w", err)
+	}
+	return ack.Sequence, nil
+}
+
+// withoutBrokerHeaders copies headers but for those that speak to the broker.
+func withoutBrokerHeaders(h nats.Header) nats.Header {
+	out := maps.Clone(h)
+	if out == nil {
+		return nats.Header{}
+	}
+	for name := range out {
+		if strings.HasPrefix(name, "Nats-") {
+			delete(out, name)
+		}
+	}
+	return out
+}
+
+// dropExcess forgets parked updates beyond what one key may have in memory. The
+// caller holds mu; all of the lane is parked.
+func (t *tenure) dropExcess(l *lane) {
+	keep := len(l.queue)
+	if l.more { // what was just parked lies behind what is not in memory
+		for keep > 0 && l.queue[keep-1].parked > l.lastInMemory {
+			keep--
+		}
+	} else if keep > parkedInMemory {
+		keep, l.more = parkedInMemory, true
+	}
+	for _, it := range l.queue[keep:] {
+		delete(t.held, it.seq)
+	}
+	if l.queue = l.queue[:keep]; keep > 0 {
+		l.lastInMemory = l.queue[keep-1].parked
+	}
+}
+
+// loadPayload reads a parked update's content for an attempt or a dead letter.
+func (t *tenure) loadPayload(ctx context.Context, it *item) error {
+	if it.parked == 0 || it.raw != nil {
+		return nil
+	}
+	msg, err := t.b.parked.GetMsg(ctx, it.parked)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return errParkedLost
+	}
+	if err != nil {
+		return fmt.Errorf("read a parked update: %w", err)
+	}
+	it.raw, it.u.Payload = msg, msg.Data
+	return nil
+}
+
+// unload gives the content of a parked update free again. The caller holds mu.
+func (it *item) unload() {
+	if it.parked > 0 {
+		it.raw, it.u.Payload = nil, nil
+	}
+}
+
+// content returns headers and data of an update as the broker has them.
+func (it *item) content() (nats.Header, []byte) {
+	switch {
+	case it.raw != nil:
+		return it.raw.Header, it.raw.Data
+	case it.msg != nil:
+		return it.msg.Headers(), it.msg.Data()
+	default:
+		return nil, nil
+	}
+}
+
+// deleteParked removes a settled update from the parked stream. If it stays
+// after all, the next owner finds its outcome in the ledger and removes it.
+func (t *tenure) deleteParked(seq uint64) {
+	t.calls.Go(func() {
+		ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
+		defer cancel()
+		if err := t.b.parked.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			t.log.Warn().Err(err).Msg("remove a parked update that is settled")
+		}
+	})
+}
+
+// recoverParked puts the updates that a former owner has parked into lanes,
+// before anything is pulled.
+func (t *tenure) recoverParked(ctx context.Context) error {
+	cfg := t.p.r.entry.Config
+	all := t.b.names.ParkedFilter(cfg.Name)
+	info, err := t.b.parked.Info(ctx, jetstream.WithSubjectFilter(all))
+	if err != nil {
+		return fmt.Errorf("look for parked updates: %w", err)
+	}
+	var filters []string
+	for subject := range info.State.Subjects {
+		if events.Slot(laneKey(subject))%cfg.Partitions == t.p.index {
+			filters = append(filters, subject)
+		}
+	}
+	if len(filters) == 0 {
+		return nil
+	}
+	if len(filters) > 100 || cfg.Partitions == 1 { // a long list costs the server more than reading a few too many
+		filters = []string{all}
+	}
+	n := 0
+	err = t.readParked(ctx, filters, 0, 0, func(it *item, key string) {
+		if events.Slot(key)%cfg.Partitions == t.p.index {
+			t.addParked(it, key)
+			n++
+		}
+	})
+	if n > 0 {
+		t.log.Info().Int("updates", n).Int("keys", len(t.lanes)).Msg("parked updates loaded")
+	}
+	return err
+}
+
+// addParked puts a parked update into its lane.
+func (t *tenure) addParked(it *item, key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lanes[key]
+	if l == nil {
+		l = &lane{key: key}
+		t.lanes[key] = l
+		t.view.pin(key)
+	}
+	l.parked = true
+	if len(l.queue) >= parkedInMemory {
+		l.more = true
+		return
+	}
+	if t.held[it.seq] != nil {
+		return
+	}
+	t.held[it.seq] = it
+	l.queue = append(l.queue, it)
+	l.lastInMemory = it.parked
+	t.proceed(l)
+}
+
+// loadMore reads the next parked updates of a lane that has more than it may
+// hold. The lane is busy, and the caller holds mu.
+func (t *tenure) loadMore(l *lane) {
+	from := l.lastInMemory + 1
+	t.moving++
+	go func() {
+		var got []*item
+		subject := t.b.names.Parked(t.p.r.entry.Config.Name, l.key)
+		err := t.readParked(t.ctx, []string{subject}, from, parkedInMemory+1, func(it *item, _ string) { got = append(got, it) })
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.moving--
+		t.checkIdle()
+		l.busy = false
+		if err != nil {
+			t.log.Warn().Err(err).Str("key", l.key).Msg("read parked updates")
+			l.due = time.Now().Add(parkRetry)
+			t.startTimer(l)
+			return
+		}
+		l.more = len(got) > parkedInMemory
+		for _, it := range got[:min(len(got), parkedInMemory)] {
+			t.held[it.seq] = it
+			l.queue = append(l.queue, it)
+			l.lastInMemory = it.parked
+		}
+		t.proceed(l)
+	}()
+}
+
+// readParked calls found for parked updates of some subjects in order, from a
+// sequence on, without their payload. most is 0 for all.
+func (t *tenure) readParked(ctx context.Context, subjects []string, from uint64, most int, found func(*item, string)) error {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy}
+	if from > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	}
+	c, err := t.b.parked.OrderedConsumer(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("read parked updates: %w", err)
+	}
+	left := c.CachedInfo().NumPending
+	for n := 0; left > 0 && (most == 0 || n < most); {
+		batch, err := c.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(5*time.Second))
+		if err != nil {
+			return fmt.Errorf("read parked updates: %w", err)
+		}
+		got := 0
+		for msg := range batch.Messages() {
+			got++
+			meta, err := msg.Metadata()
+			if err != nil {
+				return fmt.Errorf("read parked updates: %w", err)
+			}
+			left = meta.NumPending
+			key := laneKey(msg.Subject())
+			if it := t.parkedItem(msg, key, meta.Sequence.Stream); it != nil && (most == 0 || n < most) {
+				found(it, key)
+				n++
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("read parked updates: %w", err)
+		}
+		if got == 0 {
+			return fmt.Errorf("read parked updates: %w", events.ErrUnavailable)
+		}
+	}
+	return nil
+}
+
+// parkedItem reads what names a parked update. One that cannot be read was not
+// put there by a worker.
+func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item {
+	h := msg.Headers()
+	name := t.p.r.entry.Config.Name
+	u, err := events.Decode(t.b.names, t.b.names.StoredUpdate(name, key), h, nil)
+	seq, serr := strconv.ParseUint(h.Get(headerParkedSequence), 10, 64)
+	var digest versioning.Digest
+	derr := digest.UnmarshalText([]byte(h.Get(headerParkedDigest)))
+	if err := errors.Join(err, serr, derr); err != nil {
+		t.log.Error().Err(err).Uint64("sequence", parked).Msg("a message in the parked stream is not a parked update; it is left there")
+		return nil
+	}
+	id := h.Get(headerParkedID)
+	it := &item{u: u, seq: seq, parked: parked, replay: strings.Contains(id, replayMark), came: time.Now()}
+	it.tag = versioning.Tag{Version: u.Version, Digest: digest}
+	return it
+}

@@ -1,0 +1,138 @@
+package delivery_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A failing key fills the window with its versions; the other keys go on, and
+// when it recovers, on another worker, all of its versions come in order.
+func TestParkedKeyHoldsNobodyUpAndSurvivesItsWorker(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg := channel("cal", mode)
+			cfg.Window, cfg.Retry.MaxAttempts = 16, 1000
+			l := newLab(t, cfg)
+			var poisoned atomic.Bool
+			poisoned.Store(true)
+			l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+				if a.Key == "bad" && poisoned.Load() {
+					return connectors.Failed(connectors.Transient, "500", errors.New("not this one"))
+				}
+				return connectors.Done()
+			})
+			a := l.work("a")
+			const versions = 100
+			for v := int64(1); v <= versions; v++ {
+				l.push(update("cal", "bad", v))
+			}
+			for k := range 40 {
+				l.push(update("cal", fmt.Sprint("k", k), 1))
+			}
+			for k := range 40 {
+				if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
+					t.Fatalf("%+v", ack)
+				}
+			}
+			if mode == channels.Every {
+				l.eventually("the key to be parked", func() bool {
+					rec, err := l.ledger.Get(t.Context(), "cal", "bad")
+					return err == nil && rec.State == events.StateParked && parked(l) == versions
+				})
+			}
+			a.shutdown(t)
+			l.work("b")
+			poisoned.Store(false)
+			if ack := l.outcome("cal", "bad", versions); ack.Outcome != events.Delivered {
+				t.Fatalf("%+v", ack)
+			}
+			got := l.tg.versions("bad")
+			if mode == channels.Every && (len(got) != versions || !slices.IsSortedFunc(got, byNumber)) {
+				t.Fatalf("target got %v", got)
+			}
+			l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
+		})
+	}
+}
+
+func byNumber(a, b string) int {
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	default:
+		return 0
+	}
+}
+
+func parked(l *lab) uint64 {
+	l.t.Helper()
+	s, err := l.JS.Stream(l.t.Context(), events.DefaultNames().ParkedStream())
+	must(l.t, err)
+	info, err := s.Info(l.t.Context(), jetstream.WithSubjectFilter(">"))
+	must(l.t, err)
+	return info.State.Msgs
+}
+
+// More updates of one key are parked than may lie in memory.
+func TestParkedUpdatesBeyondMemoryAreReadBackInOrder(t *testing.T) {
+	cfg := channel("log", channels.Every)
+	cfg.Window, cfg.Retry.MaxAttempts = 16, 1000
+	l := newLab(t, cfg)
+	var poisoned atomic.Bool
+	poisoned.Store(true)
+	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
+		if poisoned.Load() {
+			return connectors.Failed(connectors.Transient, "500", errors.New("not yet"))
+		}
+		return connectors.Done()
+	})
+	l.work("a")
+	const versions = 2500
+	for v := int64(1); v <= versions; v++ {
+		l.push(update("log", "bad", v))
+	}
+	l.eventually("all to be parked", func() bool { return parked(l) == versions })
+	poisoned.Store(false)
+	l.outcome("log", "bad", versions)
+	got := l.tg.versions("bad")
+	if len(got) != versions || !slices.IsSortedFunc(got, byNumber) {
+		t.Fatalf("target got %d versions, sorted %v", len(got), slices.IsSortedFunc(got, byNumber))
+	}
+	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
+}
+
+func TestNewerVersionFreesAParkedKey(t *testing.T) {
+	cfg := channel("cal", channels.Latest)
+	cfg.Window, cfg.Retry.MaxAttempts = 1, 1000
+	l := newLab(t, cfg)
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Version == number(1) {
+			return connectors.Failed(connectors.Transient, "500", errors.New("not version 1"))
+		}
+		return connectors.Done()
+	})
+	l.work("a")
+	l.push(update("cal", "bad", 1))
+	l.eventually("the key to be parked", func() bool { return parked(l) == 1 })
+	if ack := l.request(update("cal", "bad", 2)); ack.Outcome != events.Delivered {
+		t.Fatalf("%+v", ack)
+	}
+	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Superseded || ack.By != number(2) {
+		t.Fatalf("%+v", ack)
+	}
+	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
+}

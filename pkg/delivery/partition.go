@@ -1,0 +1,139 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
+)
+
+// Causes for which a tenure ends before it is asked to.
+var (
+	// errFenced: another worker has committed to the partition's part of the
+	// outcome log. This one must not write there any more.
+	errFenced = errors.New("another worker has taken the partition over")
+	// errProgress: somebody else has written the partition's progress.
+	errProgress = errors.New("the partition's progress was written by another worker")
+	// errStreamReplaced: what was known about the old stream is void.
+	errStreamReplaced = errors.New("the channel's stream was deleted and made again")
+)
+
+// A partition is a fixed share of a channel's keys, worked on by this worker as
+// long as it has the lease of its shard.
+type partition struct {
+	r     *channelRun
+	index int
+	lease *lease
+	log   zerolog.Logger
+
+	drainOnce sync.Once
+	drain     chan struct{} // closed when the partition shall finish
+}
+
+func newPartition(r *channelRun, index int, le *lease) *partition {
+	return &partition{
+		r: r, index: index, lease: le, drain: make(chan struct{}),
+		log: r.log.With().Int("partition", index).Uint64("epoch", le.epoch).Logger(),
+	}
+}
+
+// requestDrain asks run to finish what is in flight and return.
+func (p *partition) requestDrain() { p.drainOnce.Do(func() { close(p.drain) }) }
+
+func (p *partition) drainRequested() bool {
+	select {
+	case <-p.drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// run works on the partition until it is drained or the lease ends. What goes
+// wrong in between (the broker away, the consumer lost) starts it again from
+// what the broker has, more slowly each time.
+func (p *partition) run() {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
+		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	for attempt := 0; p.lease.ctx.Err() == nil && !p.drainRequested(); attempt++ {
+		started := time.Now()
+		err := p.tenure(p.lease.ctx, attempt)
+		if err == nil {
+			return
+		}
+		if cause := context.Cause(p.lease.ctx); cause != nil {
+			p.log.Info().Err(cause).Msg("partition stopped")
+			return
+		}
+		if time.Since(started) > time.Minute {
+			wait.Reset()
+		}
+		p.log.Warn().Err(err).Msg("partition starts again")
+		select {
+		case <-p.lease.ctx.Done():
+		case <-p.drain:
+		case <-time.After(wait.NextBackOff()):
+		}
+	}
+}
+
+// tenure is one stretch of work on the partition: take over, deliver, and hand
+// over when asked to. It returns nil after a hand-over.
+func (p *partition) tenure(lease context.Context, attempt int) error {
+	ctx, fail := context.WithCancelCause(lease)
+	defer fail(errShuttingDown)
+	t := newTenure(ctx, p, fail, attempt)
+	if err := t.takeOver(ctx); err != nil {
+		return err
+	}
+	p.r.stats.add(p.r.entry.Config.Name, func(s *ChannelStats) { s.Takeovers++ })
+	var wg sync.WaitGroup
+	pull, stopPull := context.WithCancel(ctx)
+	defer stopPull()
+	wg.Go(func() { t.pull(pull) })
+	wg.Go(func() { t.dispatch(pull) })
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	wg.Go(func() { t.commitLoop(work) })
+	wg.Go(func() { t.flushLoop(work) })
+
+	select {
+	case <-ctx.Done():
+	case <-p.drain:
+		stopPull()
+		t.awaitIdle(ctx, p.r.drainLimit)
+	}
+	drained := ctx.Err() == nil
+	stopPull()
+	stopWork()
+	wg.Wait()
+	if !drained {
+		if !waitFor(&t.calls, hungAfter) {
+			p.log.Error().Msg("a connector ignores that its context has ended; its call is left behind")
+		}
+		t.abandon()
+		return context.Cause(ctx)
+	}
+	return t.handOver(ctx)
+}
+
+// hungAfter is how long after the end of its context a call may take to return.
+const hungAfter = 2 * time.Second
+
+// waitFor waits for wg, but no longer than most, and reports whether it is done.
+func waitFor(wg *sync.WaitGroup, most time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(most):
+		return false
+	}
+}

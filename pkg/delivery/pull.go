@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 2 * time.Second
+	// pullMessages and pullBytes bound what lies between broker and lanes: small,
+	// because what a fenced worker has buffered still comes out of its client.
+	pullMessages = 128
+	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
+	// replayMark is in the message id of a replayed dead letter.
+	replayMark = "/replay/"
+)
+
+// pull moves updates from the consumer into the lanes until ctx ends. When the
+// consumer is lost it makes another at the floor, if the lease still holds.
+func (t *tenure) pull(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := t.pullFrom(ctx, t.consumer)
+		if ctx.Err() != nil {
+			return
+		}
+		t.log.Info().Err(err).Msg("consumer lost; making another")
+		if !sleep(ctx, 100*time.Millisecond) { // every loop backs off
+			return
+		}
+		if err := t.renewConsumer(ctx); err != nil {
+			t.fail(err)
+			return
+		}
+	}
+}
+
+// pullFrom returns why the consumer gives no more.
+func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
+	it, err := c.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		if err := t.take(ctx, msg); err != nil {
+			return err
+		}
+	}
+}
+
+// renewConsumer replaces a lost consumer. What is held comes again and is
+// recognised by its sequence.
+func (t *tenure) renewConsumer(ctx context.Context) error {
+	t.mu.Lock()
+	floor := t.floor.value()
+	t.mu.Unlock()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := t.replaceConsumer(ctx, floor)
+		if err == nil || !events.IsUnavailable(err) {
+			return err
+		}
+		t.log.Warn().Err(err).Msg("make another consumer")
+		if !sleep(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// take decodes a message and puts it into its lane, waiting for room.
+func (t *tenure) take(ctx context.Context, msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("message of consumer: %w", err)
+	}
+	it := &item{msg: msg, came: time.Now(), seq: meta.Sequence.Stream, size: len(msg.Data()) + len(msg.Subject()) + 512}
+	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
+	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
+		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, msg.Subject())
+	}
+	if err != nil {
+		it.malformed = err
+	} else {
+		it.tag = it.u.Tag()
+		it.replay = strings.Contains(msg.Headers().Get(nats.MsgIdHdr), replayMark)
+	}
+	if err := t.share.acquire(ctx, it.size); err != nil {
+		return err
+	}
+	if !t.intake(it, laneKey(msg.Subject())) {
+		t.share.release(it.size)
+	}
+	return nil
+}
+
+// laneKey returns the encoded key of a stored subject: its last token.
+func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
+
+// isConsumerOverlap reports whether a work queue refused a consumer because
+// another one has its subjects (10100, 10099 in nats-server's errors.json).
+func isConsumerOverlap(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == 10100 || api.ErrorCode == 10099)
+}

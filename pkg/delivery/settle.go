@@ -1,0 +1,148 @@
+package delivery
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Everything that tells somebody that an update is done is in this file, in the
+// order of guarantee 1: the target has accepted (or never will), the outcome is
+// in the log, the ack is sent, and only then JetStream is acked.
+
+// settleAs gives the head of a lane its outcome: a dead letter is stored first,
+// then the outcome goes to the log; finish does the rest.
+func (t *tenure) settleAs(l *lane, it *item, s events.Settlement, res connectors.Result) {
+	s.Attempts = it.attempts
+	s.At = timestamp()
+	e := t.entry(it, s, res)
+	if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
+		if err := t.storeDead(l.key, it, e); err != nil {
+			t.log.Error().Err(err).Str("key", it.u.Key).Msg("store dead letter; the update is kept, and the channel waits until there is room")
+			t.p.r.gate.hold(deadRetry)
+			t.retryAll([]*lane{l}, deadRetry)
+			return
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.enqueueCommit(commit{entry: e, key: l.key, item: it, lane: l})
+}
+
+// timestamp is what records carry: UTC, milliseconds.
+func timestamp() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// entry returns the log's entry of an update.
+func (t *tenure) entry(it *item, s events.Settlement, res connectors.Result) events.Entry {
+	if s.At.IsZero() {
+		s.At = timestamp()
+	}
+	e := events.Entry{
+		Key: it.u.Key, Op: it.u.Op, Settlement: s, Sequence: it.seq,
+		Response: clean(res.Response, connectors.MaxResponse), Held: res.Held.Version,
+	}
+	if it.u.ReplyTo != "" && s.Outcome.Final() {
+		if t.b.names.ReplyAllowed(it.u.ReplyTo) {
+			e.ReplyTo = it.u.ReplyTo
+		} else if !it.refused {
+			it.refused = true
+			t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.RepliesRefused++ })
+			t.log.Warn().Str("key", it.u.Key).Msg("ack is not sent: the reply subject is neither an inbox nor a service's")
+		}
+	}
+	return e
+}
+
+// settleAgain repeats the ack of an update whose outcome is in the log already.
+func (t *tenure) settleAgain(l *lane, it *item, s events.Settlement) {
+	e := t.entry(it, s, connectors.Result{})
+	t.reply(e)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.finish(it)
+	t.settled(l)
+}
+
+// finishAll follows a commit: acks out, then JetStream acks, then the lanes go
+// on. seq is the sequence of the group in the log.
+func (t *tenure) finishAll(commits []commit, seq uint64) {
+	for _, c := range commits {
+		if c.item != nil {
+			t.reply(c.entry)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range commits {
+		t.view.add(c.key, c.entry, seq)
+		t.view.unpin(c.key)
+		if c.item == nil {
+			continue
+		}
+		t.unsettled--
+		t.finish(c.item)
+		if c.lane != nil {
+			t.settled(c.lane)
+		}
+	}
+	t.ackedSeq = seq
+	t.checkIdle()
+	t.countOutcomes(commits)
+}
+
+// finish settles an update at the broker and lets it go. The caller holds mu.
+func (t *tenure) finish(it *item) {
+	if t.held[it.seq] != it {
+		return // let go when the tenure ended
+	}
+	delete(t.held, it.seq)
+	if it.parked > 0 {
+		t.deleteParked(it.parked)
+		return
+	}
+	t.ack(it.msg)
+	t.lastMsg = it.msg
+	t.floor.done(it.seq)
+	t.share.release(it.size)
+}
+
+// ack tells JetStream that a message is settled. A lost one comes again and is
+// recognised.
+func (t *tenure) ack(msg jetstream.Msg) {
+	if err := msg.Ack(); err != nil {
+		t.log.Debug().Err(err).Msg("ack")
+	}
+}
+
+// reply sends the ack to whoever asked for it. It is sent again by the next
+// owner if this worker dies before the ledger says that it was.
+func (t *tenure) reply(e events.Entry) {
+	if e.ReplyTo == "" || !e.Outcome.Final() {
+		return
+	}
+	data, err := json.Marshal(events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement))
+	if err == nil {
+		err = t.b.js.Conn().Publish(e.ReplyTo, data)
+	}
+	if err != nil {
+		t.log.Warn().Err(err).Str("key", e.Key).Msg("send ack; the outcome can be read from the ledger")
+	}
+}
+
+func (t *tenure) countOutcomes(commits []commit) {
+	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {
+		for _, c := range commits {
+			if c.item == nil {
+				continue
+			}
+			s.Outcomes[c.entry.Outcome]++
+			if c.entry.Code == codeMalformed {
+				s.Malformed++
+			}
+		}
+	})
+}

@@ -1,0 +1,221 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// lapsedWait is how long the successor of a worker that did not hand over waits
+// before its first call: a call of the predecessor may still be on the wire.
+const lapsedWait = time.Second
+
+// takeOver makes this worker the only one that can commit to the partition:
+//
+//  1. it puts a mark into the log, after which a predecessor's commit fails;
+//  2. it applies the log's tail to the ledger's view, and sends those acks again;
+//  3. it loads what was parked;
+//  4. it deletes the predecessor's consumer and makes its own at the floor.
+func (t *tenure) takeOver(ctx context.Context) error {
+	var err error
+	if t.prog, t.progRevision, err = t.readProgress(ctx); err != nil {
+		return err
+	}
+	lapsed := !t.prog.Clean
+	if err := t.fenceLog(ctx); err != nil {
+		return err
+	}
+	if err := t.recoverTail(ctx); err != nil {
+		return err
+	}
+	if err := t.recoverParked(ctx); err != nil {
+		return err
+	}
+	if err := t.startConsumer(ctx); err != nil {
+		return err
+	}
+	if lapsed && !sleep(ctx, lapsedWait) {
+		return context.Cause(ctx)
+	}
+	t.log.Info().Uint64("floor", t.prog.Floor).Bool("lapsed", lapsed).Msg("partition taken over")
+	return nil
+}
+
+// recoverTail adds to the view what the log has and the ledger may not.
+func (t *tenure) recoverTail(ctx context.Context) error {
+	groups := 0
+	for from := t.prog.LogSeq + 1; from < t.logSeq; {
+		msg, err := t.b.outcomes.GetMsg(ctx, from, jetstream.WithGetMsgSubject(t.logSubject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read the log's tail: %w", err)
+		}
+		if msg.Sequence >= t.logSeq { // our own mark
+			break
+		}
+		group, err := events.DecodeGroup(msg.Data)
+		if err != nil {
+			return err
+		}
+		if err := t.view.load(ctx, encodedKeys(group.Entries)); err != nil {
+			return err
+		}
+		for _, e := range group.Entries {
+			t.view.add(encodedKey(e), e, msg.Sequence)
+			t.reply(e)
+		}
+		groups++
+		from = msg.Sequence + 1
+	}
+	if groups > 0 {
+		t.log.Info().Int("groups", groups).Msg("outcomes recovered from the log")
+	}
+	t.ackedSeq = t.logSeq
+	return nil
+}
+
+// startConsumer makes the first consumer of the tenure, at the floor that the
+// predecessor left.
+func (t *tenure) startConsumer(ctx context.Context) error {
+	stream, err := t.b.js.Stream(ctx, t.stream)
+	if err != nil {
+		return fmt.Errorf("stream of the channel: %w", err)
+	}
+	info := stream.CachedInfo()
+	t.created = info.Created.UnixNano()
+	floor := t.prog.Floor
+	if t.prog.StreamCreated != t.created || floor > info.State.LastSeq {
+		floor = 0 // another stream: a floor past its end would wait in silence
+	}
+	t.floor.startAt(floor)
+	return t.replaceConsumer(ctx, floor)
+}
+
+// replaceConsumer makes a consumer to which all above floor comes again, after
+// deleting the one before, which ends its open pull and voids its acks. A name
+// is never used twice: an old consumer's acks would settle our messages.
+func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
+	stream, err := t.b.js.Stream(ctx, t.stream)
+	if err != nil {
+		return fmt.Errorf("stream of the channel: %w", err)
+	}
+	if t.created != stream.CachedInfo().Created.UnixNano() {
+		return errStreamReplaced
+	}
+	if err := t.deleteConsumer(ctx, t.prog.Consumer); err != nil {
+		return err
+	}
+	t.consumers++
+	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.epoch, t.attempt, t.consumers)
+	if err := t.writeProgress(ctx, func(p *progress) {
+		p.Floor, p.StreamCreated, p.Consumer, p.Clean = floor, t.created, name, false
+	}); err != nil {
+		return err
+	}
+	t.consumer, err = t.createConsumer(ctx, stream, t.consumerConfig(name, floor))
+	if err != nil {
+		return fmt.Errorf("create consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+const (
+	// ackWait is a safety net for lost acks only: what a worker holds is not
+	// given to another, and comes again to the same one without harm.
+	ackWait = 5 * time.Minute
+	// orphanAge is after how long the server removes a consumer that nobody
+	// pulls from. It is far above any lease.
+	orphanAge = 10 * time.Minute
+)
+
+func (t *tenure) consumerConfig(name string, floor uint64) jetstream.ConsumerConfig {
+	cfg := t.p.r.entry.Config
+	c := jetstream.ConsumerConfig{
+		Name:              name,
+		AckPolicy:         jetstream.AckExplicitPolicy,
+		AckWait:           ackWait,
+		MaxDeliver:        -1,
+		MaxAckPending:     cfg.Window,
+		InactiveThreshold: orphanAge,
+		MemoryStorage:     true, // a cursor only: progress is ours
+	}
+	if cfg.Partitions > 1 {
+		for _, slot := range partitionSlots(t.p.index, cfg.Partitions) {
+			c.FilterSubjects = append(c.FilterSubjects, t.b.names.SlotUpdates(cfg.Name, slot, "*"))
+		}
+	}
+	if cfg.Mode == channels.Every {
+		c.DeliverPolicy = jetstream.DeliverAllPolicy // a work queue holds only what is left
+		return c
+	}
+	c.Replicas = 1
+	c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
+	return c
+}
+
+// createConsumer creates a consumer. In a work queue the predecessor's may still
+// be there although it was deleted: a cluster that lost its leader needs a
+// moment. Then all that belong to the partition are deleted again.
+func (t *tenure) createConsumer(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		c, err := stream.CreateConsumer(ctx, cfg)
+		if err == nil || !isConsumerOverlap(err) {
+			return c, err
+		}
+		t.log.Info().Err(err).Msg("the predecessor's consumer is still there; deleting it again")
+		if err := t.deleteOthers(ctx, stream, cfg.Name); err != nil {
+			return nil, err
+		}
+		if !sleep(ctx, wait) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// deleteOthers deletes every consumer of this partition but one.
+func (t *tenure) deleteOthers(ctx context.Context, stream jetstream.Stream, keep string) error {
+	names := stream.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if name != keep && consumerOfPartition(name, t.p.index) {
+			if err := t.deleteConsumer(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return names.Err()
+}
+
+// consumerOfPartition reports whether a consumer's name says that it belongs to
+// the partition, in any generation.
+func consumerOfPartition(name string, partition int) bool {
+	var generation, p int
+	n, err := fmt.Sscanf(name, "g%d-p%d-", &generation, &p)
+	return err == nil && n == 2 && p == partition
+}
+
+// deleteConsumer deletes a consumer until it is gone.
+func (t *tenure) deleteConsumer(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := t.b.js.DeleteConsumer(ctx, t.stream, name)
+		if err == nil || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		if !events.IsUnavailable(err) {
+			return fmt.Errorf("delete consumer %s: %w", name, err)
+		}
+		if !sleep(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}

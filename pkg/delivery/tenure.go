@@ -1,0 +1,152 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+// A tenure is all that a worker holds in memory about a partition between taking
+// it over and giving it up. mu guards lanes, floor, view and the queues; no call
+// to the broker or a target is made under it.
+type tenure struct {
+	p       *partition
+	b       *broker
+	log     zerolog.Logger
+	ctx     context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
+	fail    context.CancelCauseFunc // ends ctx; the first cause counts
+	attempt int                     // of the partition under this lease, from 0
+
+	stream, logSubject, progressKey string
+
+	progMu       sync.Mutex
+	prog         progress
+	progRevision uint64
+
+	consumer  jetstream.Consumer
+	consumers int   // made so far
+	created   int64 // when the stream was, in nanoseconds since the Unix epoch
+
+	mu       sync.Mutex
+	lanes    map[string]*lane // by encoded key
+	ready    []*lane          // that could be attempted now, first come first
+	held     map[uint64]*item // by stream sequence
+	inFlight int              // calls
+	moving   int              // lanes on their way to or from the parked stream
+	idle     chan struct{}    // closed when awaitIdle's condition holds
+	floor    floor
+	share    *byteShare
+	view     *view
+
+	wakeDispatch chan struct{}
+	calls        sync.WaitGroup
+
+	// logSeq is the sequence of the partition's last record in the log: what the
+	// next one must expect. Used by takeOver, then by commitLoop only.
+	logSeq    uint64
+	logNumber uint64
+	// ackedSeq, under mu: up to where outcomes are in the view and their acks
+	// sent.
+	ackedSeq   uint64
+	pending    []commit
+	unsettled  int // commits that were queued and have not been settled yet
+	wakeCommit chan struct{}
+	lastMsg    jetstream.Msg // settled last; for the final double ack
+}
+
+func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt int) *tenure {
+	r := p.r
+	name := r.entry.Config.Name
+	t := &tenure{
+		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt,
+		stream:       r.b.names.UpdateStream(name),
+		logSubject:   r.b.names.Outcomes(name, p.index),
+		progressKey:  progressKey(name, r.entry.Generation, p.index),
+		lanes:        map[string]*lane{},
+		held:         map[uint64]*item{},
+		wakeDispatch: make(chan struct{}, 1),
+		wakeCommit:   make(chan struct{}, 1),
+	}
+	t.view, t.share = newView(t), r.budget.share()
+	return t
+}
+
+// signal wakes a loop that waits on ch; a signal that is already there is
+// enough.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// awaitIdle waits until no call is in flight and nothing waits to be committed.
+func (t *tenure) awaitIdle(ctx context.Context, most time.Duration) {
+	t.mu.Lock()
+	idle := make(chan struct{})
+	t.idle = idle
+	t.checkIdle()
+	t.mu.Unlock()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+		t.log.Warn().Msg("calls are still in flight after the drain timeout: giving the partition up without them")
+		t.fail(errShuttingDown)
+	case <-ctx.Done():
+	}
+}
+
+// checkIdle tells awaitIdle. The caller holds mu.
+func (t *tenure) checkIdle() {
+	if t.idle != nil && t.inFlight == 0 && t.moving == 0 && t.unsettled == 0 {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// handOver leaves the partition to the next owner: the ledger is complete, the
+// floor is written, the broker has every ack.
+func (t *tenure) handOver(ctx context.Context) error {
+	t.stopTimers()
+	waitFor(&t.calls, hungAfter) // removals from the parked stream
+	if err := t.flush(ctx, true); err != nil {
+		return err
+	}
+	// Plain acks sent just before a deletion are mostly lost. This one is
+	// answered after they were handled.
+	if t.lastMsg != nil {
+		if err := t.lastMsg.DoubleAck(ctx); err != nil {
+			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
+		}
+	}
+	if err := t.deleteConsumer(ctx, t.prog.Consumer); err != nil {
+		return err
+	}
+	t.abandon()
+	t.log.Info().Uint64("floor", t.prog.Floor).Msg("partition handed over")
+	return nil
+}
+
+// abandon lets go of what is held; the broker has it.
+func (t *tenure) abandon() {
+	t.stopTimers()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for seq, it := range t.held {
+		t.share.release(it.size)
+		delete(t.held, seq)
+	}
+}
+
+func (t *tenure) stopTimers() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.lanes {
+		l.stopTimer()
+	}
+}

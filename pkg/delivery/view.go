@@ -1,0 +1,268 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// flushEvery is by how much the ledger lags behind the log at most, while
+	// the broker answers.
+	flushEvery = 500 * time.Millisecond
+	// flushAtOnce bounds the records that are written side by side.
+	flushAtOnce = 256
+	// viewKeys is how many records that nobody uses a view remembers.
+	viewKeys = 4096
+	// loadAtOnce bounds the reads that are under way side by side.
+	loadAtOnce = 16
+)
+
+// A view is the ledger's records of a partition as the log makes them: ahead of
+// the bucket, and written to it behind. The tenure's mu guards it.
+type view struct {
+	t    *tenure
+	keys map[string]*keyState
+}
+
+type keyState struct {
+	rec      events.Record
+	revision uint64 // in the bucket; 0: not there
+	loaded   bool
+	base     uint64 // log sequence of the record that was loaded
+	dirty    bool
+	pins     int // lanes that use it
+}
+
+func newView(t *tenure) *view { return &view{t: t, keys: map[string]*keyState{}} }
+
+func (v *view) state(key string) *keyState {
+	s := v.keys[key]
+	if s == nil {
+		s = &keyState{}
+		v.keys[key] = s
+	}
+	return s
+}
+
+// pin keeps a key's record in memory. The caller holds mu.
+func (v *view) pin(key string) { v.state(key).pins++ }
+
+// unpin lets it go, unless it has not been written yet. The caller holds mu.
+func (v *view) unpin(key string) {
+	s := v.keys[key]
+	s.pins--
+	v.evict(key, s)
+}
+
+func (v *view) evict(key string, s *keyState) {
+	if s.pins == 0 && !s.dirty && (!s.loaded || len(v.keys) > viewKeys) {
+		delete(v.keys, key)
+	}
+}
+
+// record returns a loaded record. The caller holds mu.
+func (v *view) record(key string) *events.Record { return &v.keys[key].rec }
+
+// add brings a loaded record up to an entry of the log. The caller holds mu.
+func (v *view) add(key string, e events.Entry, seq uint64) {
+	if e.Version.IsZero() {
+		return // a malformed update has no place in the ledger
+	}
+	s := v.state(key)
+	if seq <= s.base {
+		return // the bucket was ahead already
+	}
+	s.rec.Add(e, seq)
+	s.dirty = true
+}
+
+// load reads the records that are not in memory yet, from the ledger's leader.
+func (v *view) load(ctx context.Context, keys []string) error {
+	v.t.mu.Lock()
+	missing := slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		s := v.keys[key]
+		return s != nil && s.loaded
+	})
+	v.t.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(loadAtOnce)
+	for _, key := range missing {
+		group.Go(func() error {
+			rec, revision, err := v.t.b.ledger.GetEncoded(ctx, v.t.p.r.entry.Config.Name, key)
+			if err != nil && !errors.Is(err, events.ErrNoRecord) {
+				return err
+			}
+			v.t.mu.Lock()
+			defer v.t.mu.Unlock()
+			if s := v.state(key); !s.loaded {
+				s.rec, s.revision, s.base, s.loaded = rec, revision, rec.Seq, true
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// flushLoop writes what is new to the ledger until ctx ends.
+func (t *tenure) flushLoop(ctx context.Context) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := t.flush(ctx, false); err != nil && ctx.Err() == nil {
+			if errors.Is(err, errProgress) {
+				t.fail(err)
+				return
+			}
+			// What cannot be written stays in memory: no more may come.
+			t.p.r.gate.hold(2 * flushEvery)
+			t.log.Warn().Err(err).Msg("write the ledger; outcomes are safe in the log, and the channel waits")
+		}
+	}
+}
+
+// flush writes every record that is ahead of the bucket, then the progress that
+// they add up to.
+func (t *tenure) flush(ctx context.Context, clean bool) error {
+	t.mu.Lock()
+	logSeq, floor := t.ackedSeq, t.floor.value()
+	var dirty []string
+	for key, s := range t.view.keys {
+		if s.dirty {
+			dirty = append(dirty, key)
+		}
+	}
+	t.mu.Unlock()
+	for chunk := range slices.Chunk(dirty, flushAtOnce) {
+		if err := t.writeRecords(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	return t.writeProgress(ctx, func(p *progress) { p.LogSeq, p.Floor, p.Clean = logSeq, floor, clean })
+}
+
+// writeRecords writes records side by side, each by compare-and-set.
+func (t *tenure) writeRecords(ctx context.Context, keys []string) error {
+	var failed atomic.Pointer[error]
+	group, ctx := errgroup.WithContext(ctx)
+	for _, key := range keys {
+		future, err := t.startWrite(key)
+		if err != nil {
+			t.markDirty(key)
+			return fmt.Errorf("write the ledger: %w", err)
+		}
+		group.Go(func() error {
+			if err := t.awaitWrite(ctx, key, future); err != nil {
+				t.markDirty(key)
+				failed.CompareAndSwap(nil, &err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are in failed
+	if err := failed.Load(); err != nil {
+		return fmt.Errorf("write the ledger: %w", *err)
+	}
+	return nil
+}
+
+// startWrite sends a record as it is now.
+func (t *tenure) startWrite(key string) (jetstream.PubAckFuture, error) {
+	t.mu.Lock()
+	s := t.view.keys[key]
+	rec := s.rec
+	rec.Recent = slices.Clone(rec.Recent)
+	revision := s.revision
+	s.dirty = false
+	t.mu.Unlock()
+	data, err := rec.Encode()
+	if err != nil {
+		return nil, err
+	}
+	names := t.b.names
+	msg := nats.NewMsg(events.KVSubject(names.LedgerBucket(), names.LedgerKey(t.p.r.entry.Config.Name, key)))
+	msg.Data = data
+	return t.b.js.PublishMsgAsync(msg, jetstream.WithExpectLastSequencePerSubject(revision), jetstream.WithStallWait(5*time.Second))
+}
+
+// awaitWrite waits for the broker's answer and keeps the new revision. On a
+// conflict the record with the higher log sequence stays.
+func (t *tenure) awaitWrite(ctx context.Context, key string, future jetstream.PubAckFuture) error {
+	select {
+	case ack := <-future.Ok():
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		s := t.view.keys[key]
+		s.revision = ack.Sequence
+		t.view.evict(key, s)
+		return nil
+	case err := <-future.Err():
+		if !events.IsWrongSequence(err) {
+			return err
+		}
+		return t.resolve(ctx, key)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// resolve reads a record that somebody else has written, or that we have written
+// without hearing of it.
+func (t *tenure) resolve(ctx context.Context, key string) error {
+	rec, revision, err := t.b.ledger.GetEncoded(ctx, t.p.r.entry.Config.Name, key)
+	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.view.keys[key]
+	s.revision = revision
+	if rec.Seq >= s.rec.Seq {
+		s.rec, s.base = rec, rec.Seq
+		return nil
+	}
+	s.dirty = true // ours is newer: it goes out with the next flush
+	return errors.New("a record was changed meanwhile; it is written again")
+}
+
+func (t *tenure) markDirty(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.view.keys[key].dirty = true
+}
+
+// encodedKey returns the ledger's key of an entry; "" if it has no place there.
+func encodedKey(e events.Entry) string {
+	if e.Version.IsZero() {
+		return ""
+	}
+	enc, err := events.EncodeKey(e.Key)
+	if err != nil {
+		return ""
+	}
+	return enc
+}
+
+func encodedKeys(entries []events.Entry) []string {
+	keys := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if key := encodedKey(e); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

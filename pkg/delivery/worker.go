@@ -1,0 +1,203 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Options configure a Worker. JS and Catalog are required.
+type Options struct {
+	JS      jetstream.JetStream
+	Names   events.Names // zero: events.DefaultNames
+	Catalog *connectors.Catalog
+	Secrets connectors.Secrets
+	Logger  zerolog.Logger
+	// ID names the worker among all live ones: letters, digits, '_' and '-', at
+	// most 64. Zero: the host's name and a random part. It must never be shared.
+	ID string
+	// LeaseTTL is after how long without a sign of life the shards of this
+	// worker go to another. Whole seconds, 2 s to 1 m. Zero: 4 s, and 10 s where
+	// the leases lie on more than one server, to ride through an election.
+	LeaseTTL time.Duration
+	// DrainTimeout bounds how long Run waits, after its context ended, for calls
+	// in flight to finish. Zero: 30 s.
+	DrainTimeout time.Duration
+	// ParkAfter is how long a key may fail before it is moved out of the way of
+	// the others. Zero: 30 s.
+	ParkAfter time.Duration
+}
+
+const (
+	defaultLeaseTTL        = 4 * time.Second
+	defaultClusterLeaseTTL = 10 * time.Second
+	defaultDrainTimeout    = 30 * time.Second
+	// provisionPoll is how often a worker looks whether the broker has been
+	// provisioned.
+	provisionPoll = time.Second
+)
+
+// ErrOptions says that a Worker cannot be made of these Options.
+var ErrOptions = errors.New("invalid worker options")
+
+var (
+	idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	notID     = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+)
+
+// A Worker delivers the updates of every channel that it gets a share of.
+// Several workers, in as many processes, share the work among themselves.
+type Worker struct {
+	o     Options
+	stats *stats
+}
+
+// New returns a worker. It does not talk to the broker yet.
+func New(o Options) (*Worker, error) {
+	if o.JS == nil || o.Catalog == nil {
+		return nil, fmt.Errorf("%w: JS and Catalog are required", ErrOptions)
+	}
+	if o.Names == (events.Names{}) {
+		o.Names = events.DefaultNames()
+	}
+	if o.ID == "" {
+		host, _ := os.Hostname() // only makes the id easier to recognise
+		host = notID.ReplaceAllString(host, "-")
+		o.ID = fmt.Sprintf("%.40s-%s", host, nuid.Next()[:10])
+	}
+	if !idPattern.MatchString(o.ID) {
+		return nil, fmt.Errorf("%w: ID %q does not match %s", ErrOptions, o.ID, idPattern)
+	}
+	if o.LeaseTTL != 0 && (o.LeaseTTL < 2*time.Second || o.LeaseTTL > time.Minute || o.LeaseTTL%time.Second != 0) {
+		return nil, fmt.Errorf("%w: LeaseTTL %s is not a whole number of seconds in 2s..1m", ErrOptions, o.LeaseTTL)
+	}
+	if o.ParkAfter == 0 {
+		o.ParkAfter = defaultParkAfter
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = defaultDrainTimeout
+	}
+	o.Logger = o.Logger.With().Str("worker", o.ID).Logger()
+	return &Worker{o: o, stats: newStats()}, nil
+}
+
+// ID returns the name of the worker among all live ones.
+func (w *Worker) ID() string { return w.o.ID }
+
+// Stats returns what this worker has counted since it was made, by channel.
+func (w *Worker) Stats() map[string]ChannelStats { return w.stats.snapshot() }
+
+// Run delivers until ctx ends. Then it stops taking updates, finishes the calls
+// in flight within DrainTimeout, hands its shards over and returns nil. While
+// the broker is not provisioned, or not there, it waits and says so. It may be
+// called once.
+func (w *Worker) Run(ctx context.Context) error {
+	b, err := w.open(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m := newManager(w.o, b, w.stats)
+	return m.run(ctx)
+}
+
+// broker is what the engine uses at the broker.
+type broker struct {
+	js       jetstream.JetStream
+	names    events.Names
+	registry *channels.Registry
+	ledger   *events.Ledger
+	progress jetstream.KeyValue
+	outcomes jetstream.Stream
+	parked   jetstream.Stream
+	workers  jetstream.Stream
+	leaseTTL time.Duration
+}
+
+// open binds to the broker's streams, waiting for them as long as ctx lasts.
+func (w *Worker) open(ctx context.Context) (*broker, error) {
+	for said := false; ; said = true {
+		b, err := w.tryOpen(ctx)
+		if err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		if !errors.Is(err, events.ErrNotProvisioned) && !events.IsUnavailable(err) {
+			return nil, err
+		}
+		if !said {
+			w.o.Logger.Warn().Err(err).Msg("waiting for the broker; it is provisioned when the first channel is applied")
+		}
+		if !sleep(ctx, provisionPoll) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	js, names := w.o.JS, w.o.Names
+	b := &broker{js: js, names: names, leaseTTL: w.o.LeaseTTL}
+	var err error
+	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {
+		return nil, err
+	}
+	if b.ledger, err = events.OpenLedger(ctx, js, names); err != nil {
+		return nil, err
+	}
+	if b.progress, err = js.KeyValue(ctx, names.ProgressBucket()); err != nil {
+		return nil, notProvisioned(names.ProgressBucket(), err)
+	}
+	if b.outcomes, err = js.Stream(ctx, names.OutcomeStream()); err != nil {
+		return nil, notProvisioned(names.OutcomeStream(), err)
+	}
+	if b.parked, err = js.Stream(ctx, names.ParkedStream()); err != nil {
+		return nil, notProvisioned(names.ParkedStream(), err)
+	}
+	if b.workers, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
+		return nil, notProvisioned(names.WorkersBucket(), err)
+	}
+	leases, err := js.Stream(ctx, events.KVStream(names.LeasesBucket()))
+	if err != nil {
+		return nil, notProvisioned(names.LeasesBucket(), err)
+	}
+	if b.leaseTTL == 0 {
+		b.leaseTTL = defaultLeaseTTL
+		if leases.CachedInfo().Config.Replicas > 1 {
+			b.leaseTTL = defaultClusterLeaseTTL
+		}
+	}
+	return b, nil
+}
+
+func notProvisioned(what string, err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("%w: %s is missing", events.ErrNotProvisioned, what)
+	}
+	return fmt.Errorf("open %s: %w", what, err)
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
