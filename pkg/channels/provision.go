@@ -133,7 +133,8 @@ func expiring(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 // channelStream returns the stream of a channel's updates. AllowRollup,
 // AllowMsgSchedules and AllowMsgTTL stay off: with them a publisher could wipe
 // or rewrite the stream by a header.
-func channelStream(names events.Names, c Config, replicas int) jetstream.StreamConfig {
+func channelStream(names events.Names, e Entry, replicas int) jetstream.StreamConfig {
+	c := e.Config
 	source, destination := names.UpdateTransform(c.Name)
 	cfg := jetstream.StreamConfig{
 		Name:             names.UpdateStream(c.Name),
@@ -151,6 +152,10 @@ func channelStream(names events.Names, c Config, replicas int) jetstream.StreamC
 		cfg.Retention = jetstream.WorkQueuePolicy
 	} else {
 		cfg.Retention, cfg.MaxMsgsPerSubject = jetstream.LimitsPolicy, 1
+	}
+	if !e.Deleted.IsZero() { // it listens to nothing, and says why
+		cfg.Subjects, cfg.SubjectTransform = []string{names.DeletedUpdates(c.Name)}, nil
+		cfg.Metadata = map[string]string{events.MetadataDeleted: e.Deleted.Format(time.RFC3339)}
 	}
 	return cfg
 }

@@ -33,23 +33,42 @@ type Entry struct {
 	Revision uint64
 	// Generation counts the changes of Partitions, from 1.
 	Generation int
-	Updated    time.Time
+	// Gated says that the partitions are being changed: workers drain them and
+	// start no other work.
+	Gated bool
+	// Deleted is when the channel was deleted; zero if it was not.
+	Deleted time.Time
+	Updated time.Time
+}
+
+func (e *Entry) stored() stored {
+	return stored{Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted}
 }
 
 // stored is the form of an entry in the bucket.
 type stored struct {
-	Format     int    `json:"f"`
-	Generation int    `json:"generation"`
-	Config     Config `json:"config"`
+	Format     int       `json:"f"`
+	Generation int       `json:"generation"`
+	Config     Config    `json:"config"`
+	Gated      bool      `json:"gated,omitempty"`
+	Deleted    time.Time `json:"deleted,omitzero"`
+}
+
+func (s *stored) entry(revision uint64, updated time.Time) Entry {
+	return Entry{
+		Config: s.Config, Revision: revision, Generation: s.Generation,
+		Gated: s.Gated, Deleted: s.Deleted, Updated: updated,
+	}
 }
 
 // Registry keeps the configurations of all channels in a bucket at the broker.
 // It is safe for concurrent use.
 type Registry struct {
-	js      jetstream.JetStream
-	kv      jetstream.KeyValue
-	names   events.Names
-	catalog *connectors.Catalog
+	js       jetstream.JetStream
+	kv       jetstream.KeyValue
+	progress *ProgressStore
+	names    events.Names
+	catalog  *connectors.Catalog
 }
 
 // OpenRegistry returns the registry of a provisioned broker, else
@@ -63,7 +82,11 @@ func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
-	return &Registry{js: js, kv: kv, names: names, catalog: catalog}, nil
+	progress, err := OpenProgress(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{js: js, kv: kv, progress: progress, names: names, catalog: catalog}, nil
 }
 
 // Get returns one channel, or ErrNotFound.
@@ -89,7 +112,7 @@ func decodeEntry(kve jetstream.KeyValueEntry) (Entry, error) {
 	if err := events.CheckFormat(s.Format); err != nil {
 		return Entry{}, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
 	}
-	return Entry{Config: s.Config, Revision: kve.Revision(), Generation: s.Generation, Updated: kve.Created()}, nil
+	return s.entry(kve.Revision(), kve.Created()), nil
 }
 
 // List returns every channel that can be read, ordered by name, and an error
@@ -129,7 +152,9 @@ func (r *Registry) List(ctx context.Context) ([]Entry, error) {
 // Put creates or changes a channel: it validates, brings the channel's stream
 // up to the configuration, and stores. expect is the revision that the caller
 // has seen, 0 for a channel that must be new; another one is ErrRevision. A
-// configuration equal to what is stored changes nothing.
+// configuration equal to what is stored changes nothing. A change of Partitions
+// waits until the workers have drained the channel, up to half a minute:
+// ErrNotDrained if they do not.
 func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, error) {
 	c = c.WithDefaults()
 	if err := c.Validate(r.catalog); err != nil {
@@ -146,24 +171,39 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 		return Entry{}, fmt.Errorf("%w: %s is at revision %d, not %d", ErrRevision, c.Name, old.Revision, expect)
 	}
 	if old.Revision != 0 {
-		if err := checkChange(old.Config, c); err != nil {
+		if err := checkChange(old, c); err != nil {
 			return Entry{}, err
 		}
-		if sameConfig(old.Config, c) {
+		if !old.Gated && sameConfig(old.Config, c) {
 			return old, nil
 		}
 	}
-	replicas, err := r.replicas(ctx)
-	if err != nil {
+	next := old
+	next.Config = c
+	if err := r.applyStream(ctx, next); err != nil {
 		return Entry{}, err
 	}
-	if _, err := r.js.CreateOrUpdateStream(ctx, channelStream(r.names, c, replicas)); err != nil {
-		return Entry{}, fmt.Errorf("channel %s: stream %s (%s reserved): %w", c.Name, r.names.UpdateStream(c.Name), c.MaxBytes, err)
+	if old.Revision != 0 && (old.Gated || old.Config.Partitions != c.Partitions) {
+		return r.repartition(ctx, old, c)
 	}
-	return r.store(ctx, stored{Format: events.Format, Generation: old.Generation, Config: c}, expect)
+	return r.store(ctx, next.stored(), expect)
+}
+
+// applyStream brings the stream of a channel up to its entry.
+func (r *Registry) applyStream(ctx context.Context, e Entry) error {
+	replicas, err := r.replicas(ctx)
+	if err != nil {
+		return err
+	}
+	c := e.Config
+	if _, err := r.js.CreateOrUpdateStream(ctx, channelStream(r.names, e, replicas)); err != nil {
+		return fmt.Errorf("channel %s: stream %s (%s reserved): %w", c.Name, r.names.UpdateStream(c.Name), c.MaxBytes, err)
+	}
+	return nil
 }
 
 func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, error) {
+	s.Format = events.Format
 	data, err := json.Marshal(s)
 	if err != nil {
 		return Entry{}, fmt.Errorf("channel %s: %w", s.Config.Name, err)
@@ -180,16 +220,16 @@ func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, e
 	if err != nil {
 		return Entry{}, fmt.Errorf("store channel %s: %w", s.Config.Name, err)
 	}
-	return Entry{Config: s.Config, Revision: revision, Generation: s.Generation, Updated: time.Now()}, nil
+	return s.entry(revision, time.Now()), nil
 }
 
-// checkChange refuses what would need another stream or another consumer layout.
-func checkChange(old, c Config) error {
-	if old.Mode != c.Mode {
-		return fmt.Errorf("channel %s: mode %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, old.Mode, c.Mode)
+// checkChange refuses what would need another stream.
+func checkChange(old Entry, c Config) error {
+	if !old.Deleted.IsZero() {
+		return deletedError(old)
 	}
-	if old.Partitions != c.Partitions {
-		return fmt.Errorf("channel %s: partitions %w (%d to %d): make a channel of another name", c.Name, ErrImmutable, old.Partitions, c.Partitions)
+	if old.Config.Mode != c.Mode {
+		return fmt.Errorf("channel %s: mode %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, old.Config.Mode, c.Mode)
 	}
 	return nil
 }

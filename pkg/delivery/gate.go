@@ -61,7 +61,7 @@ type gate struct {
 }
 
 func newGate(log zerolog.Logger) *gate {
-	return &gate{log: log, now: time.Now, keys: map[string]struct{}{}, onClose: map[*tenure]struct{}{}}
+	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, onClose: map[*tenure]struct{}{}}
 }
 
 // watch lets t be told when the way is free again, until unwatch.

@@ -169,10 +169,29 @@ func (m *manager) readRegistry(ctx context.Context) {
 	}
 	clear(m.entries)
 	for _, e := range list {
-		if !e.Config.Paused {
+		if !e.Deleted.IsZero() && time.Since(e.Deleted) > channels.DeletedRetention {
+			m.sweep(ctx)
+		}
+		if !e.Config.Paused && e.Deleted.IsZero() {
 			m.entries[e.Config.Name] = e
 		}
 	}
+}
+
+// sweep removes what is left of channels whose time to be restored is over.
+func (m *manager) sweep(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	m.closing.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		names, err := m.b.registry.Sweep(ctx, time.Now())
+		if len(names) > 0 {
+			m.log.Info().Strs("channels", names).Msg("deleted channels are removed for good")
+		}
+		if err != nil {
+			m.log.Warn().Err(err).Msg("remove deleted channels")
+		}
+	})
 }
 
 // tick announces the worker, renews its leases, and takes or gives up shards by

@@ -25,6 +25,8 @@ type commit struct {
 	entry events.Entry
 	item  *item // what it settles; nil for a failed attempt
 	lane  *lane // whose head it is; nil if it left its lane before
+	// committed, if any, is called once the entry is in the log and the view.
+	committed func()
 }
 
 // enqueueCommit queues an entry. The caller holds mu.
@@ -76,7 +78,7 @@ func (t *tenure) commitLoop(ctx context.Context) {
 func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 	keys := make([]string, 0, len(commits))
 	for _, c := range commits {
-		if !c.entry.Version.IsZero() {
+		if inLedger(c.entry) {
 			keys = append(keys, c.key)
 		}
 	}
@@ -138,7 +140,7 @@ func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint6
 	t.logNumber++
 	data, err := json.Marshal(events.Group{
 		Format: events.Format, Channel: t.p.r.entry.Config.Name, Partition: t.p.index,
-		Epoch: t.p.lease.epoch, Number: uint64(t.attempt)<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
+		Epoch: t.p.lease.epoch, Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("outcome log: %w", err)
@@ -190,7 +192,7 @@ func (t *tenure) wasStored(ctx context.Context) (uint64, bool, error) {
 	case seq == 0: // all of it has reached its age
 		t.logSeq = 0
 		return 0, false, nil
-	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.epoch && g.Number == uint64(t.attempt)<<32|t.logNumber:
+	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.epoch && g.Number == t.attempt<<32|t.logNumber:
 		return seq, true, nil
 	default:
 		return 0, false, errFenced

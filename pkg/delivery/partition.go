@@ -15,8 +15,6 @@ var (
 	// errFenced: another worker has committed to the partition's part of the
 	// outcome log. This one must not write there any more.
 	errFenced = errors.New("another worker has taken the partition over")
-	// errProgress: somebody else has written the partition's progress.
-	errProgress = errors.New("the partition's progress was written by another worker")
 	// errStreamReplaced: what was known about the old stream is void.
 	errStreamReplaced = errors.New("the channel's stream was deleted and made again")
 )
@@ -58,10 +56,13 @@ func (p *partition) drainRequested() bool {
 func (p *partition) run() {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	for attempt := 0; p.lease.ctx.Err() == nil && !p.drainRequested(); attempt++ {
+	for attempt := uint64(0); p.lease.ctx.Err() == nil && !p.drainRequested(); attempt++ {
 		started := time.Now()
 		err := p.tenure(p.lease.ctx, attempt)
 		if err == nil {
+			if p.r.entry.Gated { // until the gate is lifted there is nothing to do
+				p.await()
+			}
 			return
 		}
 		if cause := context.Cause(p.lease.ctx); cause != nil {
@@ -80,15 +81,38 @@ func (p *partition) run() {
 	}
 }
 
+// await returns when the partition shall be given up.
+func (p *partition) await() {
+	select {
+	case <-p.drain:
+	case <-p.lease.ctx.Done():
+	}
+}
+
 // tenure is one stretch of work on the partition: take over, deliver, and hand
 // over when asked to. It returns nil after a hand-over.
-func (p *partition) tenure(lease context.Context, attempt int) error {
+func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	ctx, fail := context.WithCancelCause(lease)
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
 	if err := t.takeOver(ctx); err != nil {
+		if errors.Is(err, errGenerationClosed) {
+			p.await() // until the registry tells of the new one
+			return nil
+		}
 		return err
 	}
+	if p.r.entry.Gated {
+		if t.prog.Clean {
+			return nil
+		}
+		return t.handOver(ctx)
+	}
+	stopListening, err := t.listen()
+	if err != nil {
+		return err
+	}
+	defer stopListening()
 	p.r.stats.add(p.r.entry.Config.Name, func(s *ChannelStats) { s.Takeovers++ })
 	var wg sync.WaitGroup
 	pull, stopPull := context.WithCancel(ctx)

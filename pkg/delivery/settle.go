@@ -75,6 +75,13 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 			t.reply(c.entry)
 		}
 	}
+	defer func() { // not under mu
+		for _, c := range commits {
+			if c.committed != nil {
+				c.committed()
+			}
+		}
+	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range commits {

@@ -23,9 +23,13 @@ const lapsedWait = time.Second
 //  3. it loads what was parked;
 //  4. it deletes the predecessor's consumer and makes its own at the floor.
 func (t *tenure) takeOver(ctx context.Context) error {
-	var err error
-	if t.prog, t.progRevision, err = t.readProgress(ctx); err != nil {
+	if err := t.readProgress(ctx); err != nil {
 		return err
+	}
+	t.floor.startAt(t.prog.Floor)
+	gated := t.p.r.entry.Gated
+	if gated && t.prog.Clean {
+		return nil
 	}
 	lapsed := !t.prog.Clean
 	if err := t.fenceLog(ctx); err != nil {
@@ -33,6 +37,9 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	}
 	if err := t.recoverTail(ctx); err != nil {
 		return err
+	}
+	if gated { // nothing is delivered: the log's tail was all there is to do
+		return nil
 	}
 	if err := t.recoverParked(ctx); err != nil {
 		return err
@@ -115,7 +122,7 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
 	}
 	t.consumers++
 	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.epoch, t.attempt, t.consumers)
-	if err := t.writeProgress(ctx, func(p *progress) {
+	if err := t.writeProgress(ctx, func(p *channels.Progress) {
 		p.Floor, p.StreamCreated, p.Consumer, p.Clean = floor, t.created, name, false
 	}); err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/channels"
 )
 
 // A tenure is all that a worker holds in memory about a partition between taking
@@ -18,12 +20,12 @@ type tenure struct {
 	log     zerolog.Logger
 	ctx     context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
 	fail    context.CancelCauseFunc // ends ctx; the first cause counts
-	attempt int                     // of the partition under this lease, from 0
+	attempt uint64                  // of the partition under this lease, from 0
 
-	stream, logSubject, progressKey string
+	stream, logSubject string
 
 	progMu       sync.Mutex
-	prog         progress
+	prog         channels.Progress
 	progRevision uint64
 
 	consumer  jetstream.Consumer
@@ -57,14 +59,13 @@ type tenure struct {
 	lastMsg    jetstream.Msg // settled last; for the final double ack
 }
 
-func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt int) *tenure {
+func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt uint64) *tenure {
 	r := p.r
 	name := r.entry.Config.Name
 	t := &tenure{
 		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt,
 		stream:       r.b.names.UpdateStream(name),
 		logSubject:   r.b.names.Outcomes(name, p.index),
-		progressKey:  progressKey(name, r.entry.Generation, p.index),
 		lanes:        map[string]*lane{},
 		held:         map[uint64]*item{},
 		wakeDispatch: make(chan struct{}, 1),

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -75,8 +76,8 @@ func (v *view) record(key string) *events.Record { return &v.keys[key].rec }
 
 // add brings a loaded record up to an entry of the log. The caller holds mu.
 func (v *view) add(key string, e events.Entry, seq uint64) {
-	if e.Version.IsZero() {
-		return // a malformed update has no place in the ledger
+	if !inLedger(e) {
+		return
 	}
 	s := v.state(key)
 	if seq <= s.base {
@@ -124,7 +125,7 @@ func (t *tenure) flushLoop(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := t.flush(ctx, false); err != nil && ctx.Err() == nil {
-			if errors.Is(err, errProgress) {
+			if errors.Is(err, channels.ErrProgressChanged) {
 				t.fail(err)
 				return
 			}
@@ -152,7 +153,11 @@ func (t *tenure) flush(ctx context.Context, clean bool) error {
 			return err
 		}
 	}
-	return t.writeProgress(ctx, func(p *progress) { p.LogSeq, p.Floor, p.Clean = logSeq, floor, clean })
+	circuit, since, reason := t.p.r.gate.status()
+	return t.writeProgress(ctx, func(p *channels.Progress) {
+		p.LogSeq, p.Floor, p.Clean = logSeq, floor, clean
+		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
+	})
 }
 
 // writeRecords writes records side by side, each by compare-and-set.
@@ -245,9 +250,13 @@ func (t *tenure) markDirty(key string) {
 	t.view.keys[key].dirty = true
 }
 
+// inLedger reports whether an entry changes a record. A malformed update has no
+// version, and perhaps no key.
+func inLedger(e events.Entry) bool { return !e.Version.IsZero() || e.Outcome == events.Reset }
+
 // encodedKey returns the ledger's key of an entry; "" if it has no place there.
 func encodedKey(e events.Entry) string {
-	if e.Version.IsZero() {
+	if !inLedger(e) {
 		return ""
 	}
 	enc, err := events.EncodeKey(e.Key)

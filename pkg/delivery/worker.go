@@ -120,7 +120,7 @@ type broker struct {
 	names    events.Names
 	registry *channels.Registry
 	ledger   *events.Ledger
-	progress jetstream.KeyValue
+	progress *channels.ProgressStore
 	outcomes jetstream.Stream
 	parked   jetstream.Stream
 	workers  jetstream.Stream
@@ -158,8 +158,8 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.ledger, err = events.OpenLedger(ctx, js, names); err != nil {
 		return nil, err
 	}
-	if b.progress, err = js.KeyValue(ctx, names.ProgressBucket()); err != nil {
-		return nil, notProvisioned(names.ProgressBucket(), err)
+	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
+		return nil, err
 	}
 	if b.outcomes, err = js.Stream(ctx, names.OutcomeStream()); err != nil {
 		return nil, notProvisioned(names.OutcomeStream(), err)

@@ -22,6 +22,9 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrUnknownChannel says that the broker has no stream for the channel.
 	ErrUnknownChannel = errors.New("unknown channel")
+	// ErrChannelDeleted says that the channel was deleted and can still be
+	// restored.
+	ErrChannelDeleted = errors.New("channel is deleted")
 	// ErrTooLarge says that an update does not fit into a message.
 	ErrTooLarge = errors.New("update is too large")
 	// ErrFull says that the channel's stream has no room.

@@ -2,10 +2,8 @@ package events
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,7 +50,7 @@ func (p *Publisher) readHead(ctx context.Context, channel, enc string, leader bo
 func (p *Publisher) lastMessage(ctx context.Context, channel, enc string, leader bool) (*jetstream.RawStreamMsg, error) {
 	subject := p.names.StoredUpdate(channel, enc)
 	if leader {
-		return p.lastFromLeader(ctx, p.names.UpdateStream(channel), subject)
+		return ReadFromLeader(ctx, p.js, p.names.UpdateStream(channel), MessageQuery{LastOn: subject})
 	}
 	stream, err := p.stream(ctx, channel)
 	if err != nil {
@@ -79,61 +77,4 @@ func (p *Publisher) stream(ctx context.Context, channel string) (jetstream.Strea
 	}
 	p.streams.Store(channel, s)
 	return s, nil
-}
-
-// lastFromLeader asks the stream's leader for the last message of a subject.
-// nats.go reads from any replica when the stream allows direct gets, so this is
-// the plain API call.
-func (p *Publisher) lastFromLeader(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
-	req, err := json.Marshal(struct {
-		LastFor string `json:"last_by_subj"`
-	}{subject})
-	if err != nil {
-		return nil, err
-	}
-	reply, err := p.js.Conn().RequestWithContext(ctx, apiPrefix(p.js.Options())+"STREAM.MSG.GET."+stream, req)
-	if err != nil {
-		return nil, err
-	}
-	var resp struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Header  []byte `json:"hdrs"`
-			Data    []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &resp); err != nil {
-		return nil, fmt.Errorf("read the newest version from the stream's leader: %w", err)
-	}
-	switch {
-	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, jetstream.ErrMsgNotFound
-	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-		return nil, fmt.Errorf("%w: stream %s is gone", ErrUnknownChannel, stream)
-	case resp.Error != nil:
-		return nil, resp.Error
-	case resp.Message == nil:
-		return nil, jetstream.ErrInvalidJetStreamResponse
-	}
-	msg := &jetstream.RawStreamMsg{Subject: resp.Message.Subject, Sequence: resp.Message.Seq, Data: resp.Message.Data}
-	if len(resp.Message.Header) > 0 {
-		if msg.Header, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
-			return nil, fmt.Errorf("headers of the newest version: %w", err)
-		}
-	}
-	return msg, nil
-}
-
-// apiPrefix returns where the JetStream API listens, with the dot at the end.
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.APIPrefix != "":
-		return strings.TrimSuffix(o.APIPrefix, ".") + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	default:
-		return jetstream.DefaultAPIPrefix
-	}
 }

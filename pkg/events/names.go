@@ -93,16 +93,51 @@ func (n Names) UpdateTransform(channel string) (source, destination string) {
 		n.prefix + ".upd." + channel + ".{{partition(" + strconv.Itoa(Slots) + ",1)}}.{{wildcard(1)}}"
 }
 
+// DeletedUpdates returns what the stream of a deleted channel listens to: a
+// subject that nobody publishes on.
+func (n Names) DeletedUpdates(channel string) string { return n.prefix + ".deleted." + channel }
+
+// MetadataDeleted is the metadata field that says when a stream's channel was
+// deleted.
+const MetadataDeleted = "extsync.deleted"
+
+// Control returns the subject on which the owner of a partition takes requests
+// from administrators.
+func (n Names) Control(channel string, partition int) string {
+	return n.prefix + ".ctl." + channel + "." + strconv.Itoa(partition)
+}
+
 // UpdateStream returns the stream of a channel's updates.
 func (n Names) UpdateStream(channel string) string { return n.upper + "_UPD_" + channel }
 
 // Dead returns the subject of a dead letter.
 func (n Names) Dead(channel, encodedKey string) string { return n.slotted("dead", channel, encodedKey) }
 
+// DeadOf returns the filter of a channel's dead letters, of all channels' if
+// channel is "".
+func (n Names) DeadOf(channel string) string {
+	if channel == "" {
+		return n.DeadSubjects()
+	}
+	return n.prefix + ".dead." + channel + ".>"
+}
+
+// SplitDead takes the subject of a dead letter apart.
+func (n Names) SplitDead(subject string) (channel, encodedKey string, ok bool) {
+	parts := strings.SplitN(subject, ".", 5)
+	if len(parts) != 5 || parts[0] != n.prefix || parts[1] != "dead" {
+		return "", "", false
+	}
+	return parts[2], parts[4], true
+}
+
 // Parked returns the subject of a parked update.
 func (n Names) Parked(channel, encodedKey string) string {
 	return n.slotted("parked", channel, encodedKey)
 }
+
+// DeadFilter returns the filter of all dead letters of a channel.
+func (n Names) DeadFilter(channel string) string { return n.prefix + ".dead." + channel + ".*.*" }
 
 // ParkedFilter returns the filter of all parked updates of a channel.
 func (n Names) ParkedFilter(channel string) string { return n.prefix + ".parked." + channel + ".*.*" }
@@ -125,6 +160,9 @@ func (n Names) Outcomes(channel string, partition int) string {
 	return n.prefix + ".out." + channel + "." + strconv.Itoa(partition)
 }
 
+// OutcomesOf returns the filter of a channel's part of the outcome log.
+func (n Names) OutcomesOf(channel string) string { return n.prefix + ".out." + channel + ".*" }
+
 // OutcomeStream returns the stream of the outcome log, OutcomeSubjects what it
 // listens to.
 func (n Names) OutcomeStream() string   { return n.upper + "_OUTCOMES" }
@@ -141,6 +179,14 @@ func (n Names) ServiceAck(service, id string) (string, error) {
 		return "", fmt.Errorf("%w: service and id make a subject of %d bytes, more than %d", ErrName, len(subject), maxReplyLen)
 	}
 	return subject, nil
+}
+
+// ServiceAcks returns the filter of all acks that are kept for a named service.
+func (n Names) ServiceAcks(service string) (string, error) {
+	if !tokenPattern.MatchString(service) {
+		return "", fmt.Errorf("%w: service %q must match %s", ErrName, clip(service), tokenPattern)
+	}
+	return n.prefix + ".acks." + service + ".*", nil
 }
 
 // AckStream returns the stream that keeps acks for named services, AckSubjects

@@ -42,6 +42,8 @@ const (
 	DeadLettered Outcome = "dead_lettered"
 	Retrying     Outcome = "retrying"
 	Parked       Outcome = "parked"
+	// Reset is no outcome: an administrator has made the ledger forget the key.
+	Reset Outcome = "reset"
 )
 
 // Final reports whether the outcome ends the delivery.

@@ -51,6 +51,7 @@ type Publisher struct {
 	ledger  *Ledger
 	heads   *ttlcache.Cache[string, head]
 	streams sync.Map // channel name to jetstream.Stream
+	rooms   sync.Map // channel name to *room
 	// locks keep one publish in flight per key, so that two goroutines of one
 	// process do not fight over a sequence. Keys share stripes.
 	locks [lockStripes]sync.Mutex
@@ -159,6 +160,11 @@ func (p *Publisher) publish(ctx context.Context, u Update, enc string, msg *nats
 			p.heads.Set(id, h, ttlcache.NoTTL)
 			return receipt, nil
 		case versioning.Newer, versioning.Refused:
+			if h.seq == 0 {
+				if err := p.checkRoom(ctx, u.Channel, messageSize(msg)); err != nil {
+					return Receipt{}, err
+				}
+			}
 			if known != nil { // settled and removed, and the ledger does not show it yet
 				receipt.Sequence, receipt.Duplicate = known.Sequence, true
 				return receipt, nil
@@ -195,8 +201,12 @@ func (p *Publisher) explain(ctx context.Context, channel string, err error) erro
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		p.streams.Delete(channel)
-		if _, serr := p.stream(ctx, channel); errors.Is(serr, ErrUnknownChannel) {
+		s, serr := p.stream(ctx, channel)
+		if errors.Is(serr, ErrUnknownChannel) {
 			return serr
+		}
+		if since := deletedSince(s); serr == nil && since != "" {
+			return fmt.Errorf("%w: %s, since %s; restore it, or publish elsewhere", ErrChannelDeleted, channel, since)
 		}
 	}
 	return err
@@ -217,4 +227,13 @@ func (p *Publisher) Outcome(ctx context.Context, channel, key string, tag versio
 		return ack, nil
 	}
 	return Ack{}, fmt.Errorf("%w with an outcome for version %s: it is still %s", ErrNoRecord, tag.Version, rec.State)
+}
+
+// deletedSince returns when the channel of a stream was deleted, "" if it was
+// not.
+func deletedSince(s jetstream.Stream) string {
+	if s == nil {
+		return ""
+	}
+	return s.CachedInfo().Config.Metadata[MetadataDeleted]
 }

@@ -18,8 +18,8 @@ const (
 	StateParked   State = "parked"
 )
 
-// recentMax is how many settlements a record remembers.
-const recentMax = 8
+// RecentMax is how many settlements a record remembers.
+const RecentMax = 8
 
 // Applied is what the target holds through extsync.
 type Applied struct {
@@ -64,6 +64,10 @@ func (r *Record) Add(e Entry, seq uint64) {
 		return
 	}
 	r.Format, r.Key, r.Seq = Format, e.Key, seq
+	if e.Outcome == Reset {
+		*r = Record{Format: Format, Key: e.Key, Seq: seq, State: StateSettled}
+		return
+	}
 	if e.Version.IsZero() {
 		return // a malformed update has no version to remember
 	}
@@ -96,9 +100,9 @@ func (r *Record) Add(e Entry, seq uint64) {
 // remember puts a settlement in front of Recent, in place of an earlier one of
 // the same content. It makes a new slice: copies of the record share the old one.
 func (r *Record) remember(s Settlement) {
-	recent := append(make([]Settlement, 0, recentMax), s)
+	recent := append(make([]Settlement, 0, RecentMax), s)
 	for _, old := range r.Recent {
-		if len(recent) < recentMax && (old.Version != s.Version || old.Digest != s.Digest) {
+		if len(recent) < RecentMax && (old.Version != s.Version || old.Digest != s.Digest) {
 			recent = append(recent, old)
 		}
 	}

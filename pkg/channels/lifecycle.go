@@ -1,0 +1,171 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// DeletedRetention is how long a deleted channel can be restored.
+const DeletedRetention = 7 * 24 * time.Hour
+
+// ErrDeleted says that a channel was deleted and can still be restored.
+var ErrDeleted = events.ErrChannelDeleted
+
+// Pause holds a channel's deliveries back; its updates are kept. Resume lets them
+// go on. Both may be repeated.
+func (r *Registry) Pause(ctx context.Context, name string) (Entry, error) {
+	return r.setPaused(ctx, name, true)
+}
+
+// Resume undoes Pause.
+func (r *Registry) Resume(ctx context.Context, name string) (Entry, error) {
+	return r.setPaused(ctx, name, false)
+}
+
+func (r *Registry) setPaused(ctx context.Context, name string, paused bool) (Entry, error) {
+	e, err := r.Get(ctx, name)
+	if err != nil {
+		return Entry{}, err
+	}
+	if !e.Deleted.IsZero() {
+		return Entry{}, deletedError(e)
+	}
+	if e.Config.Paused == paused {
+		return e, nil
+	}
+	e.Config.Paused = paused
+	return r.store(ctx, e.stored(), e.Revision)
+}
+
+// Undelivered returns how many updates of a channel have no outcome yet. It is an
+// upper bound in a latest channel that no worker is on.
+func (r *Registry) Undelivered(ctx context.Context, name string) (uint64, error) {
+	e, err := r.Get(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := r.js.Stream(ctx, r.names.UpdateStream(name))
+	if err != nil {
+		return 0, fmt.Errorf("channel %s: %w", name, err)
+	}
+	parked, err := r.js.Stream(ctx, r.names.ParkedStream())
+	if err != nil {
+		return 0, fmt.Errorf("channel %s: %w", name, err)
+	}
+	info, err := parked.Info(ctx, jetstream.WithSubjectFilter(r.names.ParkedFilter(name)))
+	if err != nil {
+		return 0, fmt.Errorf("channel %s: %w", name, err)
+	}
+	var total uint64
+	for _, n := range info.State.Subjects {
+		total += n
+	}
+	if e.Config.Mode == Every {
+		return total + stream.CachedInfo().State.Msgs, nil
+	}
+	seen := 0
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		total += c.NumPending + uint64(c.NumAckPending)
+		seen++
+	}
+	if err := list.Err(); err != nil {
+		return 0, fmt.Errorf("channel %s: %w", name, err)
+	}
+	if seen < e.Config.Partitions { // a partition without a worker: nobody counts for it
+		return total + stream.CachedInfo().State.Msgs, nil
+	}
+	return total, nil
+}
+
+// Delete stops new publishes to a channel and all deliveries. Everything is kept
+// for DeletedRetention and can be restored; Sweep removes it afterwards. It may
+// be repeated.
+func (r *Registry) Delete(ctx context.Context, name string, expect uint64) (Entry, error) {
+	e, err := r.Get(ctx, name)
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.Revision != expect {
+		return Entry{}, fmt.Errorf("%w: %s is at revision %d, not %d", ErrRevision, name, e.Revision, expect)
+	}
+	if e.Deleted.IsZero() {
+		e.Deleted = time.Now().UTC().Truncate(time.Second)
+		if e, err = r.store(ctx, e.stored(), e.Revision); err != nil {
+			return Entry{}, err
+		}
+	}
+	return e, r.applyStream(ctx, e)
+}
+
+// Restore brings a deleted channel back with all it had.
+func (r *Registry) Restore(ctx context.Context, name string) (Entry, error) {
+	e, err := r.Get(ctx, name)
+	if err != nil || e.Deleted.IsZero() {
+		return e, err
+	}
+	e.Deleted = time.Time{}
+	if err := r.applyStream(ctx, e); err != nil {
+		return Entry{}, err
+	}
+	return r.store(ctx, e.stored(), e.Revision)
+}
+
+func deletedError(e Entry) error {
+	return fmt.Errorf("%w: %s, since %s; it can be restored until %s", ErrDeleted, e.Config.Name,
+		e.Deleted.Format(time.RFC3339), e.Deleted.Add(DeletedRetention).Format(time.RFC3339))
+}
+
+// Sweep removes what belongs to channels that were deleted longer ago than
+// DeletedRetention, as of now, and returns their names. It may run anywhere, any
+// number of times: the registry's entry goes last.
+func (r *Registry) Sweep(ctx context.Context, now time.Time) ([]string, error) {
+	entries, err := r.List(ctx)
+	var (
+		swept []string
+		errs  = []error{err}
+	)
+	for _, e := range entries {
+		if e.Deleted.IsZero() || now.Before(e.Deleted.Add(DeletedRetention)) {
+			continue
+		}
+		if err := r.remove(ctx, e); err != nil {
+			errs = append(errs, fmt.Errorf("remove channel %s: %w", e.Config.Name, err))
+			continue
+		}
+		swept = append(swept, e.Config.Name)
+	}
+	return swept, errors.Join(errs...)
+}
+
+func (r *Registry) remove(ctx context.Context, e Entry) error {
+	name := e.Config.Name
+	err := r.js.DeleteStream(ctx, r.names.UpdateStream(name)) // and its consumers
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	for _, what := range []struct{ stream, subjects string }{
+		{events.KVStream(r.names.LedgerBucket()), events.KVSubject(r.names.LedgerBucket(), name+".>")},
+		{events.KVStream(r.names.ProgressBucket()), events.KVSubject(r.names.ProgressBucket(), name+".>")},
+		{r.names.ParkedStream(), r.names.ParkedFilter(name)},
+		{r.names.DeadStream(), r.names.DeadFilter(name)},
+	} {
+		s, err := r.js.Stream(ctx, what.stream)
+		if err != nil {
+			return err
+		}
+		if err := s.Purge(ctx, jetstream.WithPurgeSubject(what.subjects)); err != nil {
+			return err
+		}
+	}
+	if err := r.kv.Purge(ctx, name, jetstream.LastRevision(e.Revision)); err != nil {
+		return err
+	}
+	return nil
+}

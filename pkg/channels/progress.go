@@ -1,0 +1,122 @@
+package channels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Progress is what the owner of a partition leaves for the next one, and for
+// people to look at.
+type Progress struct {
+	Format int `json:"f"`
+	// Floor: every update of the partition up to this sequence of the stream is
+	// settled. It holds for the stream that was created at StreamCreated
+	// (nanoseconds since the Unix epoch).
+	Floor         uint64 `json:"floor"`
+	StreamCreated int64  `json:"stream_created"`
+	// LogSeq: the ledger reflects the partition's log up to this sequence, and
+	// the acks up to there were sent.
+	LogSeq uint64 `json:"log_seq"`
+	// Consumer is the last one that was made, or was about to be.
+	Consumer string `json:"consumer,omitempty"`
+	Worker   string `json:"worker,omitempty"`
+	Epoch    uint64 `json:"epoch,omitempty"`
+	// Clean says that the owner has handed over: nothing of it is in flight.
+	Clean bool `json:"clean"`
+	// Closed says that the partition belongs to a generation that has ended.
+	Closed bool `json:"closed,omitempty"`
+	// Circuit is "closed", "open" or "blocked", Reason why it is not closed, and
+	// Since (Unix seconds) since when.
+	Circuit string `json:"circuit,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Since   int64  `json:"since,omitempty"`
+}
+
+// ErrProgressChanged says that somebody else has written a partition's progress.
+var ErrProgressChanged = errors.New("the partition's progress was written by another worker")
+
+// ProgressStore keeps the progress of all partitions. It is safe for concurrent
+// use.
+type ProgressStore struct{ kv jetstream.KeyValue }
+
+// OpenProgress returns the progress store of a provisioned broker.
+func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Names) (*ProgressStore, error) {
+	kv, err := js.KeyValue(ctx, names.ProgressBucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, names.ProgressBucket())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open progress: %w", err)
+	}
+	return &ProgressStore{kv: kv}, nil
+}
+
+// progressKey names a partition's record. The generation is part of it because
+// another number of partitions spreads the keys in another way.
+func progressKey(channel string, generation, partition int) string {
+	return channel + ".g" + strconv.Itoa(generation) + ".p" + strconv.Itoa(partition)
+}
+
+// Read returns a partition's progress and its revision: clean, and revision 0,
+// if nobody has worked on it yet.
+func (s *ProgressStore) Read(ctx context.Context, channel string, generation, partition int) (Progress, uint64, error) {
+	key := progressKey(channel, generation, partition)
+	e, err := s.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Progress{Format: events.Format, Clean: true}, 0, nil
+	}
+	if err != nil {
+		return Progress{}, 0, fmt.Errorf("read progress %s: %w", key, err)
+	}
+	var p Progress
+	if err := json.Unmarshal(e.Value(), &p); err != nil {
+		return Progress{}, 0, fmt.Errorf("progress %s: %w", key, err)
+	}
+	if err := events.CheckFormat(p.Format); err != nil {
+		return Progress{}, 0, fmt.Errorf("progress %s: %w", key, err)
+	}
+	return p, e.Revision(), nil
+}
+
+// Write stores a partition's progress if it is still at a revision (0: not
+// there), and returns the new one. ErrProgressChanged means that it is not.
+func (s *ProgressStore) Write(ctx context.Context, channel string, generation, partition int, p Progress, expect uint64) (uint64, error) {
+	p.Format = events.Format
+	data, err := json.Marshal(p)
+	if err != nil {
+		return 0, fmt.Errorf("write progress: %w", err)
+	}
+	key := progressKey(channel, generation, partition)
+	revision, err := s.kv.Update(ctx, key, data, expect)
+	if err == nil {
+		return revision, nil
+	}
+	if !events.IsWrongSequence(err) && !errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, fmt.Errorf("write progress %s: %w", key, err)
+	}
+	// It may be our own write whose answer was lost.
+	found, at, err := s.Read(ctx, channel, generation, partition)
+	if err != nil {
+		return 0, err
+	}
+	if found != p {
+		return 0, fmt.Errorf("%w: %s", ErrProgressChanged, key)
+	}
+	return at, nil
+}
+
+// SinceTime returns Since as a time, zero if it is not set.
+func (p *Progress) SinceTime() time.Time {
+	if p.Since == 0 {
+		return time.Time{}
+	}
+	return time.Unix(p.Since, 0).UTC()
+}

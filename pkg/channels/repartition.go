@@ -1,0 +1,103 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// drainPatience is how long a change of partitions waits for the workers to
+	// drain the old ones.
+	drainPatience = 30 * time.Second
+	drainPoll     = 100 * time.Millisecond
+)
+
+// ErrNotDrained says that the partitions of a channel are still worked on, or
+// that a worker died and no other has cleaned up behind it.
+var ErrNotDrained = errors.New("the channel's partitions could not be drained")
+
+// repartition changes the number of a channel's partitions. Keys move between
+// owners, so nothing may be in flight meanwhile: the channel is gated, its
+// owners drain and record their floors, the records are closed so that nobody
+// takes the old partitions over again, and the new generation starts at the
+// lowest floor. If it fails half-way the channel is left gated only when the
+// broker is away; putting the configuration again goes on from there.
+func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry, error) {
+	gated := old
+	if !old.Gated {
+		var err error
+		if gated, err = r.store(ctx, stored{Generation: old.Generation, Config: old.Config, Gated: true}, old.Revision); err != nil {
+			return Entry{}, err
+		}
+	}
+	floor, created, err := r.closeGeneration(ctx, old)
+	if err != nil {
+		_, uerr := r.store(context.WithoutCancel(ctx), stored{Generation: old.Generation, Config: old.Config}, gated.Revision)
+		return Entry{}, errors.Join(err, uerr)
+	}
+	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
+	if err != nil {
+		return Entry{}, fmt.Errorf("read the outcome log: %w", err)
+	}
+	next := Progress{Floor: floor, StreamCreated: created, LogSeq: log.CachedInfo().State.LastSeq, Clean: true}
+	for p := range c.Partitions {
+		_, revision, err := r.progress.Read(ctx, c.Name, old.Generation+1, p)
+		if err != nil {
+			return Entry{}, err
+		}
+		if _, err := r.progress.Write(ctx, c.Name, old.Generation+1, p, next, revision); err != nil {
+			return Entry{}, err
+		}
+	}
+	return r.store(ctx, stored{Generation: old.Generation + 1, Config: c}, gated.Revision)
+}
+
+// closeGeneration waits until every partition of a gated channel is handed over,
+// closes it, and returns the lowest floor.
+func (r *Registry) closeGeneration(ctx context.Context, e Entry) (floor uint64, created int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, drainPatience)
+	defer cancel()
+	for p := range e.Config.Partitions {
+		got, err := r.closePartition(ctx, e, p)
+		if err != nil {
+			return 0, 0, err
+		}
+		switch {
+		case p == 0:
+			floor, created = got.Floor, got.StreamCreated
+		case got.StreamCreated != created:
+			floor, created = 0, 0 // from the beginning: what is settled is recognised
+		default:
+			floor = min(floor, got.Floor)
+		}
+	}
+	return floor, created, nil
+}
+
+func (r *Registry) closePartition(ctx context.Context, e Entry, partition int) (Progress, error) {
+	for {
+		p, revision, err := r.progress.Read(ctx, e.Config.Name, e.Generation, partition)
+		if err != nil && !events.IsUnavailable(err) {
+			return Progress{}, err
+		}
+		if err == nil && p.Closed {
+			return p, nil
+		}
+		if err == nil && p.Clean {
+			p.Closed = true
+			if _, err = r.progress.Write(ctx, e.Config.Name, e.Generation, partition, p, revision); err == nil {
+				return p, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return Progress{}, fmt.Errorf("%w: partition %d of channel %s, last worked on by %q; see that a worker runs, then put the configuration again",
+				ErrNotDrained, partition, e.Config.Name, p.Worker)
+		case <-time.After(drainPoll):
+		}
+	}
+}

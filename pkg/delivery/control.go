@@ -1,0 +1,72 @@
+package delivery
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// listen answers what administrators ask of the partition's owner, until the
+// returned function is called.
+func (t *tenure) listen() (stop func(), err error) {
+	subject := t.b.names.Control(t.p.r.entry.Config.Name, t.p.index)
+	sub, err := t.b.js.Conn().Subscribe(subject, t.handleControl)
+	if err != nil {
+		return nil, fmt.Errorf("listen for administrators: %w", err)
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // fails only with the connection
+}
+
+func (t *tenure) handleControl(msg *nats.Msg) {
+	var req channels.ControlRequest
+	err := json.Unmarshal(msg.Data, &req)
+	if err == nil {
+		err = events.CheckFormat(req.Format)
+	}
+	if err == nil && req.Op != channels.ControlReset {
+		err = fmt.Errorf("unknown operation %.40q", req.Op)
+	}
+	if err != nil {
+		t.answer(msg, err)
+		return
+	}
+	t.resetKey(req.Key, func(err error) { t.answer(msg, err) })
+}
+
+func (t *tenure) answer(msg *nats.Msg, err error) {
+	reply := channels.ControlReply{Format: events.Format}
+	if err != nil {
+		reply.Error = err.Error()
+	}
+	data, err := json.Marshal(reply)
+	if err == nil {
+		err = msg.Respond(data)
+	}
+	if err != nil {
+		t.log.Warn().Err(err).Msg("answer an administrator")
+	}
+}
+
+// resetKey makes the ledger forget a key, through the log like everything else,
+// and calls done when it has. A key with updates in flight is left alone.
+func (t *tenure) resetKey(key string, done func(error)) {
+	enc, err := events.EncodeKey(key)
+	if err != nil {
+		done(err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lanes[enc] != nil {
+		go done(channels.ErrKeyBusy)
+		return
+	}
+	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
+	t.enqueueCommit(commit{entry: e, key: enc, committed: func() { done(nil) }})
+	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
+}
