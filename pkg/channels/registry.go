@@ -1,7 +1,6 @@
 package channels
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -170,20 +169,16 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	if old.Revision != expect {
 		return Entry{}, fmt.Errorf("%w: %s is at revision %d, not %d", ErrRevision, c.Name, old.Revision, expect)
 	}
-	if old.Revision != 0 {
-		if err := checkChange(old, c); err != nil {
-			return Entry{}, err
-		}
-		if !old.Gated && sameConfig(old.Config, c) {
-			return old, nil
-		}
+	change, err := old.Change(c)
+	if err != nil || change == Unchanged {
+		return old, err
 	}
 	next := old
 	next.Config = c
 	if err := r.applyStream(ctx, next); err != nil {
 		return Entry{}, err
 	}
-	if old.Revision != 0 && (old.Gated || old.Config.Partitions != c.Partitions) {
+	if change == Changed && (old.Gated || old.Config.Partitions != c.Partitions) {
 		return r.repartition(ctx, old, c)
 	}
 	return r.store(ctx, next.stored(), expect)
@@ -221,23 +216,6 @@ func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, e
 		return Entry{}, fmt.Errorf("store channel %s: %w", s.Config.Name, err)
 	}
 	return s.entry(revision, time.Now()), nil
-}
-
-// checkChange refuses what would need another stream.
-func checkChange(old Entry, c Config) error {
-	if !old.Deleted.IsZero() {
-		return deletedError(old)
-	}
-	if old.Config.Mode != c.Mode {
-		return fmt.Errorf("channel %s: mode %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, old.Config.Mode, c.Mode)
-	}
-	return nil
-}
-
-func sameConfig(a, b Config) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // replicas returns on how many servers the registry lies: a channel's stream

@@ -126,7 +126,7 @@ func (t *tenure) later(l *lane, it *item, s events.Settlement, wait time.Duratio
 	if it.parked > 0 {
 		outcome = events.Parked
 	}
-	if time.Since(l.lastLogged) >= retryLogEvery {
+	if time.Since(it.lastLogged) >= retryLogEvery {
 		t.logFailure(l, it, s, wait, outcome)
 	}
 	t.retryLater(l, wait)
@@ -134,10 +134,10 @@ func (t *tenure) later(l *lane, it *item, s events.Settlement, wait time.Duratio
 
 // logFailure queues an entry about a failed attempt. The caller holds mu.
 func (t *tenure) logFailure(l *lane, it *item, s events.Settlement, wait time.Duration, as events.Outcome) {
-	l.lastLogged = time.Now()
+	it.lastLogged = time.Now()
 	s.Outcome, s.Attempts = as, it.attempts
 	e := t.entry(it, s, connectors.Result{})
-	e.NextAttempt = l.lastLogged.Add(wait).UTC()
+	e.NextAttempt = it.lastLogged.Add(wait).UTC()
 	t.enqueueCommit(commit{entry: e, key: l.key})
 }
 

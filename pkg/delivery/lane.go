@@ -30,6 +30,8 @@ type item struct {
 	alone     bool      // not in a batch: it has broken one
 	refused   bool      // its reply subject is not allowed; said once
 	first     time.Time // first attempt by this worker
+	// lastLogged is when a failed attempt was last written to the outcome log.
+	lastLogged time.Time
 }
 
 // A lane is the queue of one key. One call is in flight per lane at most, and
@@ -42,8 +44,6 @@ type lane struct {
 	due    time.Time   // no attempt before
 	timer  *time.Timer // fires at due
 	back   *backoff.ExponentialBackOff
-	// lastLogged is when a failed attempt of this key was last logged.
-	lastLogged time.Time
 
 	parked bool // what comes is moved to the parked stream, see park.go
 	// more: the parked stream holds updates of this key behind those in queue;

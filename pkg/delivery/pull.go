@@ -53,12 +53,12 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 		return err
 	}
 	defer it.Stop()
-	for {
+	for count := uint64(1); ; count++ {
 		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return err
 		}
-		if err := t.take(ctx, msg); err != nil {
+		if err := t.take(ctx, msg, count); err != nil {
 			return err
 		}
 	}
@@ -82,11 +82,18 @@ func (t *tenure) renewConsumer(ctx context.Context) error {
 	}
 }
 
-// take decodes a message and puts it into its lane, waiting for room.
-func (t *tenure) take(ctx context.Context, msg jetstream.Msg) error {
+// take decodes a message and puts it into its lane, waiting for room. count is
+// its number among all that this consumer, which nobody else pulls from, has
+// sent. After a cut connection the client goes on with what comes next, and what
+// was on the wire is missing: a later version must not be taken before it
+// (guarantee 2), nor it be taken for settled when it comes again.
+func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) error {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return fmt.Errorf("message of consumer: %w", err)
+	}
+	if meta.Sequence.Consumer != count {
+		return fmt.Errorf("%w: got number %d instead of %d", errMissing, meta.Sequence.Consumer, count)
 	}
 	it := &item{msg: msg, came: time.Now(), seq: meta.Sequence.Stream, size: len(msg.Data()) + len(msg.Subject()) + 512}
 	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
@@ -107,6 +114,9 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg) error {
 	}
 	return nil
 }
+
+// errMissing says that messages which the broker has sent did not come.
+var errMissing = errors.New("messages of the consumer are missing")
 
 // laneKey returns the encoded key of a stored subject: its last token.
 func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app/local"
+	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/config"
+)
+
+const devHelp = `Run broker, connector-worker and a receiver in this process, with the data on disk.
+
+Other commands find the broker at its usual address. It takes connections from
+this machine only and asks for no credentials: it is for development. Without
+--channels there are two channels: appointment_calendar, to a receiver in this
+process, and erp_db, into a SQLite file.`
+
+func devCommand(sh *cli.Shell) *cobra.Command {
+	var dir, listen, file string
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything in one process, with the data on disk",
+		Long:  devHelp,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loader.Load(sh.Environ)
+			if err != nil {
+				return err
+			}
+			o := local.DevOptions{
+				Dir: dir, Listen: listen, Config: cfg,
+				Logger: sh.Logger(cfg.Log, zerolog.InfoLevel),
+				Ready:  func(d local.Dev) error { return writeDev(sh, d) },
+			}
+			if file != "" {
+				if o.Channels, err = cli.ReadChannels(sh.In, file); err != nil {
+					return err
+				}
+			}
+			return local.RunDev(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "data-dir", "./extsync-data", "directory of all data")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "the broker's address on loopback; port 0 takes a free one")
+	cmd.Flags().StringVarP(&file, "channels", "f", "", "YAML file with the channels to apply, - for standard input")
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker)
+	return cmd
+}
+
+// writeDev tells what runs and what to do with it.
+func writeDev(sh *cli.Shell, d local.Dev) error {
+	if sh.JSON {
+		return sh.WriteJSON(d)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "broker:    %s\n", d.BrokerURL)
+	if d.ReceiverURL != "" {
+		fmt.Fprintf(&b, "receiver:  %s (GET shows what it holds)\n", d.ReceiverURL)
+		fmt.Fprintf(&b, "database:  %s (table %s)\n", d.SQLiteFile, local.ERPTable)
+	}
+	fmt.Fprintf(&b, "data:      %s\n", d.Dir)
+	for _, c := range d.Channels {
+		fmt.Fprintf(&b, "channel:   %s (%s)\n", c.Channel, c.Change)
+	}
+	fmt.Fprintf(&b, `
+Try it from another terminal (the address is only needed if it is not the usual one):
+  extsync push --nats-url %[1]s %[2]s p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
+  extsync get --nats-url %[1]s p-2023-vax
+Ctrl-C stops it; the data stay.
+`, d.BrokerURL, d.Channels[0].Channel)
+	_, err := io.WriteString(sh.Out, b.String())
+	return err
+}

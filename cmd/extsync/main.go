@@ -1,0 +1,31 @@
+// Extsync is the command for people: try it out, publish, ask where an update
+// is, and manage channels.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/cli"
+)
+
+const help = `Extsync keeps the copies that other systems hold at the platform's newest version.
+
+Settings come from flags, EXTSYNC_* variables and a YAML file (--config), in this
+order of precedence. Each flag names its variable; in the file the same setting
+is nested: --nats-tls-ca-file, EXTSYNC_NATS_TLS_CA_FILE and nats.tls.ca_file are
+one. Unknown fields and variables are refused.
+
+` + cli.ExitCodes
+
+func main() { os.Exit(cli.Main(root)) }
+
+func root(sh *cli.Shell) *cobra.Command {
+	cmd := cli.Group("extsync", "Keep other systems at the platform's newest version",
+		demoCommand(sh), devCommand(sh), cli.PushCommand(sh), cli.GetCommand(sh), cli.ChannelsCommand(sh), cli.VersionCommand(sh))
+	cmd.Long = help
+	cmd.Example = "  extsync demo\n  extsync dev\n  extsync get p-2023-vax"
+	sh.AddJSON(cmd)
+	return cmd
+}

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// ErrEmbedded says that the embedded broker could not be started.
+var ErrEmbedded = errors.New("no embedded broker")
+
+// A Client is a connection to the broker with what commands and processes need
+// of it. It is safe for concurrent use.
+type Client struct {
+	JS      jetstream.JetStream
+	Names   events.Names
+	Catalog *connectors.Catalog
+
+	conn    *nats.Conn
+	storage channels.Storage
+}
+
+// Connect connects to the broker of the configuration; extra is as in
+// broker.Connect. The caller closes the client.
+func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extra ...nats.Option) (*Client, error) {
+	names, err := cfg.Names()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := broker.Connect(ctx, cfg.NATS, logger, extra...)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return &Client{
+		JS: js, Names: names, Catalog: Catalog(),
+		conn: conn, storage: cfg.Storage.ForProvisioning(),
+	}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() { c.conn.Close() }
+
+// Publisher returns a publisher, or events.ErrNotProvisioned.
+func (c *Client) Publisher(ctx context.Context) (*events.Publisher, error) {
+	return events.NewPublisher(ctx, c.JS, c.Names)
+}
+
+// Registry returns the channel registry, or events.ErrNotProvisioned.
+func (c *Client) Registry(ctx context.Context) (*channels.Registry, error) {
+	return channels.OpenRegistry(ctx, c.JS, c.Names, c.Catalog)
+}
+
+// Provision makes the streams and buckets that all channels share, or brings
+// them up to date.
+func (c *Client) Provision(ctx context.Context) error {
+	return channels.Provision(ctx, c.JS, c.Names, c.storage)
+}

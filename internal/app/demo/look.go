@@ -1,0 +1,83 @@
+package demo
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite", to look into the file past extsync
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/app/local"
+)
+
+// pollInterval is how often a record is read that follows the outcome log.
+const pollInterval = 50 * time.Millisecond
+
+// accepted returns the versions that the calendar took, in order.
+func (d *demo) accepted() []string {
+	var versions []string
+	for _, c := range d.receiver.Calls() {
+		if c.Status == http.StatusOK {
+			versions = append(versions, c.Version.String())
+		}
+	}
+	return versions
+}
+
+// await reads where the key is in a channel until good says so: the ledger is
+// about a second behind.
+func (d *demo) await(ctx context.Context, channel string, good func(app.Whereabouts) bool) (app.Whereabouts, error) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		found, err := d.stack.Find(ctx, key, channel)
+		if err != nil {
+			return app.Whereabouts{}, err
+		}
+		if good(found[0]) {
+			return found[0], nil
+		}
+		select {
+		case <-ctx.Done():
+			return app.Whereabouts{}, fmt.Errorf("%w: channel %s is still %s: %w", ErrExpectation, channel, found[0].State, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// tell writes where the key is in one channel.
+func (d *demo) tell(w app.Whereabouts) {
+	d.got("%s holds version %s; version %s is %s", w.Channel, w.Target.Version, w.Newest.Version, w.State)
+	if w.Error != nil {
+		d.got("after %d attempts: %s", w.Attempts, w.Error.Message)
+	}
+}
+
+// expectRow reads the row from the ERP's file with another connection than the
+// connector's.
+func (d *demo) expectRow(ctx context.Context, version int64, content string) (err error) {
+	db, err := sql.Open("sqlite", d.erpFile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var (
+		rows, gotVersion int64
+		payload          string
+		got              struct{ Content string }
+	)
+	if err := db.QueryRowContext(ctx, `SELECT count(*), max(version), max(content) FROM `+local.ERPTable+` WHERE "key" = ?`, key).
+		Scan(&rows, &gotVersion, &payload); err != nil {
+		return fmt.Errorf("read the ERP database: %w", err)
+	}
+	if err := json.Unmarshal([]byte(payload), &got); err != nil {
+		return fmt.Errorf("row in the ERP database: %w", err)
+	}
+	return d.expect(rows == 1 && gotVersion == version && got.Content == content,
+		"the row in SQLite has version %d: %s", version, content)
+}

@@ -1,0 +1,58 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+func TestDescribe(t *testing.T) {
+	tag := func(n int64) versioning.Tag {
+		return versioning.Tag{Version: versioning.Must(versioning.Number(n)), Digest: versioning.Sum("upsert", []byte{byte(n)})}
+	}
+	entry := func(n int64, o events.Outcome) events.Entry {
+		return events.Entry{Key: "k", Op: events.Upsert, Settlement: events.Settlement{
+			Version: tag(n).Version, Digest: tag(n).Digest, Outcome: o, Attempts: 3, Class: "permanent", Code: "422", Message: "no", At: time.Unix(1, 0),
+		}, NextAttempt: time.Unix(9, 0)}
+	}
+	copyOf := func(n int64) Copy { return Copy{Version: tag(n).Version, Digest: tag(n).Digest} }
+
+	tests := map[string]struct {
+		head    Copy
+		entries []events.Entry
+		state   string
+		newest  versioning.Version
+		target  versioning.Version
+		failed  bool // an error is shown
+		retry   bool // a next attempt is shown
+	}{
+		"nothing":                      {state: StateAbsent},
+		"published only":               {head: copyOf(1), state: StatePending, newest: tag(1).Version},
+		"delivered":                    {copyOf(1), []events.Entry{entry(1, events.Delivered)}, "delivered", tag(1).Version, tag(1).Version, false, false},
+		"delivered and gone":           {Copy{}, []events.Entry{entry(1, events.Delivered)}, "delivered", tag(1).Version, tag(1).Version, false, false},
+		"newer waits":                  {copyOf(2), []events.Entry{entry(1, events.Delivered)}, StatePending, tag(2).Version, tag(1).Version, false, false},
+		"retrying":                     {copyOf(2), []events.Entry{entry(1, events.Delivered), entry(2, events.Retrying)}, "retrying", tag(2).Version, tag(1).Version, true, true},
+		"dead letter":                  {copyOf(2), []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},
+		"conflict":                     {copyOf(1), []events.Entry{entry(1, events.Conflict)}, "conflict", tag(1).Version, versioning.Version{}, true, false},
+		"dead letter and gone":         {Copy{}, []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},
+		"overtaken before it was read": {copyOf(1), []events.Entry{entry(2, events.Delivered)}, "superseded", tag(1).Version, tag(2).Version, true, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var rec events.Record
+			for i, e := range tt.entries {
+				rec.Add(e, uint64(i+1))
+			}
+			w := Whereabouts{State: StateAbsent}
+			w.describe(tt.head, rec)
+			if w.State != tt.state || w.Newest.Version != tt.newest || w.Target.Version != tt.target {
+				t.Errorf("state %s, newest %v, target %v; want %s, %v, %v", w.State, w.Newest.Version, w.Target.Version, tt.state, tt.newest, tt.target)
+			}
+			if (w.Error != nil) != tt.failed || w.NextAttempt.IsZero() == tt.retry {
+				t.Errorf("error %+v, next attempt %v", w.Error, w.NextAttempt)
+			}
+		})
+	}
+}

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery"
+)
+
+// WorkerOptions say how to run a connector-worker.
+type WorkerOptions struct {
+	Config  config.Config
+	Secrets connectors.Secrets // zero: the environment and files of this process
+	Logger  zerolog.Logger
+}
+
+// RunWorker is the connector-worker: it connects and delivers until ctx ends,
+// then finishes what is in flight and returns nil. A broker that is not there at
+// the start is an error, so that a wrong address is seen at once; one that goes
+// away later is waited for.
+func RunWorker(ctx context.Context, o WorkerOptions) error {
+	client, err := Connect(ctx, o.Config, o.Logger)
+	if ctx.Err() != nil {
+		if err == nil {
+			client.Close()
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Deliver(ctx, o)
+}
+
+// Deliver runs a worker on the client's connection, as RunWorker does.
+func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
+	w, err := delivery.New(delivery.Options{
+		JS:           c.JS,
+		Names:        c.Names,
+		Catalog:      c.Catalog,
+		Secrets:      o.Secrets,
+		Logger:       o.Logger,
+		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
+		DrainTimeout: o.Config.Worker.DrainTimeout.D(),
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// ChannelsCommand returns the commands about channels.
+func ChannelsCommand(sh *Shell) *cobra.Command {
+	return Group("channels", "Make, change and show channels", channelsApply(sh), channelsList(sh), channelsShow(sh))
+}
+
+const applyHelp = `Make or change the channels that a file lists, and provision the broker.
+
+Channels that the file does not name stay as they are. Secrets are written as
+${env:NAME} or ${file:/path}; the connector-workers resolve them.`
+
+const applyExample = `  extsync channels apply -f channels.yaml --dry-run
+
+  # channels.yaml
+  channels:
+    - name: appointment_calendar
+      connector:
+        kind: http
+        config: {url: "https://api.calendar.example/appointments"}`
+
+func channelsApply(sh *Shell) *cobra.Command {
+	var (
+		file   string
+		dryRun bool
+	)
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Make or change the channels of a file",
+		Long:  applyHelp, Example: applyExample,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return fmt.Errorf("%w: name the file with -f", errUsage)
+			}
+			configs, err := ReadChannels(sh.In, file)
+			if err != nil {
+				return err
+			}
+			// What is wrong with the file is said without a broker.
+			if err := channels.ValidateAll(configs, app.Catalog()); err != nil {
+				return err
+			}
+			client, err := sh.Connect(cmd.Context(), loader)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			changes, err := client.Apply(cmd.Context(), configs, dryRun)
+			return errors.Join(err, writeChanges(sh, changes, dryRun))
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, - for standard input")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, change nothing")
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
+	return cmd
+}
+
+// ReadChannels reads a file of channels, or in if the name is "-".
+func ReadChannels(in io.Reader, name string) ([]channels.Config, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("channels: %w", err)
+		}
+		defer func() { _ = f.Close() }() // only read from
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, connectors.MaxConfigLen+1))
+	if err != nil {
+		return nil, fmt.Errorf("channels: %w", err)
+	}
+	configs, err := channels.DecodeFile(data)
+	if err != nil {
+		return nil, fmt.Errorf("file %s: %w", name, err)
+	}
+	return configs, nil
+}
+
+func writeChanges(sh *Shell, changes []app.Change, dryRun bool) error {
+	if sh.JSON {
+		return sh.WriteJSON(struct {
+			DryRun   bool         `json:"dry_run"`
+			Channels []app.Change `json:"channels"`
+		}{dryRun, append([]app.Change{}, changes...)})
+	}
+	would := ""
+	if dryRun {
+		would = " (dry run)"
+	}
+	for _, c := range changes {
+		if _, err := fmt.Fprintf(sh.Out, "%s: %s%s\n", c.Channel, c.Change, would); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// channelView is a channel as list and show tell it.
+type channelView struct {
+	channels.Config
+	Revision   uint64    `json:"revision"`
+	Generation int       `json:"generation"`
+	Updated    time.Time `json:"updated"`
+}
+
+func view(e channels.Entry) channelView {
+	return channelView{Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated}
+}
+
+func channelsList(sh *Shell) *cobra.Command {
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the channels",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
+			defer cancel()
+			client, err := sh.Connect(ctx, loader)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			registry, err := client.Registry(ctx)
+			if err != nil {
+				return err
+			}
+			entries, err := registry.List(ctx)
+			return errors.Join(err, writeChannels(sh, entries))
+		},
+	}
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	return cmd
+}
+
+func writeChannels(sh *Shell, entries []channels.Entry) error {
+	if sh.JSON {
+		views := make([]channelView, len(entries))
+		for i, e := range entries {
+			views[i] = view(e)
+		}
+		return sh.WriteJSON(struct {
+			Channels []channelView `json:"channels"`
+		}{views})
+	}
+	rows := make([][]string, len(entries))
+	for i, e := range entries {
+		state := "active"
+		if e.Config.Paused {
+			state = "paused"
+		}
+		rows[i] = []string{
+			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), state,
+			strconv.Itoa(e.Config.Partitions), timeText(e.Updated), e.Config.Description,
+		}
+	}
+	return writeTable(sh.Out, []string{"CHANNEL", "KIND", "MODE", "STATE", "PARTITIONS", "UPDATED", "DESCRIPTION"}, rows)
+}
+
+func channelsShow(sh *Shell) *cobra.Command {
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show a channel's configuration, with its defaults",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := sh.Connect(cmd.Context(), loader)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			entry, err := getChannel(cmd.Context(), client, args[0])
+			if err != nil {
+				return err
+			}
+			if sh.JSON {
+				return sh.WriteJSON(view(entry))
+			}
+			// In the form that apply takes.
+			enc := yaml.NewEncoder(sh.Out)
+			enc.SetIndent(2)
+			return errors.Join(enc.Encode(map[string]any{"channels": []channels.Config{entry.Config}}), enc.Close())
+		},
+	}
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	return cmd
+}
+
+func getChannel(ctx context.Context, client *app.Client, name string) (channels.Entry, error) {
+	registry, err := client.Registry(ctx)
+	if err != nil {
+		return channels.Entry{}, err
+	}
+	return registry.Get(ctx, name)
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// The exit codes. They are part of the interface: scripts depend on them.
+const (
+	ExitOK          = 0
+	ExitUnexpected  = 1
+	ExitUsage       = 2
+	ExitBroker      = 3
+	ExitRefused     = 4
+	ExitNoAck       = 5
+	ExitUndelivered = 6
+	ExitUnknown     = 7
+	ExitInterrupted = 130
+)
+
+// ExitCodes is the part of --help that documents them.
+const ExitCodes = `Exit codes:
+  0    done
+  1    unexpected error
+  2    wrong usage, or an invalid configuration or update
+  3    the broker is not available, not provisioned or full
+  4    refused by the version guard: stale or conflict
+  5    stored, but no ack came in time
+  6    stored, but it ended as dead_lettered or conflict (with --wait)
+  7    unknown channel or key
+  130  interrupted`
+
+// Errors of this package.
+var (
+	// errUsage marks a command line that cannot be run.
+	errUsage = errors.New("wrong usage")
+	// errUndelivered says that a delivery ended without success.
+	errUndelivered = errors.New("not delivered")
+)
+
+// A verdict is what an error means for who ran the command.
+type verdict struct {
+	code int
+	hint string
+	is   []error
+}
+
+// verdicts lists them in the order in which they are tried: what is more special
+// comes first, because errors wrap each other.
+func verdicts() []verdict {
+	return []verdict{
+		{ExitNoAck, "it is stored and will be delivered; ask later with 'extsync get KEY'", []error{events.ErrNoAck}},
+		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},
+		{ExitRefused, "the platform has moved on: read the entity again and publish its newest version", []error{events.ErrStale}},
+		{ExitRefused, "the content of a version never changes: publish what is new under a new version", []error{events.ErrConflict}},
+		{ExitUnknown, "'extsync channels list' shows what there is; 'extsync channels apply -f FILE' makes a channel", []error{events.ErrUnknownChannel, channels.ErrNotFound}},
+		{ExitUnknown, "check the key; keys are compared byte by byte", []error{app.ErrUnknownKey}},
+		{ExitUsage, "send a reference to the content instead, or raise max_payload at the broker", []error{events.ErrTooLarge}},
+		{ExitUsage, "mode and partitions are fixed when a channel is made", []error{channels.ErrImmutable}},
+		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, versioning.ErrSyntax}},
+		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; check --prefix if it should be already", []error{events.ErrNotProvisioned}},
+		{ExitUsage, "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions}},
+		{ExitUsage, "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},
+		{ExitBroker, "another process may use the directory or the address; choose others with --data-dir and --listen", []error{app.ErrEmbedded}},
+		{ExitBroker, "start a broker ('extsync dev' runs one for trying out), or give its address with --nats-url or EXTSYNC_NATS_URL", []error{broker.ErrConnect}},
+		{ExitBroker, "start the NATS server with JetStream (-js), and allow it for this account", []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount}},
+		{ExitBroker, "let the channel drain, or raise its max_bytes", []error{events.ErrFull}},
+		{ExitUnexpected, "what read the output ended before this command did", []error{syscall.EPIPE}},
+		{ExitUnexpected, "run it again", []error{events.ErrBusy, channels.ErrRevision}},
+	}
+}
+
+// classify returns the exit code of an error and what to do about it.
+func classify(err error) (code int, hint string) {
+	for _, v := range verdicts() {
+		for _, target := range v.is {
+			if errors.Is(err, target) {
+				return v.code, v.hint
+			}
+		}
+	}
+	switch {
+	case events.IsFull(err):
+		return ExitBroker, "give the broker more storage, or reserve less with --storage-..."
+	case events.IsUnavailable(err):
+		return ExitBroker, "check the broker and run it again: repeating the same command is safe"
+	case errors.Is(err, context.Canceled):
+		return ExitInterrupted, ""
+	default:
+		return ExitUnexpected, "run it again with --log-level=debug to see more"
+	}
+}
+
+// report writes one line that says what happened and one that says what to do.
+func (sh *Shell) report(err error, hint string) {
+	text := sh.style(sh.Err, bold, "error:") + " " + clean(oneLine(err.Error())) + "\n"
+	if hint != "" {
+		text += sh.style(sh.Err, bold, "hint:") + " " + hint + "\n"
+	}
+	_, _ = io.WriteString(sh.Err, text) // there is nobody else to tell
+}
+
+// oneLine puts the lines of joined errors behind each other.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// maxData bounds what push reads, in bytes. The broker's own limit is lower
+// unless somebody raised it to the most that NATS allows.
+const maxData = 64 << 20
+
+const pushHelp = `Publish one version of an entity on a channel.
+
+The broker stores it unless the channel has a newer version of the key (stale),
+or the same version with other content (conflict). Repeating a push is safe.
+
+VERSION is a number (7) or an RFC 3339 time (2024-05-01T12:00:00Z).`
+
+const pushExample = `  extsync push appointment_calendar p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
+  extsync push erp_db p-2023-vax 8 --data @policy.json --base 7
+  extsync push erp_db p-2023-vax 9 --op delete`
+
+type pushFlags struct {
+	data, op, base, contentType, service string
+	wait                                 time.Duration
+}
+
+// PushCommand returns the command that publishes one update.
+func PushCommand(sh *Shell) *cobra.Command {
+	var f pushFlags
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "push CHANNEL KEY VERSION",
+		Short: "Publish one version of an entity",
+		Long:  pushHelp, Example: pushExample,
+		Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return push(cmd.Context(), sh, loader, f, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.data, "data", "", "payload: the text itself, @file, or - for standard input")
+	flags.StringVar(&f.op, "op", string(events.Upsert), "upsert or delete")
+	flags.StringVar(&f.base, "base", "", "version that this one was made from; refused unless it is the newest")
+	flags.StringVar(&f.contentType, "content-type", events.DefaultContentType, "media type of the payload")
+	flags.StringVar(&f.service, "service", "", "name of a service for which the broker keeps the ack for 24h")
+	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for the ack; 0 does not wait")
+	loader.Declare(flags, config.GroupCommon, config.GroupNATS)
+	return cmd
+}
+
+// pushed is what push tells.
+type pushed struct {
+	events.Receipt
+	AckSubject string      `json:"ack_subject,omitempty"`
+	Ack        *events.Ack `json:"ack,omitempty"`
+}
+
+// refused is what push tells when the version guard said no.
+type refused struct {
+	Channel string             `json:"channel"`
+	Key     string             `json:"key"`
+	Version versioning.Version `json:"version"`
+	Refused string             `json:"refused"` // stale or conflict
+	Head    versioning.Tag     `json:"head"`
+}
+
+func push(ctx context.Context, sh *Shell, loader *config.Loader, f pushFlags, args []string) error {
+	u, err := f.update(sh.In, args)
+	if err != nil {
+		return err
+	}
+	client, err := sh.Connect(ctx, loader)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if f.service != "" {
+		if u.ReplyTo, err = client.Names.ServiceAck(f.service, uuid.NewString()); err != nil {
+			return fmt.Errorf("%w: --service: %w", events.ErrInvalidUpdate, err)
+		}
+	}
+	result, err := send(ctx, client, u, f.wait)
+	var head *events.HeadError
+	if errors.As(err, &head) && sh.JSON {
+		return errors.Join(err, sh.WriteJSON(refused{head.Channel, head.Key, head.Refused.Version, head.Reason.Error(), head.Head}))
+	}
+	if result == nil {
+		return err
+	}
+	if werr := result.write(sh); werr != nil {
+		return werr
+	}
+	if err == nil && result.Ack != nil {
+		return result.verdict()
+	}
+	return err
+}
+
+// update puts the update together and checks it before there is a connection.
+func (f pushFlags) update(in io.Reader, args []string) (events.Update, error) {
+	u := events.Update{Channel: args[0], Key: args[1], Op: events.Op(f.op), ContentType: f.contentType}
+	var err error
+	if u.Version, err = versioning.Parse(args[2]); err != nil {
+		return u, fmt.Errorf("%w: version: %w", events.ErrInvalidUpdate, err)
+	}
+	if f.base != "" {
+		if u.Base, err = versioning.Parse(f.base); err != nil {
+			return u, fmt.Errorf("%w: --base: %w", events.ErrInvalidUpdate, err)
+		}
+	}
+	if f.wait < 0 {
+		return u, fmt.Errorf("%w: --wait: %s is less than 0", errUsage, f.wait)
+	}
+	u = u.WithDefaults()
+	if err := u.Validate(); err != nil {
+		return u, err
+	}
+	if u.Payload, err = readData(in, f.data); err != nil {
+		return u, err
+	}
+	return u, checkPayload(u)
+}
+
+func readData(in io.Reader, data string) ([]byte, error) {
+	name, isFile := strings.CutPrefix(data, "@")
+	switch {
+	case data == "-":
+	case isFile:
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("--data: %w", err)
+		}
+		defer func() { _ = file.Close() }() // only read from
+		in = file
+	default:
+		return []byte(data), nil
+	}
+	payload, err := io.ReadAll(io.LimitReader(in, maxData+1))
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	if len(payload) > maxData {
+		return nil, fmt.Errorf("%w: --data: more than %d bytes", events.ErrTooLarge, maxData)
+	}
+	return payload, nil
+}
+
+// checkPayload refuses what no target could take: it would be stored, and end as
+// a dead letter.
+func checkPayload(u events.Update) error {
+	if len(u.Payload) == 0 {
+		if u.Op == events.Delete {
+			return nil
+		}
+		return fmt.Errorf("%w: payload: it is empty; give it with --data, or remove the entity with --op delete", events.ErrInvalidUpdate)
+	}
+	media, _, err := mime.ParseMediaType(u.ContentType)
+	if err == nil && (media == events.DefaultContentType || strings.HasSuffix(media, "+json")) && !json.Valid(u.Payload) {
+		return fmt.Errorf("%w: payload: it is not valid JSON; name another type with --content-type if it is not meant to be", events.ErrInvalidUpdate)
+	}
+	return nil
+}
+
+// send publishes, and waits for the ack if asked to. The result is nil if
+// nothing was stored.
+func send(ctx context.Context, client *app.Client, u events.Update, wait time.Duration) (*pushed, error) {
+	publisher, err := client.Publisher(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result := &pushed{AckSubject: u.ReplyTo}
+	if wait == 0 {
+		result.Receipt, err = publisher.Publish(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		return result, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var ack events.Ack
+	result.Receipt, ack, err = publisher.Request(ctx, u)
+	switch {
+	case errors.Is(err, events.ErrNoAck):
+		return result, err
+	case err != nil:
+		return nil, err
+	}
+	result.Ack = &ack
+	return result, nil
+}
+
+// verdict returns an error if the delivery ended without success. A superseded
+// version is none: the target holds a newer one, or will.
+func (p *pushed) verdict() error {
+	if p.Ack.Outcome == events.Delivered || p.Ack.Outcome == events.Superseded {
+		return nil
+	}
+	return fmt.Errorf("%w: channel %s, key %s, version %s ended as %s%s", errUndelivered,
+		p.Channel, p.Key, p.Version, p.Ack.Outcome, reason(p.Ack.Class, p.Ack.Code, p.Ack.Message))
+}
+
+// reason returns why something failed, with a colon before it; "" for nothing.
+func reason(parts ...string) string {
+	var b strings.Builder
+	for i, part := range parts {
+		if part != "" && (i == 0 || part != parts[i-1]) {
+			b.WriteString(": " + part)
+		}
+	}
+	return b.String()
+}
+
+func (p *pushed) write(sh *Shell) error {
+	if sh.JSON {
+		return sh.WriteJSON(p)
+	}
+	what := "stored"
+	if p.Duplicate {
+		what = "was stored before"
+	}
+	text := fmt.Sprintf("%s: channel %s, key %s, version %s (sequence %d)\n", what, p.Channel, clean(p.Key), p.Version, p.Sequence)
+	if p.AckSubject != "" {
+		text += "ack subject: " + p.AckSubject + "\n"
+	}
+	if p.Ack != nil {
+		text += clean(ackText(*p.Ack)) + "\n"
+	}
+	_, err := io.WriteString(sh.Out, text)
+	return err
+}
+
+// ackText returns an ack for people.
+func ackText(a events.Ack) string {
+	text := fmt.Sprintf("ack: %s", a.Outcome)
+	if !a.By.IsZero() {
+		text += " by version " + a.By.String()
+	}
+	if a.Attempts > 1 {
+		text += fmt.Sprintf(" after %d attempts", a.Attempts)
+	}
+	return text + reason(a.Class, a.Code, a.Message)
+}

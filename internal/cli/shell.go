@@ -1,0 +1,181 @@
+// Package cli holds what the commands of all programs share: how they end, how
+// they speak to people and to scripts, and the commands that need no embedded
+// broker.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+)
+
+// A Shell is what surrounds a command.
+type Shell struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Environ  []string // in the form of os.Environ
+	JSON     bool     // set by --json: Out gets one JSON document
+
+	started bool // the command line was understood
+}
+
+// Main runs a program and returns its exit code. The first SIGINT, SIGTERM or
+// SIGHUP ends the command's context; the second ends the process at once.
+func Main(build func(*Shell) *cobra.Command) int {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup must keep its meaning
+		signals = append(signals, syscall.SIGHUP)
+	}
+	// A reader that goes away shall not end the process before it has cleaned up.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		second := make(chan os.Signal, 1)
+		signal.Notify(second, signals...)
+		<-second
+		os.Exit(ExitInterrupted)
+	})
+	sh := &Shell{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()}
+	return sh.Run(ctx, build(sh), os.Args[1:])
+}
+
+// Run executes a command line and returns the exit code. Errors are reported on
+// Err.
+func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) int {
+	root.SetArgs(args)
+	root.SetIn(sh.In)
+	root.SetOut(sh.Out)
+	root.SetErr(sh.Err)
+	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
+	root.PersistentPreRun = func(*cobra.Command, []string) { sh.started = true }
+	cmd, err := root.ExecuteContextC(ctx)
+	switch {
+	case err == nil:
+		return ExitOK
+	case !sh.started || errors.Is(err, errUsage):
+		// Whatever goes wrong before a command runs is in the command line.
+		sh.report(err, "see '"+cmd.CommandPath()+" --help'")
+		return ExitUsage
+	case ctx.Err() != nil:
+		sh.report(errors.New("interrupted"), "")
+		return ExitInterrupted
+	}
+	code, hint := classify(err)
+	sh.report(err, hint)
+	return code
+}
+
+// AddJSON gives a program's commands the flag --json.
+func (sh *Shell) AddJSON(root *cobra.Command) {
+	root.PersistentFlags().BoolVar(&sh.JSON, "json", false, "write one JSON document to standard output")
+}
+
+// Group returns a command that only holds others.
+func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		// Without this, cobra would answer an unknown subcommand with the help
+		// text and exit code 0.
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%w: there is no command %q", errUsage, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// Connect loads the configuration and connects, for a command that ends by
+// itself.
+func (sh *Shell) Connect(ctx context.Context, l *config.Loader) (*app.Client, error) {
+	cfg, err := l.Load(sh.Environ)
+	if err != nil {
+		return nil, err
+	}
+	return app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
+}
+
+// readTimeout bounds a command that only reads: a broker that goes away in the
+// middle of a list would leave it waiting.
+const readTimeout = 30 * time.Second
+
+// Logger returns the logger that the configuration asks for. level is what is
+// meant if it names none.
+func (sh *Shell) Logger(c config.Log, level zerolog.Level) zerolog.Logger {
+	if c.Level != "" {
+		if l, err := zerolog.ParseLevel(c.Level); err == nil { // Validate has looked at it
+			level = l
+		}
+	}
+	out := sh.Err
+	if c.Format == config.FormatConsole || c.Format == config.FormatAuto && terminal(sh.Err) {
+		out = zerolog.ConsoleWriter{Out: sh.Err, NoColor: !sh.color(sh.Err), TimeFormat: "15:04:05.000"}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// WriteJSON writes a document for scripts.
+func (sh *Shell) WriteJSON(v any) error {
+	enc := json.NewEncoder(sh.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// color reports whether control codes may be written to w (see no-color.org).
+func (sh *Shell) color(w io.Writer) bool {
+	for _, entry := range sh.Environ {
+		name, text, _ := strings.Cut(entry, "=")
+		if name == "NO_COLOR" && text != "" || name == "TERM" && text == "dumb" {
+			return false
+		}
+	}
+	return terminal(w)
+}
+
+// Strong returns a text so that it stands out on standard output.
+func (sh *Shell) Strong(text string) string { return sh.style(sh.Out, bold, text) }
+
+const bold = "1"
+
+// style returns the text in a style that the terminal knows by its SGR code.
+func (sh *Shell) style(w io.Writer, code, text string) string {
+	if !sh.color(w) {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// clean replaces what a terminal could take for a command. Keys, and what
+// targets answer, come from outside.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// versionInfo is what version tells.
+type versionInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"` // built from a changed working tree
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+// readVersion reads what the Go tool has built into the binary.
+func readVersion() versionInfo {
+	v := versionInfo{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+// VersionCommand returns the command that tells which build this is.
+func VersionCommand(sh *Shell) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Tell which build this is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := readVersion()
+			if sh.JSON {
+				return sh.WriteJSON(v)
+			}
+			_, err := fmt.Fprintf(sh.Out, "%s %s %s %s %s\n", cmd.Root().Name(), v.Version, v.Revision, v.Go, v.Platform)
+			return err
+		},
+	}
+}

@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+)
+
+const workerHelp = `Deliver updates until SIGINT or SIGTERM, then finish what is in flight.
+
+Start as many as needed: they share the channels among themselves. Secrets that
+channels refer to (${env:NAME}, ${file:/path}) are resolved here.`
+
+// WorkerRunCommand returns the command that runs a connector-worker.
+func WorkerRunCommand(sh *Shell) *cobra.Command {
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Deliver updates until stopped",
+		Long:  workerHelp,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loader.Load(sh.Environ)
+			if err != nil {
+				return err
+			}
+			return app.RunWorker(cmd.Context(), app.WorkerOptions{
+				Config: cfg,
+				Logger: sh.Logger(cfg.Log, zerolog.InfoLevel),
+			})
+		},
+	}
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupWorker)
+	return cmd
+}

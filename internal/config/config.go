@@ -1,0 +1,200 @@
+// Package config reads what a process is told: a YAML file, EXTSYNC_* variables
+// and flags. A flag wins over a variable, a variable over the file, the file
+// over the default.
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Config is the configuration of every extsync process; each uses the parts that
+// concern it. It holds no secret but what NATS.URL may carry.
+type Config struct {
+	NATS broker.Config `yaml:"nats"`
+	// Prefix is the first token of every subject, see events.NewNames. Defaults
+	// to "sync".
+	Prefix  string  `yaml:"prefix"`
+	Log     Log     `yaml:"log"`
+	Storage Storage `yaml:"storage"`
+	Worker  Worker  `yaml:"worker"`
+}
+
+// Log says what is logged. Logs go to standard error.
+type Log struct {
+	// Level is trace, debug, info, warn, error or disabled. Defaults to info for
+	// what keeps running and to error for commands that end by themselves.
+	Level string `yaml:"level"`
+	// Format is json, console, or auto: console on a terminal, json elsewhere.
+	// Defaults to auto.
+	Format string `yaml:"format"`
+}
+
+// The log formats.
+const (
+	FormatAuto    = "auto"
+	FormatJSON    = "json"
+	FormatConsole = "console"
+)
+
+// Storage says what the broker keeps. The sizes and Replicas are used when the
+// broker is provisioned, Durability and MaxStore by the embedded broker only.
+type Storage struct {
+	// Replicas is on how many servers each stream lies: 1, 3 or 5. Defaults to 1.
+	Replicas int `yaml:"replicas"`
+	// The sizes are reserved at the broker. Defaults: ledger and outcomes 1GiB,
+	// dead, parked and acks 256MiB.
+	LedgerBytes   channels.Bytes `yaml:"ledger_bytes"`
+	OutcomeBytes  channels.Bytes `yaml:"outcome_bytes"`
+	DeadBytes     channels.Bytes `yaml:"dead_bytes"`
+	ParkedBytes   channels.Bytes `yaml:"parked_bytes"`
+	AckBytes      channels.Bytes `yaml:"ack_bytes"`
+	OutcomeMaxAge Duration       `yaml:"outcome_max_age"` // of the outcome log. Defaults to 168h.
+	// Durability of the embedded broker: process (survives the end of the
+	// process) or power (every message is on the disk before it is confirmed).
+	// Defaults to process.
+	Durability string `yaml:"durability"`
+	// MaxStore bounds everything in the embedded broker. Defaults to 16GiB.
+	MaxStore channels.Bytes `yaml:"max_store"`
+}
+
+// The durabilities.
+const (
+	DurabilityProcess = "process"
+	DurabilityPower   = "power"
+)
+
+// Duration is written like 30s or 5m.
+type Duration = connectors.Duration
+
+// Worker says how a connector-worker behaves.
+type Worker struct {
+	// LeaseTTL is how long a worker that fell silent keeps its share: whole
+	// seconds, 2s to 1m. Defaults to what suits the broker: 4s on a single server,
+	// 10s in a cluster.
+	LeaseTTL Duration `yaml:"lease_ttl"`
+	// DrainTimeout bounds how long a worker that ends waits for calls in flight,
+	// up to 1h. Defaults to 30s.
+	DrainTimeout Duration `yaml:"drain_timeout"`
+}
+
+const (
+	defaultURL          = "nats://127.0.0.1:4222"
+	defaultDrainTimeout = 30 * time.Second
+	defaultOutcomeAge   = 7 * 24 * time.Hour
+	minStoreBytes       = 1 << 20
+)
+
+// Default returns the configuration of a process that is told nothing.
+func Default() Config {
+	return Config{
+		NATS:   broker.Config{URL: defaultURL},
+		Prefix: events.DefaultPrefix,
+		Log:    Log{Format: FormatAuto},
+		Storage: Storage{
+			Replicas:      1,
+			LedgerBytes:   1 << 30,
+			OutcomeBytes:  1 << 30,
+			DeadBytes:     256 << 20,
+			ParkedBytes:   256 << 20,
+			AckBytes:      256 << 20,
+			OutcomeMaxAge: Duration(defaultOutcomeAge),
+			Durability:    DurabilityProcess,
+			MaxStore:      16 << 30,
+		},
+		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout)},
+	}
+}
+
+// ForProvisioning returns the part that channels.Provision wants.
+func (s Storage) ForProvisioning() channels.Storage {
+	return channels.Storage{
+		Replicas:     s.Replicas,
+		LedgerBytes:  s.LedgerBytes,
+		OutcomeBytes: s.OutcomeBytes,
+		DeadBytes:    s.DeadBytes,
+		ParkedBytes:  s.ParkedBytes,
+		AckBytes:     s.AckBytes,
+		OutcomeAge:   s.OutcomeMaxAge.D(),
+	}
+}
+
+// Names returns the names under the prefix. It fails only if Validate does.
+func (c *Config) Names() (events.Names, error) {
+	n, err := events.NewNames(c.Prefix)
+	if err != nil {
+		return n, fmt.Errorf("%w: prefix: %w", connectors.ErrConfig, err)
+	}
+	return n, nil
+}
+
+// Validate checks everything but whether files and the broker are there. The
+// error wraps connectors.ErrConfig and names every bad field.
+func (c *Config) Validate() error {
+	var p connectors.Problems
+	c.check(&p, func(path string) string { return path })
+	return p.Err()
+}
+
+// check adds every problem; where tells how to name a field to the user.
+func (c *Config) check(p *connectors.Problems, where func(path string) string) {
+	bad := func(path, format string, args ...any) { p.Add(where(path), format, args...) }
+	if err := c.NATS.Validate(); err != nil {
+		p.Add("nats", "%s", strings.TrimPrefix(err.Error(), connectors.ErrConfig.Error()+": "))
+	}
+	if _, err := events.NewNames(c.Prefix); err != nil {
+		bad("prefix", "%v", err)
+	}
+	if _, err := zerolog.ParseLevel(c.Log.Level); err != nil {
+		bad("log.level", "%q is not trace, debug, info, warn, error or disabled", c.Log.Level)
+	}
+	switch c.Log.Format {
+	case FormatAuto, FormatJSON, FormatConsole:
+	default:
+		bad("log.format", "%q is not %s, %s or %s", c.Log.Format, FormatAuto, FormatJSON, FormatConsole)
+	}
+	c.Storage.check(bad)
+	if d := c.Worker.LeaseTTL.D(); d != 0 && (d < 2*time.Second || d > time.Minute || d%time.Second != 0) {
+		bad("worker.lease_ttl", "%s is not a whole number of seconds in 2s..1m0s", d)
+	}
+	if d := c.Worker.DrainTimeout.D(); d <= 0 || d > time.Hour {
+		bad("worker.drain_timeout", "%s is outside 1ns..1h0m0s", d)
+	}
+}
+
+func (s *Storage) check(bad func(path, format string, args ...any)) {
+	switch s.Replicas {
+	case 1, 3, 5:
+	default:
+		bad("storage.replicas", "%d is not 1, 3 or 5", s.Replicas)
+	}
+	for _, f := range []struct {
+		path string
+		size channels.Bytes
+	}{
+		{"storage.ledger_bytes", s.LedgerBytes},
+		{"storage.outcome_bytes", s.OutcomeBytes},
+		{"storage.dead_bytes", s.DeadBytes},
+		{"storage.parked_bytes", s.ParkedBytes},
+		{"storage.ack_bytes", s.AckBytes},
+		{"storage.max_store", s.MaxStore},
+	} {
+		if f.size < minStoreBytes {
+			bad(f.path, "%s is less than %s", f.size, channels.Bytes(minStoreBytes))
+		}
+	}
+	if d := s.OutcomeMaxAge.D(); d < time.Hour {
+		bad("storage.outcome_max_age", "%s is less than 1h0m0s", d)
+	}
+	if s.Durability != DurabilityProcess && s.Durability != DurabilityPower {
+		bad("storage.durability", "%q is neither %q nor %q", s.Durability, DurabilityProcess, DurabilityPower)
+	}
+}

@@ -1,0 +1,174 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// fileFlag and fileEnv name the configuration file.
+const (
+	fileFlag = "config"
+	fileEnv  = envPrefix + "CONFIG"
+)
+
+// A Loader puts the configuration of one command together. It is for one use.
+type Loader struct {
+	settings []setting
+	flags    map[string]*value // by path, of the groups that were declared
+	file     value
+}
+
+// NewLoader returns a loader without flags.
+func NewLoader() *Loader {
+	return &Loader{settings: settings(), flags: map[string]*value{}}
+}
+
+// Declare adds --config and a flag for every setting of the groups to fs. The
+// usage of each names the variable that does the same.
+func (l *Loader) Declare(fs *pflag.FlagSet, groups ...Group) {
+	l.file.kind = "file"
+	fs.VarP(&l.file, fileFlag, "", "YAML configuration file [$"+fileEnv+"]")
+	defaults := Default()
+	for _, s := range l.settings {
+		if !slices.Contains(groups, s.group) {
+			continue
+		}
+		v := &value{kind: s.kind, text: s.text(&defaults)}
+		l.flags[s.path] = v
+		fs.Var(v, s.flag(), s.usage+" [$"+s.env()+"]")
+	}
+}
+
+// Load returns the configuration: default, file, variables, flags, each over the
+// ones before. environ has the form of os.Environ. The error wraps
+// connectors.ErrConfig and names everything that is wrong, in all sources.
+func (l *Loader) Load(environ []string) (Config, error) {
+	c := Default()
+	env, unknown := l.ours(environ)
+	origins := map[string]string{}
+	var p connectors.Problems
+	for _, name := range unknown {
+		p.Add(name, "there is no such variable; see --help")
+	}
+	file := env[fileEnv]
+	if l.file.set {
+		file = l.file.text
+	}
+	fileErr := readFile(file, &c)
+	for _, s := range l.settings {
+		if text, ok := env[s.env()]; ok {
+			origins[s.path] = s.env()
+			assign(&p, &c, s, s.env(), text)
+		}
+		if v := l.flags[s.path]; v != nil && v.set {
+			origins[s.path] = "--" + s.flag()
+			assign(&p, &c, s, "--"+s.flag(), v.text)
+		}
+	}
+	c.check(&p, func(path string) string {
+		if from := origins[path]; from != "" {
+			return path + " (" + from + ")"
+		}
+		return path
+	})
+	if err := errors.Join(fileErr, p.Err()); err != nil {
+		return Config{}, oneLine(err)
+	}
+	return c, nil
+}
+
+func assign(p *connectors.Problems, c *Config, s setting, source, text string) {
+	if err := s.set(c, text); err != nil {
+		p.Add(source, "%v", err)
+	}
+}
+
+// oneLine keeps a joined error on one line.
+func oneLine(err error) error {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if text == err.Error() {
+		return err
+	}
+	return &joined{text: text, err: err}
+}
+
+type joined struct {
+	text string
+	err  error
+}
+
+func (j *joined) Error() string { return j.text }
+func (j *joined) Unwrap() error { return j.err }
+
+// ours returns our variables, and the names that look like ours but are not. An
+// empty variable counts as not set.
+func (l *Loader) ours(environ []string) (known map[string]string, unknown []string) {
+	known = map[string]string{}
+	for _, entry := range environ {
+		name, text, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix) || text == "" {
+			continue
+		}
+		isOurs := name == fileEnv || slices.ContainsFunc(l.settings, func(s setting) bool { return s.env() == name })
+		switch {
+		case isOurs:
+			known[name] = text
+		case !serviceLink.MatchString(name):
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return known, unknown
+}
+
+// serviceLink matches the variables that Kubernetes gives every container for a
+// service named extsync or extsync-something. They are nobody's mistake.
+var serviceLink = regexp.MustCompile(`^EXTSYNC_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// readFile reads a configuration file over c. No name is no file.
+func readFile(name string, c *Config) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("%w: configuration file: %w", connectors.ErrConfig, err)
+	}
+	defer func() { _ = f.Close() }() // only read from
+	data, err := io.ReadAll(io.LimitReader(f, connectors.MaxConfigLen+1))
+	if err != nil {
+		return fmt.Errorf("%w: configuration file: %w", connectors.ErrConfig, err)
+	}
+	if err := connectors.DecodeStrict(data, c); err != nil {
+		return fmt.Errorf("file %s: %w", name, err)
+	}
+	return nil
+}
+
+// A value is a flag that keeps its text until Load: only then everything that is
+// wrong can be told at once.
+type value struct {
+	kind, text string
+	set        bool
+}
+
+// String returns the text; pflag shows it as the default.
+func (v *value) String() string { return v.text }
+
+// Set keeps the text.
+func (v *value) Set(text string) error {
+	v.text, v.set = text, true
+	return nil
+}
+
+// Type returns what --help shows for the value.
+func (v *value) Type() string { return v.kind }

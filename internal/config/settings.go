@@ -1,0 +1,110 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Group is a set of settings that a command uses or does not.
+type Group string
+
+// The groups. Log settings and the prefix belong to every command.
+const (
+	GroupCommon   Group = "common"
+	GroupNATS     Group = "nats"
+	GroupStorage  Group = "storage"  // for commands that provision the broker
+	GroupEmbedded Group = "embedded" // for commands that run a broker themselves
+	GroupWorker   Group = "worker"
+)
+
+// A setting is one field of the configuration, with its name in the file.
+// Its variable and its flag follow from that.
+type setting struct {
+	path  string // in the file: nats.tls.ca_file
+	group Group
+	kind  string // what people may write, for --help
+	usage string
+	field func(*Config) any // a *string, a *int or an encoding.TextUnmarshaler
+}
+
+// settings lists everything that can be set by a variable or a flag.
+func settings() []setting {
+	return []setting{
+		{"nats.url", GroupNATS, "url", "address of the broker, several separated by commas", func(c *Config) any { return &c.NATS.URL }},
+		{"nats.creds_file", GroupNATS, "file", "credentials file (a user JWT and its seed)", func(c *Config) any { return &c.NATS.CredsFile }},
+		{"nats.nkey_seed_file", GroupNATS, "file", "file with the seed of a user's nkey", func(c *Config) any { return &c.NATS.NKeySeedFile }},
+		{"nats.tls.ca_file", GroupNATS, "file", "authorities that may have signed the broker's certificate", func(c *Config) any { return &c.NATS.TLS.CAFile }},
+		{"nats.tls.cert_file", GroupNATS, "file", "client certificate", func(c *Config) any { return &c.NATS.TLS.CertFile }},
+		{"nats.tls.key_file", GroupNATS, "file", "key of the client certificate", func(c *Config) any { return &c.NATS.TLS.KeyFile }},
+		{"nats.name", GroupNATS, "text", "what the broker shows for this connection", func(c *Config) any { return &c.NATS.Name }},
+		{"nats.inbox_prefix", GroupNATS, "subject", "where replies come back, starting with _INBOX", func(c *Config) any { return &c.NATS.InboxPrefix }},
+
+		{"prefix", GroupCommon, "text", "first token of every subject", func(c *Config) any { return &c.Prefix }},
+		{"log.level", GroupCommon, "level", "trace, debug, info, warn, error or disabled (default info for services, error for other commands)", func(c *Config) any { return &c.Log.Level }},
+		{"log.format", GroupCommon, "format", "json, console, or auto: console on a terminal", func(c *Config) any { return &c.Log.Format }},
+
+		{"storage.replicas", GroupStorage, "1|3|5", "on how many servers each stream lies", func(c *Config) any { return &c.Storage.Replicas }},
+		{"storage.ledger_bytes", GroupStorage, "size", "reserved for the ledger", func(c *Config) any { return &c.Storage.LedgerBytes }},
+		{"storage.outcome_bytes", GroupStorage, "size", "reserved for the outcome log", func(c *Config) any { return &c.Storage.OutcomeBytes }},
+		{"storage.dead_bytes", GroupStorage, "size", "reserved for dead letters", func(c *Config) any { return &c.Storage.DeadBytes }},
+		{"storage.parked_bytes", GroupStorage, "size", "reserved for parked updates", func(c *Config) any { return &c.Storage.ParkedBytes }},
+		{"storage.ack_bytes", GroupStorage, "size", "reserved for acks of named services", func(c *Config) any { return &c.Storage.AckBytes }},
+		{"storage.outcome_max_age", GroupStorage, "duration", "how long the outcome log is kept", func(c *Config) any { return &c.Storage.OutcomeMaxAge }},
+		{"storage.durability", GroupEmbedded, "mode", "process, or power: every message on the disk before it is confirmed", func(c *Config) any { return &c.Storage.Durability }},
+		{"storage.max_store", GroupEmbedded, "size", "bound of everything in the embedded broker", func(c *Config) any { return &c.Storage.MaxStore }},
+
+		{"worker.lease_ttl", GroupWorker, "duration", "how long a silent worker keeps its share (default 4s, 10s in a cluster)", func(c *Config) any { return &c.Worker.LeaseTTL }},
+		{"worker.drain_timeout", GroupWorker, "duration", "how long a worker that ends waits for calls in flight", func(c *Config) any { return &c.Worker.DrainTimeout }},
+	}
+}
+
+// envPrefix starts the name of every variable of ours.
+const envPrefix = "EXTSYNC_"
+
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.path, ".", "_"))
+}
+
+func (s setting) flag() string {
+	return strings.NewReplacer(".", "-", "_", "-").Replace(s.path)
+}
+
+// set gives the field the value of a text.
+func (s setting) set(c *Config, text string) error {
+	switch field := s.field(c).(type) {
+	case *string:
+		*field = text
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+		*field = n
+	case encoding.TextUnmarshaler:
+		return field.UnmarshalText([]byte(text))
+	default:
+		panic(fmt.Sprintf("setting %s has a field of type %T", s.path, field))
+	}
+	return nil
+}
+
+// text returns the field as set would read it, "" for zero.
+func (s setting) text(c *Config) string {
+	switch field := s.field(c).(type) {
+	case *string:
+		return *field
+	case *int:
+		return strconv.Itoa(*field)
+	case *Duration:
+		if *field == 0 {
+			return ""
+		}
+		return field.D().String()
+	case fmt.Stringer:
+		return field.String()
+	default:
+		panic(fmt.Sprintf("setting %s has a field of type %T", s.path, field))
+	}
+}
