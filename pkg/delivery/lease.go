@@ -53,6 +53,7 @@ type lease struct {
 // leaser gets, renews and gives back leases of one worker.
 type leaser struct {
 	js     jetstream.JetStream
+	kv     jetstream.KeyValue
 	bucket string
 	owner  string
 	ttl    time.Duration
@@ -94,11 +95,9 @@ func (l *leaser) acquire(parent context.Context, shard int) (*lease, error) {
 
 // read returns a shard's lease record and its revision, 0 if there is none.
 func (l *leaser) read(ctx context.Context, shard int) (leaseRecord, uint64, error) {
-	kv, err := l.js.KeyValue(ctx, l.bucket)
-	if err != nil {
-		return leaseRecord{}, 0, fmt.Errorf("read lease %d: %w", shard, err)
-	}
-	e, err := kv.Get(ctx, strconv.Itoa(shard))
+	ctx, cancel := context.WithTimeout(ctx, l.ttl/4)
+	defer cancel()
+	e, err := l.kv.Get(ctx, strconv.Itoa(shard))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return leaseRecord{}, 0, nil
 	}

@@ -54,7 +54,7 @@ func newManager(o Options, b *broker, st *stats) *manager {
 	return &manager{
 		o: o, b: b, log: o.Logger, stats: st,
 		leaser: &leaser{
-			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID,
+			js: b.js, kv: b.leases, bucket: b.names.LeasesBucket(), owner: o.ID,
 			ttl: b.leaseTTL, margin: b.leaseTTL / 8,
 		},
 		entries: map[string]channels.Entry{},

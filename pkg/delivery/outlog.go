@@ -62,6 +62,9 @@ func (t *tenure) commitLoop(ctx context.Context) {
 		if err == nil {
 			seq, err = t.appendGroup(ctx, entries)
 		}
+		if err == nil {
+			err = t.replyAll(ctx, entries)
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				t.fail(err)

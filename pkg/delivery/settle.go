@@ -1,9 +1,13 @@
 package delivery
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -60,21 +64,20 @@ func (t *tenure) entry(it *item, s events.Settlement, res connectors.Result) eve
 // settleAgain repeats the ack of an update whose outcome is in the log already.
 func (t *tenure) settleAgain(l *lane, it *item, s events.Settlement) {
 	e := t.entry(it, s, connectors.Result{})
-	t.reply(e)
+	if err := t.replyAll(t.ctx, []events.Entry{e}); err != nil {
+		t.log.Warn().Err(err).Str("key", it.u.Key).Msg("the ack is sent again later")
+		t.retryAll([]*lane{l}, ledgerRetry)
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.finish(it)
 	t.settled(l)
 }
 
-// finishAll follows a commit: acks out, then JetStream acks, then the lanes go
-// on. seq is the sequence of the group in the log.
+// finishAll follows a commit whose acks are out: JetStream acks, then the lanes
+// go on. seq is the sequence of the group in the log.
 func (t *tenure) finishAll(commits []commit, seq uint64) {
-	for _, c := range commits {
-		if c.item != nil {
-			t.reply(c.entry)
-		}
-	}
 	defer func() { // not under mu
 		for _, c := range commits {
 			if c.committed != nil {
@@ -125,19 +128,45 @@ func (t *tenure) ack(msg jetstream.Msg) {
 	}
 }
 
-// reply sends the ack to whoever asked for it. It is sent again by the next
-// owner if this worker dies before the ledger says that it was.
-func (t *tenure) reply(e events.Entry) {
-	if e.ReplyTo == "" || !e.Outcome.Final() {
-		return
+// replyAll sends the acks of some entries to whoever asked for them: to an inbox
+// as it comes, to a named service's subject so that the broker has it. It
+// returns when that is so. If it fails, or this worker dies before the progress
+// says that they were sent, the next tenure sends them again (guarantee 3).
+func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
+	var kept []jetstream.PubAckFuture
+	for i := range entries {
+		e := &entries[i]
+		if e.ReplyTo == "" || !e.Outcome.Final() || !t.b.names.ReplyAllowed(e.ReplyTo) {
+			continue
+		}
+		data, err := json.Marshal(events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement))
+		if err != nil {
+			return fmt.Errorf("send ack: %w", err)
+		}
+		if !t.b.names.IsServiceAck(e.ReplyTo) {
+			// Nobody can be told if the connection is down; the ledger knows.
+			_ = t.b.js.Conn().Publish(e.ReplyTo, data)
+			continue
+		}
+		msg := nats.NewMsg(e.ReplyTo)
+		msg.Data = data
+		msg.Header.Set(nats.MsgIdHdr, t.stream+":"+strconv.FormatUint(e.Sequence, 10)+":"+string(e.Outcome))
+		future, err := t.b.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
+		if err != nil {
+			return fmt.Errorf("send ack: %w", err)
+		}
+		kept = append(kept, future)
 	}
-	data, err := json.Marshal(events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement))
-	if err == nil {
-		err = t.b.js.Conn().Publish(e.ReplyTo, data)
+	for _, future := range kept {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return fmt.Errorf("send ack: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	if err != nil {
-		t.log.Warn().Err(err).Str("key", e.Key).Msg("send ack; the outcome can be read from the ledger")
-	}
+	return nil
 }
 
 func (t *tenure) countOutcomes(commits []commit) {

@@ -24,6 +24,7 @@ const patience = 30 * time.Second
 type target struct {
 	mu     sync.Mutex
 	writes []write
+	calls  []string // keys, of all attempts
 	// answer decides about an attempt; nil: everything is accepted.
 	answer  func(connectors.Attempt) connectors.Result
 	batch   int
@@ -44,6 +45,7 @@ func (tg *target) Apply(_ context.Context, attempts []connectors.Attempt) []conn
 	for i, a := range attempts {
 		out[i] = connectors.Done()
 		tg.mu.Lock()
+		tg.calls = append(tg.calls, a.Key)
 		answer := tg.answer
 		tg.mu.Unlock()
 		if answer != nil {
@@ -75,6 +77,13 @@ func (tg *target) history() []write {
 	tg.mu.Lock()
 	defer tg.mu.Unlock()
 	return append([]write(nil), tg.writes...)
+}
+
+// attempts returns the key of each attempt, whatever came of it.
+func (tg *target) attempts() []string {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	return append([]string(nil), tg.calls...)
 }
 
 // versions returns what was written of one key, in order.

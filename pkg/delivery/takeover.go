@@ -77,7 +77,9 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 		}
 		for _, e := range group.Entries {
 			t.view.add(encodedKey(e), e, msg.Sequence)
-			t.reply(e)
+		}
+		if err := t.replyAll(ctx, group.Entries); err != nil {
+			return err
 		}
 		groups++
 		from = msg.Sequence + 1
@@ -137,7 +139,7 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
 const (
 	// ackWait is a safety net for lost acks only: what a worker holds is not
 	// given to another, and comes again to the same one without harm.
-	ackWait = 5 * time.Minute
+	ackWait = time.Minute
 	// orphanAge is after how long the server removes a consumer that nobody
 	// pulls from. It is far above any lease.
 	orphanAge = 10 * time.Minute

@@ -20,6 +20,8 @@ const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers.
 	flushEvery = 500 * time.Millisecond
+	// flushMost is how far apart tries to write it are while that fails.
+	flushMost = 5 * time.Second
 	// flushAtOnce bounds the records that are written side by side.
 	flushAtOnce = 256
 	// viewKeys is how many records that nobody uses a view remembers.
@@ -116,21 +118,20 @@ func (v *view) load(ctx context.Context, keys []string) error {
 
 // flushLoop writes what is new to the ledger until ctx ends.
 func (t *tenure) flushLoop(ctx context.Context) {
-	tick := time.NewTicker(flushEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+	for wait := flushEvery; sleep(ctx, wait); {
+		err := t.flush(ctx, false)
+		if err == nil {
+			wait = flushEvery
+			continue
 		}
-		if err := t.flush(ctx, false); err != nil && ctx.Err() == nil {
-			if errors.Is(err, channels.ErrProgressChanged) {
-				t.fail(err)
-				return
-			}
+		if errors.Is(err, channels.ErrProgressChanged) {
+			t.fail(err)
+			return
+		}
+		if ctx.Err() == nil {
 			// What cannot be written stays in memory: no more may come.
-			t.p.r.gate.hold(2 * flushEvery)
+			wait = min(2*wait, flushMost)
+			t.p.r.gate.hold(2 * wait)
 			t.log.Warn().Err(err).Msg("write the ledger; outcomes are safe in the log, and the channel waits")
 		}
 	}

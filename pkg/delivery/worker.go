@@ -124,6 +124,7 @@ type broker struct {
 	outcomes jetstream.Stream
 	parked   jetstream.Stream
 	workers  jetstream.Stream
+	leases   jetstream.KeyValue
 	leaseTTL time.Duration
 }
 
@@ -170,13 +171,12 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.workers, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
 		return nil, notProvisioned(names.WorkersBucket(), err)
 	}
-	leases, err := js.Stream(ctx, events.KVStream(names.LeasesBucket()))
-	if err != nil {
+	if b.leases, err = js.KeyValue(ctx, names.LeasesBucket()); err != nil {
 		return nil, notProvisioned(names.LeasesBucket(), err)
 	}
 	if b.leaseTTL == 0 {
 		b.leaseTTL = defaultLeaseTTL
-		if leases.CachedInfo().Config.Replicas > 1 {
+		if b.workers.CachedInfo().Config.Replicas > 1 {
 			b.leaseTTL = defaultClusterLeaseTTL
 		}
 	}

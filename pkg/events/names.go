@@ -214,6 +214,12 @@ func (n Names) ReplyAllowed(subject string) bool {
 	return len(parts) == 4 && parts[0] == n.prefix && parts[1] == "acks"
 }
 
+// IsServiceAck reports whether an allowed reply subject is a named service's,
+// whose acks the broker keeps.
+func (n Names) IsServiceAck(subject string) bool {
+	return strings.HasPrefix(subject, n.prefix+".acks.")
+}
+
 func replyToken(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == '*' || c == '>' {
