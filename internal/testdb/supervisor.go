@@ -1,0 +1,99 @@
+package testdb
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+const logName = "server.log"
+
+// superviseScript is the parent of a server. It obeys one word per line and
+// answers "done". When its input ends, because the test process closed it or is
+// no more, it stops the server and removes the directory. A pipe's end cannot be
+// missed, unlike Pdeathsig, which follows the thread that forked and not the
+// process.
+//
+// A killed PostgreSQL leaves its children behind for a moment, and they would
+// keep the next one from starting: they are killed with it.
+const superviseScript = `
+dir=$1 signal=$2; shift 2
+server=
+end() {
+	[ -n "$server" ] || return 0
+	[ "$1" = KILL ] && children=$(cat /proc/$server/task/$server/children 2>/dev/null)
+	kill -"$1" $server $children 2>/dev/null
+	wait $server
+	server= children=
+}
+while read -r word; do
+	case $word in
+	start) end KILL; "$@" </dev/null >>"$dir/` + logName + `" 2>&1 & server=$! ;;
+	kill) end KILL ;;
+	esac
+	echo done
+done
+end "$signal"
+cd / && rm -rf "$dir"
+`
+
+// answerWithin is the time that the supervisor has for one word.
+const answerWithin = 30 * time.Second
+
+type supervisor struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *os.File
+	answers *bufio.Reader
+}
+
+// supervise starts a supervisor in a session of its own, so that the signals
+// that a terminal sends to the tests pass it by.
+func supervise(dir string, o *owner, signal string, server []string) (*supervisor, error) {
+	argv := append([]string{"/bin/sh", "-c", superviseScript, "testdb", dir, signal}, server...)
+	cmd := o.command(context.Background(), dir, argv)
+	cmd.SysProcAttr.Setsid = true
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, answers, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = answers
+	err = cmd.Start()
+	if err = errors.Join(err, answers.Close()); err != nil {
+		return nil, errors.Join(err, in.Close(), out.Close())
+	}
+	return &supervisor{cmd: cmd, in: in, out: out, answers: bufio.NewReader(out)}, nil
+}
+
+// tell sends one word and waits until it is done.
+func (s *supervisor) tell(word string) error {
+	if _, err := io.WriteString(s.in, word+"\n"); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	if err := s.out.SetReadDeadline(time.Now().Add(answerWithin)); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	answer, err := s.answers.ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	if strings.TrimSpace(answer) != "done" {
+		return fmt.Errorf("supervisor answered %q", answer)
+	}
+	return nil
+}
+
+// close ends the server and removes its directory.
+func (s *supervisor) close() error {
+	return errors.Join(s.in.Close(), s.cmd.Wait(), s.out.Close())
+}

@@ -1,0 +1,138 @@
+package testdb
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func engines() map[string]func(testing.TB) *Server {
+	return map[string]func(testing.TB) *Server{"PostgreSQL": StartPostgres, "MariaDB": StartMariaDB}
+}
+
+func TestServerKeepsDataOverAKill(t *testing.T) {
+	for name, start := range engines() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.Exec(t, "", "CREATE DATABASE kept")
+			s.Exec(t, "kept", "CREATE TABLE t (n int PRIMARY KEY)")
+			s.Stop(t)
+			if err := s.ping(t.Context()); err == nil {
+				t.Fatal("the server answers after Stop")
+			}
+			s.Start(t)
+			s.Exec(t, "kept", "INSERT INTO t VALUES (1)")
+		})
+	}
+}
+
+func TestDatabasesAreFreshOnOneServer(t *testing.T) {
+	for name, dsn := range map[string]func(testing.TB) string{"PostgreSQL": Postgres, "MariaDB": MariaDB} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if a, b := dsn(t), dsn(t); a == b {
+				t.Errorf("two databases have one name: %s", a)
+			}
+		})
+	}
+}
+
+func TestNothingIsLeftAtTheEndOfATest(t *testing.T) {
+	for name, start := range engines() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s *Server
+			t.Run("server", func(t *testing.T) { s = start(t) })
+			checkGone(t, s.dir)
+		})
+	}
+}
+
+// holdVariable makes a child of the test process start a server, say where it
+// is, and wait to be killed.
+const holdVariable = "TESTDB_HOLD"
+
+func TestNothingIsLeftOfAKilledProcess(t *testing.T) {
+	if kind := os.Getenv(holdVariable); kind != "" {
+		s := engines()[kind](t)
+		if _, err := os.Stdout.WriteString("dir=" + s.dir + "\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-t.Context().Done()
+		return
+	}
+	for name := range engines() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingIsLeftOfAKilledProcess$")
+			cmd.Env = append(os.Environ(), holdVariable+"="+name)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			dir := readDir(t, bufio.NewScanner(out))
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait() // it was killed
+			awaitGone(t, dir)
+		})
+	}
+}
+
+func readDir(t *testing.T, lines *bufio.Scanner) string {
+	t.Helper()
+	for lines.Scan() {
+		if dir, ok := strings.CutPrefix(lines.Text(), "dir="); ok {
+			return dir
+		}
+	}
+	t.Fatal("the child did not say where its server is")
+	return ""
+}
+
+// awaitGone waits for what nobody signals: the end of a grandchild.
+func awaitGone(t *testing.T, dir string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for {
+		if _, err := os.Stat(dir); os.IsNotExist(err) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s is still there", dir)
+		case <-poll.C:
+		}
+	}
+	checkGone(t, dir)
+}
+
+// checkGone looks for the directory and for processes that name it.
+func checkGone(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		if data, err := os.ReadFile(path); err == nil && strings.Contains(string(data), filepath.Join(dir, "data")) {
+			t.Errorf("a process is still there: %s", strings.ReplaceAll(string(data), "\x00", " "))
+		}
+	}
+}

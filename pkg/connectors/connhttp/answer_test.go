@@ -1,0 +1,232 @@
+package connhttp
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+func TestWhatTheTargetHolds(t *testing.T) {
+	own, other := testAttempt().Digest.String(), versioning.Sum("upsert", []byte("other")).String()
+	for _, c := range []struct {
+		name            string
+		config          Config
+		status          int
+		version, digest string
+		body            string
+		want            connectors.Class
+		held            string
+	}{
+		{name: "says nothing", status: 409, want: connectors.Conflict},
+		{name: "newer", status: 409, version: "8", want: connectors.Stale, held: "8"},
+		{name: "newer, failed precondition", status: 412, version: "8", want: connectors.Stale, held: "8"},
+		{name: "newer by more than a float can tell", status: 409, version: "9007199254740993", want: connectors.Stale, held: "9007199254740993"},
+		{name: "older", status: 409, version: "6", want: connectors.Conflict, held: "6"},
+		{name: "same, digest unknown", status: 409, version: "7", want: connectors.Conflict, held: "7"},
+		{name: "same, same digest", status: 409, version: "7", digest: own, want: connectors.OK},
+		{name: "same, other digest", status: 412, version: "7", digest: other, want: connectors.Conflict, held: "7"},
+		{name: "same, unreadable digest", status: 409, version: "7", digest: "abc", want: connectors.Conflict, held: "7"},
+		{name: "newer, same digest", status: 409, version: "8", digest: own, want: connectors.Stale, held: "8"},
+		{name: "a time", status: 409, version: "2026-01-01T00:00:00Z", want: connectors.Conflict},
+		{name: "not a version", status: 409, version: "new", want: connectors.Conflict},
+		{name: "not a refusal", status: 400, version: "8", want: connectors.Permanent},
+		{name: "success", status: 200, version: "8", want: connectors.OK},
+		{name: "status made a refusal", config: Config{Statuses: map[string]string{"422": "conflict"}}, status: 422, version: "8", want: connectors.Stale, held: "8"},
+		{name: "refusal made a success", config: Config{Statuses: map[string]string{"409": "ok"}}, status: 409, version: "8", want: connectors.OK},
+		{name: "in the body", config: Config{HeldVersion: ".current.v"}, status: 409, body: `{"current":{"v":8}}`, want: connectors.Stale, held: "8"},
+		{name: "large, in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":9223372036854775807}`, want: connectors.Stale, held: "9223372036854775807"},
+		{name: "as a string in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":"9"}`, want: connectors.Stale, held: "9"},
+		{name: "not in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"w":8}`, want: connectors.Conflict},
+		{name: "a fraction in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":8.5}`, want: connectors.Conflict},
+		{name: "body is not JSON", config: Config{HeldVersion: ".v"}, status: 409, body: `<html>`, want: connectors.Conflict},
+		{name: "header before body", config: Config{HeldVersion: ".v"}, status: 409, version: "8", body: `{"v":6}`, want: connectors.Stale, held: "8"},
+		{name: "unreadable header, then body", config: Config{HeldVersion: ".v"}, status: 409, version: "x", body: `{"v":8}`, want: connectors.Stale, held: "8"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn := openTo(t, c.config, func(w http.ResponseWriter, _ *http.Request) {
+				if c.version != "" {
+					w.Header().Set(events.HeaderVersion, c.version)
+				}
+				if c.digest != "" {
+					w.Header().Set(HeaderDigest, c.digest)
+				}
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			})
+			got := applyOne(t, conn)
+			wantResult(t, got, c.want, fmt.Sprint(c.status))
+			if got.Held.Version.String() != c.held {
+				t.Errorf("held is %q, want %q", got.Held.Version, c.held)
+			}
+		})
+	}
+}
+
+func TestAckRule(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		ack    Ack
+		status int
+		body   string
+		want   connectors.Class
+		code   string
+	}{
+		{"holds", Ack{JQ: `.status == "done"`}, 200, `{"status":"done"}`, connectors.OK, "200"},
+		{"does not hold", Ack{JQ: `.status == "done"`}, 200, `{"status":"failed"}`, connectors.Transient, "ack_rule"},
+		{"does not hold for good", Ack{JQ: `.ok`, Otherwise: "permanent"}, 200, `{"ok":false}`, connectors.Permanent, "ack_rule"},
+		{"is not a truth", Ack{JQ: `.status`}, 200, `{"status":"done"}`, connectors.Transient, "ack_rule"},
+		{"no JSON", Ack{JQ: `.ok`}, 200, `<html>`, connectors.Transient, "ack_rule"},
+		{"two values", Ack{JQ: `.ok`}, 200, `{"ok":true}{"ok":false}`, connectors.Transient, "ack_rule"},
+		{"empty body is null", Ack{JQ: `. == null`}, 204, ``, connectors.OK, "204"},
+		{"no result", Ack{JQ: `empty`}, 200, `{}`, connectors.Transient, "ack_rule"},
+		{"error", Ack{JQ: `error("x")`}, 200, `{}`, connectors.Transient, "ack_rule"},
+		{"endless", Ack{JQ: `last(range(1e18)) == 0`}, 200, `{}`, connectors.Transient, "ack_rule"},
+		{"sees no environment", Ack{JQ: `env == {} and $ENV == {}`}, 200, `{}`, connectors.OK, "200"},
+		{"body over the limit", Ack{JQ: `.ok`}, 200, `{"ok":true,"x":"` + strings.Repeat("x", maxBody) + `"}`, connectors.Transient, "ack_rule"},
+		{"not asked of a failure", Ack{JQ: `.ok`}, 500, `{"ok":true}`, connectors.Transient, "500"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn := openTo(t, Config{Ack: c.ack}, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			})
+			wantResult(t, applyOne(t, conn), c.want, c.code)
+		})
+	}
+	t.Run("not asked of what is gone already", func(t *testing.T) {
+		conn := openTo(t, Config{Ack: Ack{JQ: ".ok"}}, http.NotFound)
+		wantResult(t, apply(t, conn, testTombstone()), connectors.OK, "404")
+	})
+	t.Run("answer breaks off", func(t *testing.T) {
+		breaksOff := func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"ok":true}`)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		wantResult(t, applyOne(t, openTo(t, Config{Ack: Ack{JQ: ".ok"}}, breaksOff)), connectors.Transient, "ack_rule")
+		// Without a rule the status has said all there is to say.
+		wantResult(t, applyOne(t, openTo(t, Config{}, breaksOff)), connectors.OK, "200")
+	})
+}
+
+// TestRuleIsBounded, whatever time the caller has.
+func TestRuleIsBounded(t *testing.T) {
+	r, err := compileRule("last(range(1e18))")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.eval(t.Context(), nil); !errors.Is(err, errRule) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWholeCallIsBounded: an answer whose body never ends is cut off.
+func TestWholeCallIsBounded(t *testing.T) {
+	config := Config{Ack: Ack{JQ: ".ok"}, Timeouts: Timeouts{Connect: ms(300), Header: ms(300), Total: ms(300)}}
+	conn := openTo(t, config, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	wantResult(t, conn.Apply(t.Context(), []connectors.Attempt{testAttempt()})[0], connectors.Transient, "ack_rule")
+}
+
+// TestBodyIsCappedAfterDecompression: a few compressed bytes become no more than
+// the limit.
+func TestBodyIsCappedAfterDecompression(t *testing.T) {
+	const huge = 512 << 20
+	var sent atomic.Int64
+	conn := openTo(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "gzip" {
+			t.Error("the connector does not take gzip")
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.WriteHeader(http.StatusInternalServerError)
+		z := gzip.NewWriter(w)
+		block := []byte(strings.Repeat("bomb", 16<<10))
+		for sent.Load() < huge {
+			if _, err := z.Write(block); err != nil {
+				return // the client has gone, as it should
+			}
+			sent.Add(int64(len(block)))
+		}
+	})
+	got := applyOne(t, conn)
+	wantResult(t, got, connectors.Transient, "500")
+	if len(got.Response) != connectors.MaxResponse || !strings.HasPrefix(got.Response, "bombbomb") {
+		t.Errorf("the excerpt has %d bytes", len(got.Response))
+	}
+	if sent.Load() >= huge {
+		t.Errorf("the whole answer was read")
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	long := strings.Repeat("é", connectors.MaxResponse)
+	for _, c := range []struct{ name, body, want string }{
+		{"short", "all is lost", "all is lost"},
+		{"lines", "a\n\tb", "a\n\tb"},
+		{"escape sequence", "a\x1b[31mb\x00\u009bc", "a [31mb  c"},
+		{"not UTF-8", "a\xff\xfeb", "a\uFFFDb"},
+		{"cut between characters", "x" + long, "x" + long[:connectors.MaxResponse-2]},
+		{"own secret", "bad token " + testToken + "!", "bad token ***!"},
+		{"own secret at the cut", strings.Repeat("x", connectors.MaxResponse-4) + testToken, strings.Repeat("x", connectors.MaxResponse-4) + "***"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn := openTo(t, Config{Auth: Auth{Bearer: "${env:TOKEN}"}}, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, c.body)
+			})
+			got := applyOne(t, conn).Response
+			if got != c.want || !utf8.ValidString(got) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func FuzzExcerpt(f *testing.F) {
+	f.Add([]byte("text"))
+	f.Add([]byte("\xf0\x9f\x98"))
+	c := &connector{opened: &opened{mask: newMask([]string{"secret"})}}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := c.excerpt(body, "token")
+		if len(got) > connectors.MaxResponse || !utf8.ValidString(got) || strings.Contains(got, "secret") || strings.Contains(got, "token") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestRedirectIsNotFollowed: the peers' bug was a POST that became an empty GET,
+// whose 200 counted as delivered.
+func TestRedirectIsNotFollowed(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		var elsewhere atomic.Bool
+		conn := openTo(t, Config{URL: "/hook"}, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/hook" {
+				elsewhere.Store(true)
+				return
+			}
+			w.Header().Set("Location", "/elsewhere?token=in-the-location")
+			w.WriteHeader(status)
+		})
+		got := applyOne(t, conn)
+		wantResult(t, got, connectors.Permanent, fmt.Sprint(status))
+		if elsewhere.Load() {
+			t.Errorf("%d was followed", status)
+		}
+		if !strings.Contains(got.Err.Error(), "redirects are not followed") || strings.Contains(got.Err.Error(), "in-the-location") {
+			t.Errorf("error: %v", got.Err)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package connhttp
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// TestEveryStatus names the class of every status there can be, for an upsert
+// and for a tombstone, without and with Retry-After.
+func TestEveryStatus(t *testing.T) {
+	table, err := newTable(nil, goneDead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges := []struct {
+		from, to int
+		class    connectors.Class
+	}{
+		{100, 199, connectors.Transient}, // no final answer: unknown, so tried again
+		{200, 299, connectors.OK},
+		{300, 399, connectors.Permanent}, // never followed
+		{400, 400, connectors.Permanent},
+		{401, 401, connectors.Misconfigured},
+		{402, 402, connectors.Permanent},
+		{403, 403, connectors.Misconfigured},
+		{404, 406, connectors.Permanent},
+		{407, 407, connectors.Misconfigured},
+		{408, 408, connectors.Transient},
+		{409, 409, connectors.Conflict},
+		{410, 411, connectors.Permanent},
+		{412, 412, connectors.Conflict},
+		{413, 424, connectors.Permanent},
+		{425, 425, connectors.Transient},
+		{426, 428, connectors.Permanent},
+		{429, 429, connectors.Throttled},
+		{430, 499, connectors.Permanent},
+		{500, 599, connectors.Transient},
+		{600, 999, connectors.Transient}, // net/http lets them pass
+	}
+	next := 100
+	for _, r := range ranges {
+		if r.from != next {
+			t.Fatalf("status %d is in no range", next)
+		}
+		next = r.to + 1
+		for status := r.from; status <= r.to; status++ {
+			for _, op := range []events.Op{events.Upsert, events.Delete} {
+				for _, asked := range []bool{false, true} {
+					want := r.class
+					if op == events.Delete && (status == 404 || status == 410) {
+						want = connectors.OK // what the tombstone asks for is so
+					}
+					if asked && status == 503 {
+						want = connectors.Throttled
+					}
+					if got := table.classify(status, op, asked); got != want {
+						t.Errorf("status %d, %s, Retry-After %v: class %s, want %s", status, op, asked, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestConfiguredStatuses(t *testing.T) {
+	table, err := newTable(map[string]string{
+		"404": "transient", "4xx": "misconfigured", "5xx": "permanent", "500": "conflict", "301": "ok",
+	}, gonePause)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		status int
+		op     events.Op
+		want   connectors.Class
+	}{
+		{404, events.Upsert, connectors.Transient},
+		{404, events.Delete, connectors.Transient}, // the operator's word holds for both
+		{418, events.Upsert, connectors.Misconfigured},
+		{429, events.Upsert, connectors.Misconfigured},
+		{500, events.Upsert, connectors.Conflict},
+		{503, events.Upsert, connectors.Permanent},
+		{301, events.Upsert, connectors.OK},
+		{302, events.Upsert, connectors.Permanent},
+		{204, events.Upsert, connectors.OK},
+	} {
+		if got := table.classify(c.status, c.op, true); got != c.want {
+			t.Errorf("status %d, %s: class %s, want %s", c.status, c.op, got, c.want)
+		}
+	}
+}
+
+func TestOnGone(t *testing.T) {
+	for onGone, want := range map[string]connectors.Class{goneDead: connectors.Permanent, gonePause: connectors.Misconfigured} {
+		table, err := newTable(nil, onGone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := table.classify(http.StatusGone, events.Upsert, false); got != want {
+			t.Errorf("%s: an upsert gives %s, want %s", onGone, got, want)
+		}
+		if got := table.classify(http.StatusGone, events.Delete, false); got != connectors.OK {
+			t.Errorf("%s: a tombstone gives %s, want ok", onGone, got)
+		}
+	}
+}
+
+func TestBadStatuses(t *testing.T) {
+	_, err := newTable(map[string]string{
+		"404": "stale", "99": "ok", "600": "ok", "+20": "ok", "1xx": "ok", "6xx": "ok", "xx": "ok", "x": "ok", "200": "fine",
+	}, "")
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, name := range []string{"404", `"99"`, `"600"`, `"+20"`, `"1xx"`, `"6xx"`, `"xx"`, `"x"`, "fine"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %s: %v", name, err)
+		}
+	}
+}
+
+func FuzzStatuses(f *testing.F) {
+	f.Add("404", "ok", 404)
+	f.Add("5xx", "permanent", 599)
+	f.Add("", "", 0)
+	f.Fuzz(func(t *testing.T, entry, class string, status int) {
+		table, err := newTable(map[string]string{entry: class}, "")
+		if err != nil {
+			return
+		}
+		got := table.classify(status, events.Upsert, false)
+		if got == connectors.Stale || got > connectors.Misconfigured {
+			t.Errorf("status %d with %q: %q gives %s", status, entry, class, got)
+		}
+		if want, ok := settableClass(class); !ok {
+			t.Errorf("class %q was accepted", class)
+		} else if entry == "404" && status == 404 && got != want {
+			t.Errorf("the entry does not hold: %s", got)
+		}
+	})
+}
+
+// TestErrorsAreClassed: what New refuses can be told by class and by sentinel.
+func TestErrorsAreClassed(t *testing.T) {
+	_, err := New(t.Context(), testEnv(), Config{})
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Class != connectors.Misconfigured || !errors.Is(err, connectors.ErrConfig) {
+		t.Errorf("New of nothing: %v", err)
+	}
+	_, err = New(t.Context(), testEnv(), Config{URL: "https://example.org/", Auth: Auth{Bearer: "${env:UNSET}"}})
+	if connectors.ClassOf(err) != connectors.Misconfigured || !errors.Is(err, connectors.ErrSecret) {
+		t.Errorf("New with a missing secret: %v", err)
+	}
+}

@@ -1,0 +1,250 @@
+// Package connhttp is the connector to targets that speak HTTP.
+//
+// Every update is one request: its payload as the body, its attributes as
+// CloudEvents headers (ce-*), among them ce-subject (the key), ce-entityversion
+// and ce-op. The target answers
+//
+//   - 2xx when it holds this version now. It must answer so, too, when the same
+//     version comes again: an answer can get lost.
+//   - 409 or 412 with ce-entityversion when it holds that version, newer than
+//     the one it was sent: this is how a target guards itself against what comes
+//     late. With ce-entitydigest besides, it may answer so to the version it has,
+//     and the connector tells the same content from another one.
+//   - 404 or 410 to a tombstone when there is nothing to remove.
+//   - 429, or 503 with Retry-After, when it wants to be left alone for a while.
+//
+// What every other answer means is in one table; see Config.Statuses.
+//
+// All attempts of an update have the same Idempotency-Key and, if they are
+// signed, webhook-id. A replay or resync has others, so that a target which
+// remembers them carries it out; its ce-id is that of the update.
+//
+// Only public addresses are connected to unless Config.AllowCIDRs says more. No
+// error shows a path or a query, and neither an error nor the excerpt of an answer
+// shows a secret of the configuration.
+package connhttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// KindName is connector.kind of a channel with an HTTP target.
+const KindName = "http"
+
+// Kind returns the connector kind "http".
+func Kind() connectors.Kind {
+	return connectors.Kind{
+		Name:    KindName,
+		Summary: "sends each update as one HTTP request (CloudEvents, Standard Webhooks)",
+		Check: func(config []byte) error {
+			_, err := Decode(config)
+			return err
+		},
+		Open: func(ctx context.Context, env connectors.Env, config []byte) (connectors.Connector, error) {
+			c, err := Decode(config)
+			if err != nil {
+				return nil, misconfigured("config", err)
+			}
+			return New(ctx, env, c)
+		},
+	}
+}
+
+// deps are what tests replace.
+type deps struct {
+	now      func() time.Time
+	resolver *net.Resolver // nil: the system's
+}
+
+// connector implements connectors.Connector. It is safe for concurrent use.
+type connector struct {
+	*opened
+	transport    *http.Transport
+	tokens       *tokens // nil without OAuth2
+	tokenClient  *http.Transport
+	table        table
+	standard     table // without what the channel changed, for the token endpoint
+	ack          *rule
+	ackOtherwise connectors.Class
+	held         *rule
+	now          func() time.Time
+}
+
+// prober is a connector that was given a probe URL. One without does not
+// implement connectors.Prober, as it could not tell.
+type prober struct{ *connector }
+
+var (
+	_ connectors.Connector = (*connector)(nil)
+	_ connectors.Prober    = (*prober)(nil)
+)
+
+// New opens a connector. Fields of the configuration that are zero get their
+// defaults. It connects to nothing yet. The error is a *connectors.Error of class
+// Misconfigured. The connector implements connectors.Prober if there is a
+// ProbeURL.
+func New(_ context.Context, env connectors.Env, config Config) (connectors.Connector, error) {
+	return open(env, config, deps{now: time.Now})
+}
+
+func open(env connectors.Env, config Config, d deps) (connectors.Connector, error) {
+	config = config.withDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, misconfigured("config", err)
+	}
+	o, err := resolve(config, env)
+	if err != nil {
+		return nil, err
+	}
+	c := &connector{opened: o, now: d.now}
+	// Validate has compiled all of these once, so none fails here.
+	g, err1 := newGuard(config.AllowCIDRs)
+	var err2, err3, err4, err5 error
+	c.table, err2 = newTable(config.Statuses, config.OnGone)
+	c.standard, err3 = newTable(nil, "")
+	c.ack, err4 = compileRule(config.Ack.JQ)
+	c.held, err5 = compileRule(config.HeldVersion)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, misconfigured("config", err)
+	}
+	c.ackOtherwise, _ = settableClass(config.Ack.Otherwise)
+	c.transport = newTransport(o, g, d)
+	if o.oauth != nil {
+		// A name that the target's certificate is to have says nothing of the token
+		// endpoint's.
+		c.tokenClient = newTransport(o, g, d)
+		c.tokenClient.TLSClientConfig = o.tls.Clone()
+		c.tokenClient.TLSClientConfig.ServerName = ""
+		c.tokens = newTokens(o.oauth, c.tokenClient, d.now)
+	}
+	if o.probe != nil {
+		return &prober{c}, nil
+	}
+	return c, nil
+}
+
+// Apply makes one request for each attempt, one after the other.
+func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
+	results := make([]connectors.Result, len(attempts))
+	for i := range attempts {
+		results[i] = c.apply(ctx, &attempts[i])
+	}
+	return results
+}
+
+// Close closes the connections, which are idle by then.
+func (c *connector) Close(context.Context) error {
+	c.transport.CloseIdleConnections()
+	if c.tokenClient != nil {
+		c.tokenClient.CloseIdleConnections()
+	}
+	return nil
+}
+
+func (c *connector) apply(parent context.Context, a *connectors.Attempt) connectors.Result {
+	ctx, cancel := context.WithTimeout(parent, c.Timeouts.Total.D())
+	defer cancel()
+	if ctx.Err() != nil {
+		return c.failed(parent, ctx, c.name(a), ctx.Err())
+	}
+	req, err := c.request(ctx, a)
+	if err != nil {
+		return connectors.Failed(connectors.Permanent, "request", err)
+	}
+	token, fresh, err := c.authorize(ctx, req)
+	if err != nil {
+		return c.tokenFailed(parent, ctx, err)
+	}
+	// RoundTrip follows no redirect, keeps no cookie and does not put the URL into
+	// its errors, all of which http.Client would do.
+	answer, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return c.failed(parent, ctx, c.name(a), err)
+	}
+	defer func() { _ = answer.Body.Close() }() // only read from
+	res := c.judge(ctx, a, answer, token)
+	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
+		c.tokens.drop(token)
+		if !fresh && res.Class == connectors.Misconfigured {
+			// The token may have been withdrawn before its time; a new one decides.
+			res.Class = connectors.Transient
+		}
+	}
+	return res
+}
+
+// name says which call an error is about: the method and the host, never the
+// path or the query, which can hold secrets.
+func (c *connector) name(a *connectors.Attempt) string {
+	r := c.routeOf(a)
+	return r.method + " " + r.to.host
+}
+
+func (c *connector) routeOf(a *connectors.Attempt) route {
+	if a.Op == events.Delete {
+		return c.remove
+	}
+	return c.upsert
+}
+
+// request returns the request of one attempt, but for an OAuth2 token.
+func (c *connector) request(ctx context.Context, a *connectors.Attempt) (*http.Request, error) {
+	r := c.routeOf(a)
+	to, err := r.to.expand(a.Key, a.Version.String())
+	if err != nil {
+		return nil, err
+	}
+	body, content := a.Payload, a.ContentType
+	if c.Body == bodyEvent {
+		if body, err = structured(a); err != nil {
+			return nil, err
+		}
+		content = structuredContent
+	}
+	if c.query != "" {
+		to.RawQuery = joinQuery(to.RawQuery, c.query)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, to.String(), bytes.NewReader(body))
+	if err != nil {
+		// The cause repeats the URL.
+		return nil, fmt.Errorf("no request can be made of this update for %s", r.to.host)
+	}
+	req.Header = c.headers.Clone()
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", content)
+	}
+	setEvent(req.Header, a)
+	now := c.now()
+	id := repetitionID(a, now)
+	setContext(req.Header, a, id)
+	sign(req.Header, c.signers, id, now, body)
+	return req, nil
+}
+
+func joinQuery(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "&" + b
+}
+
+// authorize adds an OAuth2 token, if that is the way.
+func (c *connector) authorize(ctx context.Context, req *http.Request) (token string, fresh bool, err error) {
+	if c.tokens == nil {
+		return "", false, nil
+	}
+	token, fresh, err = c.tokens.get(ctx)
+	if err == nil {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return token, fresh, err
+}

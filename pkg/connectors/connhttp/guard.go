@@ -1,0 +1,143 @@
+package connhttp
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+)
+
+// An addressError says that the guard refused an address, and why.
+type addressError struct{ why string }
+
+func (e *addressError) Error() string { return "address is not allowed: " + e.why }
+
+// notPublic are the networks that are no part of the public internet, by the
+// special-purpose registries of IANA, and what clouds serve metadata from. One
+// per line: the network, then what it is.
+const notPublic = `
+0.0.0.0/8           unspecified
+10.0.0.0/8          private
+100.64.0.0/10       carrier-grade NAT
+127.0.0.0/8         loopback
+168.63.129.16/32    cloud metadata
+169.254.0.0/16      link-local
+172.16.0.0/12       private
+192.0.0.0/24        protocol assignment
+192.0.2.0/24        documentation
+192.88.99.0/24      6to4 relay
+192.168.0.0/16      private
+198.18.0.0/15       benchmarking
+198.51.100.0/24     documentation
+203.0.113.0/24      documentation
+224.0.0.0/4         multicast
+240.0.0.0/4         reserved
+::/96               unspecified
+64:ff9b:1::/48      local NAT64
+100::/63            discard
+2001::/23           protocol assignment
+2001:db8::/32       documentation
+3fff::/20           documentation
+5f00::/16           segment routing
+fc00::/7            unique local
+fe80::/10           link-local
+fec0::/10           site-local
+ff00::/8            multicast`
+
+// A guard decides which addresses the connector may connect to. It looks at the
+// address that is really dialled, after name resolution, so a name that resolves
+// to something else the second time gains nothing. It is immutable.
+type guard struct {
+	denied  []network
+	allowed []netip.Prefix
+	// nat64 and sixToFour carry an IPv4 address at byte 12 and byte 2.
+	nat64, sixToFour netip.Prefix
+}
+
+type network struct {
+	netip.Prefix
+	what string
+}
+
+// newGuard returns a guard that lets these networks pass besides the public
+// ones. The error names every text that is not a network.
+func newGuard(allow []string) (*guard, error) {
+	g := &guard{nat64: netip.MustParsePrefix("64:ff9b::/96"), sixToFour: netip.MustParsePrefix("2002::/16")}
+	for line := range strings.Lines(strings.TrimSpace(notPublic)) {
+		cidr, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		g.denied = append(g.denied, network{netip.MustParsePrefix(cidr), strings.TrimSpace(what)})
+	}
+	var bad []string
+	for _, text := range allow {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
+			bad = append(bad, fmt.Sprintf("%q", text))
+			continue
+		}
+		g.allowed = append(g.allowed, prefix)
+	}
+	if len(bad) > 0 {
+		return nil, fmt.Errorf("not a network such as 10.20.0.0/16: %s", strings.Join(bad, ", "))
+	}
+	return g, nil
+}
+
+// control is called by net.Dialer with each address just before it connects.
+func (g *guard) control(network, address string, _ syscall.RawConn) error {
+	if network != "tcp4" && network != "tcp6" {
+		return &addressError{"network " + network}
+	}
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return &addressError{"it cannot be read"}
+	}
+	return g.check(ap.Addr())
+}
+
+// check returns an *addressError if the address, or the IPv4
+// address that it stands for, is in a network that is neither public nor
+// allowed.
+func (g *guard) check(addr netip.Addr) error {
+	if !addr.IsValid() {
+		return &addressError{"it cannot be read"}
+	}
+	addr = addr.WithZone("").Unmap()
+	if g.isAllowed(addr) {
+		return nil
+	}
+	if inner, ok := g.embedded(addr); ok {
+		addr = inner
+		if g.isAllowed(addr) {
+			return nil
+		}
+	}
+	for _, n := range g.denied {
+		if n.Contains(addr) {
+			return &addressError{fmt.Sprintf("%s is %s; list its network in allow_cidrs if the target is there", addr, n.what)}
+		}
+	}
+	return nil
+}
+
+func (g *guard) isAllowed(addr netip.Addr) bool {
+	for _, p := range g.allowed {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// embedded returns the IPv4 address that a NAT64 (RFC 6052) or 6to4 (RFC 3056)
+// address leads to.
+func (g *guard) embedded(addr netip.Addr) (netip.Addr, bool) {
+	b := addr.As16()
+	switch {
+	case g.nat64.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[12:16])), true
+	case g.sixToFour.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	default:
+		return netip.Addr{}, false
+	}
+}

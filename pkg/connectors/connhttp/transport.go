@@ -1,0 +1,115 @@
+package connhttp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// Limits of the connections.
+const (
+	idleConnTimeout = 90 * time.Second
+	maxAnswerHeader = 64 << 10 // bytes
+	pingInterval    = 15 * time.Second
+	pingTimeout     = 10 * time.Second
+)
+
+// A proxyError says that the proxy, not the target, failed.
+type proxyError struct {
+	status int // of its answer to CONNECT, 0 if there was none
+	err    error
+}
+
+func (e *proxyError) Error() string {
+	if e.status != 0 {
+		return fmt.Sprintf("the proxy answered %d %s", e.status, http.StatusText(e.status))
+	}
+	return "the proxy cannot be reached"
+}
+
+func (e *proxyError) Unwrap() error { return e.err }
+
+// newTransport returns a transport that connects only where the guard allows, in
+// connections enough for the channel's concurrency.
+func newTransport(o *opened, g *guard, d deps) *http.Transport {
+	dialer := &net.Dialer{Timeout: o.Timeouts.Connect.D(), Control: g.control, Resolver: d.resolver}
+	conns := max(1, o.concurrency)
+	t := &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        o.tls,
+		TLSHandshakeTimeout:    o.Timeouts.Connect.D(),
+		ResponseHeaderTimeout:  o.Timeouts.Header.D(),
+		MaxIdleConns:           conns,
+		MaxIdleConnsPerHost:    conns,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		ForceAttemptHTTP2:      true, // an own dialer and TLS configuration would turn it off
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout},
+	}
+	if o.proxy == nil {
+		return t
+	}
+	t.Proxy = http.ProxyURL(o.proxy)
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, &proxyError{err: err}
+		}
+		return conn, nil
+	}
+	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+		if answer.StatusCode != http.StatusOK {
+			return &proxyError{status: answer.StatusCode, err: errors.New("CONNECT was refused")}
+		}
+		return nil
+	}
+	return t
+}
+
+// parse returns the proxy's address. Its errors do not repeat the text.
+func (x Proxy) parse(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, errors.New("it is not a URL")
+	case u.Scheme != "http" && u.Scheme != "socks5":
+		return nil, errors.New("it must start with http:// or socks5://")
+	case u.User != nil:
+		return nil, errors.New("it must not hold a user name or password; use proxy.username and proxy.password")
+	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("it must be a host and a port, and nothing else")
+	}
+	return u, nil
+}
+
+// tlsConfig reads the PEM texts. Its errors do not repeat them.
+func tlsConfig(ca, cert, key, serverName string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
+	if ca != "" {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+			return nil, errors.New("tls.ca: there is no PEM certificate in it")
+		}
+	}
+	if cert != "" {
+		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+		if err != nil {
+			return nil, errors.New("tls.cert, tls.key: they are not a PEM certificate and its private key")
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// misconfigured returns an error that blocks the channel.
+func misconfigured(code string, err error) error {
+	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}
+}

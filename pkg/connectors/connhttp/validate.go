@@ -1,0 +1,282 @@
+package connhttp
+
+import (
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// Validate checks a configuration that has its defaults, without resolving a
+// secret. What a reference hides is checked when the connector is opened.
+func (c Config) Validate() error {
+	var p connectors.Problems
+	checkURL(&p, "url", c.URL, true)
+	oneOf(&p, "method", c.Method, http.MethodPost, http.MethodPut, http.MethodPatch)
+	// What a tombstone takes over from an upsert has been looked at already.
+	if c.Delete != nil && c.Delete.URL != c.URL {
+		checkURL(&p, "delete.url", c.Delete.URL, true)
+	}
+	if c.Delete != nil && c.Delete.Method != c.Method {
+		oneOf(&p, "delete.method", c.Delete.Method, http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch)
+	}
+	oneOf(&p, "body", c.Body, bodyPayload, bodyEvent)
+	oneOf(&p, "on_gone", c.OnGone, goneDead, gonePause)
+	if c.ProbeURL != "" {
+		checkURL(&p, "probe_url", c.ProbeURL, false)
+	}
+	c.checkHeaders(&p)
+	c.Auth.check(&p)
+	for _, s := range c.Signing.Secrets {
+		mustRefer(&p, "signing.secrets", s)
+	}
+	c.TLS.check(&p)
+	c.Proxy.check(&p)
+	c.Timeouts.check(&p)
+	if _, err := newGuard(c.AllowCIDRs); err != nil {
+		p.Add("allow_cidrs", "%v", err)
+	}
+	c.checkLiteralHosts(&p)
+	if _, err := newTable(c.Statuses, c.OnGone); err != nil {
+		p.Add("statuses", "%v", err)
+	}
+	if _, err := compileRule(c.Ack.JQ); err != nil {
+		p.Add("ack.jq", "%v", err)
+	}
+	oneOf(&p, "ack.otherwise", c.Ack.Otherwise,
+		connectors.Transient.String(), connectors.Permanent.String(), connectors.Misconfigured.String())
+	if _, err := compileRule(c.HeldVersion); err != nil {
+		p.Add("held_version", "%v", err)
+	}
+	return p.Err()
+}
+
+func oneOf(p *connectors.Problems, path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+func mustRefer(p *connectors.Problems, path string, value connectors.Ref) {
+	if !value.HasReference() {
+		// The value is not repeated: it may be the secret.
+		p.Add(path, "it must refer to a secret, as ${env:NAME} or ${file:/path}")
+	}
+}
+
+// sample returns a text with a harmless word in place of each reference.
+func sample(r connectors.Ref) string {
+	text, err := connectors.Secrets{
+		LookupEnv: func(string) (string, bool) { return "reference", true },
+		ReadFile:  func(string) ([]byte, error) { return []byte("reference"), nil },
+	}.Resolve(r)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+func checkURL(p *connectors.Problems, path string, ref connectors.Ref, templated bool) {
+	if ref == "" {
+		p.Add(path, "it is missing")
+		return
+	}
+	if ref.IsReference() {
+		return
+	}
+	t, err := parseTemplate(sample(ref))
+	if err != nil {
+		p.Add(path, "%v", err)
+	} else if err := t.fixed(); !templated && err != nil {
+		p.Add(path, "%v", err)
+	}
+}
+
+// checkLiteralHosts refuses an address that the guard would refuse at every
+// call.
+func (c Config) checkLiteralHosts(p *connectors.Problems) {
+	g, err := newGuard(c.AllowCIDRs)
+	if err != nil {
+		return // said already
+	}
+	urls := map[string]connectors.Ref{
+		"url": c.URL, "probe_url": c.ProbeURL, "proxy.url": c.Proxy.URL, "auth.oauth2.token_url": c.Auth.OAuth2.TokenURL,
+	}
+	if c.Delete != nil && c.Delete.URL != c.URL {
+		urls["delete.url"] = c.Delete.URL
+	}
+	for _, path := range slices.Sorted(maps.Keys(urls)) {
+		u, err := url.Parse(filledIn(sample(urls[path])))
+		if err != nil {
+			continue // said already
+		}
+		addr, err := netip.ParseAddr(u.Hostname())
+		if err != nil {
+			continue // a name: the guard looks at what it resolves to
+		}
+		if err := g.check(addr); err != nil {
+			p.Add(path, "%v", err)
+		}
+	}
+}
+
+func (c Config) checkHeaders(p *connectors.Problems) {
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		path, canonical := "headers."+name, http.CanonicalHeaderKey(name)
+		switch {
+		case !validHeaderName(name):
+			p.Add(path, "it is not the name of a header")
+		case reservedHeader(canonical):
+			p.Add(path, "the connector sets this header itself")
+		case seen[canonical]:
+			p.Add(path, "it is there twice, in different case")
+		case canonical == "Authorization" && c.Auth.ways() > 0:
+			p.Add(path, "it contradicts auth")
+		case c.Auth.APIKey.Header != "" && canonical == http.CanonicalHeaderKey(c.Auth.APIKey.Header):
+			p.Add(path, "it contradicts auth.api_key.header")
+		case secretHeader(canonical):
+			mustRefer(p, path, c.Headers[name])
+		}
+		seen[canonical] = true
+		if !validHeaderValue(sample(c.Headers[name])) {
+			p.Add(path, "its value has characters that a header cannot carry")
+		}
+	}
+}
+
+// reservedHeader reports whether a header belongs to the connector or to the
+// protocol.
+func reservedHeader(canonical string) bool {
+	for _, prefix := range []string{"Ce-", "Webhook-", "Extsync-", "Proxy-"} {
+		if strings.HasPrefix(canonical, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{
+		"Connection", "Content-Length", "Content-Type", "Host", "Idempotency-Key", "Keep-Alive", "Te", "Trailer",
+		"Traceparent", "Tracestate", "Transfer-Encoding", "Upgrade", "Accept-Encoding", "Expect",
+	}, canonical)
+}
+
+// secretHeader reports whether a header is known to carry credentials.
+func secretHeader(canonical string) bool {
+	lower := strings.ToLower(canonical)
+	for _, word := range []string{"authorization", "cookie", "key", "token", "secret", "password"} {
+		if strings.Contains(lower, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a Auth) ways() int {
+	n := 0
+	for _, there := range []bool{a.Bearer != "", a.Basic != Basic{}, a.APIKey != APIKey{}, a.OAuth2.there()} {
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
+func (a Auth) check(p *connectors.Problems) {
+	if a.ways() > 1 {
+		p.Add("auth", "only one of bearer, basic, api_key and oauth2 can be used")
+	}
+	if a.Bearer != "" {
+		mustRefer(p, "auth.bearer", a.Bearer)
+	}
+	if (a.Basic != Basic{}) {
+		required(p, "auth.basic.username", a.Basic.Username)
+		mustRefer(p, "auth.basic.password", a.Basic.Password)
+		if strings.Contains(sample(a.Basic.Username), ":") {
+			p.Add("auth.basic.username", "it must not contain a colon")
+		}
+	}
+	if k := a.APIKey; (k != APIKey{}) {
+		mustRefer(p, "auth.api_key.value", k.Value)
+		switch {
+		case (k.Header == "") == (k.Query == ""):
+			p.Add("auth.api_key", "give exactly one of header and query")
+		case k.Header != "" && !validHeaderName(k.Header):
+			p.Add("auth.api_key.header", "it is not the name of a header")
+		case reservedHeader(http.CanonicalHeaderKey(k.Header)):
+			p.Add("auth.api_key.header", "the connector sets this header itself")
+		}
+	}
+	a.OAuth2.check(p)
+}
+
+func (o OAuth2) there() bool {
+	return o.TokenURL != "" || o.ClientID != "" || o.ClientSecret != "" || len(o.Scopes) > 0 || len(o.Params) > 0
+}
+
+func (o OAuth2) check(p *connectors.Problems) {
+	if !o.there() {
+		return
+	}
+	checkURL(p, "auth.oauth2.token_url", o.TokenURL, false)
+	required(p, "auth.oauth2.client_id", o.ClientID)
+	mustRefer(p, "auth.oauth2.client_secret", o.ClientSecret)
+	oneOf(p, "auth.oauth2.style", o.Style, styleHeader, styleBody)
+	for _, name := range []string{"grant_type", "client_id", "client_secret", "scope"} {
+		if _, there := o.Params[name]; there {
+			p.Add("auth.oauth2.params."+name, "the connector sets this parameter itself")
+		}
+	}
+}
+
+func required(p *connectors.Problems, path string, value connectors.Ref) {
+	if value == "" {
+		p.Add(path, "it is missing")
+	}
+}
+
+func (t TLS) check(p *connectors.Problems) {
+	if (t.Cert == "") != (t.Key == "") {
+		p.Add("tls", "cert and key go together")
+	}
+	if t.Key != "" {
+		mustRefer(p, "tls.key", t.Key)
+	}
+}
+
+func (x Proxy) check(p *connectors.Problems) {
+	if x.URL == "" {
+		if x.Username != "" || x.Password != "" {
+			p.Add("proxy.url", "it is missing")
+		}
+		return
+	}
+	if x.Password != "" {
+		mustRefer(p, "proxy.password", x.Password)
+	}
+	if (x.Username == "") != (x.Password == "") {
+		p.Add("proxy", "username and password go together")
+	}
+	if x.URL.IsReference() {
+		return
+	}
+	if _, err := x.parse(sample(x.URL)); err != nil {
+		p.Add("proxy.url", "%v", err)
+	}
+}
+
+func (t Timeouts) check(p *connectors.Problems) {
+	for _, f := range []struct {
+		path  string
+		value connectors.Duration
+	}{{"timeouts.connect", t.Connect}, {"timeouts.header", t.Header}, {"timeouts.total", t.Total}} {
+		if f.value.D() < minTimeout || f.value.D() > maxTimeout {
+			p.Add(f.path, "%v is outside %v..%v", f.value.D(), minTimeout, maxTimeout)
+		}
+	}
+	if t.Connect > t.Total || t.Header > t.Total {
+		p.Add("timeouts.total", "%v is less than one of its parts", t.Total.D())
+	}
+}

@@ -1,0 +1,145 @@
+package connsql
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/itchyny/gojq"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// A Column is a column of the mode table and where its value comes from.
+type Column struct {
+	// Name is the column's name in the table. Required.
+	Name string `yaml:"name"`
+	// Type is what the value is: "text", "integer" (64 bits), "numeric" (any
+	// length, exact), "double", "boolean", "timestamp" (RFC 3339, kept in UTC),
+	// "date" (2006-01-02), "uuid", "json", "bytes" (base64 in the payload); in
+	// PostgreSQL "text[]", "integer[]" and "numeric[]" too. Defaults to "text".
+	// A value that is not of the type makes the update a dead letter.
+	Type string `yaml:"type"`
+	// JQ is the expression that takes the value out of the payload, a JSON
+	// document. It must give exactly one value. null is NULL, and so is a field
+	// that is missing, for which jq gives null; let the expression say error if
+	// that is not wanted. Defaults to the field that has the column's name.
+	JQ string `yaml:"jq"`
+}
+
+// The types of columns that hold a payload or a part of it. Each dialect says
+// what they are there, and which it does not have.
+const (
+	textType      = "text"
+	integerType   = "integer"
+	numericType   = "numeric"
+	doubleType    = "double"
+	booleanType   = "boolean"
+	timestampType = "timestamp"
+	dateType      = "date"
+	uuidType      = "uuid"
+	jsonType      = "json"
+	bytesType     = "bytes"
+	textArray     = "text[]"
+	integerArray  = "integer[]"
+	numericArray  = "numeric[]"
+)
+
+// Names of columns that are not configurable.
+const (
+	contentColumn = "content"
+	// outOfOrderColumn marks a row of the mode append that came after a newer
+	// version of its key, as one does that is replayed.
+	outOfOrderColumn = "out_of_order"
+)
+
+// typesOf returns the names that a dialect has for the types it knows.
+func typesOf(dialect string) map[string]string {
+	switch dialect {
+	case mysqlDialect:
+		return mysqlTypes()
+	case sqliteDialect:
+		return sqliteTypes()
+	default:
+		return postgresTypes()
+	}
+}
+
+func (c Column) withDefaults() Column {
+	if c.Type == "" {
+		c.Type = textType
+	}
+	if c.JQ == "" {
+		c.JQ = ".[" + strconv.Quote(c.Name) + "]"
+	}
+	return c
+}
+
+func (c Config) validateColumns(p *connectors.Problems) {
+	switch {
+	case c.Mode == tableMode && len(c.Columns) == 0:
+		p.Add("columns", "mode table needs at least one")
+	case c.Mode != tableMode && len(c.Columns) > 0:
+		p.Add("columns", "only mode table has them")
+	}
+	// The least of the databases takes names that differ in case for one.
+	taken := make(map[string]string)
+	claim := func(path, name string) {
+		if problem := checkIdentifier(name); problem != "" {
+			p.Add(path, "%s", problem)
+			return
+		}
+		if other, twice := taken[strings.ToLower(name)]; twice {
+			p.Add(path, "%q is also the column of %s", name, other)
+			return
+		}
+		taken[strings.ToLower(name)] = path
+	}
+	claim("names.key", c.Names.Key)
+	claim("names.version", c.Names.Version)
+	claim("names.version_nanos", c.Names.VersionNanos)
+	claim("names.digest", c.Names.Digest)
+	claim("names.op", c.Names.Op)
+	claim("names.updated_at", c.Names.UpdatedAt)
+	if c.Mode != tableMode {
+		claim("content", contentColumn)
+	}
+	if c.Mode == appendMode {
+		claim("mode", outOfOrderColumn)
+	}
+	for i, column := range c.Columns {
+		path := "columns[" + strconv.Itoa(i) + "]"
+		claim(path+".name", column.Name)
+		column = column.withDefaults()
+		if _, ok := typesOf(c.Dialect)[column.Type]; !ok {
+			p.Add(path+".type", "%q is not a type of dialect %s", column.Type, c.Dialect)
+		}
+		if _, err := compile(column.JQ); err != nil {
+			p.Add(path+".jq", "%v", err)
+		}
+	}
+}
+
+// compile turns an expression into what runs it. It can neither read the
+// environment nor files.
+func compile(expression string) (*gojq.Code, error) {
+	query, err := gojq.Parse(expression)
+	if err != nil {
+		return nil, err
+	}
+	return gojq.Compile(query)
+}
+
+// layout returns the table that the configuration describes.
+func (c Config) layout(table string) layout {
+	l := layout{mode: c.Mode, table: table, names: c.Names}
+	if c.Mode != tableMode {
+		l.values = []column{{contentColumn, c.Content}}
+		return l
+	}
+	l.keepOnDelete = c.OnDelete == keepOnDelete
+	for _, col := range c.Columns {
+		col = col.withDefaults()
+		l.values = append(l.values, column{col.Name, col.Type})
+	}
+	return l
+}

@@ -1,0 +1,210 @@
+package connsql
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// The dialects.
+const (
+	postgresDialect = "postgres"
+	mysqlDialect    = "mysql"
+	sqliteDialect   = "sqlite"
+)
+
+// The modes.
+const (
+	documentMode = "document"
+	tableMode    = "table"
+	appendMode   = "append"
+)
+
+// Limits of a configuration.
+const (
+	// DefaultMaxBatch is the number of updates that one statement writes.
+	DefaultMaxBatch = 200
+	// mostBatch is where SQLite's and MySQL's limits on parameters are still far.
+	mostBatch = 1000
+	// mostIdentifier is PostgreSQL's limit in bytes, the least of the three.
+	mostIdentifier = 63
+)
+
+// Config is the configuration of a sql connector.
+type Config struct {
+	// Dialect is the kind of database: "postgres", "mysql" (MariaDB too) or
+	// "sqlite". Required.
+	Dialect string `yaml:"dialect"`
+	// DSN says where the database is and how to get in. Required. A password
+	// must be a reference, or the whole DSN may be one.
+	//
+	//	postgres: postgres://user:${env:PASSWORD}@host:5432/database?sslmode=verify-full
+	//	mysql:    user:${env:PASSWORD}@tcp(host:3306)/database?tls=true
+	//	sqlite:   the path of a file
+	DSN connectors.Ref `yaml:"dsn"`
+	// Mode is what a row of the table is: "document" (the default) keeps the
+	// newest payload of a key in one column, "table" keeps what Columns take out
+	// of it, "append" keeps every version in a row of its own.
+	Mode string `yaml:"mode"`
+	// Table is the name of the table, after its schema and a dot where it has
+	// one. Defaults to extsync_ and the channel's name with every '-' as '_'. Two
+	// channels must not have one table, so set it for those whose names differ in
+	// nothing else.
+	Table string `yaml:"table"`
+	// AutoCreate has a table that is missing created. Defaults to false: the
+	// error then shows the statement to run.
+	AutoCreate bool `yaml:"auto_create"`
+	// Content is the type of the column "content" of the modes document and
+	// append: "json" (the default; jsonb in PostgreSQL), "text" or "bytes". A
+	// payload that is not of this type is refused for good.
+	Content string `yaml:"content"`
+	// Columns are what the mode table takes out of a payload, at least one.
+	Columns []Column `yaml:"columns"`
+	// OnDelete is what the mode table does to Columns at a delete: "clear" (the
+	// default) sets them to NULL, "keep" leaves them. The row stays in either
+	// case, since it holds the version of the delete.
+	OnDelete string `yaml:"on_delete"`
+	// Names are the columns that the connector itself needs in the table.
+	Names Names `yaml:"names"`
+	// TLS are certificates for the dialect mysql. Those of PostgreSQL are a part
+	// of its DSN: sslmode, sslrootcert, sslcert, sslkey.
+	TLS TLS `yaml:"tls"`
+	// MaxBatch is the most updates in one statement, 1 to 1000. Defaults to 200.
+	MaxBatch int `yaml:"max_batch"`
+}
+
+// TLS names files of certificates. If one is given, the connection is secured
+// and the server's name and certificate are verified.
+type TLS struct {
+	CAFile   string `yaml:"ca_file"`   // authorities that sign the server's certificate, PEM; defaults to the system's
+	CertFile string `yaml:"cert_file"` // the client's own certificate, PEM; needs key_file
+	KeyFile  string `yaml:"key_file"`  // its key, PEM
+}
+
+// Names are the columns that the connector itself keeps in a table.
+type Names struct {
+	Key          string `yaml:"key"`           // text; defaults to "key"
+	Version      string `yaml:"version"`       // a bigint; defaults to "version"
+	VersionNanos string `yaml:"version_nanos"` // an integer; defaults to "version_nanos"
+	Digest       string `yaml:"digest"`        // text; defaults to "digest"
+	Op           string `yaml:"op"`            // text; defaults to "op"
+	UpdatedAt    string `yaml:"updated_at"`    // a time; defaults to "updated_at"
+}
+
+// decode reads a configuration strictly, fills the defaults in and validates it.
+func decode(data []byte) (Config, error) {
+	var c Config
+	if err := connectors.DecodeStrict(data, &c); err != nil {
+		return Config{}, err
+	}
+	c = c.withDefaults()
+	return c, c.Validate()
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *string
+		value string
+	}{
+		{&c.Mode, documentMode},
+		{&c.Content, jsonType},
+		{&c.OnDelete, clearOnDelete},
+		{&c.Names.Key, "key"},
+		{&c.Names.Version, "version"},
+		{&c.Names.VersionNanos, "version_nanos"},
+		{&c.Names.Digest, "digest"},
+		{&c.Names.Op, "op"},
+		{&c.Names.UpdatedAt, "updated_at"},
+	} {
+		if *d.field == "" {
+			*d.field = d.value
+		}
+	}
+	if c.MaxBatch == 0 {
+		c.MaxBatch = DefaultMaxBatch
+	}
+	return c
+}
+
+// What happens to the columns of the mode table at a delete.
+const (
+	clearOnDelete = "clear"
+	keepOnDelete  = "keep"
+)
+
+// Validate checks a configuration that has its defaults. The error wraps
+// connectors.ErrConfig and names every bad field.
+func (c Config) Validate() error {
+	var p connectors.Problems
+	oneOf(&p, "dialect", c.Dialect, postgresDialect, mysqlDialect, sqliteDialect)
+	oneOf(&p, "mode", c.Mode, documentMode, tableMode, appendMode)
+	oneOf(&p, "content", c.Content, jsonType, textType, bytesType)
+	oneOf(&p, "on_delete", c.OnDelete, clearOnDelete, keepOnDelete)
+	if c.MaxBatch < 1 || c.MaxBatch > mostBatch {
+		p.Add("max_batch", "%d is outside 1..%d", c.MaxBatch, mostBatch)
+	}
+	c.validateDSN(&p)
+	if c.Table != "" {
+		if problem := checkTable(c.Table); problem != "" {
+			p.Add("table", "%s", problem)
+		}
+	}
+	if c.TLS != (TLS{}) && c.Dialect != mysqlDialect {
+		p.Add("tls", "only dialect mysql has it; with postgres, set sslmode and sslrootcert in the dsn")
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		p.Add("tls", "cert_file and key_file go together")
+	}
+	c.validateColumns(&p)
+	return p.Err()
+}
+
+func oneOf(p *connectors.Problems, path, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+// checkTable says what is wrong with the name of a table, "" if nothing is.
+func checkTable(name string) string {
+	parts := strings.Split(name, ".")
+	if len(parts) > 2 {
+		return fmt.Sprintf("%q has more than one dot; give a table or schema.table", name)
+	}
+	for _, part := range parts {
+		if problem := checkIdentifier(part); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+func checkIdentifier(name string) string {
+	switch {
+	case name == "":
+		return "a name is empty"
+	case len(name) > mostIdentifier:
+		return fmt.Sprintf("%q is longer than %d bytes", name, mostIdentifier)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }):
+		return fmt.Sprintf("%q has characters that cannot be printed", name)
+	default:
+		return ""
+	}
+}
+
+// tableFor returns the table of a channel.
+func (c Config) tableFor(channel string) (string, error) {
+	if c.Table != "" {
+		return c.Table, nil
+	}
+	name := "extsync_" + strings.ReplaceAll(channel, "-", "_")
+	if problem := checkTable(name); problem != "" {
+		return "", fmt.Errorf("%w: table: the default %s; set it", connectors.ErrConfig, problem)
+	}
+	return name, nil
+}

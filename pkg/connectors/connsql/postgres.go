@@ -1,0 +1,169 @@
+package connsql
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// postgres speaks to a PostgreSQL server, with the driver's own protocol: one
+// round trip writes a batch, another one reads what was in the way of rows that
+// were refused.
+type postgres struct {
+	pool   *pgxpool.Pool
+	layout layout
+	sql    statements
+}
+
+func openPostgres(p pool, l layout) (database, string, error) {
+	cfg, err := pgxpool.ParseConfig(p.dsn)
+	if err != nil {
+		return nil, "", errPostgresDSN
+	}
+	cfg.MaxConns = int32(p.connections)
+	cfg.MinConns = 0
+	settings := cfg.ConnConfig.RuntimeParams
+	settings["timezone"] = "UTC"
+	settings["statement_timeout"] = milliseconds(p.timeout)
+	settings["lock_timeout"] = milliseconds(p.lockTimeout())
+	if settings["application_name"] == "" {
+		settings["application_name"] = clip("extsync/"+p.channel, mostIdentifier)
+	}
+	cfg.ConnConfig.ConnectTimeout = p.timeout
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg) // it connects when it is asked to
+	if err != nil {
+		return nil, "", errPostgresDSN
+	}
+	return &postgres{pool: pool, layout: l, sql: postgresStatements(l)}, cfg.ConnConfig.Password, nil
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
+
+func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, error) {
+	text := p.sql.write
+	if again {
+		text = p.sql.rewrite
+	}
+	done, err := p.pool.Exec(ctx, text, p.arrays(rows)...)
+	return done.RowsAffected() == int64(len(rows)), err
+}
+
+// arrays returns the rows as one array for each column.
+func (p *postgres) arrays(rows []row) []any {
+	keys, versions, nanos := identities(rows)
+	digests, ops := make([]string, len(rows)), make([]string, len(rows))
+	args := []any{keys, versions, nanos, digests, ops}
+	for range p.layout.values {
+		args = append(args, make([]*string, len(rows)))
+	}
+	fixed := len(args) - len(p.layout.values)
+	for i, r := range rows {
+		digests[i], ops[i] = r.tag.Digest.String(), string(r.op)
+		for j, v := range r.values {
+			args[fixed+j].([]*string)[i] = postgresText(v)
+		}
+	}
+	return args
+}
+
+// postgresText returns the text form of a value, nil for NULL.
+func postgresText(v any) *string {
+	var text string
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []byte:
+		text = `\x` + hex.EncodeToString(v)
+	case time.Time:
+		text = v.Format(time.RFC3339Nano)
+	case float64:
+		text = strconv.FormatFloat(v, 'g', -1, 64)
+	default: // string, int64, bool
+		text = fmt.Sprint(v)
+	}
+	return &text
+}
+
+func identities(rows []row) (keys []string, versions []int64, nanos []int32) {
+	for _, r := range rows {
+		v, n := versionColumns(r.tag.Version)
+		keys, versions, nanos = append(keys, r.key), append(versions, v), append(nanos, n)
+	}
+	return keys, versions, nanos
+}
+
+func (p *postgres) held(ctx context.Context, rows []row) ([]holding, error) {
+	keys, versions, nanos := identities(rows)
+	if p.layout.mode == appendMode {
+		return p.query(ctx, keys, p.sql.held, keys, versions, nanos)
+	}
+	return p.query(ctx, keys, p.sql.held, keys)
+}
+
+func (p *postgres) read(ctx context.Context, keys []string) ([]holding, error) {
+	return p.query(ctx, keys, p.sql.read, keys)
+}
+
+func (p *postgres) query(ctx context.Context, keys []string, text string, args ...any) ([]holding, error) {
+	found, err := p.pool.Query(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]holding, len(keys))
+	var key string
+	var version *int64
+	var nanos *int32
+	var digest, op *string
+	_, err = pgx.ForEachRow(found, []any{&key, &version, &nanos, &digest, &op}, func() error {
+		there[key] = held(version, nanos, digest, op)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]holding, len(keys))
+	for i, k := range keys {
+		out[i] = there[k]
+	}
+	return out, nil
+}
+
+// errReadOnly says that the server takes no writes, as one does that has become
+// a standby.
+var errReadOnly = errors.New("the server takes no writes")
+
+func (p *postgres) probe(ctx context.Context) error {
+	var readOnly bool
+	err := p.pool.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	if err != nil {
+		return err
+	}
+	if readOnly {
+		return errReadOnly
+	}
+	// EXPLAIN finds the table, its columns, the unique index that the guard needs
+	// and the permissions, and writes nothing.
+	if _, err := p.pool.Exec(ctx, "EXPLAIN "+p.sql.write, p.arrays(nil)...); err != nil {
+		return err
+	}
+	_, err = p.pool.Exec(ctx, "EXPLAIN "+p.sql.read, []string{})
+	return err
+}
+
+func (p *postgres) create(ctx context.Context) error {
+	_, err := p.pool.Exec(ctx, p.sql.create)
+	return err
+}
+
+func (p *postgres) ddl() string { return p.sql.create }
+
+func (p *postgres) close() error {
+	p.pool.Close()
+	return nil
+}

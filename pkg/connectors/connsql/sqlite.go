@@ -1,0 +1,241 @@
+package connsql
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	// The driver registers itself with database/sql under the name "sqlite".
+	_ "modernc.org/sqlite"
+)
+
+// sqlite writes to a file. It has one connection: SQLite lets one writer in at a
+// time, and waiting for it in Go ends when the caller's context does.
+type sqlite struct {
+	db     *sql.DB
+	layout layout
+	sql    statements
+}
+
+func openSQLite(p pool, l layout) (database, error) {
+	if err := checkSQLitePath(p.dsn); err != nil {
+		return nil, err
+	}
+	mode := "rw"
+	if p.create {
+		mode = "rwc"
+	}
+	options := url.Values{
+		"mode":    {mode},
+		"_txlock": {"immediate"}, // a write that waits at its start cannot fail at its end
+		"_pragma": {
+			fmt.Sprintf("busy_timeout(%d)", max(p.timeout.Milliseconds(), 1)),
+			"journal_mode(wal)", // readers and the writer do not keep each other waiting
+			"synchronous(full)", // what was confirmed survives a loss of power (guarantee 1)
+		},
+	}
+	path := (&url.URL{Path: p.dsn}).EscapedPath()
+	db, err := sql.Open("sqlite", "file:"+path+"?"+options.Encode())
+	if err != nil {
+		return nil, errors.New("it is not the path of a file")
+	}
+	db.SetMaxOpenConns(1)
+	return &sqlite{db: db, layout: l, sql: sqliteStatements(l)}, nil
+}
+
+// errPrepare marks errors that lie in the table and not in a row: the statement
+// does not fit it.
+var errPrepare = errors.New("the statement does not fit the table")
+
+// A preparer is a database or a transaction.
+type preparer interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// prepare compiles a statement. Its error wraps errPrepare, and errNoTable if
+// the table is missing: SQLite has one code for all that a statement may name in
+// vain. Looking for the table also has SQLite read the schema again, which it
+// may remember as it was before somebody put the table right.
+func (s *sqlite) prepare(ctx context.Context, on preparer, text string) (*sql.Stmt, error) {
+	stmt, err := on.PrepareContext(ctx, text)
+	if err == nil {
+		return stmt, nil
+	}
+	schema, name, ok := strings.Cut(s.layout.table, ".")
+	if !ok {
+		schema, name = "main", schema
+	}
+	var tables int
+	look := "SELECT count(*) FROM " + identifier(schema, `"`) + ".sqlite_master WHERE name = ?1 COLLATE NOCASE"
+	lookErr := on.QueryRowContext(ctx, look, name).Scan(&tables)
+	if stmt, err = on.PrepareContext(ctx, text); err == nil {
+		return stmt, nil
+	}
+	err = fmt.Errorf("%w: %w", errPrepare, err)
+	if lookErr == nil && tables == 0 {
+		err = fmt.Errorf("%w: %w", errNoTable, err)
+	}
+	return nil, err
+}
+
+// recheck compiles a statement that failed once more: SQLite notices a table
+// that others have changed only while the statement runs, and does not say so.
+func (s *sqlite) recheck(ctx context.Context, on preparer, text string, err error) error {
+	if !isSQLiteError(err) {
+		return err
+	}
+	if prepareErr := s.compile(ctx, on, text); prepareErr != nil {
+		return prepareErr
+	}
+	return err
+}
+
+// compile looks whether a statement fits the table.
+func (s *sqlite) compile(ctx context.Context, on preparer, text string) error {
+	stmt, err := s.prepare(ctx, on, text)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stmt.Close() }() // it was not run
+	return nil
+}
+
+// write runs one statement for each row in one transaction: there is no way to
+// the server that a statement of many rows would save.
+func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, err error) {
+	text := s.sql.write
+	if again {
+		text = s.sql.rewrite
+	}
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback() // err says what happened
+		}
+	}()
+	stmt, err := s.prepare(ctx, tx, text)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = stmt.Close() }() // ends with the transaction anyway
+	stored := int64(0)
+	for _, r := range rows {
+		done, err := stmt.ExecContext(ctx, rowArgs(r, sqliteTime)...)
+		if err != nil {
+			return false, s.recheck(ctx, tx, text, err)
+		}
+		n, err := done.RowsAffected()
+		if err != nil {
+			return false, err
+		}
+		stored += n
+	}
+	return stored == int64(len(rows)), tx.Commit()
+}
+
+// rowArgs returns the parameters of a row, in the order of layout.columns but
+// for the time, which the database sets.
+func rowArgs(r row, timeLayout string) []any {
+	version, nanos := versionColumns(r.tag.Version)
+	args := []any{r.key, version, nanos, r.tag.Digest.String(), string(r.op)}
+	for _, v := range r.values {
+		if t, ok := v.(time.Time); ok {
+			v = t.Format(timeLayout)
+		}
+		args = append(args, v)
+	}
+	return args
+}
+
+func (s *sqlite) held(ctx context.Context, rows []row) ([]holding, error) {
+	keys, versions, nanos := identities(rows)
+	if s.layout.mode != appendMode {
+		return s.read(ctx, keys)
+	}
+	wanted := make([][3]any, len(rows))
+	for i := range rows {
+		wanted[i] = [3]any{keys[i], versions[i], nanos[i]}
+	}
+	return s.query(ctx, keys, s.sql.held, wanted)
+}
+
+func (s *sqlite) read(ctx context.Context, keys []string) ([]holding, error) {
+	return s.query(ctx, keys, s.sql.read, keys)
+}
+
+// query passes what is wanted as one JSON array, so that a statement's text does
+// not depend on its length.
+func (s *sqlite) query(ctx context.Context, keys []string, text string, wanted any) ([]holding, error) {
+	list, err := json.Marshal(wanted)
+	if err != nil {
+		return nil, err
+	}
+	stmt, err := s.prepare(ctx, s.db, text)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = stmt.Close() }() // nothing was written
+	found, err := stmt.QueryContext(ctx, string(list))
+	if err != nil {
+		return nil, s.recheck(ctx, s.db, text, err)
+	}
+	there, err := collect(found, keys)
+	if err != nil {
+		return nil, s.recheck(ctx, s.db, text, err)
+	}
+	return there, nil
+}
+
+// collect reads the rows of a query for guardColumns and orders them by keys. It
+// closes found.
+func collect(found *sql.Rows, keys []string) (_ []holding, err error) {
+	defer func() { err = errors.Join(err, found.Close()) }()
+	there := make(map[string]holding, len(keys))
+	for found.Next() {
+		var key string
+		var version *int64
+		var nanos *int32
+		var digest, op *string
+		if err := found.Scan(&key, &version, &nanos, &digest, &op); err != nil {
+			return nil, err
+		}
+		there[key] = held(version, nanos, digest, op)
+	}
+	if err := found.Err(); err != nil {
+		return nil, err
+	}
+	out := make([]holding, len(keys))
+	for i, k := range keys {
+		out[i] = there[k]
+	}
+	return out, nil
+}
+
+// probe has the statement compiled, which finds the table, its columns and the
+// unique index that the guard needs.
+func (s *sqlite) probe(ctx context.Context) error {
+	for _, text := range []string{s.sql.write, s.sql.read} {
+		if err := s.compile(ctx, s.db, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sqlite) create(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx, s.sql.create)
+	return err
+}
+
+func (s *sqlite) ddl() string { return s.sql.create }
+
+func (s *sqlite) close() error { return s.db.Close() }
