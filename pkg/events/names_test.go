@@ -24,6 +24,10 @@ func TestNamesAreFixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	acks, err := n.ServiceAcks("billing")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for got, want := range map[string]string{
 		n.Update("erp_db", "p-1"):       "sync.updates.erp_db.p-1",
 		n.StoredUpdate("erp_db", "p-1"): "sync.upd.erp_db.53.p-1",
@@ -32,10 +36,19 @@ func TestNamesAreFixed(t *testing.T) {
 		source:                          "sync.updates.erp_db.*",
 		destination:                     "sync.upd.erp_db.{{partition(64,1)}}.{{wildcard(1)}}",
 		n.Dead("erp_db", "p-1"):         "sync.dead.erp_db.53.p-1",
+		n.DeadOf("erp_db"):              "sync.dead.erp_db.>",
+		n.DeadOf(""):                    "sync.dead.>",
+		n.DeadFilter("erp_db"):          "sync.dead.erp_db.*.*",
 		n.DeadStream():                  "SYNC_DEAD",
 		n.DeadSubjects():                "sync.dead.>",
 		n.Parked("erp_db", "p-1"):       "sync.parked.erp_db.53.p-1",
+		n.ParkedFilter("erp_db"):        "sync.parked.erp_db.*.*",
 		n.ParkedStream():                "SYNC_PARKED",
+		n.DeletedUpdates("erp_db"):      "sync.deleted.erp_db",
+		n.Control("erp_db", 2):          "sync.ctl.erp_db.2",
+		n.OutcomesOf("erp_db"):          "sync.out.erp_db.*",
+		acks:                            "sync.acks.billing.*",
+		n.Prefix():                      "sync",
 		n.ParkedSubjects():              "sync.parked.>",
 		n.Outcomes("erp_db", 2):         "sync.out.erp_db.2",
 		n.OutcomeStream():               "SYNC_OUTCOMES",
@@ -108,6 +121,19 @@ func TestSplitStoredUpdate(t *testing.T) {
 	}
 }
 
+func TestSplitDead(t *testing.T) {
+	n := events.DefaultNames()
+	channel, enc, ok := n.SplitDead(n.Dead("erp_db", "=2E"))
+	if !ok || channel != "erp_db" || enc != "=2E" {
+		t.Errorf("= %q, %q, %t", channel, enc, ok)
+	}
+	for _, bad := range []string{"", "sync.dead.c.1", "sync.upd.c.1.k", "other.dead.c.1.k"} {
+		if _, _, ok := n.SplitDead(bad); ok {
+			t.Errorf("%q was taken apart", bad)
+		}
+	}
+}
+
 func TestServiceAck(t *testing.T) {
 	n := events.DefaultNames()
 	long := strings.Repeat("x", 200)
@@ -122,6 +148,14 @@ func TestServiceAck(t *testing.T) {
 	for _, pair := range [][2]string{{"", "7"}, {"b", ""}, {"a.b", "7"}, {"b", "*"}, {"b", ">"}, {"b", "a b"}, {"b", long + "x"}, {long, long}} {
 		if subject, err := n.ServiceAck(pair[0], pair[1]); !errors.Is(err, events.ErrName) {
 			t.Errorf("%q = %s, %v, want ErrName", pair, subject, err)
+		}
+	}
+}
+
+func TestServiceAcksRefusesWildcards(t *testing.T) {
+	for _, bad := range []string{"", "*", ">", "a.b", "a b"} {
+		if filter, err := events.DefaultNames().ServiceAcks(bad); !errors.Is(err, events.ErrName) {
+			t.Errorf("%q = %s, %v, want ErrName", bad, filter, err)
 		}
 	}
 }

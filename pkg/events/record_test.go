@@ -27,7 +27,7 @@ func entry(t testing.TB, s string, outcome events.Outcome) events.Entry {
 	e := events.Entry{Key: "k", Op: events.Upsert, Settlement: events.Settlement{
 		Version: at.Version, Digest: at.Digest, ID: "id-" + s, Outcome: outcome, At: noon().Add(time.Duration(n) * time.Second),
 	}}
-	if outcome == events.Retrying {
+	if outcome == events.Retrying || outcome == events.Parked {
 		e.Attempts, e.NextAttempt, e.Class, e.Code, e.Message = 3, noon().Add(time.Hour), "transient", "503", "unavailable"
 	}
 	return e
@@ -113,6 +113,26 @@ func TestRecordAdd(t *testing.T) {
 			[]step{{"8a", events.Retrying}, {"9a", events.Retrying}},
 			summary{"", "", nil, events.StateRetrying, "9"},
 		},
+		"parked": {
+			[]step{{"8a", events.Retrying}, {"8a", events.Parked}},
+			summary{"", "", nil, events.StateParked, "8"},
+		},
+		"parked, then an older one ends": {
+			[]step{{"8a", events.Parked}, {"7a", events.Superseded}},
+			summary{"", "7", []string{"7 superseded"}, events.StateParked, "8"},
+		},
+		"parked, then overtaken": {
+			[]step{{"8a", events.Parked}, {"9a", events.Delivered}},
+			summary{"9", "9", []string{"9 delivered"}, events.StateSettled, ""},
+		},
+		"reset forgets everything": {
+			[]step{{"7a", events.Delivered}, {"8a", events.Parked}, {"8a", events.Reset}},
+			summary{"", "", nil, events.StateSettled, ""},
+		},
+		"after a reset an older version counts": {
+			[]step{{"7a", events.Delivered}, {"7a", events.Reset}, {"3a", events.Delivered}},
+			summary{"3", "3", []string{"3 delivered"}, events.StateSettled, ""},
+		},
 		"only the last eight are remembered": {
 			[]step{
 				{"1a", events.Delivered},
@@ -142,7 +162,7 @@ func TestRecordAdd(t *testing.T) {
 			if r.Format != events.Format || r.Key != "k" || r.Seq != uint64(len(tt.steps)) {
 				t.Errorf("format %d, key %q, seq %d", r.Format, r.Key, r.Seq)
 			}
-			if failing := r.State == events.StateRetrying; failing != (r.Error != nil) || failing != (r.Attempts > 0) || failing == r.NextAttempt.IsZero() {
+			if failing := r.State != events.StateSettled; failing != (r.Error != nil) || failing != (r.Attempts > 0) || failing == r.NextAttempt.IsZero() {
 				t.Errorf("state %s with error %v, attempts %d, next %v", r.State, r.Error, r.Attempts, r.NextAttempt)
 			}
 		})
@@ -229,7 +249,7 @@ func TestRecordAddLeavesCopiesAlone(t *testing.T) {
 // However many outcomes follow: what was settled never goes back, and every
 // version that was logged keeps an answer.
 func TestRecordOverRandomLogs(t *testing.T) {
-	outcomes := []events.Outcome{events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, events.Retrying}
+	outcomes := []events.Outcome{events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, events.Retrying, events.Parked}
 	r := seeded(t)
 	for range 500 {
 		var rec events.Record

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 func TestValidate(t *testing.T) {
@@ -126,5 +127,45 @@ func TestWithDefaults(t *testing.T) {
 	}
 	if full.Tag() != u.Tag() {
 		t.Error("the defaults changed the content")
+	}
+}
+
+func TestReplayID(t *testing.T) {
+	// A key, a channel and a version that look like parts of a replay's id.
+	for _, u := range []events.Update{
+		{Channel: "replay", Key: "replay", Version: version(t, "7")},
+		{Channel: "c", Key: "a/replay/b", Version: version(t, "2024-01-01T00:00:00Z")},
+	} {
+		id, err := u.MessageID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events.IsReplay(id) {
+			t.Errorf("%s counts as a replay", id)
+		}
+		replay := events.ReplayID(id, "4711")
+		if !events.IsReplay(replay) || replay == id || replay == events.ReplayID(id, "4712") {
+			t.Errorf("%s is not the id of one replay", replay)
+		}
+	}
+	for _, foreign := range []string{"", "x", "a/b/c/d/replay", "a/replay/c/d/e/f"} {
+		if events.IsReplay(foreign) {
+			t.Errorf("%q counts as a replay", foreign)
+		}
+	}
+}
+
+func TestHeadErrorSaysWhy(t *testing.T) {
+	none := versioning.Tag{}
+	for want, e := range map[string]events.HeadError{
+		"stale: channel c, key k: version 6 is older than the newest, 7":                                                                                        {Reason: events.ErrStale, Refused: tag(t, "6a"), Head: tag(t, "7a")},
+		"conflict: channel c, key k: version 7 exists with other content (digest " + tag(t, "7a").Digest.Short() + ", not " + tag(t, "7b").Digest.Short() + ")": {Reason: events.ErrConflict, Refused: tag(t, "7b"), Head: tag(t, "7a")},
+		"conflict: channel c, key k: version 8 was made from version 6, but the newest is 7":                                                                    {Reason: events.ErrConflict, Refused: tag(t, "8a"), Head: tag(t, "7a"), Base: version(t, "6")},
+		"conflict: channel c, key k: version 8 was made from version 7, but the key has no version yet":                                                         {Reason: events.ErrConflict, Refused: tag(t, "8a"), Head: none, Base: version(t, "7")},
+	} {
+		e.Channel, e.Key = "c", "k"
+		if e.Error() != want {
+			t.Errorf("got  %s\nwant %s", e.Error(), want)
+		}
 	}
 }

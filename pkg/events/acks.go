@@ -1,0 +1,150 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// serviceAckBatch is how many acks a reader has in hand at most. One that takes
+	// longer than serviceAckWait for so many sees some again, and so long it takes
+	// until what a killed reader had in hand comes again.
+	serviceAckBatch = 16
+	serviceAckWait  = 30 * time.Second
+	// serviceIdle is after how long without a reader the broker forgets how far a
+	// service has read. It is far above how long acks are kept.
+	serviceIdle = 7 * 24 * time.Hour
+	// serviceRetry is the pause after an error that will pass.
+	serviceRetry = time.Second
+)
+
+// ServiceAcks returns the acks that were sent to a named service (see
+// Names.ServiceAck), oldest first, and waits for more until ctx ends. An ack
+// counts as handled when the loop asks for the next one: the one in hand when the
+// loop is left comes again, and so does what a killed process had in hand,
+// perhaps after newer ones. A service that starts again goes on where it was,
+// within the 24 hours that acks are kept. Several readers of one service share
+// its acks.
+//
+// An ack that cannot be read comes as an error, and the loop goes on. Any other
+// error is the last thing that comes; the end of ctx is none.
+func ServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, service string) iter.Seq2[Ack, error] {
+	return func(yield func(Ack, error) bool) {
+		left := false
+		err := readServiceAcks(ctx, js, names, service, func(a Ack, err error) bool {
+			left = !yield(a, err)
+			return !left
+		})
+		if err != nil && ctx.Err() == nil && !left {
+			yield(Ack{}, fmt.Errorf("acks of service %s: %w", clip(service), unavailable(err)))
+		}
+	}
+}
+
+// readServiceAcks returns nil when the loop was left.
+func readServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, service string, yield func(Ack, error) bool) error {
+	consumer, err := serviceConsumer(ctx, js, names, service)
+	if err != nil {
+		return err
+	}
+	it, err := consumer.Messages(jetstream.PullMaxMessages(serviceAckBatch))
+	if err != nil {
+		return err
+	}
+	var inHand jetstream.Msg
+	defer func() { giveBack(it, inHand) }()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			inHand = msg
+			return ctx.Err()
+		}
+		if passing(err) {
+			if !pause(ctx, serviceRetry) {
+				return ctx.Err()
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !yield(DecodeAck(msg.Data())) {
+			inHand = msg
+			return nil
+		}
+		if err := msg.Ack(); err != nil && !IsUnavailable(err) { // an ack that is lost comes again
+			return err
+		}
+	}
+}
+
+// giveBack ends the reading and lets the ack in hand (nil: none) and those that
+// were not looked at come again at once. It waits for the end first: the broker
+// would send what is given back to this reader's open request, where it would be
+// stuck for serviceAckWait. The broker does not keep their order.
+func giveBack(it jetstream.MessagesContext, inHand jetstream.Msg) {
+	var back []jetstream.Msg
+	if inHand != nil {
+		back = append(back, inHand)
+	}
+	it.Drain()
+	for {
+		msg, err := it.Next(jetstream.NextMaxWait(time.Second))
+		if err != nil { // the iterator is empty and closed
+			break
+		}
+		back = append(back, msg)
+	}
+	for _, msg := range back {
+		_ = msg.Nak() // else it comes after serviceAckWait
+	}
+}
+
+// passing reports whether a reader only has to wait: the broker is away, and the
+// client connects again by itself.
+func passing(err error) bool {
+	return errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrServerShutdown)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// serviceConsumer returns the durable consumer of a service. It is only made if
+// it is not there: a publisher may be allowed to read it but not to make it.
+func serviceConsumer(ctx context.Context, js jetstream.JetStream, names Names, service string) (jetstream.Consumer, error) {
+	filter, err := names.ServiceAcks(service)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	name := "svc-" + service
+	c, err := js.Consumer(ctx, names.AckStream(), name)
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, fmt.Errorf("%w: stream %s is missing", ErrNotProvisioned, names.AckStream())
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, err
+	}
+	return js.CreateOrUpdateConsumer(ctx, names.AckStream(), jetstream.ConsumerConfig{
+		Durable: name, Description: "extsync: acks for service " + service, FilterSubject: filter,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: serviceAckWait, MaxDeliver: -1,
+		InactiveThreshold: serviceIdle,
+	})
+}

@@ -1,0 +1,108 @@
+package events_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// platform is a provisioned broker with two channels, "latest" and "every".
+type platform struct {
+	*natstest.Broker
+	names events.Names
+}
+
+func newPlatform(t *testing.T) *platform {
+	t.Helper()
+	p := &platform{Broker: natstest.Run(t), names: events.DefaultNames()}
+	if err := channels.Provision(t.Context(), p.JS, p.names, channels.Storage{}); err != nil {
+		t.Fatal(err)
+	}
+	p.put(t, channels.Config{Name: "latest", Mode: channels.Latest})
+	p.put(t, channels.Config{Name: "every", Mode: channels.Every})
+	return p
+}
+
+func (p *platform) put(t *testing.T, c channels.Config) {
+	t.Helper()
+	kind := connectors.Kind{Name: "none", Check: func([]byte) error { return nil }}
+	registry, err := channels.OpenRegistry(t.Context(), p.JS, p.names, connectors.NewCatalog(kind))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Connector.Kind = "none"
+	if _, err := registry.Put(t.Context(), c, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publisher returns one that remembers nothing of what others published.
+func (p *platform) publisher(t *testing.T) *events.Publisher {
+	t.Helper()
+	pub, err := events.NewPublisher(t.Context(), p.JS, p.names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pub
+}
+
+// settle does what a worker does: the newest update of the key leaves an every
+// channel, and the ledger tells its outcome.
+func (p *platform) settle(t *testing.T, channel string, e events.Entry) {
+	t.Helper()
+	rec, err := p.publisher(t).Ledger().Get(t.Context(), channel, e.Key)
+	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+		t.Fatal(err)
+	}
+	rec.Add(e, rec.Seq+1)
+	data, err := rec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := events.KVSubject(p.names.LedgerBucket(), p.names.LedgerKey(channel, encodeKey(t, e.Key)))
+	if _, err := p.JS.Publish(t.Context(), subject, data); err != nil {
+		t.Fatal(err)
+	}
+	p.forget(t, channel)
+}
+
+// forget removes what a channel of mode every holds.
+func (p *platform) forget(t *testing.T, channel string) {
+	t.Helper()
+	if channel != "every" {
+		return
+	}
+	stream, err := p.JS.Stream(t.Context(), p.names.UpdateStream(channel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// of returns an update: of(t, "latest", "k", "7a") is version 7 with content a.
+func of(t testing.TB, channel, key, s string) events.Update {
+	t.Helper()
+	return events.Update{Channel: channel, Key: key, Version: version(t, s[:len(s)-1]), Payload: []byte(s[len(s)-1:])}
+}
+
+// verdictOf names what a publish came to.
+func verdictOf(r events.Receipt, err error) string {
+	switch {
+	case errors.Is(err, events.ErrStale):
+		return "stale"
+	case errors.Is(err, events.ErrConflict):
+		return "conflict"
+	case err != nil:
+		return err.Error()
+	case r.Duplicate:
+		return "duplicate"
+	default:
+		return "stored"
+	}
+}

@@ -1,0 +1,235 @@
+package events_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// newStream returns a stream with n messages of 1 to n bytes, alternating on
+// s.even and s.odd by their sequence. Every seventh looks like an answer of the
+// server.
+func newStream(t *testing.T, n int) (*natstest.Broker, jetstream.Stream) {
+	t.Helper()
+	b := natstest.Run(t)
+	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}, AllowDirect: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := 1; seq <= n; seq++ {
+		msg := nats.NewMsg("s.even")
+		if seq%2 == 1 {
+			msg.Subject = "s.odd"
+		}
+		msg.Header.Set("n", fmt.Sprint(seq))
+		msg.Data = bytes.Repeat([]byte("x"), seq)
+		if seq%7 == 0 {
+			msg.Header.Set("Status", []string{"404", "408", "409", "100", "503"}[seq/7%5])
+			msg.Data = nil
+		}
+		if _, err := b.JS.PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b, stream
+}
+
+// read returns the sequences of what ReadStream gives, and checks each message.
+func read(t *testing.T, b *natstest.Broker, q events.StreamQuery) []uint64 {
+	t.Helper()
+	var got []uint64
+	for msg, err := range events.ReadStream(t.Context(), b.JS, q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := int(msg.Sequence)
+		if msg.Sequence%7 == 0 {
+			size = 0
+		}
+		if msg.Header.Get("n") != fmt.Sprint(msg.Sequence) {
+			t.Fatalf("message %d has headers %v", msg.Sequence, msg.Header)
+		}
+		if q.HeadersOnly && (len(msg.Data) != 0 || events.PayloadSize(msg.Header) != size) {
+			t.Fatalf("message %d: %d bytes of payload, said to be %d, want %d", msg.Sequence, len(msg.Data), events.PayloadSize(msg.Header), size)
+		}
+		if !q.HeadersOnly && len(msg.Data) != size {
+			t.Fatalf("message %d: %d bytes of payload, want %d", msg.Sequence, len(msg.Data), size)
+		}
+		got = append(got, msg.Sequence)
+	}
+	return got
+}
+
+func TestReadStream(t *testing.T) {
+	const n = 300 // more than one batch, with payloads and without
+	b, stream := newStream(t, n)
+	for _, gone := range []uint64{1, 8, 9, 10, 150, 298, 300} {
+		if err := stream.DeleteMsg(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(keep func(seq uint64) bool) []uint64 {
+		var out []uint64
+		for seq := uint64(1); seq <= n; seq++ {
+			switch seq {
+			case 1, 8, 9, 10, 150, 298, 300:
+			default:
+				if keep(seq) {
+					out = append(out, seq)
+				}
+			}
+		}
+		return out
+	}
+	tests := map[string]struct {
+		q    events.StreamQuery
+		want []uint64
+	}{
+		"everything":        {events.StreamQuery{Subject: "s.*"}, want(func(uint64) bool { return true })},
+		"one subject":       {events.StreamQuery{Subject: "s.odd"}, want(func(s uint64) bool { return s%2 == 1 })},
+		"from":              {events.StreamQuery{Subject: "s.*", From: 140}, want(func(s uint64) bool { return s >= 140 })},
+		"from a gap":        {events.StreamQuery{Subject: "s.*", From: 9}, want(func(s uint64) bool { return s >= 9 })},
+		"until":             {events.StreamQuery{Subject: "s.*", Until: 160}, want(func(s uint64) bool { return s <= 160 })},
+		"until a gap":       {events.StreamQuery{Subject: "s.*", Until: 150}, want(func(s uint64) bool { return s <= 150 })},
+		"a part of one":     {events.StreamQuery{Subject: "s.even", From: 7, Until: 21}, want(func(s uint64) bool { return s%2 == 0 && s >= 7 && s <= 21 })},
+		"exactly one":       {events.StreamQuery{Subject: "s.*", From: 14, Until: 14}, []uint64{14}},
+		"only a gap":        {events.StreamQuery{Subject: "s.*", From: 8, Until: 10}, nil},
+		"behind the end":    {events.StreamQuery{Subject: "s.*", From: 301}, nil},
+		"from above until":  {events.StreamQuery{Subject: "s.*", From: 20, Until: 10}, nil},
+		"no such subject":   {events.StreamQuery{Subject: "s.none"}, nil},
+		"since long ago":    {events.StreamQuery{Subject: "s.*", Since: time.Now().Add(-time.Hour)}, want(func(uint64) bool { return true })},
+		"since the future":  {events.StreamQuery{Subject: "s.*", Since: time.Now().Add(time.Hour)}, nil},
+		"until far too far": {events.StreamQuery{Subject: "s.*", From: 290, Until: 1 << 40}, want(func(s uint64) bool { return s >= 290 })},
+	}
+	for name, tt := range tests {
+		for _, headersOnly := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, headers only: %t", name, headersOnly), func(t *testing.T) {
+				q := tt.q
+				q.Stream, q.HeadersOnly = "S", headersOnly
+				if got := read(t, b, q); fmt.Sprint(got) != fmt.Sprint(tt.want) {
+					t.Errorf("got  %v\nwant %v", got, tt.want)
+				}
+			})
+		}
+	}
+	// Nothing is left at the broker.
+	info, err := stream.Info(t.Context())
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
+	}
+}
+
+func TestReadStreamSince(t *testing.T) {
+	b, stream := newStream(t, 20)
+	msg, err := stream.GetMsg(t.Context(), 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, b, events.StreamQuery{Stream: "S", Subject: "s.*", Since: msg.Time})
+	if fmt.Sprint(got) != "[12 13 14 15 16 17 18 19 20]" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestReadStreamStopsEarly(t *testing.T) {
+	b, stream := newStream(t, 50)
+	for msg, err := range events.ReadStream(t.Context(), b.JS, events.StreamQuery{Stream: "S", Subject: "s.*"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg.Sequence == 5 {
+			break
+		}
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
+	}
+}
+
+func TestReadStreamErrors(t *testing.T) {
+	b, _ := newStream(t, 50)
+	count := func(ctx context.Context, q events.StreamQuery, each func()) (n int, last error) {
+		for _, err := range events.ReadStream(ctx, b.JS, q) {
+			if last != nil {
+				t.Fatal("something came after an error")
+			}
+			if last = err; err == nil {
+				n++
+				each()
+			}
+		}
+		return n, last
+	}
+	if _, err := count(t.Context(), events.StreamQuery{Stream: "NONE", Subject: "s.*"}, func() {}); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("no such stream: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// Ended in the midst of the first batch, it may give the rest of that batch.
+	if n, err := count(ctx, events.StreamQuery{Stream: "S", Subject: "s.*"}, cancel); !errors.Is(err, context.Canceled) || n == 50 {
+		t.Errorf("after the context ended: %d messages, %v", n, err)
+	}
+}
+
+func TestReadFromLeader(t *testing.T) {
+	b, stream := newStream(t, 20)
+	if err := stream.DeleteMsg(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		q    events.MessageQuery
+		want uint64
+		err  error
+	}{
+		"the last":                 {q: events.MessageQuery{LastOn: "s.even"}, want: 20},
+		"the last of all":          {q: events.MessageQuery{LastOn: "s.*"}, want: 20},
+		"the next":                 {q: events.MessageQuery{NextOn: "s.odd", Sequence: 4}, want: 7},
+		"by sequence":              {q: events.MessageQuery{Sequence: 7}, want: 7},
+		"like a server's answer":   {q: events.MessageQuery{Sequence: 14}, want: 14},
+		"deleted":                  {q: events.MessageQuery{Sequence: 5}, err: jetstream.ErrMsgNotFound},
+		"none after":               {q: events.MessageQuery{NextOn: "s.odd", Sequence: 20}, err: jetstream.ErrMsgNotFound},
+		"nothing on that subject":  {q: events.MessageQuery{LastOn: "s.none"}, err: jetstream.ErrMsgNotFound},
+		"a sequence not there yet": {q: events.MessageQuery{Sequence: 21}, err: jetstream.ErrMsgNotFound},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			msg, err := events.ReadFromLeader(t.Context(), b.JS, "S", tt.q)
+			if tt.err != nil {
+				if !errors.Is(err, tt.err) {
+					t.Errorf("error = %v, want %v", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			direct, err := stream.GetMsg(t.Context(), tt.want)
+			if err != nil && tt.want%7 != 0 { // nats.go cannot read those itself
+				t.Fatal(err)
+			}
+			if msg.Sequence != tt.want || msg.Header.Get("n") != fmt.Sprint(tt.want) {
+				t.Errorf("got %d with %v, want %d", msg.Sequence, msg.Header, tt.want)
+			}
+			if direct != nil && (!msg.Time.Equal(direct.Time) || msg.Subject != direct.Subject || !bytes.Equal(msg.Data, direct.Data)) {
+				t.Errorf("got %+v, want %+v", msg, direct)
+			}
+		})
+	}
+	if _, err := events.ReadFromLeader(t.Context(), b.JS, "NONE", events.MessageQuery{Sequence: 1}); !errors.Is(err, events.ErrUnknownChannel) {
+		t.Errorf("no such stream: %v, want ErrUnknownChannel", err)
+	}
+	b.Stop(t)
+	if _, err := events.ReadFromLeader(t.Context(), b.JS, "S", events.MessageQuery{Sequence: 1}); !events.IsUnavailable(err) {
+		t.Errorf("no broker: %v", err)
+	}
+}
