@@ -1,0 +1,264 @@
+package deadletters_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/delivery"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of a test; it is never reached when all is well.
+const patience = 30 * time.Second
+
+// A target is an external system in memory that remembers what it took.
+type target struct {
+	mu     sync.Mutex
+	writes map[string][]string // versions by key, in order
+	answer func(connectors.Attempt) connectors.Result
+}
+
+func (tg *target) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
+	out := make([]connectors.Result, len(attempts))
+	for i, a := range attempts {
+		tg.mu.Lock()
+		answer := tg.answer
+		tg.mu.Unlock()
+		out[i] = answer(a)
+		if out[i].Class == connectors.OK && ctx.Err() == nil {
+			tg.mu.Lock()
+			tg.writes[a.Key] = append(tg.writes[a.Key], a.Version.String())
+			tg.mu.Unlock()
+		}
+	}
+	return out
+}
+
+func (tg *target) Close(context.Context) error { return nil }
+
+// takes lets the target accept everything.
+func (tg *target) takes() {
+	tg.answers(func(connectors.Attempt) connectors.Result { return connectors.Done() })
+}
+
+// refuses lets the target give one answer to everything.
+func (tg *target) refuses(class connectors.Class, code string) {
+	tg.answers(func(connectors.Attempt) connectors.Result {
+		return connectors.Failed(class, code, errors.New("no thanks"))
+	})
+}
+
+func (tg *target) answers(f func(connectors.Attempt) connectors.Result) {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	tg.answer = f
+}
+
+// versions returns what was written of a key, in order.
+func (tg *target) versions(key string) []string {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	return append([]string(nil), tg.writes[key]...)
+}
+
+// A lab is a broker with one channel named cal, a target that takes everything, a
+// publisher, and the dead letters.
+type lab struct {
+	*natstest.Broker
+	t       testing.TB
+	names   events.Names
+	tg      *target
+	catalog *connectors.Catalog
+	pub     *events.Publisher
+	store   *deadletters.Store
+}
+
+func newLab(t testing.TB, mode channels.Mode) *lab {
+	t.Helper()
+	l := &lab{
+		Broker: natstest.Run(t), t: t, names: events.DefaultNames(),
+		tg: &target{writes: map[string][]string{}},
+	}
+	l.tg.takes()
+	l.catalog = connectors.NewCatalog(connectors.Kind{
+		Name:  "memory",
+		Check: func([]byte) error { return nil },
+		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
+			return l.tg, nil
+		},
+	})
+	must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
+	registry, err := channels.OpenRegistry(t.Context(), l.JS, l.names, l.catalog)
+	must(t, err)
+	for _, name := range []string{"cal", "other"} {
+		_, err = registry.Put(t.Context(), channels.Config{
+			Name: name, Mode: mode, Connector: channels.Connector{Kind: "memory"},
+			Retry: channels.Retry{
+				MaxAttempts:    3,
+				InitialBackoff: connectors.Duration(5 * time.Millisecond), MaxBackoff: connectors.Duration(50 * time.Millisecond),
+			},
+		}, 0)
+		must(t, err)
+	}
+	l.pub, err = events.NewPublisher(t.Context(), l.JS, l.names)
+	must(t, err)
+	l.store, err = deadletters.Open(t.Context(), l.JS, l.names)
+	must(t, err)
+	return l
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// work starts a worker that ends with the test, or when the returned function is
+// called.
+func (l *lab) work(id string) (stop func()) {
+	l.t.Helper()
+	w, err := delivery.New(delivery.Options{
+		JS: l.JS, Catalog: l.catalog, ID: id, LeaseTTL: 2 * time.Second, DrainTimeout: 5 * time.Second,
+		Logger: zerolog.New(zerolog.NewTestWriter(l.t)).Level(zerolog.ErrorLevel),
+	})
+	must(l.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				l.t.Errorf("worker %s: %v", id, err)
+			}
+		case <-time.After(patience):
+			l.t.Errorf("worker %s does not stop", id)
+		}
+	})
+	l.t.Cleanup(stop)
+	return stop
+}
+
+func number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
+
+func update(key string, version int64) events.Update {
+	data, _ := json.Marshal(map[string]any{"key": key, "version": version})
+	return events.Update{Channel: "cal", Key: key, Version: number(version), Payload: data}
+}
+
+// push publishes and must succeed.
+func (l *lab) push(u events.Update) events.Receipt {
+	l.t.Helper()
+	r, err := l.pub.Publish(l.t.Context(), u)
+	must(l.t, err)
+	return r
+}
+
+// settles waits until the ledger says that a version ended with an outcome.
+func (l *lab) settles(key string, version int64, want events.Outcome) {
+	l.t.Helper()
+	var last events.Outcome
+	l.eventually("version "+number(version).String()+" of "+key+" to end as "+string(want), func() bool {
+		rec, err := l.pub.Ledger().Get(l.t.Context(), "cal", key)
+		if err != nil {
+			return false
+		}
+		s, _ := rec.Find(versioning.Tag{Version: number(version)})
+		last = s.Outcome
+		return last == want
+	})
+}
+
+// delivered waits until the target holds exactly these versions of a key.
+func (l *lab) delivered(key string, versions ...string) {
+	l.t.Helper()
+	l.eventually("the target to take "+key, func() bool { return len(l.tg.versions(key)) >= len(versions) })
+	got := l.tg.versions(key)
+	if !equal(got, versions) {
+		l.t.Fatalf("target got %v of %s, want %v", got, key, versions)
+	}
+}
+
+func equal(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// letters returns what a filter selects.
+func (l *lab) letters(f deadletters.Filter) []deadletters.Entry {
+	l.t.Helper()
+	page, err := l.store.List(l.t.Context(), f, deadletters.MaxPage, 0)
+	must(l.t, err)
+	return page.Entries
+}
+
+// letter waits until there is exactly one open letter of a key, and returns it.
+func (l *lab) letter(key string) deadletters.Entry {
+	l.t.Helper()
+	var found []deadletters.Entry
+	l.eventually("a letter of "+key, func() bool {
+		found = l.letters(deadletters.Filter{Channel: "cal", Key: key})
+		return len(found) > 0
+	})
+	if len(found) != 1 {
+		l.t.Fatalf("letters of %s: %+v", key, found)
+	}
+	return found[0]
+}
+
+// noLetter waits until no letter of a key is open.
+func (l *lab) noLetter(key string) {
+	l.t.Helper()
+	l.eventually("no letter of "+key, func() bool {
+		return len(l.letters(deadletters.Filter{Channel: "cal", Key: key})) == 0
+	})
+}
+
+// giveUp has the target refuse a version for good, and lets it take everything
+// again.
+func (l *lab) giveUp(key string, version int64) deadletters.Entry {
+	l.t.Helper()
+	l.tg.refuses(connectors.Permanent, "422")
+	l.push(update(key, version))
+	l.settles(key, version, events.DeadLettered)
+	l.tg.takes()
+	return l.letter(key)
+}
+
+// eventually waits until a condition at the broker or the target holds.
+func (l *lab) eventually(what string, holds func() bool) {
+	l.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			l.t.Fatalf("still waiting for %s", what)
+		case <-tick.C:
+		}
+	}
+}
