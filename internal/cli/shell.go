@@ -49,7 +49,7 @@ func Main(build func(*Shell) *cobra.Command) int {
 		second := make(chan os.Signal, 1)
 		signal.Notify(second, signals...)
 		<-second
-		os.Exit(ExitInterrupted)
+		os.Exit(ExitInterrupted) //nolint:forbidigo // "at once" means that nothing else gets a say
 	})
 	sh := &Shell{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()}
 	return sh.Run(ctx, build(sh), os.Args[1:])

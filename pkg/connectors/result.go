@@ -36,6 +36,7 @@ const (
 	Misconfigured
 )
 
+//nolint:gochecknoglobals // a constant that the language cannot express as one
 var classNames = [...]string{"transient", "ok", "throttled", "permanent", "conflict", "stale", "misconfigured"}
 
 // String returns the class in lower case.

@@ -11,7 +11,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-var modes = []channels.Mode{channels.Latest, channels.Every}
+var modes = []channels.Mode{channels.Latest, channels.Every} //nolint:gochecknoglobals // a constant that the language cannot express as one
 
 // replay sends a letter again and must publish it.
 func (l *lab) replay(e deadletters.Entry) deadletters.Result {

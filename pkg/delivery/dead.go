@@ -51,6 +51,40 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	return nil
 }
 
+// purgeLetters removes the dead letters of keys of which a version at least as
+// new was just delivered. The lanes are still busy, so no letter can be stored
+// meanwhile. One that stays after all counts as resolved: the ledger decides.
+func (t *tenure) purgeLetters(ctx context.Context, commits []commit) {
+	for _, key := range t.keysWithLetters(commits) {
+		subject := t.b.names.Dead(t.p.r.entry.Config.Name, key)
+		if err := t.b.dead.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			t.log.Warn().Err(err).Msg("remove the dead letters of a key that was delivered")
+		}
+	}
+}
+
+func (t *tenure) keysWithLetters(commits []commit) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var keys []string
+	for _, c := range commits {
+		if c.item == nil || c.entry.Outcome != events.Delivered {
+			continue
+		}
+		rec := t.view.record(c.key)
+		if isOlder(c.entry.Version, rec.Settled.Version) {
+			continue // a letter of a newer version still counts
+		}
+		for _, s := range rec.Recent {
+			if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
+				keys = append(keys, c.key)
+				break
+			}
+		}
+	}
+	return keys
+}
+
 func formatTime(at time.Time) string {
 	if at.IsZero() {
 		return ""

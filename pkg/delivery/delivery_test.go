@@ -12,7 +12,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-var modes = []channels.Mode{channels.Latest, channels.Every}
+var modes = []channels.Mode{channels.Latest, channels.Every} //nolint:gochecknoglobals // a constant that the language cannot express as one
 
 func TestDeliversAndAcks(t *testing.T) {
 	for _, mode := range modes {
@@ -261,5 +261,31 @@ func TestHandOverToAnotherWorkerAndBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A key that is delivered after all takes its dead letters along; the letter of a
+// newer version stays.
+func TestDeliveryRemovesTheDeadLettersOfItsKey(t *testing.T) {
+	l := newLab(t, channel("cal", channels.Latest))
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Version == number(2) {
+			return connectors.Done()
+		}
+		return connectors.Failed(connectors.Permanent, "400", errors.New("no"))
+	})
+	l.work("w1")
+	dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
+	must(t, err)
+	letters := func() uint64 {
+		info, err := dead.Info(t.Context())
+		must(t, err)
+		return info.State.Msgs
+	}
+	for i, want := range []uint64{1, 0, 1} {
+		l.request(update("cal", "k", int64(i+1)))
+		if got := letters(); got != want {
+			t.Fatalf("after version %d: %d dead letters instead of %d", i+1, got, want)
+		}
 	}
 }

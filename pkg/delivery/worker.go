@@ -123,6 +123,7 @@ type broker struct {
 	progress *channels.ProgressStore
 	outcomes jetstream.Stream
 	parked   jetstream.Stream
+	dead     jetstream.Stream
 	workers  jetstream.Stream
 	leases   jetstream.KeyValue
 	leaseTTL time.Duration
@@ -167,6 +168,9 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	}
 	if b.parked, err = js.Stream(ctx, names.ParkedStream()); err != nil {
 		return nil, notProvisioned(names.ParkedStream(), err)
+	}
+	if b.dead, err = js.Stream(ctx, names.DeadStream()); err != nil {
+		return nil, notProvisioned(names.DeadStream(), err)
 	}
 	if b.workers, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
 		return nil, notProvisioned(names.WorkersBucket(), err)
