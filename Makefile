@@ -10,6 +10,7 @@ FUZZTIME ?= 20s
 
 # The race detector slows the tests of pkg/ the least for what it finds there.
 RACED := ./pkg/...
+# These run the built programs, which the test cache does not know of: never cached.
 PLAIN := ./cmd/... ./examples/... ./internal/... ./test/...
 
 .PHONY: help
@@ -32,7 +33,7 @@ deps: ## Install what the tests need: PostgreSQL, MariaDB, a C compiler
 test: deps ## Vet and test everything; pkg/ with the race detector
 	$(GO) vet ./...
 	scripts/go-test.sh race -shuffle=on -timeout=8m $(RACED)
-	scripts/go-test.sh plain -shuffle=on -timeout=6m $(PLAIN)
+	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=8m $(PLAIN)
 
 .PHONY: test-full
 test-full: deps ## The same, all with the race detector and three times over
