@@ -45,44 +45,41 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	set(events.HeaderDeadLast, formatTime(e.At))
 	set(events.HeaderDeadWorker, t.p.r.worker)
 	set(events.HeaderDeadSequence, strconv.FormatUint(it.seq, 10))
-	if _, err := t.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(2)); err != nil {
+	if err := t.publishDead(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
 	return nil
 }
 
-// purgeLetters removes the dead letters of keys of which a version at least as
-// new was just delivered. The lanes are still busy, so no letter can be stored
-// meanwhile. One that stays after all counts as resolved: the ledger decides.
-func (t *tenure) purgeLetters(ctx context.Context, commits []commit) {
-	for _, key := range t.keysWithLetters(commits) {
-		subject := t.b.names.Dead(t.p.r.entry.Config.Name, key)
-		if err := t.b.dead.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			t.log.Warn().Err(err).Msg("remove the dead letters of a key that was delivered")
-		}
-	}
+// dispensable lists the headers of a letter in the order in which it can do
+// without them.
+var dispensable = [...]string{ //nolint:gochecknoglobals // a constant that the language cannot express as one
+	events.HeaderDeadReason, events.HeaderDeadWorker, events.HeaderDeadFirst, events.HeaderDeadClass, events.HeaderDeadCode,
+	events.HeaderDeadAttempts, events.HeaderDeadSequence, events.HeaderDeadOutcome, events.HeaderDeadLast, nats.MsgIdHdr,
 }
 
-func (t *tenure) keysWithLetters(commits []commit) []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var keys []string
-	for _, c := range commits {
-		if c.item == nil || c.entry.Outcome != events.Delivered {
-			continue
+// publishDead stores a letter. An update that nearly fills a message leaves no
+// room for all that a letter says; then it says less, but the update is kept.
+func (t *tenure) publishDead(ctx context.Context, msg *nats.Msg) error {
+	var ack *jetstream.PubAck
+	err := nats.ErrMaxPayload
+	for i := 0; errors.Is(err, nats.ErrMaxPayload) && i <= len(dispensable); i++ {
+		if i > 0 {
+			msg.Header.Del(dispensable[i-1])
 		}
-		rec := t.view.record(c.key)
-		if isOlder(c.entry.Version, rec.Settled.Version) {
-			continue // a letter of a newer version still counts
-		}
-		for _, s := range rec.Recent {
-			if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
-				keys = append(keys, c.key)
-				break
-			}
-		}
+		ack, err = t.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(2))
 	}
-	return keys
+	if err != nil || !ack.Duplicate {
+		return err
+	}
+	// The broker has had this letter before: from a worker that was killed then.
+	// If it was discarded since, it must be stored again.
+	_, err = events.ReadFromLeader(ctx, t.b.js, t.b.names.DeadStream(), events.MessageQuery{Sequence: ack.Sequence})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		msg.Header.Del(nats.MsgIdHdr)
+		_, err = t.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(2))
+	}
+	return err
 }
 
 func formatTime(at time.Time) string {

@@ -146,7 +146,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 	case connectors.Permanent:
 		g.refusals++
 		switch {
-		case probe && g.state == gateOpen: // the target is there again
+		case probe && g.refusals < blockAfter: // the target is there again, and lets us in
 			closed = g.reopen()
 		case probe:
 			g.until = g.now().Add(g.probes.NextBackOff())
@@ -165,7 +165,9 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		if wait <= 0 {
 			wait = throttleDefault
 		}
-		g.until = g.now().Add(min(wait, throttleMost))
+		if until := g.now().Add(min(wait, throttleMost)); until.After(g.until) {
+			g.until = until
+		}
 	default: // the target has answered
 		g.refusals = 0
 		closed = g.reopen()

@@ -65,9 +65,6 @@ func (t *tenure) commitLoop(ctx context.Context) {
 		if err == nil {
 			err = t.replyAll(ctx, entries)
 		}
-		if err == nil {
-			t.purgeLetters(ctx, commits)
-		}
 		if err != nil {
 			if ctx.Err() == nil {
 				t.fail(err)

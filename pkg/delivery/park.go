@@ -381,7 +381,7 @@ func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item 
 		return nil
 	}
 	id := h.Get(headerParkedID)
-	it := &item{u: u, seq: seq, parked: parked, replay: strings.Contains(id, replayMark), came: time.Now()}
+	it := &item{u: u, seq: seq, parked: parked, replay: events.IsReplay(id), came: time.Now()}
 	it.tag = versioning.Tag{Version: u.Version, Digest: digest}
 	return it
 }

@@ -20,8 +20,6 @@ const (
 	// because what a fenced worker has buffered still comes out of its client.
 	pullMessages = 128
 	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
-	// replayMark is in the message id of a replayed dead letter.
-	replayMark = "/replay/"
 )
 
 // pull moves updates from the consumer into the lanes until ctx ends. When the
@@ -104,7 +102,7 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 		it.malformed = err
 	} else {
 		it.tag = it.u.Tag()
-		it.replay = strings.Contains(msg.Headers().Get(nats.MsgIdHdr), replayMark)
+		it.replay = events.IsReplay(msg.Headers().Get(nats.MsgIdHdr))
 	}
 	if err := t.share.acquire(ctx, it.size); err != nil {
 		return err

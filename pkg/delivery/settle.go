@@ -88,7 +88,11 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range commits {
+		applied := t.view.state(c.key).rec.Applied.Version
 		t.view.add(c.key, c.entry, seq)
+		if rec := t.view.record(c.key); resolves(c, rec, applied) {
+			t.queueTidy(c.key, *rec)
+		}
 		t.view.unpin(c.key)
 		if c.item == nil {
 			continue

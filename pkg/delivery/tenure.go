@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A tenure is all that a worker holds in memory about a partition between taking
@@ -56,6 +57,8 @@ type tenure struct {
 	pending    []commit
 	unsettled  int // commits that were queued and have not been settled yet
 	wakeCommit chan struct{}
+	untidy     map[string]events.Record // by encoded key: where dead letters may be settled
+	wakeTidy   chan struct{}
 	lastMsg    jetstream.Msg // settled last; for the final double ack
 }
 
@@ -70,6 +73,8 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		held:         map[uint64]*item{},
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
+		untidy:       map[string]events.Record{},
+		wakeTidy:     make(chan struct{}, 1),
 	}
 	t.view, t.share = newView(t), r.budget.share()
 	return t

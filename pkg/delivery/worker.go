@@ -14,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -123,9 +124,9 @@ type broker struct {
 	progress *channels.ProgressStore
 	outcomes jetstream.Stream
 	parked   jetstream.Stream
-	dead     jetstream.Stream
 	workers  jetstream.Stream
 	leases   jetstream.KeyValue
+	letters  *deadletters.Store
 	leaseTTL time.Duration
 }
 
@@ -163,14 +164,14 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
 		return nil, err
 	}
+	if b.letters, err = deadletters.Open(ctx, js, names); err != nil {
+		return nil, err
+	}
 	if b.outcomes, err = js.Stream(ctx, names.OutcomeStream()); err != nil {
 		return nil, notProvisioned(names.OutcomeStream(), err)
 	}
 	if b.parked, err = js.Stream(ctx, names.ParkedStream()); err != nil {
 		return nil, notProvisioned(names.ParkedStream(), err)
-	}
-	if b.dead, err = js.Stream(ctx, names.DeadStream()); err != nil {
-		return nil, notProvisioned(names.DeadStream(), err)
 	}
 	if b.workers, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
 		return nil, notProvisioned(names.WorkersBucket(), err)

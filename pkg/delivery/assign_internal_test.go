@@ -1,0 +1,142 @@
+package delivery
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+func workerNames(rng *rand.Rand, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("worker-%d-%x", i, rng.Uint32())
+	}
+	return out
+}
+
+func allShards() []int {
+	out := make([]int, events.Slots)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+func TestPartitionsOfAChannelHaveShardsOfTheirOwn(t *testing.T) {
+	for _, channel := range []string{"a", "erp_db", "appointment_calendar", "0"} {
+		seen := map[int]bool{}
+		for p := range events.Slots {
+			shard := shardOf(channel, p)
+			if shard < 0 || shard >= events.Slots || seen[shard] {
+				t.Fatalf("channel %s: partition %d is on shard %d (taken: %v)", channel, p, shard, seen[shard])
+			}
+			seen[shard] = true
+		}
+	}
+}
+
+func TestPartitionSlotsCoverEverySlotOnceAndHoldTheirKeys(t *testing.T) {
+	for partitions := 1; partitions <= events.Slots; partitions++ {
+		owner := map[int]int{}
+		for p := range partitions {
+			for _, slot := range partitionSlots(p, partitions) {
+				if other, twice := owner[slot]; twice {
+					t.Fatalf("%d partitions: slot %d is in %d and %d", partitions, slot, other, p)
+				}
+				owner[slot] = p
+			}
+		}
+		if len(owner) != events.Slots {
+			t.Fatalf("%d partitions cover %d slots", partitions, len(owner))
+		}
+		for k := range 200 {
+			enc, err := events.EncodeKey(fmt.Sprint("policy/", k))
+			must(t, err)
+			// The rule that administrators and parked updates go by.
+			if slot := events.Slot(enc); owner[slot] != slot%partitions {
+				t.Fatalf("%d partitions: key %s of slot %d is in partition %d, not %d", partitions, enc, slot, owner[slot], slot%partitions)
+			}
+		}
+	}
+}
+
+func TestAssignBoundsTheLoadWhateverTheOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		shards := rng.Perm(events.Slots)[:rng.IntN(events.Slots+1)]
+		workers := workerNames(rng, 1+rng.IntN(20))
+		got := assign(shards, workers)
+		if len(got) != len(shards) {
+			t.Fatalf("%d of %d shards assigned", len(got), len(shards))
+		}
+		load := map[string]int{}
+		for shard, w := range got {
+			if !slices.Contains(shards, shard) || !slices.Contains(workers, w) {
+				t.Fatalf("shard %d went to %q", shard, w)
+			}
+			load[w]++
+		}
+		most := (len(shards) + len(workers) - 1) / len(workers)
+		for w, n := range load {
+			if n > most {
+				t.Fatalf("%s has %d of %d shards, more than %d", w, n, len(shards), most)
+			}
+		}
+		rng.Shuffle(len(shards), func(i, j int) { shards[i], shards[j] = shards[j], shards[i] })
+		rng.Shuffle(len(workers), func(i, j int) { workers[i], workers[j] = workers[j], workers[i] })
+		if again := assign(shards, workers); !maps.Equal(got, again) {
+			t.Fatal("another order of the same sets gives another assignment")
+		}
+	}
+	if got := assign(allShards(), nil); len(got) != 0 {
+		t.Fatalf("without workers: %v", got)
+	}
+}
+
+func TestFourPartitionsOnFourWorkersEndOnFourWorkers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 1000 {
+		channel := fmt.Sprintf("channel-%x", rng.Uint32())
+		var shards []int
+		for p := range 4 {
+			shards = append(shards, shardOf(channel, p))
+		}
+		used := map[string]bool{}
+		for _, w := range assign(shards, workerNames(rng, 4)) {
+			used[w] = true
+		}
+		if len(used) != 4 {
+			t.Fatalf("channel %s is on %d workers", channel, len(used))
+		}
+	}
+}
+
+// A worker that joins or leaves moves few shards besides those that must move,
+// the share of the one that comes or goes: at most an eighth of all on average.
+// Modulo the number of workers nearly all would move.
+func TestAssignMovesLittle(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	const rounds = 200
+	for n := 1; n <= 12; n++ {
+		moved := 0
+		for range rounds {
+			workers := workerNames(rng, n+1)
+			before, after := assign(allShards(), workers[:n]), assign(allShards(), workers)
+			for shard, w := range before {
+				if after[shard] != w {
+					moved++
+				}
+			}
+		}
+		least := float64(events.Slots) / float64(n+1)
+		average := float64(moved) / rounds
+		t.Logf("%2d and %2d workers: %.1f shards differ, %.1f must", n, n+1, average, least)
+		if average > least+events.Slots/8 {
+			t.Errorf("%d and %d workers: %.1f of %d shards differ on average, and %.1f must", n, n+1, average, events.Slots, least)
+		}
+	}
+}

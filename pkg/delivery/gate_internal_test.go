@@ -1,0 +1,325 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// clockGate is a gate with a clock of its own.
+type clockGate struct {
+	*gate
+	t  *testing.T
+	at time.Time
+}
+
+func newClockGate(t *testing.T) *clockGate {
+	g := &clockGate{gate: newGate(zerolog.Nop()), t: t, at: time.Unix(1_000_000, 0)}
+	g.now = func() time.Time { return g.at }
+	return g
+}
+
+func failed(class connectors.Class) connectors.Result {
+	return connectors.Failed(class, "x", errors.New("because"))
+}
+
+// wait returns how long nothing is admitted from now on.
+func (g *clockGate) wait() time.Duration { return max(0, g.until.Sub(g.at)) }
+
+func (g *clockGate) wantState(want gateState) {
+	g.t.Helper()
+	if g.state != want {
+		g.t.Fatalf("gate is %s, not %s", g.state, want)
+	}
+}
+
+// probe lets the time pass until a probe is due and takes it.
+func (g *clockGate) probe() {
+	g.t.Helper()
+	g.at = g.at.Add(g.wait())
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
+		g.t.Fatalf("admitted %d, probe %v", n, probe)
+	}
+}
+
+// open makes the circuit open by failures of different keys.
+func (g *clockGate) open() {
+	g.t.Helper()
+	for k := range openAfter {
+		g.report(fmt.Sprint("k", k), failed(connectors.Transient), false)
+	}
+	g.wantState(gateOpen)
+}
+
+func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
+	g := newClockGate(t)
+	for i := range 100 { // one poison key alone never opens it
+		if counts := g.report("poison", failed(connectors.Transient), false); !counts {
+			t.Fatalf("failure %d does not count", i)
+		}
+	}
+	g.wantState(gateClosed)
+	if counts := g.report("other", failed(connectors.Transient), false); !counts {
+		t.Fatal("the failure that opens the circuit is the update's, too: it was made while it was closed")
+	}
+	g.wantState(gateOpen)
+	if counts := g.report("third", failed(connectors.Transient), false); counts {
+		t.Fatal("a failure while the circuit is open counts against the update")
+	}
+
+	g = newClockGate(t)
+	for i := range 4 * openAfter { // a success in between starts the row anew
+		if i%openAfter == openAfter-1 {
+			g.report("k", connectors.Done(), false)
+		} else {
+			g.report(fmt.Sprint("k", i), failed(connectors.Transient), false)
+		}
+	}
+	g.wantState(gateClosed)
+}
+
+func TestGateLetsOneProbeThroughAtATime(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	if n, _, wait := g.admit(10); n != 0 || wait <= 0 {
+		t.Fatalf("before its time: %d, %s", n, wait)
+	}
+	g.probe()
+	for range 3 {
+		if n, probe, wait := g.admit(10); n != 0 || probe || wait != 0 {
+			t.Fatalf("a second probe: %d, %v, %s", n, probe, wait)
+		}
+	}
+	g.withdraw(true) // it made no call: another one may
+	g.probe()
+	g.report("k", failed(connectors.Transient), true)
+	if g.wait() <= 0 {
+		t.Fatal("the next probe does not wait")
+	}
+}
+
+func TestGateProbesMoreAndMoreRarely(t *testing.T) {
+	tests := []struct {
+		name        string
+		class       connectors.Class
+		first, most time.Duration
+	}{
+		{"open", connectors.Transient, openProbeFirst, openProbeMost},
+		{"blocked", connectors.Misconfigured, blockedProbeFirst, blockedProbeMost},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newClockGate(t)
+			for k := range openAfter {
+				g.report(fmt.Sprint("k", k), failed(tt.class), false)
+			}
+			for i := range 12 {
+				middle := min(tt.first<<i, tt.most)
+				if wait := g.wait(); wait < middle/2 || wait > middle*3/2 {
+					t.Fatalf("probe %d waits %s, not about %s", i, wait, middle)
+				}
+				g.probe()
+				g.report("k", failed(tt.class), true)
+			}
+		})
+	}
+}
+
+func TestLateFailuresOfCallsInFlightDoNotPutProbesOff(t *testing.T) {
+	for _, class := range []connectors.Class{connectors.Transient, connectors.Permanent, connectors.Misconfigured} {
+		for _, state := range []gateState{gateOpen, gateBlocked} {
+			if class == connectors.Misconfigured && state == gateOpen {
+				continue // that blocks
+			}
+			t.Run(class.String()+" while "+state.String(), func(t *testing.T) {
+				g := newClockGate(t)
+				g.open()
+				if state == gateBlocked {
+					g.report("k", failed(connectors.Misconfigured), false)
+				}
+				until := g.until
+				g.at = g.at.Add(time.Millisecond)
+				for k := range 50 {
+					if g.report(fmt.Sprint("k", k), failed(class), false) {
+						t.Fatal("it counts against the update")
+					}
+				}
+				g.wantState(state)
+				if !g.until.Equal(until) {
+					t.Fatalf("the next probe was moved by %s", g.until.Sub(until))
+				}
+			})
+		}
+	}
+}
+
+// waiter is a tenure with one lane that waits for its next attempt.
+func waiter(t *testing.T) *tenure {
+	w := &tenure{ctx: t.Context(), lanes: map[string]*lane{}, wakeDispatch: make(chan struct{}, 1)}
+	l := &lane{key: "k", queue: []*item{itemOf("k", 1)}, due: time.Now().Add(time.Hour)}
+	w.lanes["k"] = l
+	w.locked(func() { w.proceed(l) })
+	t.Cleanup(w.stopTimers)
+	return w
+}
+
+func (t *tenure) isReady() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.ready) == 1
+}
+
+func woken(t *tenure) bool {
+	select {
+	case <-t.wakeDispatch:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestGateWakesItsWatchers(t *testing.T) {
+	g := newClockGate(t)
+	w := waiter(t)
+	g.watch(w)
+	g.open()
+	g.probe()
+	g.report("k", failed(connectors.Transient), true)
+	if !woken(w) || w.isReady() {
+		t.Fatal("a failed probe must wake those who look for the next, and no lane")
+	}
+	g.probe()
+	g.report("k", connectors.Done(), true)
+	g.wantState(gateClosed)
+	if !woken(w) || !w.isReady() {
+		t.Fatal("the target is back: lanes that wait must be tried at once")
+	}
+	if n, probe, _ := g.admit(10); n != 10 || probe {
+		t.Fatalf("after recovery: %d, %v", n, probe)
+	}
+	g.unwatch(w)
+	g.open()
+	g.probe()
+	g.withdraw(true)
+	if woken(w) {
+		t.Fatal("woken after unwatch")
+	}
+}
+
+func TestGateTakesAnyAnswerAsASignOfLife(t *testing.T) {
+	for _, class := range []connectors.Class{connectors.OK, connectors.Stale, connectors.Conflict, connectors.Permanent} {
+		g := newClockGate(t)
+		g.open()
+		g.probe()
+		g.report("k", failed(class), true)
+		g.wantState(gateClosed)
+	}
+}
+
+func TestMisconfiguredBlocksAtOnce(t *testing.T) {
+	g := newClockGate(t)
+	if g.report("k", failed(connectors.Misconfigured), false); g.wait() < blockedProbeFirst/2 {
+		t.Fatalf("waits %s", g.wait())
+	}
+	g.wantState(gateBlocked)
+	if state, since, reason := g.status(); state != "blocked" || !since.Equal(g.at) || reason != "because" {
+		t.Fatalf("status %q since %s because %q", state, since, reason)
+	}
+	g.probe()
+	g.report("k", connectors.Done(), true)
+	g.wantState(gateClosed)
+	if _, _, reason := g.status(); reason != "" {
+		t.Fatalf("reason %q after recovery", reason)
+	}
+}
+
+func TestTwentyPermanentFailuresInARowBlock(t *testing.T) {
+	g := newClockGate(t)
+	for i := range blockAfter - 1 {
+		if !g.report("k", failed(connectors.Permanent), false) {
+			t.Fatalf("failure %d does not count", i+1)
+		}
+	}
+	g.wantState(gateClosed)
+	g.report("k", connectors.Done(), false)
+	for range blockAfter - 1 {
+		g.report("k", failed(connectors.Permanent), false)
+	}
+	g.wantState(gateClosed)
+	if g.report("k", failed(connectors.Permanent), false) {
+		t.Fatal("the failure that blocks the channel counts against its update")
+	}
+	g.wantState(gateBlocked)
+	g.probe()
+	g.report("k", failed(connectors.Permanent), true)
+	g.wantState(gateBlocked)
+}
+
+// A refusal of one update shows that the credentials work again. It must not
+// keep a channel blocked for ever whose only update it is.
+func TestRefusedProbeLiftsABlockForMisconfiguration(t *testing.T) {
+	g := newClockGate(t)
+	g.report("k", failed(connectors.Misconfigured), false)
+	g.probe()
+	if g.report("k", failed(connectors.Permanent), true) {
+		t.Fatal("the probe's failure counts against its update")
+	}
+	g.wantState(gateClosed)
+}
+
+func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
+	tests := []struct {
+		name        string
+		asked, want time.Duration
+	}{
+		{"not said", 0, throttleDefault},
+		{"said", 7 * time.Second, 7 * time.Second},
+		{"too long", 24 * time.Hour, throttleMost},
+		{"nonsense", -time.Hour, throttleDefault},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newClockGate(t)
+			res := failed(connectors.Throttled)
+			res.RetryAfter = tt.asked
+			g.report("k", res, false)
+			g.wantState(gateClosed)
+			if g.wait() != tt.want {
+				t.Fatalf("waits %s, not %s", g.wait(), tt.want)
+			}
+			if n, _, wait := g.admit(10); n != 0 || wait != tt.want {
+				t.Fatalf("admitted %d, wait %s", n, wait)
+			}
+			g.at = g.at.Add(tt.want)
+			if n, probe, _ := g.admit(10); n != 10 || probe {
+				t.Fatalf("afterwards: admitted %d, probe %v", n, probe)
+			}
+		})
+	}
+}
+
+// Several calls in flight are throttled; what the last of them asks for must not
+// cut short what an earlier one did.
+func TestLateThrottledAnswerDoesNotShortenTheWait(t *testing.T) {
+	g := newClockGate(t)
+	res := failed(connectors.Throttled)
+	res.RetryAfter = time.Minute
+	g.report("a", res, false)
+	g.report("b", failed(connectors.Throttled), false)
+	if g.wait() != time.Minute {
+		t.Fatalf("waits %s", g.wait())
+	}
+	g.hold(time.Second)
+	if g.wait() != time.Minute {
+		t.Fatalf("after hold: %s", g.wait())
+	}
+	g.hold(time.Hour)
+	if g.wait() != time.Hour {
+		t.Fatalf("after a longer hold: %s", g.wait())
+	}
+}

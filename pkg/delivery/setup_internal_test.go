@@ -1,0 +1,127 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// patience bounds every wait of a test; it is never reached when all is well.
+const patience = 30 * time.Second
+
+// applyFunc is a connector in one function.
+type applyFunc func(context.Context, []connectors.Attempt) []connectors.Result
+
+func (f applyFunc) Apply(ctx context.Context, a []connectors.Attempt) []connectors.Result {
+	return f(ctx, a)
+}
+
+func (applyFunc) Close(context.Context) error { return nil }
+
+// acceptAll is a target that takes everything.
+func acceptAll(_ context.Context, attempts []connectors.Attempt) []connectors.Result {
+	out := make([]connectors.Result, len(attempts))
+	for i := range out {
+		out[i] = connectors.Done()
+	}
+	return out
+}
+
+// A bench is a broker, provisioned, and a worker's manager that does not run:
+// tests move its parts one at a time.
+type bench struct {
+	*natstest.Broker
+	m *manager
+}
+
+func newBench(t *testing.T, apply applyFunc) *bench {
+	t.Helper()
+	b := natstest.Run(t)
+	must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))
+	catalog := connectors.NewCatalog(connectors.Kind{
+		Name:  "memory",
+		Check: func([]byte) error { return nil },
+		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
+			return apply, nil
+		},
+	})
+	w, err := New(Options{
+		JS: b.JS, Catalog: catalog, ID: "w", LeaseTTL: 10 * time.Second,
+		Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
+	})
+	must(t, err)
+	broker, err := w.tryOpen(t.Context())
+	must(t, err)
+	return &bench{Broker: b, m: newManager(w.o, broker, w.stats)}
+}
+
+// run puts a channel into the registry and opens it on the worker.
+func (b *bench) run(t *testing.T, cfg channels.Config) *channelRun {
+	t.Helper()
+	e, err := b.m.b.registry.Put(t.Context(), cfg, 0)
+	must(t, err)
+	r, err := openRun(t.Context(), b.m, e)
+	must(t, err)
+	return r
+}
+
+// tenure leases the shard of a channel's first partition and returns a tenure of
+// it that has not taken over yet.
+func (b *bench) tenure(t *testing.T, r *channelRun) *tenure {
+	t.Helper()
+	le, err := b.m.leaser.acquire(t.Context(), shardOf(r.entry.Config.Name, 0))
+	must(t, err)
+	t.Cleanup(func() { le.stop(errShuttingDown) })
+	ctx, fail := context.WithCancelCause(le.ctx)
+	t.Cleanup(func() { fail(errShuttingDown) })
+	return newTenure(ctx, newPartition(r, 0, le), fail, 0)
+}
+
+func memoryChannel(name string, mode channels.Mode) channels.Config {
+	return channels.Config{Name: name, Mode: mode, Connector: channels.Connector{Kind: "memory"}}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until a condition holds that nothing signals.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("still waiting for %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
+
+// itemOf returns an update as it is once it was taken from the consumer.
+func itemOf(key string, version int64) *item {
+	data, _ := json.Marshal(version)
+	u := events.Update{Channel: "cal", Key: key, Version: number(version), Payload: data, ID: "id"}
+	return &item{u: u, tag: u.Tag(), seq: uint64(version), came: time.Now()}
+}
+
+// locked runs a function of a tenure that wants its lock held.
+func (t *tenure) locked(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f()
+}
