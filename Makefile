@@ -8,6 +8,12 @@ GO ?= go
 # How long each fuzz test runs.
 FUZZTIME ?= 20s
 
+# The random faults of `make chaos`.
+SEED ?= 1
+MINUTES ?= 5
+# The tests of the engine, which EXTSYNC_TEST_FULL runs at their full size.
+ENGINE := Killed|Frozen|CutOff|Network|Scale|Cluster|OneHeld|Hanging|Outage|Chaos
+
 # The race detector slows the tests of pkg/ the least for what it finds there.
 RACED := ./pkg/...
 # These run the built programs, which the test cache does not know of: never cached.
@@ -36,9 +42,17 @@ test: deps ## Vet and test everything; pkg/ with the race detector
 	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=8m $(PLAIN)
 
 .PHONY: test-full
-test-full: deps ## The same, all with the race detector and three times over
+test-full: deps ## The same, all raced and three times over; the engine at full size
 	$(GO) vet ./...
 	scripts/go-test.sh race -shuffle=on -count=3 -timeout=45m ./...
+	EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=90m -run='$(ENGINE)' ./test/integration/...
+
+.PHONY: chaos
+chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
+	@summary=$$(mktemp); trap 'rm -f "$$summary"' EXIT; \
+	EXTSYNC_CHAOS_SEED=$(SEED) EXTSYNC_CHAOS_MINUTES=$(MINUTES) EXTSYNC_CHAOS_SUMMARY="$$summary" \
+		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestChaos$$' ./test/integration/...; \
+	cat "$$summary"
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (20s)

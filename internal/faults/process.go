@@ -117,10 +117,12 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 
 // ExitCode waits for the end and returns the exit code, -1 after a signal.
 func (p *Process) ExitCode(within time.Duration) (int, error) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode(), nil
-	case <-time.After(within):
+	case <-timer.C:
 		return 0, fmt.Errorf("%s did not end in %s", p.Name, within)
 	}
 }

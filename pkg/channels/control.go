@@ -39,10 +39,11 @@ var (
 	ErrReset = errors.New("the key was not reset")
 )
 
-// ResetKey makes a channel forget what it knows of a key: ledger and newest
-// version. It is for a platform that was restored from a backup and counts its
-// versions anew; the target is not touched, and one that guards itself still
-// refuses what it holds to be older. It may be repeated if it fails.
+// ResetKey makes a channel forget what it knows of a key: ledger, newest version
+// and dead letters, whose versions mean nothing any more. It is for a platform
+// that was restored from a backup and counts its versions anew; the target is not
+// touched, and one that guards itself still refuses what it holds to be older. It
+// may be repeated if it fails.
 func (r *Registry) ResetKey(ctx context.Context, channel, key string) error {
 	enc, err := events.EncodeKey(key)
 	if err != nil {
@@ -52,18 +53,41 @@ func (r *Registry) ResetKey(ctx context.Context, channel, key string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	letters, err := r.js.Stream(ctx, r.names.DeadStream())
+	if err != nil {
+		return fmt.Errorf("reset key: %w", err)
+	}
+	lastLetter := letters.CachedInfo().State.LastSeq // later ones are of new versions
+	// The ledger first: between this and the last step the old newest version still
+	// keeps publishers from starting anew, so nothing can be lost there.
+	if err := r.resetLedger(ctx, e.Config, key, enc); err != nil {
+		return err
+	}
+	if err := letters.Purge(ctx, jetstream.WithPurgeSubject(r.names.Dead(channel, enc)), jetstream.WithPurgeSequence(lastLetter+1)); err != nil {
+		return fmt.Errorf("reset key: remove its dead letters: %w", err)
+	}
+	stream, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
+	if err != nil {
+		return fmt.Errorf("reset key: %w", err)
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(r.names.StoredUpdate(channel, enc))); err != nil {
+		return fmt.Errorf("reset key: remove its newest version: %w", err)
+	}
+	return nil
+}
+
+// resetLedger has the owner of a key's partition make the ledger forget it.
+func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string) error {
 	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlReset, Key: key})
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	// The ledger first: between the two steps the old newest version still keeps
-	// publishers from starting anew, so nothing can be lost there.
-	partition := events.Slot(enc) % e.Config.Partitions
-	msg, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(channel, partition), data)
+	partition := events.Slot(enc) % c.Partitions
+	msg, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(c.Name, partition), data)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("%w: channel %s, partition %d", ErrNoOwner, channel, partition)
+		return fmt.Errorf("%w: channel %s, partition %d", ErrNoOwner, c.Name, partition)
 	}
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
@@ -74,13 +98,6 @@ func (r *Registry) ResetKey(ctx context.Context, channel, key string) error {
 	}
 	if reply.Error != "" {
 		return fmt.Errorf("%w: %s", ErrReset, reply.Error)
-	}
-	stream, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
-	if err != nil {
-		return fmt.Errorf("reset key: %w", err)
-	}
-	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(r.names.StoredUpdate(channel, enc))); err != nil {
-		return fmt.Errorf("reset key: remove its newest version: %w", err)
 	}
 	return nil
 }

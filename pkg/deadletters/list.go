@@ -99,7 +99,8 @@ type Page struct {
 
 // List returns the letters that a filter selects, oldest first, at most limit (1
 // to MaxPage; 0 counts as DefaultPage, more as MaxPage). cursor is 0, or Page.Next
-// of the page before. The errors: ErrFilter, or events.ErrUnavailable.
+// of the page before. A list is no snapshot: a letter may be there that was
+// removed a moment ago. The errors: ErrFilter, or events.ErrUnavailable.
 func (s *Store) List(ctx context.Context, f Filter, limit int, cursor uint64) (Page, error) {
 	if limit <= 0 {
 		limit = DefaultPage

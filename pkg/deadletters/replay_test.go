@@ -89,7 +89,7 @@ func TestReplayThatIsGivenUpAgain(t *testing.T) {
 				l.tg.refuses(connectors.Permanent, code)
 				l.replay(l.letter("k"))
 				l.eventually("another letter", func() bool {
-					e := l.letter("k") // never none, never two
+					e := l.letter("k")
 					return e.Code == code && e.Sequence > first.Sequence
 				})
 			}

@@ -118,3 +118,26 @@ func TestDiscardedLetterIsStoredAgain(t *testing.T) {
 		t.Errorf("letter %+v", e)
 	}
 }
+
+// After a reset a key's versions start anew: what was given up before says nothing
+// any more.
+func TestResetOfAKeyRemovesItsLetters(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			l := newLab(t, mode)
+			l.work("w1")
+			kept := l.giveUp("kept", 9)
+			l.giveUp("k", 9)
+			must(t, l.reg.ResetKey(t.Context(), "cal", "k"))
+			l.onlyLeft(kept)
+			l.eventually("the ledger to forget", func() bool {
+				rec, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+				return err == nil && rec.Settled.IsZero()
+			})
+			again := l.giveUp("k", 1)
+			l.replay(again)
+			l.delivered("k", "1")
+			l.onlyLeft(kept)
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,12 +18,15 @@ const retryLogEvery = 5 * time.Second
 // conclude decides what follows from the result of a call.
 func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, took time.Duration) {
 	gate := t.p.r.gate
-	if t.ctx.Err() != nil || res.Code == codeFenced {
+	if t.ctx.Err() != nil || errors.Is(res.Err, errNoCall) {
 		// The partition is no longer ours: whoever has it repeats the call
-		// (guarantee 1). The failure is not the update's (guarantee 6).
+		// (guarantee 1). The failure is not the update's (guarantee 6). Should
+		// the lease be renewed at the last moment after all, it is ours to repeat.
 		gate.withdraw(probe)
+		t.retryAll([]*lane{l}, ledgerRetry)
 		return
 	}
+	res.RetryAfter = min(max(res.RetryAfter, 0), throttleMost)
 	counts := gate.report(l.key, res, probe)
 	t.logAttempt(it, res, took)
 	if res.Class != connectors.OK {
@@ -57,7 +61,7 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 		s.Outcome = events.DeadLettered
 		t.settleAs(l, it, s, res)
 	case connectors.Throttled, connectors.Misconfigured:
-		t.later(l, it, s, max(res.RetryAfter, 0))
+		t.later(l, it, s, res.RetryAfter)
 	default:
 		t.failed(l, it, s, res, counts)
 	}
@@ -106,7 +110,7 @@ func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.R
 func (t *tenure) newerWaiting(l *lane, it *item) (versioning.Version, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.latest() || it.replay {
+	if !t.latest() {
 		return versioning.Version{}, false
 	}
 	for _, next := range l.queue[1:] {

@@ -27,7 +27,9 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	if err := t.loadPayload(ctx, it); err != nil && !errors.Is(err, errParkedLost) {
 		return err
 	}
+	t.mu.Lock() // a redelivery may replace the copy
 	headers, data := it.content()
+	t.mu.Unlock()
 	msg := nats.NewMsg(t.b.names.Dead(name, key))
 	msg.Data, msg.Header = data, withoutBrokerHeaders(headers)
 	set := func(header, value string) {

@@ -4,14 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// ledgerRetry is how long a lane waits when the ledger could not be read.
-const ledgerRetry = time.Second
+const (
+	// ledgerRetry is how long a lane waits when the ledger could not be read.
+	ledgerRetry = time.Second
+	// readPatience bounds what is read before a call.
+	readPatience = 10 * time.Second
+)
+
+// errNoCall: the target has heard nothing of the attempt.
+var errNoCall = errors.New("no call was made: the partition's lease is over")
 
 // dispatch starts calls for ready lanes, as many at once as the channel allows,
 // until ctx ends.
@@ -21,7 +29,7 @@ func (t *tenure) dispatch(ctx context.Context) {
 	defer g.unwatch(t)
 	for {
 		var again <-chan time.Time
-		if wait := t.startReady(); wait > 0 {
+		if wait := t.startReady(ctx); wait > 0 {
 			again = time.After(wait)
 		}
 		select {
@@ -37,12 +45,13 @@ func (t *tenure) dispatch(ctx context.Context) {
 }
 
 // startReady starts what may be started now, and returns after how long to look
-// again: 0 when a signal will come.
-func (t *tenure) startReady() time.Duration {
+// again: 0 when a signal will come. That ctx has ended is looked at under mu, so
+// that awaitIdle sees every call there will be.
+func (t *tenure) startReady(ctx context.Context) time.Duration {
 	r := t.p.r
 	for {
 		t.mu.Lock()
-		if len(t.ready) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+		if ctx.Err() != nil || len(t.ready) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
 			t.mu.Unlock()
 			return 0
 		}
@@ -114,9 +123,9 @@ func (t *tenure) popReady(n int) []*lane {
 // flight anywhere else.
 func (t *tenure) deliver(batch []*lane, probe bool) {
 	gate := t.p.r.gate
-	ctx, cancel := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
+	reads, cancel := context.WithTimeout(t.ctx, readPatience)
 	defer cancel()
-	if err := t.view.load(ctx, t.recordsOf(batch)); err != nil {
+	if err := t.view.load(reads, t.recordsOf(batch)); err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
 		t.retryAll(batch, ledgerRetry)
@@ -127,7 +136,7 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 		gate.withdraw(probe)
 		return
 	}
-	if calls, items = t.loadPayloads(ctx, calls, items); len(calls) == 0 {
+	if calls, items = t.loadPayloads(reads, calls, items); len(calls) == 0 {
 		gate.withdraw(probe)
 		return
 	}
@@ -139,6 +148,8 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 	if probe {
 		t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.Probes++ })
 	}
+	ctx, cancelCall := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
+	defer cancelCall()
 	results := t.call(ctx, attempts)
 	for i, l := range calls {
 		t.conclude(l, items[i], results[i], probe && i == 0, time.Since(started))
@@ -189,6 +200,11 @@ func (t *tenure) retryAll(batch []*lane, wait time.Duration) {
 
 // call runs the connector. Whatever it does, there is one result per attempt.
 func (t *tenure) call(ctx context.Context, attempts []connectors.Attempt) (results []connectors.Result) {
+	// Guarantee 2: no call begins without the lease, however long this process
+	// was frozen. The context ends with the lease, too.
+	if !t.p.lease.alive() || ctx.Err() != nil {
+		return slices.Repeat([]connectors.Result{connectors.Failed(connectors.Transient, codeFenced, errNoCall)}, len(attempts))
+	}
 	name := t.p.r.entry.Config.Name
 	t.p.r.stats.add(name, func(s *ChannelStats) { s.Attempts += uint64(len(attempts)) })
 	broken := func(code, format string, args ...any) []connectors.Result {
@@ -205,11 +221,6 @@ func (t *tenure) call(ctx context.Context, attempts []connectors.Attempt) (resul
 			results = broken(codePanic, "connector panicked: %v", p)
 		}
 	}()
-	// Guarantee 2: no call begins without the lease, however long this process
-	// was frozen. The context ends with the lease, too.
-	if !t.p.lease.alive() || ctx.Err() != nil {
-		return broken(codeFenced, "no call was made: %w", errLeaseLapsed)
-	}
 	results = t.p.r.conn.Apply(ctx, attempts)
 	if len(results) != len(attempts) {
 		return broken(codePanic, "connector returned %d results for %d updates", len(results), len(attempts))

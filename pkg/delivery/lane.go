@@ -102,7 +102,7 @@ func (t *tenure) supersedeWaiting(l *lane, it *item) {
 	}
 	kept := slices.Clone(l.queue[:len(l.queue)-len(waiting)])
 	for _, old := range waiting {
-		if old.malformed == nil && !old.replay && isOlder(old.tag.Version, it.tag.Version) {
+		if old.malformed == nil && isOlder(old.tag.Version, it.tag.Version) {
 			s := superseded(old, it.tag.Version).settlement
 			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), key: l.key, item: old})
 			continue

@@ -114,10 +114,13 @@ func latest(a, b time.Time) time.Time {
 func (t *tenure) parkAll(l *lane) error {
 	for {
 		t.mu.Lock()
-		var next *item
+		var (
+			next *item
+			msg  jetstream.Msg // a redelivery may replace it meanwhile
+		)
 		for _, it := range l.queue {
 			if it.parked == 0 {
-				next = it
+				next, msg = it, it.msg
 				break
 			}
 		}
@@ -125,7 +128,7 @@ func (t *tenure) parkAll(l *lane) error {
 		if next == nil {
 			return nil
 		}
-		seq, err := t.parkOne(l, next)
+		seq, err := t.parkOne(l, next, msg)
 		if err != nil {
 			return err
 		}
@@ -140,16 +143,17 @@ func (t *tenure) parkAll(l *lane) error {
 	}
 }
 
-// parkOne stores one update in the parked stream and returns its sequence there.
-func (t *tenure) parkOne(l *lane, it *item) (uint64, error) {
+// parkOne stores one update, a copy of which is from, in the parked stream and
+// returns its sequence there.
+func (t *tenure) parkOne(l *lane, it *item, from jetstream.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	msg := nats.NewMsg(t.b.names.Parked(t.p.r.entry.Config.Name, l.key))
-	msg.Data, msg.Header = it.msg.Data(), withoutBrokerHeaders(it.msg.Headers())
+	msg.Data, msg.Header = from.Data(), withoutBrokerHeaders(from.Headers())
 	seq := strconv.FormatUint(it.seq, 10)
 	msg.Header.Set(headerParkedSequence, seq)
 	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
-	msg.Header.Set(headerParkedID, it.msg.Headers().Get(nats.MsgIdHdr))
+	msg.Header.Set(headerParkedID, from.Headers().Get(nats.MsgIdHdr))
 	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")
 	ack, err := t.b.js.PublishMsg(ctx, msg)
 	if err != nil {
@@ -214,7 +218,8 @@ func (it *item) unload() {
 	}
 }
 
-// content returns headers and data of an update as the broker has them.
+// content returns headers and data of an update as the broker has them. The
+// caller holds mu.
 func (it *item) content() (nats.Header, []byte) {
 	switch {
 	case it.raw != nil:
@@ -317,11 +322,12 @@ func (t *tenure) loadMore(l *lane) {
 			return
 		}
 		l.more = len(got) > parkedInMemory
-		for _, it := range got[:min(len(got), parkedInMemory)] {
+		got = got[:min(len(got), parkedInMemory)]
+		for _, it := range got {
 			t.held[it.seq] = it
-			l.queue = append(l.queue, it)
 			l.lastInMemory = it.parked
 		}
+		l.queue = append(got, l.queue...) // what came meanwhile is newer
 		t.proceed(l)
 	}()
 }

@@ -35,7 +35,9 @@ func (t *tenure) pull(ctx context.Context) {
 			return
 		}
 		if err := t.renewConsumer(ctx); err != nil {
-			t.fail(err)
+			if ctx.Err() == nil { // a drain is no failure: it is still to hand over
+				t.fail(err)
+			}
 			return
 		}
 	}

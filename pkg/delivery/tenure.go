@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -120,7 +121,7 @@ func (t *tenure) checkIdle() {
 func (t *tenure) handOver(ctx context.Context) error {
 	t.stopTimers()
 	waitFor(&t.calls, hungAfter) // removals from the parked stream
-	if err := t.flush(ctx, true); err != nil {
+	if err := t.flushLast(ctx); err != nil {
 		return err
 	}
 	// Plain acks sent just before a deletion are mostly lost. This one is
@@ -136,6 +137,24 @@ func (t *tenure) handOver(ctx context.Context) error {
 	t.abandon()
 	t.log.Info().Uint64("floor", t.prog.Floor).Msg("partition handed over")
 	return nil
+}
+
+// flushLast completes the ledger and marks the progress as clean. A record that
+// somebody else touched, or an answer that got lost, must not leave the ledger
+// behind until another worker comes: it is tried again.
+func (t *tenure) flushLast(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, t.p.r.drainLimit)
+	defer cancel()
+	for {
+		err := t.flush(ctx, true)
+		if err == nil || errors.Is(err, channels.ErrProgressChanged) {
+			return err
+		}
+		t.log.Warn().Err(err).Msg("write the ledger before the hand-over")
+		if !sleep(ctx, flushEvery/5) {
+			return err
+		}
+	}
 }
 
 // abandon lets go of what is held; the broker has it.

@@ -22,6 +22,9 @@ const (
 	flushEvery = 500 * time.Millisecond
 	// flushMost is how far apart tries to write it are while that fails.
 	flushMost = 5 * time.Second
+	// writePatience bounds the wait for the broker to confirm what it was sent: an
+	// answer that was lost without the connection never comes.
+	writePatience = 10 * time.Second
 	// flushAtOnce bounds the records that are written side by side.
 	flushAtOnce = 256
 	// viewKeys is how many records that nobody uses a view remembers.
@@ -161,19 +164,24 @@ func (t *tenure) flush(ctx context.Context, clean bool) error {
 	})
 }
 
-// writeRecords writes records side by side, each by compare-and-set.
+// writeRecords writes records side by side, each by compare-and-set. It returns
+// when none is on its way any more: progress may only be written after that.
 func (t *tenure) writeRecords(ctx context.Context, keys []string) error {
+	ctx, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
 	var failed atomic.Pointer[error]
 	group, ctx := errgroup.WithContext(ctx)
 	for _, key := range keys {
 		future, err := t.startWrite(key)
 		if err != nil {
-			t.markDirty(key)
-			return fmt.Errorf("write the ledger: %w", err)
+			t.endWrite(key, err)
+			failed.CompareAndSwap(nil, &err)
+			break
 		}
 		group.Go(func() error {
-			if err := t.awaitWrite(ctx, key, future); err != nil {
-				t.markDirty(key)
+			err := t.awaitWrite(ctx, key, future)
+			t.endWrite(key, err)
+			if err != nil {
 				failed.CompareAndSwap(nil, &err)
 			}
 			return nil
@@ -186,7 +194,7 @@ func (t *tenure) writeRecords(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// startWrite sends a record as it is now.
+// startWrite sends a record as it is now, and keeps it in memory until endWrite.
 func (t *tenure) startWrite(key string) (jetstream.PubAckFuture, error) {
 	t.mu.Lock()
 	s := t.view.keys[key]
@@ -194,6 +202,7 @@ func (t *tenure) startWrite(key string) (jetstream.PubAckFuture, error) {
 	rec.Recent = slices.Clone(rec.Recent)
 	revision := s.revision
 	s.dirty = false
+	t.view.pin(key)
 	t.mu.Unlock()
 	data, err := rec.Encode()
 	if err != nil {
@@ -212,9 +221,7 @@ func (t *tenure) awaitWrite(ctx context.Context, key string, future jetstream.Pu
 	case ack := <-future.Ok():
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		s := t.view.keys[key]
-		s.revision = ack.Sequence
-		t.view.evict(key, s)
+		t.view.keys[key].revision = ack.Sequence
 		return nil
 	case err := <-future.Err():
 		if !events.IsWrongSequence(err) {
@@ -241,14 +248,18 @@ func (t *tenure) resolve(ctx context.Context, key string) error {
 		s.rec, s.base = rec, rec.Seq
 		return nil
 	}
-	s.dirty = true // ours is newer: it goes out with the next flush
-	return errors.New("a record was changed meanwhile; it is written again")
+	return errors.New("a record was changed meanwhile; it is written again") // ours is newer
 }
 
-func (t *tenure) markDirty(key string) {
+// endWrite follows startWrite: a record that the broker does not have goes out
+// with the next flush.
+func (t *tenure) endWrite(key string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.view.keys[key].dirty = true
+	if err != nil {
+		t.view.keys[key].dirty = true
+	}
+	t.view.unpin(key)
 }
 
 // inLedger reports whether an entry changes a record. A malformed update has no

@@ -243,9 +243,6 @@ func (r *reader) take(ctx context.Context, msg jetstream.Msg, yield func(*jetstr
 		return true, nil
 	}
 	r.next = seq + 1
-	if meta.NumPending == 0 {
-		r.q.Until = min(r.q.Until, seq)
-	}
 	if seq > r.q.Until {
 		return false, nil
 	}

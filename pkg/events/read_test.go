@@ -233,3 +233,36 @@ func TestReadFromLeader(t *testing.T) {
 		t.Errorf("no broker: %v", err)
 	}
 }
+
+// Others may remove messages meanwhile; those that stay must come all the same.
+func TestReadStreamWhileMessagesAreRemoved(t *testing.T) {
+	const n = 2000
+	b, stream := newStream(t, n)
+	removed := make(chan error, 1)
+	go func() {
+		for seq := uint64(n); seq > 0; seq -= 2 {
+			if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+				removed <- err
+				return
+			}
+		}
+		removed <- nil
+	}()
+	for done := false; !done; {
+		select {
+		case err := <-removed:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+		}
+		odd := 0
+		for _, seq := range read(t, b, events.StreamQuery{Stream: "S", Subject: "s.*", HeadersOnly: true}) {
+			odd += int(seq % 2)
+		}
+		if odd != n/2 {
+			t.Fatalf("%d of the %d messages that stay came", odd, n/2)
+		}
+	}
+}

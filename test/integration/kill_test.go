@@ -27,7 +27,7 @@ func (r *rig) killAtRandom(p *publishing, l load, rounds int, seed uint64) {
 	dice := rand.New(rand.NewPCG(seed, 1))
 	workers := []*faults.Process{r.worker("w0"), r.worker("w1")}
 	started := 2
-	for round := 0; round < rounds || p.running(l); round++ {
+	for round := 0; round < rounds || p.running(l.updates); round++ {
 		r.pass(time.Duration(300+dice.IntN(1200)) * time.Millisecond)
 		victims := []int{dice.IntN(2)}
 		if dice.IntN(4) == 0 {

@@ -28,6 +28,8 @@ type load struct {
 	publishers int           // at once, each with keys of its own; 0: 4
 	pad        int           // bytes of each payload on top
 	seed       uint64
+	from       int64  // version that every key has already
+	prefix     string // of the keys; "": k
 }
 
 // A publishing is a load under way.
@@ -48,6 +50,9 @@ func (r *rig) publish(l load) *publishing {
 	if l.publishers == 0 {
 		l.publishers = 4
 	}
+	if l.prefix == "" {
+		l.prefix = "k"
+	}
 	limit := rate.NewLimiter(rate.Inf, 1)
 	if l.over > 0 {
 		limit = rate.NewLimiter(rate.Limit(float64(l.updates)/l.over.Seconds()), 16)
@@ -66,6 +71,9 @@ func (p *publishing) run(ctx context.Context, pub *events.Publisher, l load, i i
 	dice := rand.New(rand.NewPCG(l.seed, uint64(i)))
 	mine := (l.keys - i + l.publishers - 1) / l.publishers
 	versions := make([]int64, mine)
+	for k := range versions {
+		versions[k] = l.from
+	}
 	var accepted []faults.Accepted
 	var err error
 	for n := i; n < l.updates && mine > 0 && err == nil && limit.Wait(ctx) == nil; n += l.publishers {
@@ -74,7 +82,7 @@ func (p *publishing) run(ctx context.Context, pub *events.Publisher, l load, i i
 			k = n / l.publishers
 		}
 		versions[k]++
-		u := update(l.channel, fmt.Sprintf("k%d", k*l.publishers+i), versions[k], l.pad)
+		u := update(l.channel, fmt.Sprintf("%s%d", l.prefix, k*l.publishers+i), versions[k], l.pad)
 		a := faults.Accepted{Key: u.Key, Tag: u.Tag()}
 		a.Uncertain, err = publishUntilAnswered(ctx, pub, u)
 		accepted = append(accepted, a)
@@ -113,8 +121,13 @@ func (p *publishing) wait(r *rig) []faults.Accepted {
 	return p.accepted
 }
 
-// running reports whether the load has not ended yet.
-func (p *publishing) running(l load) bool { return p.sent.Load() < int64(l.updates) }
+// running reports whether so many updates were not published yet, and nothing
+// has ended the load before.
+func (p *publishing) running(updates int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err == nil && p.sent.Load() < int64(updates)
+}
 
 // update makes an update whose payload says what it is.
 func update(channel, key string, version int64, pad int) events.Update {

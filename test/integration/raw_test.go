@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/app"
@@ -78,7 +79,7 @@ func (c rawClient) event(channel, key, version, body string) map[string]string {
 func (r *rig) inProcess() *delivery.Worker {
 	r.t.Helper()
 	w, err := delivery.New(delivery.Options{
-		JS: r.js, Catalog: app.Catalog(), LeaseTTL: leaseTTL, DrainTimeout: 5 * time.Second,
+		JS: r.js, Catalog: app.Catalog(), LeaseTTL: r.lease, DrainTimeout: 5 * time.Second,
 		Secrets: connectors.Secrets{LookupEnv: func(string) (string, bool) { return "in-process", true }},
 		Logger:  zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel),
 	})
@@ -217,8 +218,9 @@ func TestMalformedRawUpdateBecomesADeadLetter(t *testing.T) {
 			dead, err := r.js.Stream(t.Context(), "SYNC_DEAD")
 			r.must(err)
 			for _, b := range broken {
-				msg, err := dead.GetLastMsgForSubject(t.Context(), r.names.Dead("c", b.key))
+				var msg *jetstream.RawStreamMsg
 				eventually(t, "a dead letter of "+b.key, func() bool {
+					var err error
 					msg, err = dead.GetLastMsgForSubject(t.Context(), r.names.Dead("c", b.key))
 					return err == nil
 				})

@@ -49,7 +49,7 @@ type rig struct {
 	names    events.Names
 	registry *channels.Registry
 	pub      *events.Publisher
-	replicas int
+	lease    time.Duration // of its workers
 
 	mu      sync.Mutex
 	workers []*faults.Process
@@ -64,7 +64,7 @@ func newRig(t testing.TB) *rig {
 // newRigAt runs on a broker that is there.
 func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 	t.Helper()
-	r := &rig{t: t, crew: crew, url: url, names: events.DefaultNames(), replicas: replicas}
+	r := &rig{t: t, crew: crew, url: url, names: events.DefaultNames(), lease: leaseTTL}
 	var err error
 	r.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
 	r.must(err)
@@ -124,7 +124,7 @@ func (r *rig) workerAt(name, url string) *faults.Process {
 		Name: name, Path: binary(r.t, "connector-worker"), Args: []string{"run"},
 		Env: []string{
 			"EXTSYNC_NATS_URL=" + url, "EXTSYNC_NATS_NAME=" + name, faults.WorkerVariable + "=" + name,
-			"EXTSYNC_WORKER_LEASE_TTL=" + leaseTTL.String(), "EXTSYNC_WORKER_DRAIN_TIMEOUT=10s",
+			"EXTSYNC_WORKER_LEASE_TTL=" + r.lease.String(), "EXTSYNC_WORKER_DRAIN_TIMEOUT=10s",
 		},
 	})
 	r.mu.Lock()
@@ -171,8 +171,23 @@ type recorder func() (faults.History, error)
 func (r *rig) check(channel string, mode channels.Mode, accepted []faults.Accepted, target recorder) {
 	r.t.Helper()
 	log := r.settled(channel, accepted, settleWithin)
+	// The ledger follows the log, after a kill only when a successor has taken
+	// over: a worker that is stopped before leaves that to the next one.
+	eventually(r.t, "the ledger to have what the log has", func() bool { return r.ledgerFollows(log) })
 	r.stopWorkers()
 	r.verify(log, mode, accepted, target)
+}
+
+func (r *rig) ledgerFollows(log *faults.LogReader) bool {
+	r.must(log.CatchUp(r.t.Context()))
+	r.must(log.ReadLedger(r.t.Context()))
+	for key, rec := range log.Outcomes.Records {
+		held := log.Outcomes.Ledger[key]
+		if held.Applied.Tag != rec.Applied.Tag || held.Settled != rec.Settled {
+			return false
+		}
+	}
+	return true
 }
 
 // settleWithin bounds how long it may take until everything has an outcome, after

@@ -1,0 +1,227 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// laneOf puts updates into a lane that is being attempted.
+func (t *tenure) laneOf(key string, items ...*item) *lane {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := &lane{key: key, queue: items, busy: true}
+	t.lanes[key] = l
+	t.view.pin(key)
+	for _, it := range items {
+		t.held[it.seq] = it
+	}
+	return l
+}
+
+// A drain that comes just when the dispatcher wakes must not find the partition
+// idle and then have a call begin in it: the next owner would make another.
+func TestNoCallBeginsOnceThePartitionIsAskedToDrain(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	l := tn.laneOf("k", itemOf("k", 1))
+	tn.locked(func() { tn.retryLater(l, 0) }) // ready
+	ctx, drain := context.WithCancel(t.Context())
+	drain()
+	tn.startReady(ctx)
+	tn.calls.Wait()
+	if !tn.isReady() || l.busy {
+		t.Fatalf("ready %v, busy %v: the lane was taken", tn.isReady(), l.busy)
+	}
+}
+
+// What is read before a call may be slow; that must not leave the call without
+// time, and its lane without anybody who comes back to it.
+func TestCallThatCouldNotBeginIsMadeLater(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	it := itemOf("k", 1)
+	l := tn.laneOf("k", it)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	attempts := []connectors.Attempt{{Update: it.u, Digest: it.tag.Digest, Number: 1}}
+	tn.conclude(l, it, tn.call(ended, attempts)[0], false, 0)
+	defer tn.stopTimers()
+	if l.busy || it.attempts != 0 {
+		t.Fatalf("busy %v, attempts %d", l.busy, it.attempts)
+	}
+}
+
+// The code of a result belongs to the target. None may be mistaken for one of
+// ours that ends a lane.
+func TestCodeOfATargetMeansNothingToTheEngine(t *testing.T) {
+	for _, code := range []string{codeFenced, codePanic, codeMalformed} {
+		t.Run(code, func(t *testing.T) {
+			b := newBench(t, acceptAll)
+			tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+			it := itemOf("k", 1)
+			l := tn.laneOf("k", it)
+			tn.conclude(l, it, connectors.Failed(connectors.Transient, code, errors.New("theirs")), false, 0)
+			defer tn.stopTimers()
+			if l.busy || it.attempts != 1 {
+				t.Fatalf("busy %v, attempts %d", l.busy, it.attempts)
+			}
+		})
+	}
+}
+
+// A target that asks for a year gets the longest wait there is, whatever class
+// its answer has.
+func TestRetryAfterIsBoundedForTheLaneToo(t *testing.T) {
+	for _, class := range []connectors.Class{connectors.Transient, connectors.Throttled, connectors.Misconfigured} {
+		t.Run(class.String(), func(t *testing.T) {
+			b := newBench(t, acceptAll)
+			tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+			it := itemOf("k", 1)
+			l := tn.laneOf("k", it)
+			res := failed(class)
+			res.RetryAfter = 365 * 24 * time.Hour
+			tn.conclude(l, it, res, false, 0)
+			defer tn.stopTimers()
+			if wait := time.Until(l.due); wait > throttleMost {
+				t.Fatalf("the lane waits %s", wait)
+			}
+		})
+	}
+}
+
+// A replay that fails is overtaken by a newer version like any other update.
+func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	replay, newer := itemOf("k", 7), itemOf("k", 8)
+	replay.replay = true
+	l := tn.laneOf("k", replay)
+	tn.locked(func() { tn.retryLater(l, time.Hour) })
+	defer tn.stopTimers()
+	tn.intake(newer, "k")
+	if len(l.queue) != 1 || l.queue[0] != newer || !tn.isReady() {
+		t.Fatalf("%d in the lane, ready %v", len(l.queue), tn.isReady())
+	}
+	if c := tn.pending[0]; c.item != replay || c.entry.Outcome != events.Superseded || c.entry.By != number(8) {
+		t.Fatalf("%+v", c.entry)
+	}
+}
+
+// A record is being written when its key is forgotten: the answer must find it,
+// and a later reader must not find an older one.
+func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
+	must(t, tn.view.load(t.Context(), []string{"k"}))
+	tn.locked(func() {
+		for i := range viewKeys + 1 { // so many that what nobody uses is forgotten
+			tn.view.pin(string(rune('A' + i)))
+		}
+		tn.view.add("k", tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{}), 1)
+	})
+	future, err := tn.startWrite("k")
+	must(t, err)
+	tn.locked(func() { // a lane came and went meanwhile
+		tn.view.pin("k")
+		tn.view.unpin("k")
+	})
+	if tn.view.keys["k"] == nil {
+		t.Fatal("the record was forgotten before the broker had it")
+	}
+	err = tn.awaitWrite(t.Context(), "k", future)
+	tn.endWrite("k", err)
+	must(t, err)
+	if tn.view.keys["k"] != nil {
+		t.Fatal("the record is not forgotten although the broker has it")
+	}
+}
+
+// What is parked beyond memory is older than what comes while it is read.
+func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
+	stream, err := b.JS.Stream(t.Context(), tn.stream)
+	must(t, err)
+	publisher, err := events.NewPublisher(t.Context(), b.JS, tn.b.names)
+	must(t, err)
+	const versions = 4
+	for v := int64(1); v <= versions; v++ {
+		it := itemOf("k", v)
+		_, err := publisher.Publish(t.Context(), it.u)
+		must(t, err)
+	}
+	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
+	must(t, err)
+	batch, err := c.Fetch(versions)
+	must(t, err)
+	var items []*item
+	for msg := range batch.Messages() {
+		it := itemOf("k", int64(len(items)+1))
+		it.msg, it.size = msg, 1
+		items = append(items, it)
+	}
+	l := tn.laneOf("k", items[0], items[1])
+	must(t, tn.parkAll(l))
+	tn.locked(func() { // as if there were many more, and those in memory were done
+		clear(tn.held)
+		l.queue, l.parked, l.more, l.lastInMemory, l.busy = nil, true, true, 0, false
+		tn.proceed(l) // reads more
+		if !l.busy {
+			t.Error("the lane does not read what is parked")
+		}
+		tn.floor.startAt(2)
+	})
+	for _, it := range items[2:] {
+		must(t, tn.share.acquire(t.Context(), it.size))
+		tn.intake(it, "k")
+	}
+	eventually(t, "the lane to be ready", tn.isReady)
+	var got []string
+	tn.locked(func() {
+		for _, it := range l.queue {
+			got = append(got, it.tag.Version.String())
+		}
+	})
+	if want := []string{"1", "2", "3", "4"}; !slices.Equal(got, want[:len(got)]) || len(got) < 2 {
+		t.Fatalf("the lane has %v", got)
+	}
+}
+
+// Only the newest copy of an update can be acked, so a redelivery replaces it,
+// at any moment.
+func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	publisher, err := events.NewPublisher(t.Context(), b.JS, tn.b.names)
+	must(t, err)
+	it := itemOf("k", 1)
+	_, err = publisher.Publish(t.Context(), it.u)
+	must(t, err)
+	stream, err := b.JS.Stream(t.Context(), tn.stream)
+	must(t, err)
+	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
+	must(t, err)
+	msg, err := c.Next()
+	must(t, err)
+	it.msg, it.size = msg, 1
+	l := tn.laneOf("k", it)
+	must(t, tn.share.acquire(t.Context(), 1))
+	again := make(chan struct{})
+	go func() {
+		defer close(again)
+		for range 100 {
+			tn.intake(&item{u: it.u, tag: it.tag, seq: it.seq, msg: msg}, "k")
+		}
+	}()
+	e := tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.DeadLettered}, connectors.Result{})
+	must(t, tn.storeDead("k", it, e))
+	must(t, tn.parkAll(l))
+	<-again
+}
