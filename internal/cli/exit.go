@@ -72,7 +72,6 @@ func verdicts() []verdict {
 		{ExitUsage, "send a reference to the content instead, or raise max_payload at the broker", []error{events.ErrTooLarge}},
 		{ExitUnknown, "restore the channel, or publish to another one", []error{events.ErrChannelDeleted}},
 		{ExitUsage, "the mode is fixed when a channel is made: make a channel of another name", []error{channels.ErrImmutable}},
-		{ExitBroker, "somebody changed the channel at the same time: look at it and apply again", []error{channels.ErrRevision}},
 		{ExitBroker, "see that a connector-worker runs, then apply again", []error{channels.ErrNotDrained}},
 		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, versioning.ErrSyntax}},
 		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; check --prefix if it should be already", []error{events.ErrNotProvisioned}},
