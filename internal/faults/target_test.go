@@ -16,8 +16,14 @@ import (
 // errCut stands for a connection that ended without an answer.
 var errCut = errors.New("cut")
 
-// send makes one call as a worker would, and returns the status.
-func send(ctx context.Context, t *testing.T, tg *faults.HTTPTarget, key, version, body string) (*http.Response, error) {
+// answer is what the target said.
+type answer struct {
+	status int
+	header http.Header
+}
+
+// send makes one call as a worker would.
+func send(ctx context.Context, t *testing.T, tg *faults.HTTPTarget, key, version, body string) (answer, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.Replace(tg.URL(), "{key}", key, 1), strings.NewReader(body))
 	if err != nil {
@@ -32,9 +38,9 @@ func send(ctx context.Context, t *testing.T, tg *faults.HTTPTarget, key, version
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, errors.Join(errCut, err)
+		return answer{}, errors.Join(errCut, err)
 	}
-	return resp, resp.Body.Close()
+	return answer{resp.StatusCode, resp.Header}, resp.Body.Close()
 }
 
 // until asks until it holds: what happens in another process gives no signal.
@@ -52,14 +58,14 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func mustStatus(t *testing.T, tg *faults.HTTPTarget, key, version, body string, want int) *http.Response {
+func mustStatus(t *testing.T, tg *faults.HTTPTarget, key, version, body string, want int) answer {
 	t.Helper()
 	resp, err := send(t.Context(), t, tg, key, version, body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != want {
-		t.Fatalf("version %s of %s: status %d, want %d", version, key, resp.StatusCode, want)
+	if resp.status != want {
+		t.Fatalf("version %s of %s: status %d, want %d", version, key, resp.status, want)
 	}
 	return resp
 }
@@ -92,7 +98,7 @@ func TestGuardedTargetRefusesWithWhatItHolds(t *testing.T) {
 		status        int
 	}{{"6", "x", http.StatusPreconditionFailed}, {"7", "other", http.StatusConflict}} {
 		resp := mustStatus(t, tg, "k", tt.version, tt.body, tt.status)
-		if got := resp.Header.Get(events.HeaderVersion); got != "7" {
+		if got := resp.header.Get(events.HeaderVersion); got != "7" {
 			t.Errorf("it says that it holds %q", got)
 		}
 	}
@@ -118,7 +124,7 @@ func TestTroubleHappens(t *testing.T) {
 			tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 			tg.Cause(tt.trouble)
 			resp, err := send(t.Context(), t, tg, "k", "1", "x")
-			if tt.status == 0 && !errors.Is(err, errCut) || tt.status != 0 && (err != nil || resp.StatusCode != tt.status) {
+			if tt.status == 0 && !errors.Is(err, errCut) || tt.status != 0 && (err != nil || resp.status != tt.status) {
 				t.Errorf("answer %v, %v", resp, err)
 			}
 			if h := tg.History(); (len(h.Writes) == 1) != tt.written || len(h.Calls) != 1 {

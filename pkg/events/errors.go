@@ -69,6 +69,8 @@ func (e *HeadError) Unwrap() error { return e.Reason }
 // Error codes of the JetStream API that nats.go has no sentinel for, as
 // nats-server's errors.json defines them.
 const (
+	codeClusterNotAvailable   jetstream.ErrorCode = 10008 // an election is under way
+	codeClusterNotLeader      jetstream.ErrorCode = 10009 // likewise
 	codeInsufficientResources jetstream.ErrorCode = 10023
 	codeStoreFailed           jetstream.ErrorCode = 10077 // the stream is full, or its disk is
 )
@@ -115,5 +117,5 @@ func IsUnavailable(err error) bool {
 			return true
 		}
 	}
-	return false
+	return hasCode(err, codeClusterNotAvailable) || hasCode(err, codeClusterNotLeader)
 }

@@ -192,7 +192,9 @@ func (r *reader) close(ctx context.Context) {
 	_ = r.js.DeleteConsumer(ctx, r.q.Stream, r.consumer.CachedInfo().Name)
 }
 
-// run gives messages until there are no more, or yield wants no more.
+// run gives messages until there are no more, or yield wants no more. That there
+// are none is for the leader to say: while others remove messages, the pending
+// count that comes with each message can be too low by one.
 func (r *reader) run(ctx context.Context, yield func(*jetstream.RawStreamMsg) bool) error {
 	for r.next <= r.q.Until {
 		if err := ctx.Err(); err != nil {

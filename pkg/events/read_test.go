@@ -235,7 +235,6 @@ func TestReadFromLeader(t *testing.T) {
 }
 
 // Others may remove messages meanwhile; those that stay must come all the same.
-// The server's count of what is left for a consumer may be too low then.
 func TestReadStreamWhileMessagesAreRemoved(t *testing.T) {
 	const n = 2000
 	b, stream := newStream(t, n)

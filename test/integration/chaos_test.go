@@ -153,7 +153,8 @@ func (c *chaos) settle(loads []*publishing) {
 		ch.accepted = append(ch.accepted, accepted...)
 	}
 	for _, ch := range c.channels {
-		c.settled(ch.name, ch.accepted, settleWithin)
+		log := c.settled(ch.name, ch.accepted, settleWithin)
+		eventually(c.t, "the ledger to have what the log has", func() bool { return c.ledgerFollows(log) })
 	}
 	c.stopWorkers()
 	for _, ch := range c.channels {

@@ -181,8 +181,8 @@ func (r *rig) check(channel string, mode channels.Mode, accepted []faults.Accept
 func (r *rig) ledgerFollows(log *faults.LogReader) bool {
 	r.must(log.CatchUp(r.t.Context()))
 	r.must(log.ReadLedger(r.t.Context()))
-	for key, rec := range log.Outcomes.Records {
-		held := log.Outcomes.Ledger[key]
+	for key, rec := range log.Records {
+		held := log.Ledger[key]
 		if held.Applied.Tag != rec.Applied.Tag || held.Settled != rec.Settled {
 			return false
 		}
