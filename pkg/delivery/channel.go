@@ -24,7 +24,6 @@ type channelRun struct {
 	conn       connectors.Connector
 	maxBatch   int
 	gate       *gate
-	rate       *rate.Limiter // of one partition; nil: no limit
 	b          *broker
 	log        zerolog.Logger
 	stats      *stats
@@ -57,10 +56,6 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter, partitions: map[int]*partition{},
 	}
 	r.gate = newGate(log)
-	if cfg.Rate > 0 {
-		share := cfg.Rate / float64(cfg.Partitions)
-		r.rate = rate.NewLimiter(rate.Limit(share), max(1, int(share/10)))
-	}
 	if b, ok := conn.(connectors.Batcher); ok {
 		r.maxBatch = max(1, b.MaxBatch())
 	}
@@ -94,6 +89,17 @@ func (r *channelRun) closeConnector(ctx context.Context) {
 		r.log.Warn().Err(err).Msg("close connector")
 	}
 	r.log.Info().Msg("channel closed")
+}
+
+// newLimiter returns what bounds the rate of one partition: its share of the
+// channel's. nil: no limit.
+func (r *channelRun) newLimiter() *rate.Limiter {
+	cfg := r.entry.Config
+	if cfg.Rate == 0 {
+		return nil
+	}
+	share := cfg.Rate / float64(cfg.Partitions)
+	return rate.NewLimiter(rate.Limit(share), max(1, int(share/10)))
 }
 
 // callLimit is how many calls one partition may have in flight: the channel's

@@ -87,7 +87,7 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 // withinRate returns how many of n updates the channel's rate allows now, or
 // after how long to ask again. Waiting is not failing (guarantee 6).
 func (t *tenure) withinRate(n int) (int, time.Duration) {
-	limit := t.p.r.rate
+	limit := t.p.rate
 	if limit == nil {
 		return n, 0
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,6 +42,7 @@ type lease struct {
 	ctx   context.Context
 	end   context.CancelCauseFunc
 
+	tenures  atomic.Uint64 // begun under it, of all partitions of the shard
 	mu       sync.Mutex
 	revision uint64
 	deadline time.Time

@@ -41,13 +41,16 @@ type manager struct {
 	entries map[string]channels.Entry // active channels, as the registry has them
 	leases  map[int]*lease
 	runs    map[string]*channelRun
-	retryAt map[string]time.Time // channels whose connector could not be opened
+	opening map[string]bool      // channels whose connector is being opened
+	retryAt map[string]time.Time // those whose could not be
 	live    []string             // workers, as last seen
 
-	posted   chan func()
-	closing  sync.WaitGroup // connectors that are being closed
-	draining bool
-	budget   *byteBudget
+	changes   <-chan struct{} // of the registry; nil: nobody tells
+	stopWatch context.CancelFunc
+	posted    chan func()
+	closing   sync.WaitGroup // connectors that are being closed
+	draining  bool
+	budget    *byteBudget
 }
 
 func newManager(o Options, b *broker, st *stats) *manager {
@@ -60,6 +63,7 @@ func newManager(o Options, b *broker, st *stats) *manager {
 		entries: map[string]channels.Entry{},
 		leases:  map[int]*lease{},
 		runs:    map[string]*channelRun{},
+		opening: map[string]bool{},
 		retryAt: map[string]time.Time{},
 		posted:  make(chan func(), 64),
 		budget:  newByteBudget(defaultByteBudget),
@@ -72,8 +76,7 @@ func (m *manager) run(ctx context.Context) error {
 	// What is in flight outlives ctx by up to DrainTimeout.
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errShuttingDown)
-	changes, err := m.b.registry.Changes(work)
-	if err != nil {
+	if err := m.watch(work); err != nil {
 		return err
 	}
 	tick := time.NewTicker(m.b.leaseTTL / 4)
@@ -90,7 +93,7 @@ func (m *manager) run(ctx context.Context) error {
 	done := ctx.Done()
 	for {
 		m.reconcile(work)
-		if m.draining && len(m.runs) == 0 {
+		if m.draining && len(m.runs) == 0 && len(m.opening) == 0 {
 			m.leave(work)
 			m.log.Info().Msg("worker stopped")
 			return nil
@@ -110,17 +113,17 @@ func (m *manager) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			m.tick(work)
-		case _, ok := <-changes:
+		case _, ok := <-m.changes:
 			if !ok {
-				changes = nil // the reread goes on
+				m.changes = nil // the reread goes on
 				continue
 			}
 			m.readRegistry(work)
 		case <-reread.C:
 			m.readRegistry(work)
 		case <-reconnected:
-			if again, err := m.b.registry.Changes(work); err == nil {
-				changes = again
+			if err := m.watch(work); err != nil {
+				m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
 			}
 			m.readRegistry(work)
 			m.tick(work)
@@ -130,15 +133,33 @@ func (m *manager) run(ctx context.Context) error {
 	}
 }
 
+// watch listens to the registry, and no longer as it did before: after a
+// reconnect the old watch may be silent.
+func (m *manager) watch(ctx context.Context) error {
+	if m.stopWatch != nil {
+		m.stopWatch()
+	}
+	ctx, m.stopWatch = context.WithCancel(ctx)
+	var err error
+	m.changes, err = m.b.registry.Changes(ctx)
+	return err
+}
+
 // post hands a function to the manager's goroutine. It never blocks for long:
 // the manager always comes back to its queue.
 func (m *manager) post(f func()) { m.posted <- f }
 
-// waitRuns lets partitions whose context has ended say so.
+// waitRuns lets partitions, and connectors that are being opened, whose context
+// has ended say so.
 func (m *manager) waitRuns() {
-	for m.anyPartition() {
-		f := <-m.posted
-		f()
+	hung := time.After(hungAfter)
+	for m.anyPartition() || len(m.opening) > 0 {
+		select {
+		case f := <-m.posted:
+			f()
+		case <-hung: // a connector that ignores its context is left behind
+			clear(m.opening)
+		}
 	}
 	for _, r := range m.runs {
 		m.closing.Go(func() { r.closeConnector(context.Background()) })
@@ -351,21 +372,31 @@ func (m *manager) inUse(shard int) bool {
 	return false
 }
 
-// startRun opens a channel's connector and its partitions.
+// startRun opens a channel's connector, then its partitions. Not here: a
+// connector that is slow to open must not cost a lease.
 func (m *manager) startRun(ctx context.Context, e channels.Entry) {
 	name := e.Config.Name
-	if time.Now().Before(m.retryAt[name]) {
+	if m.opening[name] || time.Now().Before(m.retryAt[name]) {
 		return
 	}
-	r, err := openRun(ctx, m, e)
+	m.opening[name] = true
+	go func() {
+		r, err := openRun(ctx, m, e)
+		m.post(func() { m.opened(ctx, e, r, err) })
+	}()
+}
+
+// opened goes on with a channel whose connector was opened, or not.
+func (m *manager) opened(ctx context.Context, e channels.Entry, r *channelRun, err error) {
+	name := e.Config.Name
+	delete(m.opening, name)
 	if err != nil {
 		m.retryAt[name] = time.Now().Add(openRetry)
 		m.log.Error().Err(err).Str("channel", name).Msg("channel is blocked: its connector cannot be opened; its updates are kept")
 		return
 	}
 	delete(m.retryAt, name)
-	m.runs[name] = r
-	m.reconcileRun(ctx, r)
+	m.runs[name] = r // if it is no longer wanted, reconcile closes it
 }
 
 // reconcileRun starts and drains the partitions of one channel; when it stops

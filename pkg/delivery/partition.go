@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 )
 
 // Causes for which a tenure ends before it is asked to.
@@ -25,6 +26,7 @@ type partition struct {
 	r     *channelRun
 	index int
 	lease *lease
+	rate  *rate.Limiter // nil: no limit
 	log   zerolog.Logger
 
 	drainOnce sync.Once
@@ -33,7 +35,7 @@ type partition struct {
 
 func newPartition(r *channelRun, index int, le *lease) *partition {
 	return &partition{
-		r: r, index: index, lease: le, drain: make(chan struct{}),
+		r: r, index: index, lease: le, rate: r.newLimiter(), drain: make(chan struct{}),
 		log: r.log.With().Int("partition", index).Uint64("epoch", le.epoch).Logger(),
 	}
 }
@@ -56,9 +58,9 @@ func (p *partition) drainRequested() bool {
 func (p *partition) run() {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	for attempt := uint64(0); p.lease.ctx.Err() == nil && !p.drainRequested(); attempt++ {
+	for p.lease.ctx.Err() == nil && !p.drainRequested() {
 		started := time.Now()
-		err := p.tenure(p.lease.ctx, attempt)
+		err := p.tenure(p.lease.ctx, p.lease.tenures.Add(1))
 		if err == nil {
 			if p.r.entry.Gated { // until the gate is lifted there is nothing to do
 				p.await()

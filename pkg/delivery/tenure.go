@@ -22,7 +22,7 @@ type tenure struct {
 	log     zerolog.Logger
 	ctx     context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
 	fail    context.CancelCauseFunc // ends ctx; the first cause counts
-	attempt uint64                  // of the partition under this lease, from 0
+	attempt uint64                  // its number under the lease, from 1: with the epoch never used twice
 
 	stream, logSubject string
 
