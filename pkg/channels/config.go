@@ -75,6 +75,16 @@ type Retry struct {
 	InitialBackoff connectors.Duration `yaml:"initial_backoff,omitempty" json:"initial_backoff"`
 	// MaxBackoff is up to 24h. Defaults to 5m.
 	MaxBackoff connectors.Duration `yaml:"max_backoff,omitempty" json:"max_backoff"`
+	// MaxAge is after how long of failing an update becomes a dead letter, whatever
+	// its attempts: 1s to 8760h. Times in which the target was down, the channel
+	// paused or no worker there do not count. Defaults to 0: no bound.
+	MaxAge connectors.Duration `yaml:"max_age,omitempty" json:"max_age,omitempty"`
+}
+
+// Spent reports whether an update that has failed so often, for so long, is given
+// up.
+func (r *Retry) Spent(attempts int, trying time.Duration) bool {
+	return attempts >= r.MaxAttempts || r.MaxAge > 0 && trying >= r.MaxAge.D()
 }
 
 // The defaults and limits of a Config.
@@ -141,6 +151,9 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	inRange(&p, "retry.max_attempts", c.Retry.MaxAttempts, 1, 1000)
 	durationInRange(&p, "retry.max_backoff", c.Retry.MaxBackoff, time.Millisecond, 24*time.Hour)
 	durationInRange(&p, "retry.initial_backoff", c.Retry.InitialBackoff, time.Millisecond, c.Retry.MaxBackoff.D())
+	if c.Retry.MaxAge != 0 {
+		durationInRange(&p, "retry.max_age", c.Retry.MaxAge, time.Second, 365*24*time.Hour)
+	}
 	if kind, err := catalog.Kind(c.Connector.Kind); err != nil {
 		p.Add("connector.kind", "%v", err)
 	} else if err := kind.Check(c.Connector.Config); err != nil {

@@ -31,7 +31,10 @@ type channelRun struct {
 	worker     string
 	drainLimit time.Duration
 	parkAfter  time.Duration
-	calls      sync.WaitGroup // of the connector, all partitions
+	// hiddenCheck is how long a partition may be quiet until it is looked whether
+	// there is really nothing.
+	hiddenCheck time.Duration
+	calls       sync.WaitGroup // of the connector, all partitions
 
 	partitions map[int]*partition
 	stopping   bool
@@ -53,7 +56,8 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 	}
 	r := &channelRun{
 		entry: e, conn: conn, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
-		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter, partitions: map[int]*partition{},
+		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
+		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}
 	r.gate = newGate(log)
 	if b, ok := conn.(connectors.Batcher); ok {

@@ -29,8 +29,13 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 	res.RetryAfter = min(max(res.RetryAfter, 0), throttleMost)
 	counts := gate.report(l.key, res, probe)
 	t.logAttempt(it, res, took)
+	t.observeAttempt(res, took)
 	if res.Class != connectors.OK {
 		t.p.r.stats.add(it.u.Channel, func(s *ChannelStats) { s.Failed++ })
+	}
+	if it.resync != nil {
+		t.concludeResync(l, it, res, counts)
+		return
 	}
 	if it.first.IsZero() {
 		it.first = time.Now()
@@ -72,13 +77,14 @@ func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.R
 	it.alone = it.alone || res.Code == codePanic
 	if counts {
 		it.attempts++
+		it.tryingFor(t.p.r.gate.closedSince())
 	}
 	if newer, ok := t.newerWaiting(l, it); ok {
 		s.Outcome, s.By = events.Superseded, newer
 		t.settleAs(l, it, s, res)
 		return
 	}
-	if it.attempts >= t.p.r.entry.Config.Retry.MaxAttempts {
+	if t.p.r.entry.Config.Retry.Spent(it.attempts, it.trying) {
 		s.Outcome = events.DeadLettered
 		t.settleAs(l, it, s, res)
 		return
@@ -103,6 +109,16 @@ func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.R
 	t.logFailure(l, it, s, wait, events.Parked)
 	l.due = time.Now().Add(wait)
 	t.startParking(l)
+}
+
+// tryingFor adds the time since the last failed attempt to that for which the
+// update has been tried, as far as the circuit was closed.
+func (it *item) tryingFor(closed time.Time) {
+	now := time.Now()
+	if !it.failed.IsZero() {
+		it.trying += now.Sub(latest(it.failed, closed))
+	}
+	it.failed = now
 }
 
 // newerWaiting returns the version that has overtaken the lane's head, in a
@@ -141,6 +157,7 @@ func (t *tenure) logFailure(l *lane, it *item, s events.Settlement, wait time.Du
 	it.lastLogged = time.Now()
 	s.Outcome, s.Attempts = as, it.attempts
 	e := t.entry(it, s, connectors.Result{})
+	e.TryingMS = it.trying.Milliseconds()
 	e.NextAttempt = it.lastLogged.Add(wait).UTC()
 	t.enqueueCommit(commit{entry: e, key: l.key})
 }
@@ -159,7 +176,14 @@ func (t *tenure) logAttempt(it *item, res connectors.Result, took time.Duration)
 	if !e.Enabled() {
 		return
 	}
-	e.Str("key", it.u.Key).Stringer("version", it.tag.Version).Str("id", it.u.ID).Int("attempt", it.attempts+1).
+	if age := it.age(); age >= 0 {
+		e.Dur("end_to_end", age)
+	}
+	if id := traceID(it); id != "" {
+		e.Str("trace_id", id)
+	}
+	e.Str("kind", t.p.r.entry.Config.Connector.Kind).
+		Str("key", it.u.Key).Stringer("version", it.tag.Version).Str("id", it.u.ID).Int("attempt", it.attempts+1).
 		Stringer("class", res.Class).Str("code", res.Code).Str("error", message(res)).
 		Dur("took", took).Uint64("sequence", it.seq).Msg("attempt")
 }

@@ -28,14 +28,17 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 	if err == nil {
 		err = events.CheckFormat(req.Format)
 	}
-	if err == nil && req.Op != channels.ControlReset {
-		err = fmt.Errorf("unknown operation %.40q", req.Op)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		t.answer(msg, err)
-		return
+	case req.Op == channels.ControlReset:
+		t.resetKey(req.Key, func(err error) { t.answer(msg, err) })
+	case req.Op == channels.ControlResync:
+		signal(t.wakeResync)
+		t.answer(msg, nil)
+	default:
+		t.answer(msg, fmt.Errorf("unknown operation %.40q", req.Op))
 	}
-	t.resetKey(req.Key, func(err error) { t.answer(msg, err) })
 }
 
 func (t *tenure) answer(msg *nats.Msg, err error) {
@@ -53,7 +56,7 @@ func (t *tenure) answer(msg *nats.Msg, err error) {
 }
 
 // resetKey makes the ledger forget a key, through the log like everything else,
-// and calls done when it has. A key with updates in flight is left alone.
+// and calls done when the bucket, which publishers read, says so too. A key with updates in flight is left alone.
 func (t *tenure) resetKey(key string, done func(error)) {
 	enc, err := events.EncodeKey(key)
 	if err != nil {
@@ -67,6 +70,6 @@ func (t *tenure) resetKey(key string, done func(error)) {
 		return
 	}
 	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
-	t.enqueueCommit(commit{entry: e, key: enc, committed: func() { done(nil) }})
+	t.enqueueCommit(commit{entry: e, key: enc, committed: func() { t.flushSoon(done) }})
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

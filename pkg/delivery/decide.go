@@ -18,6 +18,7 @@ const (
 	doAckAgain      // its outcome is known; it came again
 	doSettle        // it has an outcome without a call
 	doWait          // its next attempt is not due
+	doSkip          // a resync need not deliver it again
 )
 
 type decision struct {
@@ -40,6 +41,9 @@ const (
 func judge(it *item, rec *events.Record, latest bool) decision {
 	if it.malformed != nil {
 		return settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, it.malformed.Error())
+	}
+	if it.resync != nil {
+		return judgeResync(it, rec)
 	}
 	if it.replay {
 		return judgeReplay(it, rec)

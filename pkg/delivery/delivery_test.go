@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -107,6 +108,23 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 	}
 	if ack := l.outcome("cal", "k", 7); ack.Outcome != events.Superseded || ack.By != number(8) {
 		t.Fatalf("%+v", ack)
+	}
+}
+
+// An update is tried for retry.max_age; the time that its target was down is not
+// part of it.
+func TestGivingUpByAge(t *testing.T) {
+	cfg := channel("cal", channels.Every)
+	cfg.Retry.MaxAttempts, cfg.Retry.MaxAge = 1000, connectors.Duration(time.Second)
+	l := newLab(t, cfg)
+	started := time.Now()
+	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
+		return connectors.Failed(connectors.Transient, "503", errors.New("busy"))
+	})
+	l.work("w1")
+	ack := l.request(update("cal", "k", 1))
+	if ack.Outcome != events.DeadLettered || ack.Attempts < 2 || time.Since(started) < time.Second {
+		t.Fatalf("%+v after %s", ack, time.Since(started))
 	}
 }
 

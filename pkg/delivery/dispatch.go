@@ -51,7 +51,7 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 	r := t.p.r
 	for {
 		t.mu.Lock()
-		if ctx.Err() != nil || len(t.ready) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+		if ctx.Err() != nil || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
 			t.mu.Unlock()
 			return 0
 		}
@@ -61,7 +61,7 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 			return wait
 		}
 		if !probe {
-			if n, wait = t.withinRate(min(n, len(t.ready))); n == 0 {
+			if n, wait = t.withinRate(min(n, len(t.ready)+len(t.readyLow))); n == 0 {
 				t.mu.Unlock()
 				return wait
 			}
@@ -99,17 +99,21 @@ func (t *tenure) withinRate(n int) (int, time.Duration) {
 	return 0, max(time.Millisecond, time.Duration(missing/float64(limit.Limit())*float64(time.Second)))
 }
 
-// popReady takes up to n lanes off the ready list. An update that has broken a
-// batch before goes alone. The caller holds mu.
+// popReady takes up to n lanes off the ready lists, live ones first. An update
+// that has broken a batch before goes alone. The caller holds mu.
 func (t *tenure) popReady(n int) []*lane {
 	var batch []*lane
-	for len(batch) < n && len(t.ready) > 0 {
-		l := t.ready[0]
+	for len(batch) < n && len(t.ready)+len(t.readyLow) > 0 {
+		from := &t.ready
+		if len(t.ready) == 0 {
+			from = &t.readyLow
+		}
+		l := (*from)[0]
 		alone := l.queue[0].alone
 		if alone && len(batch) > 0 {
 			break
 		}
-		t.ready = t.ready[1:]
+		*from = (*from)[1:]
 		l.queued, l.busy = false, true
 		batch = append(batch, l)
 		if alone {
@@ -142,7 +146,7 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 	}
 	attempts := make([]connectors.Attempt, len(items))
 	for i, it := range items {
-		attempts[i] = connectors.Attempt{Update: it.u, Digest: it.tag.Digest, Number: it.attempts + 1, Again: it.replay}
+		attempts[i] = connectors.Attempt{Update: it.u, Digest: it.tag.Digest, Number: it.attempts + 1, Again: it.replay || it.resync != nil}
 	}
 	started := time.Now()
 	if probe {
@@ -150,9 +154,12 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 	}
 	ctx, cancelCall := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
 	defer cancelCall()
+	spans := t.startSpans(items, attempts)
 	results := t.call(ctx, attempts)
+	took := time.Since(started)
+	endSpans(spans, results)
 	for i, l := range calls {
-		t.conclude(l, items[i], results[i], probe && i == 0, time.Since(started))
+		t.conclude(l, items[i], results[i], probe && i == 0, took)
 	}
 }
 
@@ -247,6 +254,11 @@ func (t *tenure) judgeAll(batch []*lane) (calls []*lane, items []*item) {
 			t.settleAgain(l, it, d.settlement)
 		case doSettle:
 			t.settleAs(l, it, d.settlement, connectors.Result{})
+		case doSkip:
+			t.mu.Lock()
+			t.endResync(it, &it.resync.report.Skipped)
+			t.settled(l)
+			t.mu.Unlock()
 		case doWait:
 		}
 	}
@@ -278,9 +290,9 @@ func (t *tenure) resume(it *item, rec *events.Record) time.Duration {
 		return 0
 	}
 	it.resumed = true
-	if rec.State == events.StateSettled || rec.Pending != it.tag {
+	if it.resync != nil || rec.State == events.StateSettled || rec.Pending != it.tag {
 		return 0
 	}
-	it.attempts = rec.Attempts
+	it.attempts, it.trying = rec.Attempts, time.Duration(rec.TryingMS)*time.Millisecond
 	return min(time.Until(rec.NextAttempt), t.p.r.entry.Config.Retry.MaxBackoff.D())
 }

@@ -124,6 +124,16 @@ func (g *gate) status() (state string, since time.Time, reason string) {
 	return g.state.String(), g.since, g.reason
 }
 
+// closedSince returns since when calls flow; the zero time if they do not.
+func (g *gate) closedSince() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state != gateClosed {
+		return time.Time{}
+	}
+	return g.since
+}
+
 // report tells how an attempt of a key ended. It returns whether a failure
 // counts against the update: only while the circuit was closed, and not when it
 // is the one that blocks the channel.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -24,12 +25,19 @@ type item struct {
 	parked    uint64                  // sequence in the parked stream; 0: in the channel's
 	raw       *jetstream.RawStreamMsg // content of a parked update while it is attempted
 	came      time.Time
+	published time.Time          // when the broker stored it; zero if that is not known
+	trace     *trace.SpanContext // of its first attempt, if its publisher gave none
 	replay    bool
+	resync    *resync   // that delivers it again; nil for what is live
 	attempts  int       // spent so far
 	resumed   bool      // attempts of a former owner were taken over
 	alone     bool      // not in a batch: it has broken one
 	refused   bool      // its reply subject is not allowed; said once
 	first     time.Time // first attempt by this worker
+	failed    time.Time // last attempt that counted
+	// trying is for how long it has been tried without success, but for times in
+	// which nobody could.
+	trying time.Duration
 	// lastLogged is when a failed attempt was last written to the outcome log.
 	lastLogged time.Time
 }
@@ -82,6 +90,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 		t.lanes[enc] = l
 		t.view.pin(enc)
 	}
+	t.yieldResync(l)
 	if t.latest() && it.malformed == nil {
 		t.supersedeWaiting(l, it)
 	}
@@ -146,7 +155,11 @@ func (t *tenure) proceed(l *lane) {
 		t.startTimer(l)
 	default:
 		l.queued = true
-		t.ready = append(t.ready, l)
+		if l.queue[0].resync != nil {
+			t.readyLow = append(t.readyLow, l)
+		} else {
+			t.ready = append(t.ready, l)
+		}
 		signal(t.wakeDispatch)
 	}
 }

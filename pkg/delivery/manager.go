@@ -91,8 +91,10 @@ func (m *manager) run(ctx context.Context) error {
 	m.tick(work)
 	var deadline <-chan time.Time
 	done := ctx.Done()
+	m.stats.tell(func(s *Status) { s.Phase = Working })
 	for {
 		m.reconcile(work)
+		m.stats.tell(func(s *Status) { s.Shards = len(m.leases) })
 		if m.draining && len(m.runs) == 0 && len(m.opening) == 0 {
 			m.leave(work)
 			m.log.Info().Msg("worker stopped")
@@ -101,6 +103,7 @@ func (m *manager) run(ctx context.Context) error {
 		select {
 		case <-done:
 			done, m.draining = nil, true
+			m.stats.tell(func(s *Status) { s.Phase = Draining })
 			m.log.Info().Msg("draining: no new deliveries, waiting for those in flight")
 			timer := time.NewTimer(m.o.DrainTimeout)
 			defer timer.Stop()
@@ -189,14 +192,33 @@ func (m *manager) readRegistry(ctx context.Context) {
 		}
 	}
 	clear(m.entries)
+	paused, deleted := 0, 0
 	for _, e := range list {
 		if !e.Deleted.IsZero() && time.Since(e.Deleted) > channels.DeletedRetention {
 			m.sweep(ctx)
 		}
-		if !e.Config.Paused && e.Deleted.IsZero() {
+		switch {
+		case !e.Deleted.IsZero():
+			deleted++
+		case e.Config.Paused:
+			paused++
+		default:
 			m.entries[e.Config.Name] = e
 		}
 	}
+	m.tellChannels(func(s *Status) { s.Active, s.Paused, s.Deleted = len(m.entries), paused, deleted })
+}
+
+// tellChannels changes what Status says of channels, and keeps those out that
+// need no connector here any more.
+func (m *manager) tellChannels(change func(*Status)) {
+	m.stats.tell(func(s *Status) {
+		change(s)
+		s.Blocked = slices.DeleteFunc(s.Blocked, func(name string) bool {
+			_, wanted := m.entries[name]
+			return !wanted
+		})
+	})
 }
 
 // sweep removes what is left of channels whose time to be restored is over.
@@ -391,10 +413,19 @@ func (m *manager) opened(ctx context.Context, e channels.Entry, r *channelRun, e
 	name := e.Config.Name
 	delete(m.opening, name)
 	if err != nil {
+		m.stats.add(name, func(s *ChannelStats) { s.OpenFailures++ })
+		m.tellChannels(func(s *Status) {
+			if !slices.Contains(s.Blocked, name) {
+				s.Blocked = append(s.Blocked, name)
+			}
+		})
 		m.retryAt[name] = time.Now().Add(openRetry)
 		m.log.Error().Err(err).Str("channel", name).Msg("channel is blocked: its connector cannot be opened; its updates are kept")
 		return
 	}
+	m.tellChannels(func(s *Status) {
+		s.Blocked = slices.DeleteFunc(s.Blocked, func(b string) bool { return b == name })
+	})
 	delete(m.retryAt, name)
 	m.runs[name] = r // if it is no longer wanted, reconcile closes it
 }

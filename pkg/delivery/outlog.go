@@ -72,6 +72,7 @@ func (t *tenure) commitLoop(ctx context.Context) {
 			return
 		}
 		t.finishAll(commits, seq)
+		t.observeOutcomes(commits)
 	}
 }
 

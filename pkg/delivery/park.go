@@ -39,6 +39,7 @@ const (
 	headerParkedSequence = "Extsync-Parked-Sequence" // in the channel's stream
 	headerParkedID       = "Extsync-Parked-Id"       // the message id it had there
 	headerParkedDigest   = "Extsync-Parked-Digest"
+	headerParkedSince    = "Extsync-Parked-Published" // when the broker stored it; left out if not known
 )
 
 // errParkedLost says that a parked update is no longer there.
@@ -155,6 +156,9 @@ func (t *tenure) parkOne(l *lane, it *item, from jetstream.Msg) (uint64, error) 
 	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
 	msg.Header.Set(headerParkedID, from.Headers().Get(nats.MsgIdHdr))
 	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")
+	if !it.published.IsZero() {
+		msg.Header.Set(headerParkedSince, it.published.UTC().Format(time.RFC3339Nano))
+	}
 	ack, err := t.b.js.PublishMsg(ctx, msg)
 	if err != nil {
 		return 0, fmt.Errorf("parked stream: %w", err)
@@ -162,14 +166,15 @@ func (t *tenure) parkOne(l *lane, it *item, from jetstream.Msg) (uint64, error) 
 	return ack.Sequence, nil
 }
 
-// withoutBrokerHeaders copies headers but for those that speak to the broker.
+// withoutBrokerHeaders copies headers but for those that speak to the broker or
+// its clients.
 func withoutBrokerHeaders(h nats.Header) nats.Header {
 	out := maps.Clone(h)
 	if out == nil {
 		return nats.Header{}
 	}
 	for name := range out {
-		if strings.HasPrefix(name, "Nats-") {
+		if strings.HasPrefix(name, "Nats-") || name == headerStatus {
 			delete(out, name)
 		}
 	}
@@ -389,5 +394,6 @@ func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item 
 	id := h.Get(headerParkedID)
 	it := &item{u: u, seq: seq, parked: parked, replay: events.IsReplay(id), came: time.Now()}
 	it.tag = versioning.Tag{Version: u.Version, Digest: digest}
+	it.published, _ = time.Parse(time.RFC3339Nano, h.Get(headerParkedSince)) // older workers did not write it
 	return it
 }

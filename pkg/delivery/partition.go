@@ -97,6 +97,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	ctx, fail := context.WithCancelCause(lease)
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
+	defer p.r.stats.enter(t)()
 	if err := t.takeOver(ctx); err != nil {
 		if errors.Is(err, errGenerationClosed) {
 			p.await() // until the registry tells of the new one
@@ -116,11 +117,13 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	}
 	defer stopListening()
 	p.r.stats.add(p.r.entry.Config.Name, func(s *ChannelStats) { s.Takeovers++ })
+	t.takenOver.Store(true)
 	var wg sync.WaitGroup
 	pull, stopPull := context.WithCancel(ctx)
 	defer stopPull()
 	wg.Go(func() { t.pull(pull) })
 	wg.Go(func() { t.dispatch(pull) })
+	wg.Go(func() { t.resyncLoop(pull) })
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	wg.Go(func() { t.commitLoop(work) })

@@ -23,6 +23,13 @@ func (t *tenure) readProgress(ctx context.Context) error {
 	return nil
 }
 
+// lastConsumer returns the name of the consumer that was made last, by whomever.
+func (t *tenure) lastConsumer() string {
+	t.progMu.Lock()
+	defer t.progMu.Unlock()
+	return t.prog.Consumer
+}
+
 // writeProgress changes and stores the partition's progress by compare-and-set.
 // channels.ErrProgressChanged means that another worker has the partition.
 func (t *tenure) writeProgress(ctx context.Context, change func(*channels.Progress)) error {

@@ -31,6 +31,9 @@ func (t *tenure) pull(ctx context.Context) {
 			return
 		}
 		t.log.Info().Err(err).Msg("consumer lost; making another")
+		if _, err := t.settleHidden(ctx); err != nil && ctx.Err() == nil {
+			t.log.Warn().Err(err).Msg("the next consumer may be lost the same way")
+		}
 		if !sleep(ctx, 100*time.Millisecond) { // every loop backs off
 			return
 		}
@@ -53,15 +56,33 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 		return err
 	}
 	defer it.Stop()
-	for count := uint64(1); ; count++ {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+	for count := uint64(1); ; {
+		msg, err := t.next(ctx, it)
 		if err != nil {
 			return err
+		}
+		if msg == nil { // nothing for a while
+			if found, err := t.settleHidden(ctx); err != nil || found {
+				return errors.Join(errMissing, err)
+			}
+			continue
 		}
 		if err := t.take(ctx, msg, count); err != nil {
 			return err
 		}
+		count++
 	}
+}
+
+// next returns what comes next, nil if nothing does within hiddenCheck.
+func (t *tenure) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
+	patient, cancel := context.WithTimeout(ctx, t.p.r.hiddenCheck)
+	defer cancel()
+	msg, err := it.Next(jetstream.NextContext(patient))
+	if err != nil && patient.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
+	return msg, err
 }
 
 // renewConsumer replaces a lost consumer. What is held comes again and is
@@ -95,7 +116,7 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 	if meta.Sequence.Consumer != count {
 		return fmt.Errorf("%w: got number %d instead of %d", errMissing, meta.Sequence.Consumer, count)
 	}
-	it := &item{msg: msg, came: time.Now(), seq: meta.Sequence.Stream, size: len(msg.Data()) + len(msg.Subject()) + 512}
+	it := &item{msg: msg, came: time.Now(), published: meta.Timestamp, seq: meta.Sequence.Stream, size: len(msg.Data()) + len(msg.Subject()) + 512}
 	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
 	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
 		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, msg.Subject())

@@ -110,6 +110,10 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 
 // finish settles an update at the broker and lets it go. The caller holds mu.
 func (t *tenure) finish(it *item) {
+	if it.resync != nil {
+		t.endResync(it, &it.resync.report.Delivered)
+		return
+	}
 	if t.held[it.seq] != it {
 		return // let go when the tenure ended
 	}
@@ -177,6 +181,10 @@ func (t *tenure) countOutcomes(commits []commit) {
 	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {
 		for _, c := range commits {
 			if c.item == nil {
+				continue
+			}
+			if c.item.resync != nil {
+				s.Resynced++
 				continue
 			}
 			s.Outcomes[c.entry.Outcome]++

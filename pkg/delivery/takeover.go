@@ -119,7 +119,7 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
 	if t.created != stream.CachedInfo().Created.UnixNano() {
 		return errStreamReplaced
 	}
-	if err := t.deleteConsumer(ctx, t.prog.Consumer); err != nil {
+	if err := t.deleteConsumer(ctx, t.lastConsumer()); err != nil {
 		return err
 	}
 	t.consumers++
@@ -157,9 +157,7 @@ func (t *tenure) consumerConfig(name string, floor uint64) jetstream.ConsumerCon
 		MemoryStorage:     true, // a cursor only: progress is ours
 	}
 	if cfg.Partitions > 1 {
-		for _, slot := range partitionSlots(t.p.index, cfg.Partitions) {
-			c.FilterSubjects = append(c.FilterSubjects, t.b.names.SlotUpdates(cfg.Name, slot, "*"))
-		}
+		c.FilterSubjects = t.subjects()
 	}
 	if cfg.Mode == channels.Every {
 		c.DeliverPolicy = jetstream.DeliverAllPolicy // a work queue holds only what is left
@@ -168,6 +166,20 @@ func (t *tenure) consumerConfig(name string, floor uint64) jetstream.ConsumerCon
 	c.Replicas = 1
 	c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
 	return c
+}
+
+// subjects returns what the stored updates of the partition are stored under.
+func (t *tenure) subjects() []string {
+	cfg := t.p.r.entry.Config
+	if cfg.Partitions == 1 {
+		return []string{t.b.names.StoredUpdates(cfg.Name)}
+	}
+	slots := partitionSlots(t.p.index, cfg.Partitions)
+	out := make([]string, len(slots))
+	for i, slot := range slots {
+		out[i] = t.b.names.SlotUpdates(cfg.Name, slot, "*")
+	}
+	return out
 }
 
 // createConsumer creates a consumer. In a work queue the predecessor's may still

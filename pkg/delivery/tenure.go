@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,7 +23,10 @@ type tenure struct {
 	log     zerolog.Logger
 	ctx     context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
 	fail    context.CancelCauseFunc // ends ctx; the first cause counts
-	attempt uint64                  // its number under the lease, from 1: with the epoch never used twice
+	since   time.Time
+	// takenOver says that it delivers.
+	takenOver atomic.Bool
+	attempt   uint64                // its number under the lease, from 1: with the epoch never used twice
 
 	stream, logSubject string
 
@@ -37,6 +41,8 @@ type tenure struct {
 	mu       sync.Mutex
 	lanes    map[string]*lane // by encoded key
 	ready    []*lane          // that could be attempted now, first come first
+	readyLow []*lane          // the same, when nothing is in ready: of a resync
+	resync   *resync          // the one under way, if any
 	held     map[uint64]*item // by stream sequence
 	inFlight int              // calls
 	moving   int              // lanes on their way to or from the parked stream
@@ -58,22 +64,28 @@ type tenure struct {
 	pending    []commit
 	unsettled  int // commits that were queued and have not been settled yet
 	wakeCommit chan struct{}
-	untidy     map[string]events.Record // by encoded key: where dead letters may be settled
-	wakeTidy   chan struct{}
-	lastMsg    jetstream.Msg // settled last; for the final double ack
+	wakeResync chan struct{}
+	// flushWaiters want to know when the next flush is done.
+	flushWaiters []func(error)
+	wakeFlush    chan struct{}
+	untidy       map[string]events.Record // by encoded key: where dead letters may be settled
+	wakeTidy     chan struct{}
+	lastMsg      jetstream.Msg // settled last; for the final double ack
 }
 
 func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt uint64) *tenure {
 	r := p.r
 	name := r.entry.Config.Name
 	t := &tenure{
-		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt,
+		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt, since: time.Now(),
 		stream:       r.b.names.UpdateStream(name),
 		logSubject:   r.b.names.Outcomes(name, p.index),
 		lanes:        map[string]*lane{},
 		held:         map[uint64]*item{},
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
+		wakeFlush:    make(chan struct{}, 1),
+		wakeResync:   make(chan struct{}, 1),
 		untidy:       map[string]events.Record{},
 		wakeTidy:     make(chan struct{}, 1),
 	}
@@ -131,7 +143,7 @@ func (t *tenure) handOver(ctx context.Context) error {
 			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
 		}
 	}
-	if err := t.deleteConsumer(ctx, t.prog.Consumer); err != nil {
+	if err := t.deleteConsumer(ctx, t.lastConsumer()); err != nil {
 		return err
 	}
 	t.abandon()
@@ -165,6 +177,12 @@ func (t *tenure) abandon() {
 	for seq, it := range t.held {
 		t.share.release(it.size)
 		delete(t.held, seq)
+	}
+	if t.resync != nil {
+		for seq, it := range t.resync.out {
+			t.share.release(it.size)
+			delete(t.resync.out, seq)
+		}
 	}
 }
 

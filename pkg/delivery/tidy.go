@@ -16,7 +16,7 @@ const tidyMost = 10_000
 // its key. rec is the record with the outcome, applied what the target held
 // before.
 func resolves(c commit, rec *events.Record, applied versioning.Version) bool {
-	if c.item != nil && c.item.replay {
+	if c.item != nil && (c.item.replay || c.item.resync != nil) {
 		return true
 	}
 	if c.entry.Outcome != events.Delivered {

@@ -121,8 +121,12 @@ func (v *view) load(ctx context.Context, keys []string) error {
 
 // flushLoop writes what is new to the ledger until ctx ends.
 func (t *tenure) flushLoop(ctx context.Context) {
-	for wait := flushEvery; sleep(ctx, wait); {
+	for wait := flushEvery; t.awaitFlush(ctx, wait); {
+		waiting := t.takeFlushWaiters()
 		err := t.flush(ctx, false)
+		for _, done := range waiting {
+			done(err)
+		}
 		if err == nil {
 			wait = flushEvery
 			continue
@@ -138,6 +142,36 @@ func (t *tenure) flushLoop(ctx context.Context) {
 			t.log.Warn().Err(err).Msg("write the ledger; outcomes are safe in the log, and the channel waits")
 		}
 	}
+}
+
+// awaitFlush waits until it is time for the next flush, or somebody asks for one.
+func (t *tenure) awaitFlush(ctx context.Context, most time.Duration) bool {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-t.wakeFlush:
+	}
+	return true
+}
+
+// flushSoon has the ledger brought up to what is in the log now, and calls done
+// when it is, or could not be.
+func (t *tenure) flushSoon(done func(error)) {
+	t.mu.Lock()
+	t.flushWaiters = append(t.flushWaiters, done)
+	t.mu.Unlock()
+	signal(t.wakeFlush)
+}
+
+func (t *tenure) takeFlushWaiters() []func(error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waiting := t.flushWaiters
+	t.flushWaiters = nil
+	return waiting
 }
 
 // flush writes every record that is ahead of the bucket, then the progress that

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -38,6 +39,11 @@ type Options struct {
 	// ParkAfter is how long a key may fail before it is moved out of the way of
 	// the others. Zero: 30 s.
 	ParkAfter time.Duration
+	// Observer is told of attempts and outcomes. Zero: nobody.
+	Observer Observer
+	// Tracer makes a span of each attempt and each ack, in the trace that the
+	// update carries. Zero: no spans; the update's own context goes to the target.
+	Tracer trace.Tracer
 }
 
 const (
@@ -90,7 +96,9 @@ func New(o Options) (*Worker, error) {
 		o.DrainTimeout = defaultDrainTimeout
 	}
 	o.Logger = o.Logger.With().Str("worker", o.ID).Logger()
-	return &Worker{o: o, stats: newStats()}, nil
+	st := newStats()
+	st.observer, st.tracer = o.Observer, o.Tracer
+	return &Worker{o: o, stats: st}, nil
 }
 
 // ID returns the name of the worker among all live ones.
@@ -104,6 +112,7 @@ func (w *Worker) Stats() map[string]ChannelStats { return w.stats.snapshot() }
 // the broker is not provisioned, or not there, it waits and says so. It may be
 // called once.
 func (w *Worker) Run(ctx context.Context) error {
+	defer w.stats.tell(func(s *Status) { s.Phase, s.Shards = Stopped, 0 })
 	b, err := w.open(ctx)
 	if ctx.Err() != nil {
 		return nil

@@ -22,8 +22,11 @@ type head struct {
 // the ledger says was settled last. The stream comes first: read the other way
 // round, a version could be settled between the two reads and be seen in
 // neither. leader asks the stream's leader instead of any replica.
-func (p *Publisher) readHead(ctx context.Context, channel, enc string, leader bool) (head, error) {
-	var h head
+//
+// What cannot be read, or has a version of another kind than next, counts as no
+// newer than the ledger and may be overwritten: it would block its key for ever.
+func (p *Publisher) readHead(ctx context.Context, channel, enc string, next versioning.Version, leader bool) (head, error) {
+	var h, unusable head
 	msg, err := p.lastMessage(ctx, channel, enc, leader)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -33,15 +36,19 @@ func (p *Publisher) readHead(ctx context.Context, channel, enc string, leader bo
 		h.seq = msg.Sequence
 		u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data)
 		if err == nil {
-			h.tag = u.Tag()
-			return h, nil
+			if _, err := u.Version.Compare(next); err == nil {
+				h.tag = u.Tag()
+				return h, nil
+			}
+			unusable = head{tag: u.Tag(), seq: h.seq}
 		}
-		// What cannot be read counts as no newer than the ledger and may be
-		// overwritten: it would block its key for ever.
 	}
 	rec, _, err := p.ledger.GetEncoded(ctx, channel, enc)
 	if err != nil && !errors.Is(err, ErrNoRecord) {
 		return head{}, err
+	}
+	if rec.Settled.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
+		return unusable, nil
 	}
 	h.tag = rec.Settled
 	return h, nil

@@ -70,6 +70,9 @@ func (n Names) StoredUpdate(channel, encodedKey string) string {
 	return n.SlotUpdates(channel, Slot(encodedKey), encodedKey)
 }
 
+// StoredUpdates returns the filter of all stored updates of a channel.
+func (n Names) StoredUpdates(channel string) string { return n.prefix + ".upd." + channel + ".*.*" }
+
 // SlotUpdates returns the stored subject of a key in a given slot; with "*" as
 // the key it is the filter of the whole slot.
 func (n Names) SlotUpdates(channel string, slot int, encodedKey string) string {

@@ -78,8 +78,11 @@ type Entry struct {
 	Op  Op     `json:"op,omitempty"`
 	Settlement
 	NextAttempt time.Time `json:"next_attempt,omitzero"` // for Retrying
-	ReplyTo     string    `json:"reply_to,omitempty"`
-	Response    string    `json:"response,omitempty"` // excerpt of what the target answered
+	// TryingMS is for how many milliseconds the update has been tried in vain, for
+	// Retrying and Parked; times in which the target was down do not count.
+	TryingMS int64  `json:"trying_ms,omitempty"`
+	ReplyTo  string `json:"reply_to,omitempty"`
+	Response string `json:"response,omitempty"` // excerpt of what the target answered
 	// Held is the version that the target said it holds, if it said so.
 	Held versioning.Version `json:"held,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.

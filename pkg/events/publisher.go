@@ -138,11 +138,15 @@ func (p *Publisher) publish(ctx context.Context, u Update, enc string, msg *nats
 	for range publishTries {
 		if !cached {
 			var err error
-			if h, err = p.readHead(ctx, u.Channel, enc, leader); err != nil {
+			if h, err = p.readHead(ctx, u.Channel, enc, u.Version, leader); err != nil {
 				return Receipt{}, err
 			}
 		}
 		verdict, err := versioning.Guard(h.tag, u.Tag(), u.Base)
+		if err != nil && cached {
+			cached = false
+			continue
+		}
 		if err != nil {
 			return Receipt{}, fmt.Errorf("%w: channel %s, key %s: %w", ErrInvalidUpdate, u.Channel, u.Key, err)
 		}

@@ -47,12 +47,13 @@ type Record struct {
 	// Recent holds the last settlements, newest first.
 	Recent []Settlement `json:"recent,omitempty"`
 	State  State        `json:"state"`
-	// Pending, Attempts, NextAttempt and Error describe a delivery that failed
+	// Pending, Attempts, NextAttempt, TryingMS and Error describe a delivery that failed
 	// and will be tried again; all zero when State is StateSettled.
 	Pending     versioning.Tag `json:"pending,omitzero"`
 	Attempts    int            `json:"attempts,omitempty"`
 	NextAttempt time.Time      `json:"next_attempt,omitzero"`
 	Error       *Failure       `json:"error,omitempty"`
+	TryingMS    int64          `json:"trying_ms,omitempty"` // see Entry
 }
 
 // Add brings the record up to an entry of the outcome log with sequence seq.
@@ -77,7 +78,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 			r.State = StateParked
 		}
 		r.Pending = versioning.Tag{Version: e.Version, Digest: e.Digest}
-		r.Attempts, r.NextAttempt = e.Attempts, e.NextAttempt
+		r.Attempts, r.NextAttempt, r.TryingMS = e.Attempts, e.NextAttempt, e.TryingMS
 		r.Error = &Failure{Class: e.Class, Code: e.Code, Message: e.Message}
 		return
 	}
@@ -86,14 +87,16 @@ func (r *Record) Add(e Entry, seq uint64) {
 		r.Applied = Applied{Tag: tag, Op: e.Op, At: e.At}
 	}
 	// A conflict with another content of a settled version must not replace it.
-	if !older(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
+	// Nor may one of another kind, whose place among the others nobody knows.
+	if atLeast(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
 		r.Settled = tag
 	}
 	r.remember(e.Settlement)
 	// The end of an older version says nothing of one that is still retried or
 	// parked.
-	if !older(e.Version, r.Pending.Version) {
-		r.State, r.Pending, r.Attempts, r.NextAttempt, r.Error = StateSettled, versioning.Tag{}, 0, time.Time{}, nil
+	if atLeast(e.Version, r.Pending.Version) {
+		r.State, r.Pending = StateSettled, versioning.Tag{}
+		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
 	}
 }
 
@@ -114,6 +117,13 @@ func (r *Record) remember(s Settlement) {
 func older(v, w versioning.Version) bool {
 	c, err := v.Compare(w)
 	return err == nil && c < 0
+}
+
+// atLeast reports whether v is surely not older than w; every version is not
+// older than none.
+func atLeast(v, w versioning.Version) bool {
+	c, err := v.Compare(w)
+	return err == nil && c >= 0
 }
 
 // Find returns the recorded settlement of this very content, or the newest one

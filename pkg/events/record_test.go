@@ -332,3 +332,14 @@ func TestOutcomeOf(t *testing.T) {
 		t.Error("an empty record knows an outcome")
 	}
 }
+
+func TestOutcomeOfAnotherVersionKindMovesNothing(t *testing.T) {
+	five := versioning.Must(versioning.Number(5))
+	var r events.Record
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: five, Outcome: events.Delivered}}, 1)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Number(6)), Outcome: events.Retrying}}, 2)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Time(noon())), Outcome: events.DeadLettered}}, 3)
+	if r.Settled.Version != five || r.State != events.StateRetrying || len(r.Recent) != 2 {
+		t.Fatalf("%+v", r)
+	}
+}

@@ -1,0 +1,312 @@
+package channels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// ControlResync tells the owner of a partition to look at the channel's resync
+// again.
+const ControlResync = "resync"
+
+// Errors of a resync.
+var (
+	// ErrNoResync says that the channel has never been resynced, or not lately.
+	ErrNoResync = errors.New("the channel has no resync")
+	// ErrResyncActive says that one is under way, or paused.
+	ErrResyncActive = errors.New("a resync of the channel is not finished; stop it first")
+	// ErrNothingKept says that a channel keeps no payloads to deliver again.
+	ErrNothingKept = errors.New("cannot be resynced: a channel of mode \"every\" keeps no update once it is settled")
+	// ErrSelection says that the keys of a resync cannot be used.
+	ErrSelection = errors.New("invalid selection of keys")
+)
+
+// MaxResyncKeys bounds the keys that one resync may name.
+const MaxResyncKeys = 1000
+
+// A Selection says which keys of a channel are meant: those listed, or else
+// those that begin with Prefix. The zero value means all.
+type Selection struct {
+	Keys   []string `json:"keys,omitempty"`
+	Prefix string   `json:"prefix,omitempty"`
+}
+
+// Has reports whether a key is selected.
+func (s *Selection) Has(key string) bool {
+	for _, k := range s.Keys {
+		if k == key {
+			return true
+		}
+	}
+	return len(s.Keys) == 0 && strings.HasPrefix(key, s.Prefix)
+}
+
+// Validate checks the selection; the error wraps ErrSelection.
+func (s *Selection) Validate() error {
+	if len(s.Keys) > MaxResyncKeys {
+		return fmt.Errorf("%w: %d keys are more than %d; use a prefix, or all", ErrSelection, len(s.Keys), MaxResyncKeys)
+	}
+	if len(s.Keys) > 0 && s.Prefix != "" {
+		return fmt.Errorf("%w: either keys or a prefix", ErrSelection)
+	}
+	if len(s.Prefix) > events.MaxKeyLen {
+		return fmt.Errorf("%w: the prefix is longer than a key can be", ErrSelection)
+	}
+	for _, key := range s.Keys {
+		if _, err := events.EncodeKey(key); err != nil {
+			return fmt.Errorf("%w: %w", ErrSelection, err)
+		}
+	}
+	return nil
+}
+
+// ResyncState is what an operator wants of a resync.
+type ResyncState string
+
+// The states of a resync. A running one is over when every partition is done.
+const (
+	ResyncRunning ResyncState = "running"
+	ResyncPaused  ResyncState = "paused"
+	ResyncStopped ResyncState = "stopped"
+	ResyncDone    ResyncState = "done" // never stored: it follows from the partitions
+)
+
+// A Resync delivers the current version of every selected key of a channel
+// again, also where the target should have it already.
+type Resync struct {
+	Format int         `json:"f"`
+	ID     string      `json:"id"`
+	State  ResyncState `json:"state"`
+	Selection
+	// Upto is the last sequence of the channel's stream when the resync began:
+	// what came later is delivered anyway. It holds for the stream that was
+	// created at StreamCreated (nanoseconds since the Unix epoch).
+	Upto          uint64    `json:"upto"`
+	StreamCreated int64     `json:"stream_created"`
+	Total         uint64    `json:"total"` // keys that are looked at
+	Started       time.Time `json:"started"`
+}
+
+// ResyncProgress is how far the owner of a partition has come with a resync.
+type ResyncProgress struct {
+	Format int    `json:"f"`
+	ID     string `json:"id"`
+	// Cursor: every update of the partition up to this sequence is dealt with.
+	Cursor    uint64 `json:"cursor"`
+	Delivered uint64 `json:"delivered"`
+	// Skipped keys have a newer version on its way, or one that has an outcome.
+	Skipped  uint64          `json:"skipped"`
+	Failed   uint64          `json:"failed"`
+	Failures []ResyncFailure `json:"failures,omitempty"` // the first MaxResyncFailures
+	Done     bool            `json:"done"`
+	At       time.Time       `json:"at"`
+}
+
+// MaxResyncFailures bounds the failures that a partition's progress describes.
+const MaxResyncFailures = 20
+
+// A ResyncFailure says why a key could not be delivered again. Its ledger record
+// stays as it was.
+type ResyncFailure struct {
+	Key     string `json:"key"`
+	Version string `json:"version"`
+	Class   string `json:"class"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// A ResyncStatus adds up the progress of all partitions. State is ResyncDone when
+// each of them is done.
+type ResyncStatus struct {
+	Resync
+	Delivered uint64          `json:"delivered"`
+	Skipped   uint64          `json:"skipped"`
+	Failed    uint64          `json:"failed"`
+	Failures  []ResyncFailure `json:"failures,omitempty"`
+}
+
+// Looked returns how many keys have been dealt with.
+func (s *ResyncStatus) Looked() uint64 { return s.Delivered + s.Skipped + s.Failed }
+
+// CountResync returns how many keys a resync would look at.
+func (r *Registry) CountResync(ctx context.Context, channel string, s Selection) (uint64, error) {
+	plan, err := r.planResync(ctx, channel, s)
+	return plan.Total, err
+}
+
+// planResync checks a selection against the channel and its stream.
+func (r *Registry) planResync(ctx context.Context, channel string, s Selection) (Resync, error) {
+	if err := s.Validate(); err != nil {
+		return Resync{}, err
+	}
+	e, err := r.Get(ctx, channel)
+	if err != nil {
+		return Resync{}, err
+	}
+	if e.Config.Mode != Latest {
+		return Resync{}, fmt.Errorf("channel %s %w", channel, ErrNothingKept)
+	}
+	stream, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
+	if err != nil {
+		return Resync{}, fmt.Errorf("resync: %w", err)
+	}
+	info := stream.CachedInfo()
+	out := Resync{
+		Format: events.Format, Selection: s, Upto: info.State.LastSeq,
+		StreamCreated: info.Created.UnixNano(), Total: info.State.Msgs,
+	}
+	if len(s.Keys) == 0 && s.Prefix == "" {
+		return out, nil
+	}
+	out.Total, err = r.countSelected(ctx, channel, stream, s)
+	return out, err
+}
+
+func (r *Registry) countSelected(ctx context.Context, channel string, stream jetstream.Stream, s Selection) (uint64, error) {
+	n := uint64(0)
+	if len(s.Keys) > 0 {
+		for _, key := range s.Keys {
+			enc, err := events.EncodeKey(key)
+			if err != nil {
+				return 0, err
+			}
+			_, err = events.ReadFromLeader(ctx, r.js, r.names.UpdateStream(channel),
+				events.MessageQuery{LastOn: r.names.StoredUpdate(channel, enc)})
+			if err == nil {
+				n++
+			} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return 0, fmt.Errorf("resync: %w", err)
+			}
+		}
+		return n, nil
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(r.names.StoredUpdates(channel)))
+	if err != nil {
+		return 0, fmt.Errorf("resync: %w", err)
+	}
+	for subject, messages := range info.State.Subjects {
+		_, enc, _ := r.names.SplitStoredUpdate(subject)
+		// A key that is too long for a subject is stored by its hash: it counts as
+		// selected here, and is looked at for itself later.
+		if key, err := events.DecodeKey(enc); err != nil || s.Has(key) {
+			n += messages
+		}
+	}
+	return n, nil
+}
+
+// StartResync has a channel deliver its current versions again. Live updates go
+// before it. Workers begin as soon as they own the partitions.
+func (r *Registry) StartResync(ctx context.Context, channel string, s Selection) (Resync, error) {
+	old, err := r.ResyncStatus(ctx, channel)
+	switch {
+	case errors.Is(err, ErrNoResync):
+	case err != nil:
+		return Resync{}, err
+	case old.State == ResyncRunning || old.State == ResyncPaused:
+		return Resync{}, fmt.Errorf("%w: %s, since %s", ErrResyncActive, old.ID, old.Started.Format(time.RFC3339))
+	}
+	next, err := r.planResync(ctx, channel, s)
+	if err != nil {
+		return Resync{}, err
+	}
+	_, revision, err := r.progress.readResync(ctx, channel)
+	if err != nil && !errors.Is(err, ErrNoResync) {
+		return Resync{}, err
+	}
+	next.ID, next.State, next.Started = nuid.Next(), ResyncRunning, time.Now().UTC().Truncate(time.Millisecond)
+	return next, r.writeResync(ctx, channel, next, revision)
+}
+
+// SetResync pauses, resumes or stops the channel's resync.
+func (r *Registry) SetResync(ctx context.Context, channel string, state ResyncState) (Resync, error) {
+	status, err := r.ResyncStatus(ctx, channel)
+	if err != nil {
+		return Resync{}, err
+	}
+	if status.State == ResyncDone || status.State == ResyncStopped {
+		return status.Resync, fmt.Errorf("%w: the last one is %s", ErrNoResync, status.State)
+	}
+	next, revision, err := r.progress.readResync(ctx, channel)
+	if err != nil {
+		return Resync{}, err
+	}
+	next.State = state
+	return next, r.writeResync(ctx, channel, next, revision)
+}
+
+func (r *Registry) writeResync(ctx context.Context, channel string, next Resync, revision uint64) error {
+	if err := r.progress.write(ctx, resyncKey(channel), next, revision); err != nil {
+		return err
+	}
+	e, err := r.Get(ctx, channel)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlResync})
+	if err != nil {
+		return fmt.Errorf("resync: %w", err)
+	}
+	for partition := range e.Config.Partitions {
+		if err := r.tellOwner(ctx, channel, partition, data); err != nil {
+			return fmt.Errorf("resync is recorded, but the owner of partition %d did not answer: %w; it sees it when it takes the partition over", partition, err)
+		}
+	}
+	return nil
+}
+
+// tellOwner sends a request to a partition's owner. Having none is fine: the next
+// one reads what is recorded.
+func (r *Registry) tellOwner(ctx context.Context, channel string, partition int, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(channel, partition), data)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil
+	}
+	return err
+}
+
+// ResyncStatus returns how far the channel's last resync has come, or
+// ErrNoResync.
+func (r *Registry) ResyncStatus(ctx context.Context, channel string) (ResyncStatus, error) {
+	e, err := r.Get(ctx, channel)
+	if err != nil {
+		return ResyncStatus{}, err
+	}
+	resync, _, err := r.progress.readResync(ctx, channel)
+	if err != nil {
+		return ResyncStatus{}, err
+	}
+	status := ResyncStatus{Resync: resync}
+	done := true
+	for partition := range e.Config.Partitions {
+		p, err := r.progress.ReadResyncProgress(ctx, channel, e.Generation, partition)
+		if err != nil {
+			return ResyncStatus{}, err
+		}
+		if p.ID != resync.ID {
+			done = false
+			continue
+		}
+		done = done && p.Done
+		status.Delivered += p.Delivered
+		status.Skipped += p.Skipped
+		status.Failed += p.Failed
+		status.Failures = append(status.Failures, p.Failures...)
+	}
+	if done && status.State != ResyncStopped {
+		status.State = ResyncDone
+	}
+	return status, nil
+}

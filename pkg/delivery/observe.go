@@ -1,0 +1,76 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// An Observer is told what a worker does, while it does it: for metrics. Its
+// methods are called from many goroutines at once, in the way of deliveries:
+// they return at once and call nothing of the worker.
+type Observer interface {
+	// Attempted follows each attempt that reached the connector and whose result
+	// counts.
+	Attempted(Attempted)
+	// Settled follows each final outcome, once it is in the log and its ack is
+	// sent. A resync has none.
+	Settled(Settled)
+}
+
+// Attempted is one attempt, looked at from outside.
+type Attempted struct {
+	Channel string
+	Kind    string
+	Class   connectors.Class
+	Took    time.Duration // of the call, which may have carried more updates
+}
+
+// Settled is one final outcome, looked at from outside.
+type Settled struct {
+	Channel string
+	Outcome events.Outcome
+	// EndToEnd is the time since the broker stored the update, by the clocks of
+	// both; negative if it is not known.
+	EndToEnd time.Duration
+}
+
+// observeAttempt tells the observer of a result.
+func (t *tenure) observeAttempt(res connectors.Result, took time.Duration) {
+	if t.p.r.stats.observer == nil {
+		return
+	}
+	cfg := &t.p.r.entry.Config
+	t.p.r.stats.observer.Attempted(Attempted{Channel: cfg.Name, Kind: cfg.Connector.Kind, Class: res.Class, Took: took})
+}
+
+// observeOutcomes tells observer and tracer of outcomes whose acks are out.
+func (t *tenure) observeOutcomes(commits []commit) {
+	st := t.p.r.stats
+	if st.observer == nil && st.tracer == nil {
+		return
+	}
+	for i := range commits {
+		c := &commits[i]
+		if c.item == nil || c.item.resync != nil {
+			continue
+		}
+		if st.observer != nil {
+			st.observer.Settled(Settled{
+				Channel: t.p.r.entry.Config.Name, Outcome: c.entry.Outcome, EndToEnd: c.item.age(),
+			})
+		}
+		if st.tracer != nil {
+			t.traceAck(c)
+		}
+	}
+}
+
+// age returns for how long the broker has had an update, -1 if that is not known.
+func (it *item) age() time.Duration {
+	if it.published.IsZero() {
+		return -1
+	}
+	return max(0, time.Since(it.published))
+}

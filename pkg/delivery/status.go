@@ -1,0 +1,121 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Phase is how far a worker's life has got.
+type Phase string
+
+// The phases.
+const (
+	Starting Phase = "starting" // Run has not found the broker provisioned yet
+	Working  Phase = "working"
+	Draining Phase = "draining" // its context has ended
+	Stopped  Phase = "stopped"
+)
+
+// A Status is what a worker has in hand. It is made from memory.
+type Status struct {
+	Phase  Phase
+	Shards int // leases that it holds
+	// Active, Paused and Deleted count the channels of the registry, of all
+	// workers.
+	Active, Paused, Deleted int
+	// Blocked names the channels whose connector could not be opened here.
+	Blocked    []string
+	Partitions []PartitionStatus // ordered by channel and partition
+}
+
+// A PartitionStatus is what a worker has in hand of a partition.
+type PartitionStatus struct {
+	Channel   string
+	Kind      string
+	Partition int
+	Since     time.Time // when this worker began with it
+	TakenOver bool      // false: it still takes it over
+	Updates   int       // held and not settled
+	Keys      int       // of these updates
+	Ready     int       // of these keys: they wait for nothing but the worker and the target
+	Parked    int       // of these keys: they keep failing
+	InFlight  int       // calls
+	Oldest    time.Time // when the broker stored the oldest of the updates; zero if there is none
+	Circuit   string    // closed, open or blocked
+	// CircuitSince says since when, Reason why it is not closed.
+	CircuitSince time.Time
+	Reason       string
+}
+
+// Status returns what the worker has in hand now.
+func (w *Worker) Status() Status {
+	s, tenures := w.stats.status()
+	for _, t := range tenures {
+		s.Partitions = append(s.Partitions, t.status())
+	}
+	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int {
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Partition, b.Partition))
+	})
+	return s
+}
+
+// Waiting asks the broker how many updates wait there for each partition that
+// has its hands full; the others take what there is at once. It returns the sums
+// by channel. One that cannot be asked is left out, and the error says so.
+func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
+	_, tenures := w.stats.status()
+	out := map[string]uint64{}
+	var failed error
+	for _, t := range tenures {
+		t.mu.Lock()
+		busy := len(t.held) > 0
+		t.mu.Unlock()
+		consumer := t.lastConsumer()
+		if !busy || consumer == "" {
+			continue
+		}
+		c, err := t.b.js.Consumer(ctx, t.stream, consumer)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err != nil {
+			failed = fmt.Errorf("channel %s, partition %d: %w", t.p.r.entry.Config.Name, t.p.index, err)
+			continue
+		}
+		out[t.p.r.entry.Config.Name] += c.CachedInfo().NumPending
+	}
+	return out, failed
+}
+
+func (t *tenure) status() PartitionStatus {
+	cfg := &t.p.r.entry.Config
+	s := PartitionStatus{
+		Channel: cfg.Name, Kind: cfg.Connector.Kind, Partition: t.p.index, Since: t.since, TakenOver: t.takenOver.Load(),
+	}
+	s.Circuit, s.CircuitSince, s.Reason = t.p.r.gate.status()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.Updates, s.InFlight = len(t.held), t.inFlight
+	for _, it := range t.held {
+		if !it.published.IsZero() && (s.Oldest.IsZero() || it.published.Before(s.Oldest)) {
+			s.Oldest = it.published
+		}
+	}
+	for _, l := range t.lanes {
+		live := l.more || slices.ContainsFunc(l.queue, func(it *item) bool { return it.resync == nil })
+		if !live {
+			continue
+		}
+		s.Keys++
+		if l.parked {
+			s.Parked++
+		}
+		if l.busy || l.queued {
+			s.Ready++
+		}
+	}
+	return s
+}

@@ -1,0 +1,357 @@
+package jq
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"reflect"
+	"strings"
+
+	"github.com/itchyny/gojq"
+)
+
+// gojq bounds neither steps nor sizes. It asks its context before every step
+// whether to go on, which is where steps are counted. Sizes are looked at by
+// functions that are put into the expression: before + and *, which can double
+// what there is, and behind everything else that makes values.
+
+// meter is the context of one run, which also counts.
+type meter struct {
+	context.Context //nolint:containedctx // it is one
+
+	steps int
+	made  int
+}
+
+// Done is called by gojq before each step.
+func (m *meter) Done() <-chan struct{} {
+	if m.steps++; m.steps > maxSteps {
+		over := make(chan struct{})
+		close(over)
+		return over
+	}
+	return m.Context.Done()
+}
+
+// Names that are put into expressions, and so cannot be in one before.
+const (
+	reserved      = "__"
+	meterVariable = "$" + reserved + "meter"
+	left, right   = "$" + reserved + "left", "$" + reserved + "right"
+	fitsFunc      = reserved + "fits"
+	addFunc       = reserved + "add"
+	multiplyFunc  = reserved + "multiply"
+	joinFunc      = reserved + "join"
+	shortFunc     = reserved + "short"
+)
+
+// guards are the functions that bound puts into expressions. All of them give
+// their input back, or an error.
+func guards() []gojq.CompilerOption {
+	grow := func(size func(x, y any) int) func(any, []any) any {
+		return func(in any, args []any) any {
+			m, ok := args[0].(*meter)
+			if !ok {
+				return fmt.Errorf("%w: it has no meter", ErrBounds)
+			}
+			n := size(args[1], args[2])
+			if m.made += n; n > maxValue || m.made > maxMade {
+				return fmt.Errorf("%w: it makes a value larger than %d bytes, or more than %d bytes of them", ErrBounds, maxValue, maxMade)
+			}
+			return in
+		}
+	}
+	return []gojq.CompilerOption{
+		gojq.WithFunction(addFunc, 3, 3, grow(sizeOfSum)),
+		gojq.WithFunction(multiplyFunc, 3, 3, grow(sizeOfProduct)),
+		gojq.WithFunction(joinFunc, 3, 3, grow(sizeOfJoin)),
+		gojq.WithFunction(fitsFunc, 0, 0, func(in any, _ []any) any {
+			if !fits(in) {
+				return fmt.Errorf("%w: a value is larger than %d bytes", ErrBounds, maxValue)
+			}
+			return in
+		}),
+		gojq.WithFunction(shortFunc, 0, 0, func(in any, _ []any) any {
+			if s, ok := in.(string); ok && len(s) > maxMatch {
+				return fmt.Errorf("%w: a regular expression looks at a text larger than %d bytes", ErrBounds, maxMatch)
+			}
+			return in
+		}),
+	}
+}
+
+// bound puts the guards into an expression.
+func bound(q *gojq.Query) error {
+	b := &bounder{own: map[string]bool{}}
+	b.names(reflect.ValueOf(q))
+	if b.err == nil {
+		b.guard(reflect.ValueOf(q))
+	}
+	return b.err
+}
+
+type bounder struct {
+	own map[string]bool // functions that the expression defines
+	err error
+}
+
+// each calls f for all that a node of the syntax tree is made of.
+func each(v reflect.Value, f func(reflect.Value)) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			f(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f(v.Field(i))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			f(v.Index(i))
+		}
+	}
+}
+
+// names finds the functions that the expression defines, and refuses names that
+// are the guards' own, and modules.
+func (b *bounder) names(v reflect.Value) {
+	check := func(name string) {
+		if bare := strings.TrimPrefix(name, "$"); strings.HasPrefix(bare, reserved) && bare != "__loc__" {
+			b.err = fmt.Errorf("%s: names must not begin with %s", name, reserved)
+		}
+	}
+	switch node := v.Interface().(type) {
+	case gojq.Func:
+		check(node.Name)
+	case gojq.Pattern:
+		check(node.Name)
+	case gojq.PatternObject:
+		check(node.Key)
+	case gojq.Import:
+		b.err = fmt.Errorf("modules cannot be used")
+	case gojq.FuncDef:
+		b.own[node.Name] = true
+		check(node.Name)
+		for _, arg := range node.Args {
+			b.own[arg] = true
+			check(arg)
+		}
+	}
+	each(v, b.names)
+}
+
+// guard works from the leaves up, so that it never meets what it has made.
+func (b *bounder) guard(v reflect.Value) {
+	each(v, b.guard)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return
+	}
+	switch node := v.Interface().(type) {
+	case *gojq.Query:
+		b.guardQuery(node)
+	case *gojq.Term:
+		b.guardTerm(node)
+	}
+}
+
+func (b *bounder) guardQuery(q *gojq.Query) {
+	switch q.Op {
+	case gojq.OpAdd:
+		*q = *binary(q, addFunc)
+	case gojq.OpMul:
+		*q = *binary(q, multiplyFunc)
+	case gojq.OpUpdateAdd:
+		*q = *update(q, gojq.OpAdd, addFunc)
+	case gojq.OpUpdateMul:
+		*q = *update(q, gojq.OpMul, multiplyFunc)
+	case gojq.OpAssign, gojq.OpModify, gojq.OpUpdateSub, gojq.OpUpdateDiv, gojq.OpUpdateMod, gojq.OpUpdateAlt:
+		whole := *q
+		whole.FuncDefs = nil
+		*q = gojq.Query{Meta: q.Meta, FuncDefs: q.FuncDefs, Op: gojq.OpPipe, Left: &whole, Right: call(fitsFunc)}
+	}
+}
+
+// binary returns `r as $right | l as $left | guard | $left op $right`: the same
+// values in the same order as `l op r`.
+func binary(q *gojq.Query, guard string) *gojq.Query {
+	op := &gojq.Query{Op: q.Op, Left: call(left), Right: call(right)}
+	guarded := &gojq.Query{Op: gojq.OpPipe, Left: call(guard, call(meterVariable), call(left), call(right)), Right: op}
+	out := bind(q.Right, right, bind(q.Left, left, guarded))
+	out.Meta, out.FuncDefs = q.Meta, q.FuncDefs
+	return out
+}
+
+// update returns `r as $right | l |= (guard | . op $right)`, which is what
+// `l op= r` means.
+func update(q *gojq.Query, op gojq.Operator, guard string) *gojq.Query {
+	identity := func() *gojq.Query { return &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeIdentity}} }
+	change := &gojq.Query{
+		Op:    gojq.OpPipe,
+		Left:  call(guard, call(meterVariable), identity(), call(right)),
+		Right: &gojq.Query{Op: op, Left: identity(), Right: call(right)},
+	}
+	modify := &gojq.Query{Op: gojq.OpModify, Left: q.Left, Right: change}
+	out := bind(q.Right, right, &gojq.Query{Op: gojq.OpPipe, Left: modify, Right: call(fitsFunc)})
+	out.Meta, out.FuncDefs = q.Meta, q.FuncDefs
+	return out
+}
+
+func bind(value *gojq.Query, name string, body *gojq.Query) *gojq.Query {
+	return &gojq.Query{Op: gojq.OpPipe, Left: value, Patterns: []*gojq.Pattern{{Name: name}}, Right: body}
+}
+
+func call(name string, args ...*gojq.Query) *gojq.Query {
+	return &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeFunc, Func: &gojq.Func{Name: name, Args: args}}}
+}
+
+func (b *bounder) guardTerm(t *gojq.Term) {
+	inner := *t
+	inner.SuffixList = nil
+	body := &gojq.Query{Term: &inner}
+	switch t.Type {
+	case gojq.TermTypeArray, gojq.TermTypeObject, gojq.TermTypeFormat:
+	case gojq.TermTypeString:
+		if t.Str == nil || len(t.Str.Queries) == 0 {
+			return
+		}
+	case gojq.TermTypeFunc:
+		name := t.Func.Name
+		switch {
+		case strings.HasPrefix(name, "$") || b.own[name] || name == "empty" || name == "error":
+			return
+		case name == "join" && len(t.Func.Args) == 1:
+			identity := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeIdentity}}
+			body = bind(t.Func.Args[0], right, &gojq.Query{
+				Op: gojq.OpPipe, Left: call(joinFunc, call(meterVariable), identity, call(right)), Right: call("join", call(right)),
+			})
+		case usesRegexp(name, len(t.Func.Args)):
+			body = &gojq.Query{Op: gojq.OpPipe, Left: call(shortFunc), Right: body}
+		}
+	default:
+		return
+	}
+	*t = gojq.Term{
+		Type: gojq.TermTypeQuery, SuffixList: t.SuffixList,
+		Query: &gojq.Query{Op: gojq.OpPipe, Left: body, Right: call(fitsFunc)},
+	}
+}
+
+func usesRegexp(name string, args int) bool {
+	switch name {
+	case "match", "test", "capture", "scan", "splits", "sub", "gsub":
+		return true
+	default:
+		return name == "split" && args == 2
+	}
+}
+
+// What a value costs besides its texts, in bytes; roughly that of Go's.
+const (
+	nodeSize  = 16
+	entrySize = 48
+)
+
+// fits reports whether a value, written out as a tree, is within maxValue and
+// maxDepth.
+func fits(v any) bool { return rest(v, maxValue, maxDepth) >= 0 }
+
+// rest returns what a value leaves of a room, less than 0 if it needs more. It
+// stops as soon as that is known: a value in which parts are repeated can be a
+// far larger tree than the memory it takes.
+func rest(v any, room, depth int) int {
+	switch v := v.(type) {
+	case string:
+		return room - nodeSize - len(v)
+	case json.Number:
+		return room - nodeSize - len(v)
+	case *big.Int:
+		return room - nodeSize - v.BitLen()/8
+	case []any:
+		if room -= nodeSize * (len(v) + 1); depth == 0 {
+			return -1
+		}
+		for i := 0; i < len(v) && room >= 0; i++ {
+			room = rest(v[i], room, depth-1)
+		}
+		return room
+	case map[string]any:
+		if room -= entrySize * (len(v) + 1); depth == 0 {
+			return -1
+		}
+		for k, e := range v {
+			if room = rest(e, room-len(k), depth-1); room < 0 {
+				break
+			}
+		}
+		return room
+	default:
+		return room - nodeSize
+	}
+}
+
+// flat is the size of a value without that of its parts.
+func flat(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v)
+	case *big.Int:
+		return v.BitLen() / 8
+	case json.Number:
+		return len(v)
+	case []any:
+		return nodeSize * len(v)
+	case map[string]any:
+		return entrySize * len(v)
+	default:
+		return nodeSize
+	}
+}
+
+func sizeOfSum(x, y any) int {
+	return flat(x) + flat(y)
+}
+
+func sizeOfProduct(x, y any) int {
+	if s, ok := y.(string); ok {
+		x, y = s, x
+	}
+	s, ok := x.(string)
+	if !ok {
+		// Numbers that are multiplied have the digits of both, and cost the square
+		// of them in time.
+		if isLong(x) && isLong(y) {
+			return maxValue + 1
+		}
+		return flat(x) + flat(y)
+	}
+	return times(len(s), y)
+}
+
+func isLong(v any) bool {
+	switch v.(type) {
+	case *big.Int, json.Number:
+		return flat(v) > maxMatch
+	default:
+		return false
+	}
+}
+
+// times returns n times a number, at most a little over maxValue.
+func times(n int, number any) int {
+	f, ok := gojq.ToFloat64(number)
+	if !ok || f <= 0 || n == 0 {
+		return 0
+	}
+	if f = f * float64(n); f > maxValue {
+		return maxValue + 1
+	}
+	return int(f)
+}
+
+func sizeOfJoin(list, separator any) int {
+	l, _ := list.([]any)
+	s, _ := separator.(string)
+	return times(len(s), len(l))
+}
