@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -26,8 +28,9 @@ type Client struct {
 	Names   events.Names
 	Catalog *connectors.Catalog
 
-	conn    *nats.Conn
-	storage channels.Storage
+	conn     *nats.Conn
+	refusals *broker.Refusals
+	storage  channels.Storage
 }
 
 // Connect connects to the broker of the configuration; extra is as in
@@ -37,7 +40,8 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	if err != nil {
 		return nil, err
 	}
-	conn, err := broker.Connect(ctx, cfg.NATS, logger, extra...)
+	refusals := &broker.Refusals{}
+	conn, err := broker.Connect(ctx, cfg.NATS, logger, append(slices.Clone(extra), refusals.Watch())...)
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +52,14 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	}
 	return &Client{
 		JS: js, Names: names, Catalog: Catalog(),
-		conn: conn, storage: cfg.Storage.ForProvisioning(),
+		conn: conn, refusals: refusals, storage: cfg.Storage.ForProvisioning(),
 	}, nil
 }
+
+// Refused returns what the broker did not let us do within the last minute,
+// wrapping broker.ErrRefused, and nil if there was nothing. Whoever asked for it
+// has seen a timeout. A process that is refused something is not ready.
+func (c *Client) Refused() error { return c.refusals.Err() }
 
 // Close ends the connection.
 func (c *Client) Close() { c.conn.Close() }
@@ -63,6 +72,12 @@ func (c *Client) Publisher(ctx context.Context) (*events.Publisher, error) {
 // Registry returns the channel registry, or events.ErrNotProvisioned.
 func (c *Client) Registry(ctx context.Context) (*channels.Registry, error) {
 	return channels.OpenRegistry(ctx, c.JS, c.Names, c.Catalog)
+}
+
+// DeadLetters returns the dead letters of all channels, or
+// events.ErrNotProvisioned.
+func (c *Client) DeadLetters(ctx context.Context) (*deadletters.Store, error) {
+	return deadletters.Open(ctx, c.JS, c.Names)
 }
 
 // Provision makes the streams and buckets that all channels share, or brings

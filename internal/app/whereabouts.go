@@ -21,6 +21,7 @@ const (
 	StateAbsent    = "absent"    // nothing was ever published
 	StatePending   = "pending"   // published, not tried yet
 	StateMalformed = "malformed" // what is published cannot be read
+	StateFiltered  = "filtered"  // kept back by the channel's filter: the outcome is delivered, and nothing was sent
 )
 
 // Whereabouts is where a key's newest update is in one channel.
@@ -54,20 +55,20 @@ func (c *Client) Find(ctx context.Context, key, channel string) ([]Whereabouts, 
 	if _, err := events.EncodeKey(key); err != nil {
 		return nil, fmt.Errorf("%w: key: %w", events.ErrInvalidUpdate, err)
 	}
-	names, err := c.channelNames(ctx, channel)
+	entries, err := c.channels(ctx, channel)
 	if err != nil {
 		return nil, err
 	}
-	ledger, err := events.OpenLedger(ctx, c.JS, c.Names)
+	records, err := c.Records(ctx)
 	if err != nil {
 		return nil, err
 	}
 	found := false
-	out := make([]Whereabouts, 0, len(names))
-	for _, name := range names {
-		w, err := c.find(ctx, ledger, name, key)
+	out := make([]Whereabouts, 0, len(entries))
+	for _, e := range entries {
+		w, err := c.find(ctx, records, e, key)
 		if err != nil {
-			return nil, fmt.Errorf("channel %s: %w", name, err)
+			return nil, fmt.Errorf("channel %s: %w", e.Config.Name, err)
 		}
 		found = found || w.State != StateAbsent
 		out = append(out, w)
@@ -78,36 +79,29 @@ func (c *Client) Find(ctx context.Context, key, channel string) ([]Whereabouts, 
 	return out, nil
 }
 
-func (c *Client) channelNames(ctx context.Context, channel string) ([]string, error) {
+// channels returns one channel, or all of them.
+func (c *Client) channels(ctx context.Context, channel string) ([]channels.Entry, error) {
 	registry, err := c.Registry(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if channel != "" {
-		_, err := registry.Get(ctx, channel)
-		return []string{channel}, err
+		e, err := registry.Get(ctx, channel)
+		return []channels.Entry{e}, err
 	}
-	entries, err := registry.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Config.Name
-	}
-	return names, nil
+	return registry.List(ctx)
 }
 
 // find reads the stream first, then the ledger: read the other way round, a
 // version could be settled between the two reads and be seen in neither.
-func (c *Client) find(ctx context.Context, ledger *events.Ledger, channel, key string) (Whereabouts, error) {
-	w := Whereabouts{Channel: channel, State: StateAbsent}
-	head, malformed, err := c.head(ctx, channel, key)
+func (c *Client) find(ctx context.Context, records *Records, e channels.Entry, key string) (Whereabouts, error) {
+	w := Whereabouts{Channel: e.Config.Name, State: StateAbsent}
+	head, malformed, err := c.head(ctx, e.Config.Name, key)
 	if err != nil {
 		return w, err
 	}
-	rec, err := ledger.Get(ctx, channel, key)
-	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+	rec, err := records.Get(ctx, e, key)
+	if err != nil {
 		return w, err
 	}
 	if malformed != nil {
@@ -165,6 +159,9 @@ func (w *Whereabouts) describe(head Copy, rec events.Record) {
 	newest := versioning.Tag{Version: w.Newest.Version, Digest: w.Newest.Digest}
 	if s, ok := rec.OutcomeOf(newest); ok {
 		w.State, w.Attempts = string(s.Outcome), s.Attempts
+		if s.Outcome == events.Delivered && s.Code == events.CodeFiltered {
+			w.State = StateFiltered
+		}
 		if s.Outcome != events.Delivered {
 			w.Error = &events.Failure{Class: s.Class, Code: s.Code, Message: s.Message}
 		}

@@ -38,7 +38,12 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 
 // Deliver runs a worker on the client's connection, as RunWorker does.
 func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
-	w, err := delivery.New(delivery.Options{
+	t, err := newWorkerTelemetry(ctx, o.Config, o.Logger)
+	if err != nil {
+		return err
+	}
+	defer t.close(ctx)
+	options := delivery.Options{
 		JS:           c.JS,
 		Names:        c.Names,
 		Catalog:      c.Catalog,
@@ -46,8 +51,13 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		Logger:       o.Logger,
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),
-	})
+	}
+	t.apply(&options)
+	w, err := delivery.New(options)
 	if err != nil {
+		return err
+	}
+	if err := t.start(ctx, c, w); err != nil {
 		return err
 	}
 	return w.Run(ctx)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -15,20 +13,22 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // ChannelsCommand returns the commands about channels.
 func ChannelsCommand(sh *Shell) *cobra.Command {
-	return Group("channels", "Make, change and show channels", channelsApply(sh), channelsList(sh), channelsShow(sh))
+	return Group("channels", "Make, change and show channels", channelsApply(sh), channelsPlan(sh), channelsList(sh), channelsShow(sh),
+		channelsPause(sh), channelsResume(sh), channelsDelete(sh), channelsRestore(sh), channelsClone(sh), channelsTest(sh))
 }
 
-const applyHelp = `Make or change the channels that a file lists, and provision the broker.
+const applyHelp = `Make or change the channels that a file, or the files of a directory, list, and
+provision the broker.
 
 Channels that the file does not name stay as they are. Secrets are written as
 ${env:NAME} or ${file:/path}; the connector-workers resolve them.`
 
 const applyExample = `  extsync channels apply -f channels.yaml --dry-run
+  extsync channels apply -f channels.d
 
   # channels.yaml
   channels:
@@ -69,31 +69,10 @@ func channelsApply(sh *Shell) *cobra.Command {
 			return errors.Join(err, writeChanges(sh, changes, dryRun))
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, - for standard input")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, a directory of such files, or - for standard input")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, change nothing")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
 	return cmd
-}
-
-// ReadChannels reads a file of channels, or in if the name is "-".
-func ReadChannels(in io.Reader, name string) ([]channels.Config, error) {
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, fmt.Errorf("channels: %w", err)
-		}
-		defer func() { _ = f.Close() }() // only read from
-		in = f
-	}
-	data, err := io.ReadAll(io.LimitReader(in, connectors.MaxConfigLen+1))
-	if err != nil {
-		return nil, fmt.Errorf("channels: %w", err)
-	}
-	configs, err := channels.DecodeFile(data)
-	if err != nil {
-		return nil, fmt.Errorf("file %s: %w", name, err)
-	}
-	return configs, nil
 }
 
 func writeChanges(sh *Shell, changes []app.Change, dryRun bool) error {
@@ -121,10 +100,11 @@ type channelView struct {
 	Revision   uint64    `json:"revision"`
 	Generation int       `json:"generation"`
 	Updated    time.Time `json:"updated"`
+	Deleted    time.Time `json:"deleted,omitzero"`
 }
 
 func view(e channels.Entry) channelView {
-	return channelView{Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated}
+	return channelView{Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated, Deleted: e.Deleted}
 }
 
 func channelsList(sh *Shell) *cobra.Command {
@@ -132,6 +112,7 @@ func channelsList(sh *Shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the channels",
+		Example: "  extsync channels list\n  extsync channels list --json",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
@@ -165,12 +146,8 @@ func writeChannels(sh *Shell, entries []channels.Entry) error {
 	}
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
-		state := "active"
-		if e.Config.Paused {
-			state = "paused"
-		}
 		rows[i] = []string{
-			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), state,
+			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), app.ChannelState(e),
 			strconv.Itoa(e.Config.Partitions), timeText(e.Updated), e.Config.Description,
 		}
 	}
@@ -182,7 +159,9 @@ func channelsShow(sh *Shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a channel's configuration, with its defaults",
+		Example: "  extsync channels show erp_db > erp_db.yaml",
 		Args:  cobra.ExactArgs(1),
+		ValidArgsFunction: completeChannels(sh, loader, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := sh.Connect(cmd.Context(), loader)
 			if err != nil {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -29,6 +31,7 @@ const (
 	ExitNoAck       = 5
 	ExitUndelivered = 6
 	ExitUnknown     = 7
+	ExitFound       = 8
 	ExitInterrupted = 130
 )
 
@@ -38,10 +41,11 @@ const ExitCodes = `Exit codes:
   1    unexpected error
   2    wrong usage, or an invalid configuration or update
   3    the broker is not available, not provisioned or full
-  4    refused by the version guard: stale or conflict
+  4    refused: stale, a conflict, or not in a state that allows it
   5    stored, but no ack came in time
-  6    stored, but it ended as dead_lettered or conflict (with --wait)
-  7    unknown channel or key
+  6    not delivered: it ended as dead_lettered or conflict (push --wait), or fails (channels test)
+  7    unknown channel, key or dead letter
+  8    there is something to see: changes (plan), differences (audit), problems (doctor)
   130  interrupted`
 
 // Errors of this package.
@@ -63,6 +67,23 @@ type verdict struct {
 // comes first, because errors wrap each other.
 func verdicts() []verdict {
 	return []verdict{
+		{ExitUsage, "nothing was changed; run it again with --yes to do it", []error{errUnconfirmed}},
+		{ExitUnexpected, "correct what is named and run it again: what is done is not done twice", []error{errSomeFailed}},
+		{ExitNoAck, "nothing is lost by waiting; ask later with 'extsync get KEY'", []error{errWaited}},
+		{ExitUnknown, "'extsync dead list' shows what there is; a letter goes when its key is delivered", []error{deadletters.ErrNotFound}},
+		{ExitRefused, "its update is on its way; try again in a moment", []error{deadletters.ErrPending}},
+		{ExitRefused, "there is nothing left to do but to discard the letter", []error{deadletters.ErrResolved}},
+		{ExitRefused, "let the platform publish the entity anew, then discard the letter", []error{deadletters.ErrMalformed}},
+		{ExitUsage, "--help lists what can be selected by", []error{deadletters.ErrFilter, channels.ErrSelection}},
+		{ExitRefused, "pause what publishes the key, wait until it is delivered, and try again", []error{channels.ErrKeyBusy, channels.ErrReset}},
+		{ExitRefused, "stop the one that runs, or wait for its end", []error{channels.ErrResyncActive}},
+		{ExitRefused, "let the platform publish the entities anew", []error{channels.ErrNothingKept}},
+		{ExitUnknown, "start one with 'extsync resync CHANNEL'", []error{channels.ErrNoResync}},
+		{ExitBroker, "start a connector-worker, or resume the channel", []error{channels.ErrNoOwner}},
+		{ExitRefused, "use a connector that can be read, such as sql in the modes document and table", []error{app.ErrNotReadable}},
+		{ExitBroker, "'extsync broker-config' writes what each role needs; make the configuration again if the channel is new", []error{broker.ErrRefused}},
+		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{errTestFailed}},
+		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},
 		{ExitNoAck, "it is stored and will be delivered; ask later with 'extsync get KEY'", []error{events.ErrNoAck}},
 		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},
 		{ExitRefused, "the platform has moved on: read the entity again and publish its newest version", []error{events.ErrStale}},
@@ -73,7 +94,8 @@ func verdicts() []verdict {
 		{ExitUnknown, "restore the channel, or publish to another one", []error{events.ErrChannelDeleted}},
 		{ExitUsage, "the mode is fixed when a channel is made: make a channel of another name", []error{channels.ErrImmutable}},
 		{ExitBroker, "see that a connector-worker runs, then apply again", []error{channels.ErrNotDrained}},
-		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, versioning.ErrSyntax}},
+		{ExitUnknown, "'extsync tokens list' shows what there is", []error{tokens.ErrNotFound}},
+		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, tokens.ErrInvalid, versioning.ErrSyntax}},
 		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; check --prefix if it should be already", []error{events.ErrNotProvisioned}},
 		{ExitUsage, "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions}},
 		{ExitUsage, "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},

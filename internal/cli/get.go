@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,59 +14,138 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-const getHelp = `Tell where the newest update of a key is, in every channel.
+const getHelp = `Tell where the newest update of a key is, in every channel or in one.
 
 State is the outcome of the newest version (delivered, superseded, conflict or
-dead_lettered), or absent, pending, retrying, parked or malformed. What the
-ledger says may be about a second old.`
+dead_lettered), or absent, pending, retrying, parked or malformed. The answer
+has every outcome whose ack was sent.
+
+--timeline adds what the outcome log says of the key, newest first. The log is
+read backwards for a few seconds at most.`
+
+// timelineTime bounds the look into the log of one channel: it has no index by
+// key.
+const timelineTime = 5 * time.Second
+
+// getFlags say what get looks for.
+type getFlags struct {
+	channel  string
+	timeline bool
+	entries  int
+}
+
+// found is what get tells.
+type found struct {
+	Key      string         `json:"key"`
+	Channels []foundChannel `json:"channels"`
+}
+
+type foundChannel struct {
+	app.Whereabouts
+	Timeline *events.Timeline `json:"timeline,omitempty"`
+}
 
 // GetCommand returns the command that tells where an update is.
 func GetCommand(sh *Shell) *cobra.Command {
-	var channel string
+	var f getFlags
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:   "get KEY",
+		Use:   "get [CHANNEL] KEY",
 		Short: "Tell where an update is, in every channel",
 		Long:  getHelp,
-		Args:  cobra.ExactArgs(1),
+		Example: `  extsync get p-2023-vax
+  extsync get erp_db p-2023-vax --timeline`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
-			defer cancel()
-			client, err := sh.Connect(ctx, loader)
-			if err != nil {
-				return err
+			key := args[len(args)-1]
+			if len(args) == 2 {
+				if f.channel != "" && f.channel != args[0] {
+					return fmt.Errorf("%w: two channels are named", errUsage)
+				}
+				f.channel = args[0]
 			}
-			defer client.Close()
-			found, err := client.Find(ctx, args[0], channel)
-			if err != nil {
-				return err
+			if f.entries < 1 || f.entries > events.MaxHistory {
+				return fmt.Errorf("%w: --entries: %d is outside 1..%d", errUsage, f.entries, events.MaxHistory)
 			}
-			if sh.JSON {
-				return sh.WriteJSON(struct {
-					Key      string            `json:"key"`
-					Channels []app.Whereabouts `json:"channels"`
-				}{args[0], found})
-			}
-			return writeWhereabouts(sh, found)
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
+				doc, err := get(ctx, client, key, f)
+				if err != nil {
+					return err
+				}
+				if sh.JSON {
+					return sh.WriteJSON(doc)
+				}
+				return writeFound(sh, doc)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&channel, "channel", "", "look at this channel only")
+	cmd.Flags().StringVar(&f.channel, "channel", "", "look at this channel only")
+	cmd.Flags().BoolVar(&f.timeline, "timeline", false, "show the history of the key, too")
+	cmd.Flags().IntVar(&f.entries, "entries", 10, "how many entries of the history, in each channel")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
 }
 
-// writeWhereabouts writes the answer of get for people.
-func writeWhereabouts(sh *Shell, found []app.Whereabouts) error {
-	rows := make([][]string, len(found))
-	for i, w := range found {
+func get(ctx context.Context, client *app.Client, key string, f getFlags) (found, error) {
+	doc := found{Key: key}
+	all, err := client.Find(ctx, key, f.channel)
+	if err != nil {
+		return doc, err
+	}
+	for _, w := range all {
+		c := foundChannel{Whereabouts: w}
+		if f.timeline && w.State != app.StateAbsent {
+			ctx, cancel := context.WithTimeout(ctx, timelineTime)
+			line, err := events.History(ctx, client.JS, client.Names, w.Channel, key, f.entries)
+			cancel()
+			if err != nil {
+				return doc, err
+			}
+			c.Timeline = &line
+		}
+		doc.Channels = append(doc.Channels, c)
+	}
+	return doc, nil
+}
+
+// writeFound writes the answer of get for people.
+func writeFound(sh *Shell, doc found) error {
+	rows := make([][]string, len(doc.Channels))
+	for i, w := range doc.Channels {
 		rows[i] = []string{
 			w.Channel, versionText(w.Newest), versionText(w.Target), w.State, attemptsText(w.Attempts),
 			timeText(w.NextAttempt), failureText(w.Error),
 		}
 	}
-	return writeTable(sh.Out, []string{"CHANNEL", "NEWEST", "AT TARGET", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR"}, rows)
+	if err := writeTable(sh.Out, []string{"CHANNEL", "NEWEST", "AT TARGET", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR"}, rows); err != nil {
+		return err
+	}
+	for _, w := range doc.Channels {
+		if w.Timeline == nil {
+			continue
+		}
+		if err := writeTimeline(sh, w.Channel, *w.Timeline); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
+func writeTimeline(sh *Shell, channel string, line events.Timeline) error {
+	text := "\n" + sh.Strong(channel) + "\n"
+	for _, e := range line.Entries {
+		text += "  " + clean(timeText(e.At)+"  "+entryText(e.Entry)+"  ("+e.Worker+")") + "\n"
+	}
+	switch {
+	case !line.Complete && line.Since.IsZero():
+		text += "  the log could not be read in time\n"
+	case !line.Complete:
+		text += "  there may be older entries, from before " + timeText(line.Since) + "\n"
+	}
+	_, err := io.WriteString(sh.Out, text)
+	return err
+}
 func versionText(c app.Copy) string {
 	if c.Op == events.Delete {
 		return c.Version.String() + " (deleted)"

@@ -31,23 +31,24 @@ or the same version with other content (conflict). Repeating a push is safe.
 
 VERSION is a number (7) or an RFC 3339 time (2024-05-01T12:00:00Z).`
 
-const pushExample = `  extsync push appointment_calendar p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
-  extsync push erp_db p-2023-vax 8 --data @policy.json --base 7
-  extsync push erp_db p-2023-vax 9 --op delete`
+// pushExample is of the program that has the command.
+const pushExample = `  PROGRAM push appointment_calendar p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
+  PROGRAM push erp_db p-2023-vax 8 --data @policy.json --base 7
+  PROGRAM push erp_db p-2023-vax 9 --op delete`
 
 type pushFlags struct {
 	data, op, base, contentType, service string
 	wait                                 time.Duration
 }
 
-// PushCommand returns the command that publishes one update.
-func PushCommand(sh *Shell) *cobra.Command {
+// PushCommand returns the command that publishes one update, for a program.
+func PushCommand(sh *Shell, program string) *cobra.Command {
 	var f pushFlags
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
 		Use:   "push CHANNEL KEY VERSION",
 		Short: "Publish one version of an entity",
-		Long:  pushHelp, Example: pushExample,
+		Long:  pushHelp, Example: strings.ReplaceAll(pushExample, "PROGRAM", program),
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return push(cmd.Context(), sh, loader, f, args)
@@ -61,6 +62,7 @@ func PushCommand(sh *Shell) *cobra.Command {
 	flags.StringVar(&f.service, "service", "", "name of a service for which the broker keeps the ack for 24h")
 	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for the ack; 0 does not wait")
 	loader.Declare(flags, config.GroupCommon, config.GroupNATS)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A Shell is what surrounds a command.
@@ -31,7 +32,8 @@ type Shell struct {
 	Environ  []string // in the form of os.Environ
 	JSON     bool     // set by --json: Out gets one JSON document
 
-	started bool // the command line was understood
+	started bool         // the command line was understood
+	refused func() error // what the broker has refused the command's connection
 }
 
 // Main runs a program and returns its exit code. The first SIGINT, SIGTERM or
@@ -58,6 +60,7 @@ func Main(build func(*Shell) *cobra.Command) int {
 // Run executes a command line and returns the exit code. Errors are reported on
 // Err.
 func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) int {
+	root.AddCommand(documentCommand(sh))
 	root.SetArgs(args)
 	root.SetIn(sh.In)
 	root.SetOut(sh.Out)
@@ -68,6 +71,8 @@ func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) in
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.Is(err, errFound): // and was written
+		return ExitFound
 	case !sh.started || errors.Is(err, errUsage):
 		// Whatever goes wrong before a command runs is in the command line.
 		sh.report(err, "see '"+cmd.CommandPath()+" --help'")
@@ -76,9 +81,22 @@ func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) in
 		sh.report(errors.New("interrupted"), "")
 		return ExitInterrupted
 	}
+	err = sh.explain(err)
 	code, hint := classify(err)
 	sh.report(err, hint)
 	return code
+}
+
+// explain puts what the broker refused in front of an error that is nothing but
+// its consequence: no answer.
+func (sh *Shell) explain(err error) error {
+	if sh.refused == nil || !events.IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if refused := sh.refused(); refused != nil {
+		return fmt.Errorf("%w (%w)", refused, err)
+	}
+	return err
 }
 
 // AddJSON gives a program's commands the flag --json.
@@ -110,7 +128,12 @@ func (sh *Shell) Connect(ctx context.Context, l *config.Loader) (*app.Client, er
 	if err != nil {
 		return nil, err
 	}
-	return app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
+	client, err := app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
+	if err != nil {
+		return nil, err
+	}
+	sh.refused = client.Refused
+	return client, nil
 }
 
 // readTimeout bounds a command that only reads: a broker that goes away in the

@@ -11,7 +11,11 @@ import (
 const workerHelp = `Deliver updates until SIGINT or SIGTERM, then finish what is in flight.
 
 Start as many as needed: they share the channels among themselves. Secrets that
-channels refer to (${env:NAME}, ${file:/path}) are resolved here.`
+channels refer to (${env:NAME}, ${file:/path}) are resolved here.
+
+--telemetry-listen lets it be looked at: /metrics, /healthz, and /readyz, which
+says why when it is not. Traces are sent when OTEL_EXPORTER_OTLP_ENDPOINT is set,
+by OTLP over HTTP; the other OTEL_* variables count too.`
 
 // WorkerRunCommand returns the command that runs a connector-worker.
 func WorkerRunCommand(sh *Shell) *cobra.Command {
@@ -32,6 +36,6 @@ func WorkerRunCommand(sh *Shell) *cobra.Command {
 			})
 		},
 	}
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupWorker)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupWorker, config.GroupTelemetry)
 	return cmd
 }

@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -26,6 +27,23 @@ type Config struct {
 	Log     Log     `yaml:"log"`
 	Storage Storage `yaml:"storage"`
 	Worker  Worker  `yaml:"worker"`
+	// Telemetry is what operators look at.
+	Telemetry Telemetry `yaml:"telemetry"`
+	HTTP      HTTP      `yaml:"http"`
+}
+
+// HTTP says how the publisher serves its API.
+type HTTP struct {
+	// Listen is host:port. Other addresses than loopback need tokens. Defaults to
+	// 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// CertFile and KeyFile make it TLS. They are read again when they change.
+	// Both or neither.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// DrainTimeout bounds how long a publisher that ends answers what it has
+	// accepted, up to 1h. Defaults to 30s.
+	DrainTimeout Duration `yaml:"drain_timeout"`
 }
 
 // Log says what is logged. Logs go to standard error.
@@ -84,11 +102,16 @@ type Worker struct {
 	// DrainTimeout bounds how long a worker that ends waits for calls in flight,
 	// up to 1h. Defaults to 30s.
 	DrainTimeout Duration `yaml:"drain_timeout"`
+	// StallAfter is for how long a worker may have something to do and settle
+	// nothing before it counts as not ready, 1s to 1h. Defaults to 1m.
+	StallAfter Duration `yaml:"stall_after"`
 }
 
 const (
 	defaultURL          = "nats://127.0.0.1:4222"
 	defaultDrainTimeout = 30 * time.Second
+	defaultStallAfter   = time.Minute
+	defaultHTTPListen   = "127.0.0.1:8080"
 	defaultOutcomeAge   = 7 * 24 * time.Hour
 	minStoreBytes       = 1 << 20
 )
@@ -110,7 +133,8 @@ func Default() Config {
 			Durability:    DurabilityProcess,
 			MaxStore:      16 << 30,
 		},
-		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout)},
+		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout), StallAfter: Duration(defaultStallAfter)},
+		HTTP:   HTTP{Listen: defaultHTTPListen, DrainTimeout: Duration(defaultDrainTimeout)},
 	}
 }
 
@@ -162,11 +186,28 @@ func (c *Config) check(p *connectors.Problems, where func(path string) string) {
 		bad("log.format", "%q is not %s, %s or %s", c.Log.Format, FormatAuto, FormatJSON, FormatConsole)
 	}
 	c.Storage.check(bad)
+	c.HTTP.check(bad)
 	if d := c.Worker.LeaseTTL.D(); d != 0 && (d < 2*time.Second || d > time.Minute || d%time.Second != 0) {
 		bad("worker.lease_ttl", "%s is not a whole number of seconds in 2s..1m0s", d)
 	}
 	if d := c.Worker.DrainTimeout.D(); d <= 0 || d > time.Hour {
 		bad("worker.drain_timeout", "%s is outside 1ns..1h0m0s", d)
+	}
+	if d := c.Worker.StallAfter.D(); d < time.Second || d > time.Hour {
+		bad("worker.stall_after", "%s is outside 1s..1h0m0s", d)
+	}
+	c.Telemetry.check(bad)
+}
+
+func (h *HTTP) check(bad func(path, format string, args ...any)) {
+	if _, _, err := net.SplitHostPort(h.Listen); err != nil {
+		bad("http.listen", "%q is not like 127.0.0.1:8080", h.Listen)
+	}
+	if (h.CertFile == "") != (h.KeyFile == "") {
+		bad("http.cert_file", "cert_file and key_file belong together; one of them is missing")
+	}
+	if d := h.DrainTimeout.D(); d <= 0 || d > time.Hour {
+		bad("http.drain_timeout", "%s is outside 1ns..1h0m0s", d)
 	}
 }
 

@@ -19,7 +19,7 @@ func load(t *testing.T, file string, env, args []string) (Config, error) {
 	t.Helper()
 	l := NewLoader()
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	l.Declare(fs, GroupCommon, GroupNATS, GroupStorage, GroupEmbedded, GroupWorker)
+	l.Declare(fs, GroupCommon, GroupNATS, GroupStorage, GroupEmbedded, GroupTelemetry, GroupWorker)
 	if file != "" {
 		args = append(args, "--config", write(t, file))
 	}
@@ -181,6 +181,12 @@ func TestRefused(t *testing.T) {
 		"no drain":              {file: "worker: {drain_timeout: 0s}", want: "worker.drain_timeout"},
 		"lease too short":       {args: []string{"--worker-lease-ttl=1s"}, want: "worker.lease_ttl"},
 		"outcomes for a moment": {args: []string{"--storage-outcome-max-age=1m"}, want: "storage.outcome_max_age"},
+		"stalled at once":       {args: []string{"--worker-stall-after=1ms"}, want: "worker.stall_after"},
+		"no port":               {args: []string{"--telemetry-listen=127.0.0.1"}, want: "telemetry.listen"},
+		"port too high":         {args: []string{"--telemetry-listen=:99999"}, want: "telemetry.listen"},
+		"profiles for all":      {args: []string{"--telemetry-pprof=:6060"}, want: "telemetry.pprof"},
+		"profiles for others":   {args: []string{"--telemetry-pprof=192.0.2.1:6060"}, want: "loopback"},
+		"profiles by name":      {args: []string{"--telemetry-pprof=example.org:6060"}, want: "loopback"},
 		"replicas not a number": {args: []string{"--storage-replicas=many"}, want: "--storage-replicas"},
 	}
 	for name, tt := range tests {

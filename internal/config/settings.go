@@ -12,11 +12,13 @@ type Group string
 
 // The groups. Log settings and the prefix belong to every command.
 const (
-	GroupCommon   Group = "common"
-	GroupNATS     Group = "nats"
-	GroupStorage  Group = "storage"  // for commands that provision the broker
-	GroupEmbedded Group = "embedded" // for commands that run a broker themselves
-	GroupWorker   Group = "worker"
+	GroupCommon    Group = "common"
+	GroupNATS      Group = "nats"
+	GroupStorage   Group = "storage"  // for commands that provision the broker
+	GroupEmbedded  Group = "embedded" // for commands that run a broker themselves
+	GroupWorker    Group = "worker"
+	GroupTelemetry Group = "telemetry" // for what keeps running
+	GroupHTTP      Group = "http"
 )
 
 // A setting is one field of the configuration, with its name in the file.
@@ -57,6 +59,15 @@ func settings() []setting {
 
 		{"worker.lease_ttl", GroupWorker, "duration", "how long a silent worker keeps its share (default 4s, 10s in a cluster)", func(c *Config) any { return &c.Worker.LeaseTTL }},
 		{"worker.drain_timeout", GroupWorker, "duration", "how long a worker that ends waits for calls in flight", func(c *Config) any { return &c.Worker.DrainTimeout }},
+		{"worker.stall_after", GroupWorker, "duration", "how long a worker may have something to do and settle nothing before it is not ready", func(c *Config) any { return &c.Worker.StallAfter }},
+
+		{"telemetry.listen", GroupTelemetry, "host:port", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464 (default none)", func(c *Config) any { return &c.Telemetry.Listen }},
+		{"telemetry.pprof", GroupTelemetry, "host:port", "loopback address of /debug/pprof/ (default none)", func(c *Config) any { return &c.Telemetry.Pprof }},
+
+		{"http.listen", GroupHTTP, "host:port", "where the API listens; other addresses than loopback need tokens", func(c *Config) any { return &c.HTTP.Listen }},
+		{"http.cert_file", GroupHTTP, "file", "certificate of the API, with its chain; read again when it changes", func(c *Config) any { return &c.HTTP.CertFile }},
+		{"http.key_file", GroupHTTP, "file", "key of the certificate", func(c *Config) any { return &c.HTTP.KeyFile }},
+		{"http.drain_timeout", GroupHTTP, "duration", "how long a publisher that ends answers what it has accepted", func(c *Config) any { return &c.HTTP.DrainTimeout }},
 	}
 }
 

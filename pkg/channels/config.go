@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/transform"
 )
 
 // Mode is what a channel owes its target.
@@ -37,6 +38,12 @@ type Config struct {
 	// Paused holds deliveries back; updates are still accepted and kept.
 	Paused    bool      `yaml:"paused,omitempty" json:"paused,omitempty"`
 	Connector Connector `yaml:"connector" json:"connector"`
+	// Filter is a jq expression over the payload; an update for which it gives
+	// false, null or nothing is not sent. Deletes always are. Mapping is one that
+	// gives the payload to send. What they see is described at package transform.
+	// Both default to none.
+	Filter  string `yaml:"filter,omitempty" json:"filter,omitempty"`
+	Mapping string `yaml:"mapping,omitempty" json:"mapping,omitempty"`
 	// Partitions is how many workers can share the channel, 1 to 64. Defaults
 	// to 1.
 	Partitions int `yaml:"partitions,omitempty" json:"partitions"`
@@ -55,6 +62,18 @@ type Config struct {
 	// Rate bounds the updates a second that go to the target, in the whole
 	// deployment, up to 1000000. Defaults to 0: no bound.
 	Rate float64 `yaml:"rate,omitempty" json:"rate,omitempty"`
+	// Quota bounds what the HTTP API takes for the channel.
+	Quota Quota `yaml:"quota,omitempty" json:"quota,omitzero"`
+}
+
+// Quota bounds what the HTTP API takes for a channel. What the broker keeps is
+// bounded by Config.MaxBytes. Zero fields are no bound.
+type Quota struct {
+	// Rate is how many updates a second each instance of the publisher takes, up
+	// to 1000000.
+	Rate float64 `yaml:"rate,omitempty" json:"rate,omitempty"`
+	// MaxPayload bounds the payload of one update.
+	MaxPayload Bytes `yaml:"max_payload,omitempty" json:"max_payload,omitzero"`
 }
 
 // Connector names the code that writes to the target, with its own settings.
@@ -148,12 +167,19 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	if !(c.Rate >= 0 && c.Rate <= maxRate) {
 		p.Add("rate", "%v is outside 0..%d", c.Rate, maxRate)
 	}
+	if !(c.Quota.Rate >= 0 && c.Quota.Rate <= maxRate) {
+		p.Add("quota.rate", "%v is outside 0..%d", c.Quota.Rate, maxRate)
+	}
+	if c.Quota.MaxPayload < 0 {
+		p.Add("quota.max_payload", "%s is less than 0", c.Quota.MaxPayload)
+	}
 	inRange(&p, "retry.max_attempts", c.Retry.MaxAttempts, 1, 1000)
 	durationInRange(&p, "retry.max_backoff", c.Retry.MaxBackoff, time.Millisecond, 24*time.Hour)
 	durationInRange(&p, "retry.initial_backoff", c.Retry.InitialBackoff, time.Millisecond, c.Retry.MaxBackoff.D())
 	if c.Retry.MaxAge != 0 {
 		durationInRange(&p, "retry.max_age", c.Retry.MaxAge, time.Second, 365*24*time.Hour)
 	}
+	transform.Check(&p, c.Filter, c.Mapping)
 	if kind, err := catalog.Kind(c.Connector.Kind); err != nil {
 		p.Add("connector.kind", "%v", err)
 	} else if err := kind.Check(c.Connector.Config); err != nil {

@@ -29,6 +29,8 @@ const (
 	smallBucketBytes   = 32 << 20
 	defaultOutcomeAge  = 7 * 24 * time.Hour
 	ackAge             = 24 * time.Hour
+	idempotencyAge     = 24 * time.Hour
+	auditBytes         = 64 << 20
 
 	// duplicateWindow is how long the broker recognises a repeated publish by
 	// its id. The version guard stands behind it, so it may be short.
@@ -85,6 +87,14 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 		bucket(names.ProgressBucket(), smallBucketBytes),
 		expiring(bucket(names.WorkersBucket(), smallBucketBytes)),
 		expiring(bucket(names.LeasesBucket(), smallBucketBytes)),
+		bucket(names.TokensBucket(), smallBucketBytes),
+		forgetting(bucket(names.IdempotencyBucket(), smallBucketBytes), idempotencyAge),
+		{
+			Name: names.AuditStream(), Subjects: []string{names.AuditSubjects()},
+			Description: "extsync: administrative acts",
+			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
+			MaxBytes: auditBytes, Duplicates: duplicateWindow, DenyDelete: true, DenyPurge: true,
+		},
 	}
 }
 
@@ -127,6 +137,12 @@ func bucket(name string, size Bytes) jetstream.StreamConfig {
 // one ends, so that the next owner finds the key free at once.
 func expiring(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	cfg.AllowMsgTTL = true
+	return cfg
+}
+
+// forgetting lets a bucket drop its oldest entries, by age and when it is full.
+func forgetting(cfg jetstream.StreamConfig, age time.Duration) jetstream.StreamConfig {
+	cfg.MaxAge, cfg.Discard = age, jetstream.DiscardOld
 	return cfg
 }
 

@@ -32,6 +32,9 @@ type Env struct {
 type Kind struct {
 	Name    string // lower case, as written in connector.kind
 	Summary string // one line for people
+	// Config is a zero value of the configuration's type, from which its schema is
+	// made. nil: not described.
+	Config any
 	// Check decodes a configuration strictly and validates it, without opening
 	// anything or resolving a secret. Its error names every bad field.
 	Check func(config []byte) error

@@ -63,6 +63,13 @@ type Reader interface {
 	Read(ctx context.Context, keys []string) ([]Held, error)
 }
 
+// A Lister can go through the keys that the target holds. List returns the next
+// keys behind one of them, "" for the first, in an order that is always the same:
+// limit of them, or fewer at the end. Keys of deleted entities may be among them.
+type Lister interface {
+	List(ctx context.Context, after string, limit int) ([]string, error)
+}
+
 // Held is what the target holds of one key. Digest is zero where the target does
 // not keep it.
 type Held struct {

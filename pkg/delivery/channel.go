@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/transform"
 )
 
 // closeTimeout bounds the closing of a connector.
@@ -54,13 +56,17 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 	if err != nil {
 		return nil, err
 	}
+	sends, err := transform.Wrap(conn, cfg.Filter, cfg.Mapping)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
 	r := &channelRun{
-		entry: e, conn: conn, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
+		entry: e, conn: sends, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}
 	r.gate = newGate(log)
-	if b, ok := conn.(connectors.Batcher); ok {
+	if b, ok := sends.(connectors.Batcher); ok {
 		r.maxBatch = max(1, b.MaxBatch())
 	}
 	log.Info().Str("kind", cfg.Connector.Kind).Str("mode", string(cfg.Mode)).Uint64("revision", e.Revision).Msg("channel opened")

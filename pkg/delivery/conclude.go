@@ -26,6 +26,13 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 		t.retryAll([]*lane{l}, ledgerRetry)
 		return
 	}
+	if res.Class == connectors.OK && res.Code == events.CodeFiltered {
+		// The target has heard nothing of it: it is no sign of life of the target.
+		gate.withdraw(probe)
+		t.logAttempt(it, res, took)
+		t.filtered(l, it)
+		return
+	}
 	res.RetryAfter = min(max(res.RetryAfter, 0), throttleMost)
 	counts := gate.report(l.key, res, probe)
 	t.logAttempt(it, res, took)
@@ -70,6 +77,21 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 	default:
 		t.failed(l, it, s, res, counts)
 	}
+}
+
+// filtered ends an update that the channel's filter kept back. In a resync that
+// changes nothing of what is known about it.
+func (t *tenure) filtered(l *lane, it *item) {
+	if it.resync != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.endResync(it, &it.resync.report.Skipped)
+		t.settled(l)
+		return
+	}
+	t.settleAs(l, it, events.Settlement{
+		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: events.Delivered, Code: events.CodeFiltered,
+	}, connectors.Result{})
 }
 
 // failed handles a transient failure: supersede, retry or give up.

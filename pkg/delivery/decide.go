@@ -70,11 +70,18 @@ func judge(it *item, rec *events.Record, latest bool) decision {
 	}
 	// In a latest channel base was checked against the head when the update was
 	// published; versions between may have been skipped rightly.
-	if !latest && !it.u.Base.IsZero() && it.u.Base != rec.Applied.Version {
+	if !latest && !it.u.Base.IsZero() && it.u.Base != rec.Applied.Version && !filtered(rec, it.u.Base) {
 		return settle(it, events.Conflict, connectors.Conflict, codeBase,
 			"it was made from version "+it.u.Base.String()+", but the target holds "+orNone(rec.Applied.Version))
 	}
 	return decision{what: doCall}
+}
+
+// filtered reports whether the newest version of a key is this one and the
+// channel's filter kept it back: the target does not hold it, rightly.
+func filtered(rec *events.Record, v versioning.Version) bool {
+	s, ok := rec.Find(rec.Settled)
+	return ok && s.Version == v && s.Outcome == events.Delivered && s.Code == events.CodeFiltered
 }
 
 // judgeReplay decides about a dead letter that an operator sends again: it may

@@ -132,6 +132,7 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 	if err := t.view.load(reads, t.recordsOf(batch)); err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
+		t.separate(batch) // it may be one record only
 		t.retryAll(batch, ledgerRetry)
 		return
 	}
@@ -195,6 +196,15 @@ func (t *tenure) loadPayloads(ctx context.Context, lanes []*lane, items []*item)
 		}
 	}
 	return outLanes, outItems
+}
+
+// separate lets the heads of a batch go alone from now on.
+func (t *tenure) separate(batch []*lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range batch {
+		l.queue[0].alone = l.queue[0].alone || len(batch) > 1
+	}
 }
 
 func (t *tenure) retryAll(batch []*lane, wait time.Duration) {

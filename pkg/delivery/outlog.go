@@ -53,27 +53,85 @@ func (t *tenure) commitLoop(ctx context.Context) {
 			}
 			continue
 		}
-		entries := make([]events.Entry, len(commits))
-		for i, c := range commits {
-			entries[i] = c.entry
-		}
-		err := t.loadAll(ctx, commits)
-		var seq uint64
-		if err == nil {
-			seq, err = t.appendGroup(ctx, entries)
-		}
-		if err == nil {
-			err = t.replyAll(ctx, entries)
-		}
-		if err != nil {
+		if err := t.commit(ctx, commits); err != nil {
 			if ctx.Err() == nil {
 				t.fail(err)
 			}
 			return
 		}
-		t.finishAll(commits, seq)
-		t.observeOutcomes(commits)
 	}
+}
+
+// commit writes one group and lets everybody know (guarantee 1).
+func (t *tenure) commit(ctx context.Context, commits []commit) error {
+	if err := t.loadAll(ctx, commits); err != nil {
+		return err
+	}
+	commits, known := t.splitKnown(commits)
+	if err := t.replyAll(ctx, entriesOf(known)); err != nil {
+		return err
+	}
+	t.finishKnown(known)
+	if len(commits) == 0 {
+		return nil
+	}
+	entries := entriesOf(commits)
+	seq, err := t.appendGroup(ctx, entries)
+	if err != nil {
+		return err
+	}
+	if err := t.replyAll(ctx, entries); err != nil {
+		return err
+	}
+	t.finishAll(commits, seq)
+	t.observeOutcomes(commits)
+	return nil
+}
+
+func entriesOf(commits []commit) []events.Entry {
+	entries := make([]events.Entry, len(commits))
+	for i, c := range commits {
+		entries[i] = c.entry
+	}
+	return entries
+}
+
+// splitKnown takes out the updates that were overtaken in their lane but have an
+// outcome already: a former owner died before it could settle them. They keep
+// that one (guarantee 3).
+func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range commits {
+		if c.item != nil && c.lane == nil && inLedger(c.entry) {
+			if s, ok := t.view.record(c.key).Find(c.item.tag); ok {
+				c.entry.Settlement = s
+				known = append(known, c)
+				continue
+			}
+		}
+		left = append(left, c)
+	}
+	if len(known) == 0 {
+		return commits, nil
+	}
+	return left, known
+}
+
+// finishKnown settles updates of which the log has the outcome, once their acks
+// are out again.
+func (t *tenure) finishKnown(known []commit) {
+	if len(known) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range known {
+		t.view.unpin(c.key)
+		t.unsettled--
+		t.finish(c.item)
+	}
+	t.checkIdle()
 }
 
 // loadAll makes sure that the records which the entries change are in memory: a
@@ -101,6 +159,9 @@ func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 func (t *tenure) takeCommits() []commit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.view.dirty >= dirtyMost { // startWrite tells when there is room
+		return nil
+	}
 	size, n := 0, 0
 	for n < len(t.pending) && n < groupEntries {
 		e := &t.pending[n].entry

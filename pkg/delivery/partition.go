@@ -129,6 +129,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	wg.Go(func() { t.commitLoop(work) })
 	wg.Go(func() { t.flushLoop(work) })
 	wg.Go(func() { t.tidyLoop(work) })
+	wg.Go(func() { t.listKnown(work) })
 
 	select {
 	case <-ctx.Done():

@@ -16,9 +16,11 @@ import (
 const (
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 2 * time.Second
-	// pullMessages and pullBytes bound what lies between broker and lanes: small,
-	// because what a fenced worker has buffered still comes out of its client.
-	pullMessages = 128
+	// pullMessages and pullBytes bound what lies between broker and lanes, besides
+	// the window. What a fenced worker has buffered still comes out of its client,
+	// and the lease is looked at before each call; a pull that is too small leaves
+	// everybody waiting for the next one (docs/adr/0016).
+	pullMessages = 1024
 	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
 )
 

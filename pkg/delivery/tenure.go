@@ -18,15 +18,15 @@ import (
 // it over and giving it up. mu guards lanes, floor, view and the queues; no call
 // to the broker or a target is made under it.
 type tenure struct {
-	p       *partition
-	b       *broker
-	log     zerolog.Logger
-	ctx     context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
-	fail    context.CancelCauseFunc // ends ctx; the first cause counts
-	since   time.Time
+	p     *partition
+	b     *broker
+	log   zerolog.Logger
+	ctx   context.Context         //nolint:containedctx // the life of the tenure: calls outlive the functions that start them
+	fail  context.CancelCauseFunc // ends ctx; the first cause counts
+	since time.Time
 	// takenOver says that it delivers.
 	takenOver atomic.Bool
-	attempt   uint64                // its number under the lease, from 1: with the epoch never used twice
+	attempt   uint64 // its number under the lease, from 1: with the epoch never used twice
 
 	stream, logSubject string
 
@@ -174,6 +174,7 @@ func (t *tenure) abandon() {
 	t.stopTimers()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.view.drop()
 	for seq, it := range t.held {
 		t.share.release(it.size)
 		delete(t.held, seq)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,9 +25,14 @@ const (
 	// answer that was lost without the connection never comes.
 	writePatience = 10 * time.Second
 	// flushAtOnce bounds the records that are written side by side.
-	flushAtOnce = 256
-	// viewKeys is how many records that nobody uses a view remembers.
-	viewKeys = 4096
+	flushAtOnce = 1024
+	// flushAbove is how many records ahead of the bucket are written at once, and
+	// above dirtyMost commits wait for that: their memory has a bound.
+	flushAbove = 4096
+	dirtyMost  = 8192
+	// idleRecords is how many records that nobody uses a worker remembers, of all
+	// partitions together: at most about 2 KiB each.
+	idleRecords = 12_288
 	// loadAtOnce bounds the reads that are under way side by side.
 	loadAtOnce = 16
 )
@@ -36,8 +40,13 @@ const (
 // A view is the ledger's records of a partition as the log makes them: ahead of
 // the bucket, and written to it behind. The tenure's mu guards it.
 type view struct {
-	t    *tenure
-	keys map[string]*keyState
+	t     *tenure
+	keys  map[string]*keyState
+	dirty int // of keys: those that are ahead of the bucket
+
+	// written are the keys that this tenure writes, listed those that were in the
+	// ledger before; nil: not known. See known.
+	written, listed *known
 }
 
 type keyState struct {
@@ -46,10 +55,19 @@ type keyState struct {
 	loaded   bool
 	base     uint64 // log sequence of the record that was loaded
 	dirty    bool
-	pins     int // lanes that use it
+	pins     int  // lanes that use it
+	idle     bool // nobody uses it: it counts against idleRecords
 }
 
-func newView(t *tenure) *view { return &view{t: t, keys: map[string]*keyState{}} }
+func newView(t *tenure) *view {
+	return &view{t: t, keys: map[string]*keyState{}, written: newKnown()}
+}
+
+// isNew reports whether the ledger surely has no record of a key. The caller
+// holds mu.
+func (v *view) isNew(key string) bool {
+	return v.listed != nil && !v.listed.mayHave(key) && !v.written.mayHave(key)
+}
 
 func (v *view) state(key string) *keyState {
 	s := v.keys[key]
@@ -61,7 +79,14 @@ func (v *view) state(key string) *keyState {
 }
 
 // pin keeps a key's record in memory. The caller holds mu.
-func (v *view) pin(key string) { v.state(key).pins++ }
+func (v *view) pin(key string) {
+	s := v.state(key)
+	s.pins++
+	if s.idle {
+		s.idle = false
+		v.t.b.idleRecords.Add(-1)
+	}
+}
 
 // unpin lets it go, unless it has not been written yet. The caller holds mu.
 func (v *view) unpin(key string) {
@@ -71,8 +96,33 @@ func (v *view) unpin(key string) {
 }
 
 func (v *view) evict(key string, s *keyState) {
-	if s.pins == 0 && !s.dirty && (!s.loaded || len(v.keys) > viewKeys) {
+	if s.pins > 0 || s.dirty {
+		return
+	}
+	if !s.loaded {
 		delete(v.keys, key)
+		return
+	}
+	s.idle = true
+	if v.t.b.idleRecords.Add(1) <= idleRecords {
+		return
+	}
+	for other, o := range v.keys { // any: the order of a map is random
+		if o.idle && !o.dirty {
+			v.t.b.idleRecords.Add(-1)
+			delete(v.keys, other)
+			return
+		}
+	}
+}
+
+// drop forgets everything at the end of a tenure. The caller holds mu.
+func (v *view) drop() {
+	for key, s := range v.keys {
+		if s.idle {
+			v.t.b.idleRecords.Add(-1)
+			delete(v.keys, key)
+		}
 	}
 }
 
@@ -89,7 +139,25 @@ func (v *view) add(key string, e events.Entry, seq uint64) {
 		return // the bucket was ahead already
 	}
 	s.rec.Add(e, seq)
-	s.dirty = true
+	if !s.dirty {
+		v.written.add(key)
+		v.setDirty(s, true)
+	}
+}
+
+// setDirty notes whether a record is ahead of the bucket. The caller holds mu.
+func (v *view) setDirty(s *keyState, dirty bool) {
+	switch {
+	case s.dirty == dirty:
+		return
+	case dirty:
+		if v.dirty++; v.dirty == flushAbove {
+			signal(v.t.wakeFlush)
+		}
+	default:
+		v.dirty--
+	}
+	s.dirty = dirty
 }
 
 // load reads the records that are not in memory yet, from the ledger's leader.
@@ -97,6 +165,10 @@ func (v *view) load(ctx context.Context, keys []string) error {
 	v.t.mu.Lock()
 	missing := slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
 		s := v.keys[key]
+		if (s == nil || !s.loaded) && v.isNew(key) {
+			s = v.state(key)
+			s.loaded = true
+		}
 		return s != nil && s.loaded
 	})
 	v.t.mu.Unlock()
@@ -129,6 +201,9 @@ func (t *tenure) flushLoop(ctx context.Context) {
 		}
 		if err == nil {
 			wait = flushEvery
+			if t.behind() {
+				wait = 0
+			}
 			continue
 		}
 		if errors.Is(err, channels.ErrProgressChanged) {
@@ -142,6 +217,14 @@ func (t *tenure) flushLoop(ctx context.Context) {
 			t.log.Warn().Err(err).Msg("write the ledger; outcomes are safe in the log, and the channel waits")
 		}
 	}
+}
+
+// behind reports whether so many records are ahead of the bucket that they are
+// to be written at once.
+func (t *tenure) behind() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view.dirty >= flushAbove
 }
 
 // awaitFlush waits until it is time for the next flush, or somebody asks for one.
@@ -186,10 +269,8 @@ func (t *tenure) flush(ctx context.Context, clean bool) error {
 		}
 	}
 	t.mu.Unlock()
-	for chunk := range slices.Chunk(dirty, flushAtOnce) {
-		if err := t.writeRecords(ctx, chunk); err != nil {
-			return err
-		}
+	if err := t.writeRecords(ctx, dirty); err != nil {
+		return err
 	}
 	circuit, since, reason := t.p.r.gate.status()
 	return t.writeProgress(ctx, func(p *channels.Progress) {
@@ -198,32 +279,44 @@ func (t *tenure) flush(ctx context.Context, clean bool) error {
 	})
 }
 
-// writeRecords writes records side by side, each by compare-and-set. It returns
-// when none is on its way any more: progress may only be written after that.
+// A write is a record on its way to the broker.
+type write struct {
+	key    string
+	future jetstream.PubAckFuture
+}
+
+// writeRecords writes records, each by compare-and-set, flushAtOnce of them on
+// their way at a time. It returns when none is any more: progress may only be
+// written after that.
 func (t *tenure) writeRecords(ctx context.Context, keys []string) error {
-	ctx, cancel := context.WithTimeout(ctx, writePatience)
+	// The connection can be there and an answer lost all the same.
+	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(keys))*time.Millisecond)
 	defer cancel()
-	var failed atomic.Pointer[error]
-	group, ctx := errgroup.WithContext(ctx)
-	for _, key := range keys {
-		future, err := t.startWrite(key)
-		if err != nil {
-			t.endWrite(key, err)
-			failed.CompareAndSwap(nil, &err)
-			break
-		}
-		group.Go(func() error {
-			err := t.awaitWrite(ctx, key, future)
-			t.endWrite(key, err)
+	var failed error
+	var under []write
+	for len(keys) > 0 && failed == nil || len(under) > 0 {
+		if len(keys) > 0 && failed == nil && len(under) < flushAtOnce {
+			key := keys[0]
+			keys = keys[1:]
+			future, err := t.startWrite(key)
 			if err != nil {
-				failed.CompareAndSwap(nil, &err)
+				t.endWrite(key, err)
+				failed = err
+				continue
 			}
-			return nil
-		})
+			under = append(under, write{key, future})
+			continue
+		}
+		w := under[0]
+		under = under[1:]
+		err := t.awaitWrite(ctx, w.key, w.future)
+		t.endWrite(w.key, err)
+		if failed == nil {
+			failed = err
+		}
 	}
-	_ = group.Wait() // errors are in failed
-	if err := failed.Load(); err != nil {
-		return fmt.Errorf("write the ledger: %w", *err)
+	if failed != nil {
+		return fmt.Errorf("write the ledger: %w", failed)
 	}
 	return nil
 }
@@ -233,9 +326,10 @@ func (t *tenure) startWrite(key string) (jetstream.PubAckFuture, error) {
 	t.mu.Lock()
 	s := t.view.keys[key]
 	rec := s.rec
-	rec.Recent = slices.Clone(rec.Recent)
 	revision := s.revision
-	s.dirty = false
+	if t.view.setDirty(s, false); len(t.pending) > 0 {
+		signal(t.wakeCommit)
+	}
 	t.view.pin(key)
 	t.mu.Unlock()
 	data, err := rec.Encode()
@@ -291,7 +385,7 @@ func (t *tenure) endWrite(key string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
-		t.view.keys[key].dirty = true
+		t.view.setDirty(t.view.keys[key], true)
 	}
 	t.view.unpin(key)
 }

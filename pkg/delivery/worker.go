@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -137,6 +138,8 @@ type broker struct {
 	leases   jetstream.KeyValue
 	letters  *deadletters.Store
 	leaseTTL time.Duration
+	// idleRecords counts the ledger's records that views remember beyond their use.
+	idleRecords atomic.Int64
 }
 
 // open binds to the broker's streams, waiting for them as long as ctx lasts.

@@ -239,6 +239,17 @@ func (n Names) ProgressBucket() string { return n.prefix + "_progress" }
 func (n Names) WorkersBucket() string  { return n.prefix + "_workers" }
 func (n Names) LeasesBucket() string   { return n.prefix + "_leases" }
 
+// TokensBucket returns the bucket of the HTTP API's tokens, IdempotencyBucket
+// the one of its answers to requests with an Idempotency-Key.
+func (n Names) TokensBucket() string      { return n.prefix + "_tokens" }
+func (n Names) IdempotencyBucket() string { return n.prefix + "_idempotency" }
+
+// AuditStream returns the stream of administrative acts, AuditSubjects what it
+// listens to, and Audit the subject of one kind of act.
+func (n Names) AuditStream() string        { return n.upper + "_AUDIT" }
+func (n Names) AuditSubjects() string      { return n.prefix + ".audit.>" }
+func (n Names) Audit(action string) string { return n.prefix + ".audit." + action }
+
 // LedgerKey returns the ledger's key of an entity.
 func (n Names) LedgerKey(channel, encodedKey string) string { return channel + "." + encodedKey }
 

@@ -46,6 +46,11 @@ const (
 	Reset Outcome = "reset"
 )
 
+// CodeFiltered is the code of an update that the channel's filter kept back: its
+// outcome is Delivered, as it needs nothing more, but nothing was sent. The
+// target holds what it held before.
+const CodeFiltered = "filtered"
+
 // Final reports whether the outcome ends the delivery.
 func (o Outcome) Final() bool {
 	return o == Delivered || o == Superseded || o == Conflict || o == DeadLettered

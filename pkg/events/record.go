@@ -83,7 +83,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 		return
 	}
 	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
-	if e.Outcome == Delivered && !older(e.Version, r.Applied.Version) {
+	if e.Outcome == Delivered && e.Code != CodeFiltered && !older(e.Version, r.Applied.Version) {
 		r.Applied = Applied{Tag: tag, Op: e.Op, At: e.At}
 	}
 	// A conflict with another content of a settled version must not replace it.
@@ -103,7 +103,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 // remember puts a settlement in front of Recent, in place of an earlier one of
 // the same content. It makes a new slice: copies of the record share the old one.
 func (r *Record) remember(s Settlement) {
-	recent := append(make([]Settlement, 0, RecentMax), s)
+	recent := append(make([]Settlement, 0, min(len(r.Recent)+1, RecentMax)), s)
 	for _, old := range r.Recent {
 		if len(recent) < RecentMax && (old.Version != s.Version || old.Digest != s.Digest) {
 			recent = append(recent, old)

@@ -45,6 +45,7 @@ func Kind() connectors.Kind {
 	return connectors.Kind{
 		Name:    KindName,
 		Summary: "sends each update as one HTTP request (CloudEvents, Standard Webhooks)",
+		Config:  Config{},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err

@@ -6,41 +6,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"time"
 
-	"github.com/itchyny/gojq"
-
+	"github.com/hms-utl/extsync/pkg/internal/jq"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// ruleTimeout bounds the evaluation of one rule.
-const ruleTimeout = time.Second
-
-// errRule says that a rule could not be evaluated on an answer. What jq says of
-// it is left out: it can repeat the answer.
+// errRule says that a rule could not be evaluated on an answer.
 var errRule = errors.New("the answer does not fit the rule")
 
 // A rule is a compiled jq expression over the body of an answer. nil is no rule.
 // It is safe for concurrent use.
-type rule struct{ code *gojq.Code }
+type rule struct{ program *jq.Program }
 
 // compileRule compiles an expression; "" gives nil.
 func compileRule(text string) (*rule, error) {
 	if text == "" {
 		return nil, nil
 	}
-	query, err := gojq.Parse(text)
+	program, err := jq.Compile(text)
 	if err != nil {
-		return nil, fmt.Errorf("not a jq expression: %w", err)
+		return nil, err
 	}
-	// Without an environment loader and a module loader an expression sees nothing
-	// but the answer.
-	code, err := gojq.Compile(query)
-	if err != nil {
-		return nil, fmt.Errorf("not a jq expression: %w", err)
-	}
-	return &rule{code: code}, nil
+	return &rule{program: program}, nil
 }
 
 // eval returns the first result of the rule over a JSON body; an empty body is
@@ -48,25 +35,20 @@ func compileRule(text string) (*rule, error) {
 func (r *rule) eval(ctx context.Context, body []byte) (any, error) {
 	var input any
 	if len(bytes.TrimSpace(body)) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.UseNumber() // a version above 2^53 stays exact
-		if err := dec.Decode(&input); err != nil {
-			return nil, fmt.Errorf("%w: it is not JSON, or longer than %d bytes", errRule, maxBody)
-		}
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%w: there is something behind the JSON value", errRule)
+		var err error
+		if input, err = jq.Decode(body); err != nil {
+			return nil, fmt.Errorf("%w: %w, or longer than %d bytes", errRule, err, maxBody)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, ruleTimeout)
-	defer cancel()
-	value, ok := r.code.RunWithContext(ctx, input).Next()
-	if !ok {
+	results, err := r.program.Run(ctx, 1, input)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errRule, err)
+	case len(results) == 0:
 		return nil, fmt.Errorf("%w: it gives no result", errRule)
+	default:
+		return results[0], nil
 	}
-	if err, failed := value.(error); failed {
-		return nil, fmt.Errorf("%w (%T)", errRule, err)
-	}
-	return value, nil
 }
 
 // holds reports whether the rule gives true.

@@ -4,9 +4,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/itchyny/gojq"
-
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/internal/jq"
 )
 
 // A Column is a column of the mode table and where its value comes from.
@@ -113,20 +112,10 @@ func (c Config) validateColumns(p *connectors.Problems) {
 		if _, ok := typesOf(c.Dialect)[column.Type]; !ok {
 			p.Add(path+".type", "%q is not a type of dialect %s", column.Type, c.Dialect)
 		}
-		if _, err := compile(column.JQ); err != nil {
+		if _, err := jq.Compile(column.JQ); err != nil {
 			p.Add(path+".jq", "%v", err)
 		}
 	}
-}
-
-// compile turns an expression into what runs it. It can neither read the
-// environment nor files.
-func compile(expression string) (*gojq.Code, error) {
-	query, err := gojq.Parse(expression)
-	if err != nil {
-		return nil, err
-	}
-	return gojq.Compile(query)
 }
 
 // layout returns the table that the configuration describes.

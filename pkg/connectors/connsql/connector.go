@@ -18,10 +18,14 @@ type database interface {
 	// is there be stored anew. all says that every row is known to be stored; if
 	// it is false some may not be, and held tells which.
 	write(ctx context.Context, rows []row, again bool) (all bool, err error)
+	// statement is what write runs for the rows, at least one.
+	statement(rows []row, again bool) (text string, args []any)
 	// held returns what the table holds in the place of each row.
 	held(ctx context.Context, rows []row) ([]holding, error)
 	// read returns the newest that the table holds of each key.
 	read(ctx context.Context, keys []string) ([]holding, error)
+	// list returns the next keys of the table behind one of them.
+	list(ctx context.Context, after string, limit int) ([]string, error)
 	// probe looks whether a write would be let through, and writes nothing.
 	probe(ctx context.Context) error
 	// create makes the table if it is missing.
@@ -52,6 +56,7 @@ var (
 	_ connectors.Batcher   = (*connector)(nil)
 	_ connectors.Prober    = (*connector)(nil)
 	_ connectors.Reader    = (*connector)(nil)
+	_ connectors.Lister    = (*connector)(nil)
 )
 
 // MaxBatch returns the configuration's max_batch.
@@ -239,6 +244,20 @@ func (c *connector) Read(ctx context.Context, keys []string) ([]connectors.Held,
 		}
 	}
 	return out, nil
+}
+
+// List returns the next keys of the table in the order of its index. A table that
+// is missing, where it may be created, holds none.
+func (c *connector) List(ctx context.Context, after string, limit int) ([]string, error) {
+	keys, err := c.db.list(ctx, after, limit)
+	if err == nil {
+		return keys, nil
+	}
+	v := c.db.judge(err)
+	if v.noTable && c.autoCreate && ctx.Err() == nil {
+		return nil, nil
+	}
+	return nil, c.explain(ctx, v)
 }
 
 // Close closes the connections.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/itchyny/gojq"
+	"github.com/hms-utl/extsync/pkg/internal/jq"
 )
 
 // A converter turns a value of jq, never nil, into what is stored: a string,
@@ -149,7 +149,7 @@ func toUUID(v any) (any, error) {
 }
 
 func toJSON(v any) (any, error) {
-	data, err := gojq.Marshal(v)
+	data, err := jq.Encode(v)
 	if err != nil {
 		return nil, errors.New("gives a value that JSON cannot write")
 	}

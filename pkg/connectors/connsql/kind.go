@@ -39,6 +39,7 @@ func Kind() connectors.Kind {
 	return connectors.Kind{
 		Name:    KindName,
 		Summary: "a table of a PostgreSQL, MySQL, MariaDB or SQLite database",
+		Config:  Config{},
 		Check: func(config []byte) error {
 			_, err := decode(config)
 			return err

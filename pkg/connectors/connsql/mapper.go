@@ -1,19 +1,16 @@
 package connsql
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 	"unicode/utf8"
 
-	"github.com/itchyny/gojq"
-
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/internal/jq"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -33,7 +30,7 @@ type mapper struct {
 // A field is one column of the mode table.
 type field struct {
 	Column
-	code    *gojq.Code
+	program *jq.Program
 	convert converter
 }
 
@@ -44,11 +41,11 @@ func newMapper(c Config) (*mapper, error) {
 	m := &mapper{}
 	for _, col := range c.Columns {
 		col = col.withDefaults()
-		code, err := compile(col.JQ)
+		program, err := jq.Compile(col.JQ)
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", col.Name, err)
 		}
-		m.fields = append(m.fields, field{Column: col, code: code, convert: converterOf(col.Type)})
+		m.fields = append(m.fields, field{Column: col, program: program, convert: converterOf(col.Type)})
 	}
 	return m, nil
 }
@@ -89,9 +86,9 @@ func (m *mapper) fieldValues(ctx context.Context, op events.Op, payload []byte) 
 	if op == events.Delete {
 		return values, nil
 	}
-	document, err := decodeExact(payload)
+	document, err := jq.Decode(payload)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errPayload, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, mappingTimeout)
 	defer cancel()
@@ -103,45 +100,24 @@ func (m *mapper) fieldValues(ctx context.Context, op events.Op, payload []byte) 
 	return values, nil
 }
 
-// decodeExact reads one JSON document and keeps its numbers as they are written.
-func decodeExact(payload []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.UseNumber()
-	var document any
-	if err := dec.Decode(&document); err != nil {
-		return nil, fmt.Errorf("%w: it is not valid JSON", errPayload)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: it is more than one JSON document", errPayload)
-	}
-	return document, nil
-}
-
-// value evaluates the field's expression. The messages of jq are not passed on:
-// they repeat the values that they are about.
+// value evaluates the field's expression.
 func (f field) value(ctx context.Context, document any) (any, error) {
-	results := f.code.RunWithContext(ctx, document)
-	first, ok := results.Next()
-	if !ok {
-		return nil, f.problem("gives no value; null would be NULL")
-	}
-	if err, failed := first.(error); failed {
-		if ctx.Err() != nil {
-			return nil, f.ended(ctx)
-		}
-		_ = err // it shows the value
+	results, err := f.program.Run(ctx, 2, document)
+	switch {
+	case errors.Is(err, jq.ErrFails):
 		return nil, f.problem("fails for this payload")
-	}
-	if _, more := results.Next(); more {
-		if ctx.Err() != nil {
-			return nil, f.ended(ctx)
-		}
+	case errors.Is(err, jq.ErrBounds):
+		return nil, f.problem("is given up: " + err.Error())
+	case err != nil:
+		return nil, fmt.Errorf("column %s: %s did not end within %v: %w", f.Name, f.program, mappingTimeout, err)
+	case len(results) == 0:
+		return nil, f.problem("gives no value; null would be NULL")
+	case len(results) > 1:
 		return nil, f.problem("gives more than one value")
-	}
-	if first == nil {
+	case results[0] == nil:
 		return nil, nil
 	}
-	v, err := f.convert(first)
+	v, err := f.convert(results[0])
 	if err != nil {
 		return nil, f.problem(err.Error())
 	}
@@ -149,19 +125,15 @@ func (f field) value(ctx context.Context, document any) (any, error) {
 }
 
 func (f field) problem(what string) error {
-	return fmt.Errorf("%w: column %s: %s %s", errPayload, f.Name, f.JQ, what)
-}
-
-// ended tells an expression that ran for too long from a call that has ended.
-func (f field) ended(ctx context.Context) error {
-	return fmt.Errorf("column %s: %s did not end within %v: %w", f.Name, f.JQ, mappingTimeout, ctx.Err())
+	return fmt.Errorf("%w: column %s: %s %s", errPayload, f.Name, f.program, what)
 }
 
 // judge classifies an error of row.
 func (m *mapper) judge(err error) verdict {
-	code := "payload"
-	if !errors.Is(err, errPayload) {
-		code = "mapping-timeout" // a call that has ended is seen before this
+	if errors.Is(err, errPayload) {
+		return verdict{class: connectors.Permanent, code: "payload", text: err.Error()}
 	}
-	return verdict{class: connectors.Permanent, code: code, text: err.Error()}
+	// A call that has ended is seen before this. What runs without end is given
+	// up for its steps, so a lack of time is the machine's (guarantee 6).
+	return verdict{class: connectors.Transient, code: "mapping-timeout", text: err.Error()}
 }

@@ -137,20 +137,25 @@ func (m *mysql) check(ctx context.Context) error {
 	return nil
 }
 
+func (m *mysql) statement(rows []row, again bool) (string, []any) {
+	var args []any
+	for _, r := range rows {
+		args = append(args, rowArgs(r, mysqlTime)...)
+	}
+	return m.layout.mysqlWrite(len(rows), again), args
+}
+
 // write counts: the server says 1 for a row that is new, 2 for one that is
 // changed, 0 for one that stays. Only if all were changed is the sum clear.
 func (m *mysql) write(ctx context.Context, rows []row, again bool) (bool, error) {
 	if err := m.check(ctx); err != nil {
 		return false, err
 	}
-	var args []any
-	for _, r := range rows {
-		if m.tooLarge(r) {
-			return false, driver.ErrPktTooLarge
-		}
-		args = append(args, rowArgs(r, mysqlTime)...)
+	if slices.ContainsFunc(rows, m.tooLarge) {
+		return false, driver.ErrPktTooLarge
 	}
-	done, err := m.db.ExecContext(ctx, m.layout.mysqlWrite(len(rows), again), args...)
+	text, args := m.statement(rows, again)
+	done, err := m.db.ExecContext(ctx, text, args...)
 	if err != nil {
 		return false, err
 	}

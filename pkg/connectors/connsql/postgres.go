@@ -45,12 +45,16 @@ func openPostgres(p pool, l layout) (database, string, error) {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
-func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, error) {
-	text := p.sql.write
+func (p *postgres) statement(rows []row, again bool) (string, []any) {
 	if again {
-		text = p.sql.rewrite
+		return p.sql.rewrite, p.arrays(rows)
 	}
-	done, err := p.pool.Exec(ctx, text, p.arrays(rows)...)
+	return p.sql.write, p.arrays(rows)
+}
+
+func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, error) {
+	text, args := p.statement(rows, again)
+	done, err := p.pool.Exec(ctx, text, args...)
 	return done.RowsAffected() == int64(len(rows)), err
 }
 

@@ -106,13 +106,18 @@ func (s *sqlite) compile(ctx context.Context, on preparer, text string) error {
 	return nil
 }
 
+// statement is that of the first row.
+func (s *sqlite) statement(rows []row, again bool) (string, []any) {
+	if again {
+		return s.sql.rewrite, rowArgs(rows[0], sqliteTime)
+	}
+	return s.sql.write, rowArgs(rows[0], sqliteTime)
+}
+
 // write runs one statement for each row in one transaction: there is no way to
 // the server that a statement of many rows would save.
 func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, err error) {
-	text := s.sql.write
-	if again {
-		text = s.sql.rewrite
-	}
+	text, _ := s.statement(rows, again)
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err

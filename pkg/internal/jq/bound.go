@@ -34,6 +34,14 @@ func (m *meter) Done() <-chan struct{} {
 	return m.Context.Done()
 }
 
+// Err is what gojq gives when Done says that the run is over.
+func (m *meter) Err() error {
+	if m.steps > maxSteps {
+		return fmt.Errorf("%w: it takes more than %d steps", ErrBounds, maxSteps)
+	}
+	return m.Context.Err()
+}
+
 // Names that are put into expressions, and so cannot be in one before.
 const (
 	reserved      = "__"
@@ -44,6 +52,7 @@ const (
 	multiplyFunc  = reserved + "multiply"
 	joinFunc      = reserved + "join"
 	shortFunc     = reserved + "short"
+	indexFunc     = reserved + "index"
 )
 
 // guards are the functions that bound puts into expressions. All of them give
@@ -75,6 +84,18 @@ func guards() []gojq.CompilerOption {
 		gojq.WithFunction(shortFunc, 0, 0, func(in any, _ []any) any {
 			if s, ok := in.(string); ok && len(s) > maxMatch {
 				return fmt.Errorf("%w: a regular expression looks at a text larger than %d bytes", ErrBounds, maxMatch)
+			}
+			return in
+		}),
+		gojq.WithFunction(indexFunc, 0, 0, func(in any, _ []any) any {
+			path, ok := in.([]any)
+			if !ok {
+				path = []any{in}
+			}
+			for _, i := range path {
+				if n, ok := gojq.ToFloat64(i); ok && n > maxIndex {
+					return fmt.Errorf("%w: an index is larger than %d", ErrBounds, maxIndex)
+				}
 			}
 			return in
 		}),
@@ -153,6 +174,11 @@ func (b *bounder) guard(v reflect.Value) {
 		b.guardQuery(node)
 	case *gojq.Term:
 		b.guardTerm(node)
+	case *gojq.Index:
+		// Setting one element makes all those before it.
+		if node.Start != nil && len(node.Start.String()) > shortIndex {
+			node.Start = &gojq.Query{Op: gojq.OpPipe, Left: node.Start, Right: call(indexFunc)}
+		}
 	}
 }
 
@@ -226,6 +252,10 @@ func (b *bounder) guardTerm(t *gojq.Term) {
 			body = bind(t.Func.Args[0], right, &gojq.Query{
 				Op: gojq.OpPipe, Left: call(joinFunc, call(meterVariable), identity, call(right)), Right: call("join", call(right)),
 			})
+		case name == "setpath" && len(t.Func.Args) == 2:
+			inner.Func = &gojq.Func{Name: name, Args: []*gojq.Query{
+				{Op: gojq.OpPipe, Left: t.Func.Args[0], Right: call(indexFunc)}, t.Func.Args[1],
+			}}
 		case usesRegexp(name, len(t.Func.Args)):
 			body = &gojq.Query{Op: gojq.OpPipe, Left: call(shortFunc), Right: body}
 		}
@@ -237,6 +267,10 @@ func (b *bounder) guardTerm(t *gojq.Term) {
 		Query: &gojq.Query{Op: gojq.OpPipe, Left: body, Right: call(fitsFunc)},
 	}
 }
+
+// shortIndex is the length up to which an index, as it is written, is surely
+// small: ".[0]" need not be looked at each time.
+const shortIndex = 1
 
 func usesRegexp(name string, args int) bool {
 	switch name {

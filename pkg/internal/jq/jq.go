@@ -36,6 +36,7 @@ const (
 	maxValue = 16 << 20  // of one value, in bytes
 	maxMade  = 256 << 20 // of what + and * make in one run, in bytes
 	maxDepth = 10_000
+	maxIndex = 1 << 20   // into an array
 	maxMatch = 256 << 10 // of a text that a regular expression looks at: it makes hundreds of times as much
 )
 
@@ -115,12 +116,10 @@ func (p *Program) failed(ctx context.Context, m *meter, failure error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case m.steps > maxSteps:
-		return fmt.Errorf("%w: it takes more than %d steps", ErrBounds, maxSteps)
-	case m.Context.Err() != nil:
-		return fmt.Errorf("%w: %v", ErrTime, maxTime)
 	case errors.Is(failure, ErrBounds):
 		return failure
+	case m.Context.Err() != nil:
+		return fmt.Errorf("%w: %v", ErrTime, maxTime)
 	}
 	return fmt.Errorf("%w: %s", ErrFails, explain(failure))
 }
@@ -133,7 +132,7 @@ func explain(failure error) string {
 		return "by error or halt"
 	}
 	text := failure.Error()
-	if end := strings.IndexAny(text, `("'`+"`"); end >= 0 {
+	if end := strings.IndexAny(text, `("'@`+"`"); end >= 0 {
 		text = text[:end]
 	}
 	return strings.TrimSpace(clip(text, 80))
@@ -164,7 +163,7 @@ func Decode(data []byte) (any, error) {
 		return nil, ErrInput // the cause shows a part of the text
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: there is something behind the JSON value", ErrInput)
+		return nil, fmt.Errorf("%w: it is more than one JSON document", ErrInput)
 	}
 	return document, nil
 }

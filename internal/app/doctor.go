@@ -1,0 +1,268 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// The levels of a Diagnosis.
+const (
+	LevelOK      = "ok"
+	LevelWarning = "warning"
+	LevelProblem = "problem"
+)
+
+// A Diagnosis is the result of one check.
+type Diagnosis struct {
+	Check   string `json:"check"`
+	Level   string `json:"level"`
+	Subject string `json:"subject,omitempty"` // a stream or a channel
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"` // what to do
+	Fixed   bool   `json:"fixed,omitempty"`
+}
+
+const (
+	doctorFill  = 70 // hundredths of a stream's room
+	doctorClock = 2 * time.Second
+	doctorProbe = 15 * time.Second
+)
+
+// Examine looks at the broker, its streams, and every channel with its target,
+// and says what it finds. With fix it tidies what can be tidied without harm:
+// dead letters that are settled, and channels whose time to be restored is over.
+// It fails only when it cannot look.
+func (c *Client) Examine(ctx context.Context, fix bool) ([]Diagnosis, error) {
+	d := doctor{c: c, fix: fix}
+	if err := d.broker(ctx); err != nil {
+		return d.found, err
+	}
+	drift, err := channels.SharedDrift(ctx, c.JS, c.Names, c.storage)
+	if err != nil {
+		return d.found, err
+	}
+	d.drift("shared streams", drift, "run 'extsync channels apply' with the --storage-... settings that you want; give doctor the same ones")
+	for _, x := range drift {
+		if x.Missing {
+			return d.found, nil // the rest would fail for that reason
+		}
+	}
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return d.found, err
+	}
+	if drift, err = registry.Drift(ctx); err != nil {
+		return d.found, err
+	}
+	d.drift("channel streams", drift, "apply the channel's configuration with a small change, or restore the stream by hand")
+	for _, check := range []func(context.Context, *channels.Registry) error{d.room, d.workers, d.channels, d.resolved, d.deleted} {
+		if err := check(ctx, registry); err != nil {
+			return d.found, err
+		}
+	}
+	return d.found, nil
+}
+
+type doctor struct {
+	c     *Client
+	fix   bool
+	found []Diagnosis
+}
+
+func (d *doctor) add(level, check, subject, message, advice string) {
+	if level == LevelOK {
+		advice = ""
+	}
+	d.found = append(d.found, Diagnosis{Check: check, Level: level, Subject: subject, Message: message, Advice: advice})
+}
+
+// broker looks at the server and at its clock.
+func (d *doctor) broker(ctx context.Context) error {
+	rtt, err := d.c.conn.RTT()
+	if err != nil {
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	d.add(LevelOK, "broker", "", fmt.Sprintf("NATS %s answers in %s", d.c.conn.ConnectedServerVersion(), rtt.Round(time.Microsecond)), "")
+	asked := time.Now()
+	stream, err := d.c.JS.Stream(ctx, d.c.Names.OutcomeStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil // the next check says so
+	}
+	if err != nil {
+		return err
+	}
+	took := time.Since(asked)
+	off := stream.CachedInfo().TimeStamp.Sub(asked.Add(took / 2)).Abs()
+	level := LevelOK
+	if off > doctorClock+took {
+		level = LevelWarning
+	}
+	d.add(level, "clock", "", fmt.Sprintf("the clocks of this machine and of the broker differ by %s", off.Round(time.Millisecond)),
+		"let both follow the same time service: signatures and times in answers depend on it")
+	return nil
+}
+
+func (d *doctor) drift(check string, drift []channels.Drift, advice string) {
+	if len(drift) == 0 {
+		d.add(LevelOK, check, "", "are as they should be", "")
+	}
+	for _, x := range drift {
+		if x.Missing {
+			d.add(LevelProblem, check, x.Stream, "is missing", "run 'extsync channels apply' to provision the broker")
+			continue
+		}
+		for _, field := range x.Fields {
+			d.add(LevelWarning, check, x.Stream, field, advice)
+		}
+	}
+}
+
+// room warns of streams that fill up. Those that drop their oldest are meant to
+// be full.
+func (d *doctor) room(ctx context.Context, _ *channels.Registry) error {
+	full := false
+	list := d.c.JS.ListStreams(ctx)
+	for info := range list.Info() {
+		most := info.Config.MaxBytes
+		if !d.c.Names.Owns(info.Config.Name) || most <= 0 || info.Config.Discard == jetstream.DiscardOld {
+			continue
+		}
+		if percent := int64(info.State.Bytes) * 100 / most; percent >= doctorFill { //nolint:gosec // a stream's size fits
+			full = true
+			d.add(LevelWarning, "room", info.Config.Name, fmt.Sprintf("is %d %% full (%d of %d bytes)", percent, info.State.Bytes, most),
+				"raise max_bytes of the channel, or --storage-... and apply; see what keeps its updates")
+		}
+	}
+	if err := list.Err(); err != nil {
+		return fmt.Errorf("list the streams: %w", err)
+	}
+	if !full {
+		d.add(LevelOK, "room", "", fmt.Sprintf("no stream is %d %% full", doctorFill), "")
+	}
+	return nil
+}
+
+func (d *doctor) workers(ctx context.Context, _ *channels.Registry) error {
+	kv, err := d.c.JS.Stream(ctx, events.KVStream(d.c.Names.WorkersBucket()))
+	if err != nil {
+		return fmt.Errorf("look for workers: %w", err)
+	}
+	if n := kv.CachedInfo().State.Msgs; n > 0 {
+		d.add(LevelOK, "workers", "", fmt.Sprintf("%d alive", n), "")
+		return nil
+	}
+	d.add(LevelProblem, "workers", "", "no connector-worker is alive", "start one: 'connector-worker run'")
+	return nil
+}
+
+// channels looks at the circuit of every channel and tries its target from here.
+func (d *doctor) channels(ctx context.Context, registry *channels.Registry) error {
+	statuses, err := d.c.Status(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, s := range statuses {
+		e, err := registry.Get(ctx, s.Channel)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.State == "deleted":
+			continue
+		case s.State == "changing":
+			d.add(LevelWarning, "channel", s.Channel, "its partitions are being changed", "if that takes longer than a minute, see that a worker runs and apply the channel again")
+		case s.Circuit == "open" || s.Circuit == "blocked":
+			d.add(LevelProblem, "circuit", s.Channel, s.Circuit+": "+s.Reason, "put right what the reason names; deliveries then go on by themselves")
+		}
+		d.target(ctx, e.Config)
+	}
+	return nil
+}
+
+func (d *doctor) target(ctx context.Context, cfg channels.Config) {
+	ctx, cancel := context.WithTimeout(ctx, min(doctorProbe, cfg.Timeout.D()))
+	defer cancel()
+	target, done, err := d.c.OpenTarget(ctx, cfg)
+	if errors.Is(err, connectors.ErrSecret) {
+		d.add(LevelWarning, "target", cfg.Name, err.Error(), "run doctor where the workers run, with their environment")
+		return
+	}
+	if err != nil {
+		d.add(LevelProblem, "target", cfg.Name, err.Error(), "correct the channel's configuration and apply it")
+		return
+	}
+	defer done()
+	prober, ok := target.(connectors.Prober)
+	if !ok {
+		d.add(LevelOK, "target", cfg.Name, "can be opened; its kind cannot be probed", "")
+		return
+	}
+	if err := prober.Probe(ctx); err != nil {
+		d.add(LevelProblem, "target", cfg.Name, err.Error(), "see that the target runs, can be reached from here, and lets the channel's credentials in")
+		return
+	}
+	d.add(LevelOK, "target", cfg.Name, "is there", "")
+}
+
+// resolved looks for dead letters that are settled: a killed worker leaves some.
+func (d *doctor) resolved(ctx context.Context, _ *channels.Registry) error {
+	store, err := d.c.DeadLetters(ctx)
+	if err != nil {
+		return err
+	}
+	filter := deadletters.Filter{State: deadletters.StateResolved}
+	n, err := store.Count(ctx, filter)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		d.add(LevelOK, "dead letters", "", "none is left that is resolved", "")
+		return nil
+	}
+	if d.fix {
+		sum, err := store.DiscardAll(ctx, filter, nil)
+		if err != nil {
+			return err
+		}
+		d.add(LevelOK, "dead letters", "", fmt.Sprintf("%d resolved ones were removed", sum.Discarded), "")
+		d.found[len(d.found)-1].Fixed = true
+		return nil
+	}
+	d.add(LevelWarning, "dead letters", "", fmt.Sprintf("%d are resolved and take room", n), "run 'extsync doctor --fix'")
+	return nil
+}
+
+// deleted looks for channels that can no longer be restored.
+func (d *doctor) deleted(ctx context.Context, registry *channels.Registry) error {
+	entries, err := registry.List(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, e := range entries {
+		if e.Deleted.IsZero() || now.Before(e.Deleted.Add(channels.DeletedRetention)) {
+			continue
+		}
+		if !d.fix {
+			d.add(LevelWarning, "deleted channel", e.Config.Name, "can no longer be restored and takes room", "run 'extsync doctor --fix'")
+		}
+	}
+	if !d.fix {
+		return nil
+	}
+	swept, err := registry.Sweep(ctx, now)
+	for _, name := range swept {
+		d.add(LevelOK, "deleted channel", name, "was removed", "")
+		d.found[len(d.found)-1].Fixed = true
+	}
+	return err
+}

@@ -1,0 +1,212 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// ImportOptions say what to import.
+type ImportOptions struct {
+	Channel string
+	In      io.Reader
+	// From is where in the input to begin, in bytes; In is there already. Line is
+	// the number of lines before it.
+	From, Line int64
+	// InFlight is how many updates are on their way to the broker at once.
+	InFlight int
+	// Reject takes what cannot be published. It is not called concurrently.
+	Reject func(ImportReject) error
+	// Progress is told now and then how far all is done. It is not called
+	// concurrently.
+	Progress func(ImportSummary) error
+}
+
+// An ImportReject is a line that was not published.
+type ImportReject struct {
+	Line   int64  `json:"line"`
+	Reason string `json:"reason"`
+	// Input is the line, its beginning if it is too long.
+	Input string `json:"input"`
+}
+
+// An ImportSummary counts lines. All up to Offset in the input are done.
+type ImportSummary struct {
+	Offset     int64 `json:"offset"`
+	Line       int64 `json:"line"`
+	Stored     int64 `json:"stored"`
+	Duplicates int64 `json:"duplicates"` // were there before
+	Stale      int64 `json:"stale"`      // the channel has a newer version
+	Rejected   int64 `json:"rejected"`
+}
+
+const (
+	importEvery = 500 * time.Millisecond // between two reports of progress
+	// importRetry and importTries bound how long an import waits for a broker that
+	// does not answer: about two minutes.
+	importRetry = 2 * time.Second
+	importTries = 60
+)
+
+// Import publishes one update for each line of the input. Lines of one key are
+// published in their order, others side by side. It stops at what concerns all
+// lines, such as a channel that is full; the summary then says how far all is
+// done, and going on from there is safe, as is beginning anew.
+func (c *Client) Import(ctx context.Context, o ImportOptions) (ImportSummary, error) {
+	publisher, err := c.Publisher(ctx)
+	if err != nil {
+		return ImportSummary{Offset: o.From, Line: o.Line}, err
+	}
+	im := importer{o: o, publisher: publisher, sum: ImportSummary{Offset: o.From, Line: o.Line}}
+	err = im.run(ctx)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.sum, errors.Join(err, o.Progress(im.sum))
+}
+
+type importer struct {
+	o         ImportOptions
+	publisher *events.Publisher
+
+	mu      sync.Mutex
+	sum     ImportSummary
+	pending []*importItem // in the order of the input; those done at its beginning are removed
+	told    time.Time
+}
+
+type importItem struct {
+	u         events.Update
+	input     []byte
+	line, end int64
+	done      bool
+}
+
+func (im *importer) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	lanes := make([]chan *importItem, im.o.InFlight)
+	for i := range lanes {
+		lanes[i] = make(chan *importItem, 1)
+		group.Go(func() error {
+			for it := range lanes[i] {
+				if err := im.publish(ctx, it); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		defer func() {
+			for _, lane := range lanes {
+				close(lane)
+			}
+		}()
+		return im.read(ctx, lanes)
+	})
+	return group.Wait()
+}
+
+// read hands lines to the lanes; a key always goes to the same.
+func (im *importer) read(ctx context.Context, lanes []chan *importItem) error {
+	r := lineReader{in: bufio.NewReaderSize(im.o.In, 64<<10), most: MaxImportLine, offset: im.o.From, number: im.o.Line}
+	seed := maphash.MakeSeed()
+	for {
+		line, long, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the input: %w", err)
+		}
+		it := &importItem{input: line, line: r.number, end: r.offset}
+		im.mu.Lock()
+		im.pending = append(im.pending, it)
+		im.mu.Unlock()
+		if len(bytes.TrimSpace(line)) == 0 {
+			if err := im.finish(it, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if long {
+			err = fmt.Errorf("%w: it is longer than %d bytes", errLine, MaxImportLine)
+		} else {
+			it.u, err = decodeImportLine(im.o.Channel, line)
+		}
+		if err != nil {
+			if err := im.reject(it, err); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case lanes[maphash.String(seed, it.u.Key)%uint64(len(lanes))] <- it:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (im *importer) publish(ctx context.Context, it *importItem) error {
+	for try := 1; ; try++ {
+		receipt, err := im.publisher.Publish(ctx, it.u)
+		switch {
+		case err == nil && receipt.Duplicate:
+			return im.finish(it, func(s *ImportSummary) { s.Duplicates++ })
+		case err == nil:
+			return im.finish(it, func(s *ImportSummary) { s.Stored++ })
+		case errors.Is(err, events.ErrStale):
+			return im.finish(it, func(s *ImportSummary) { s.Stale++ })
+		case errors.Is(err, events.ErrConflict), errors.Is(err, events.ErrInvalidUpdate), errors.Is(err, events.ErrTooLarge):
+			return im.reject(it, err)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !events.IsUnavailable(err) && !errors.Is(err, events.ErrBusy), try == importTries:
+			return fmt.Errorf("line %d: %w", it.line, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(importRetry):
+		}
+	}
+}
+
+func (im *importer) reject(it *importItem, why error) error {
+	im.mu.Lock()
+	err := im.o.Reject(ImportReject{Line: it.line, Reason: why.Error(), Input: string(it.input)})
+	im.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return im.finish(it, func(s *ImportSummary) { s.Rejected++ })
+}
+
+// finish marks a line as done, and moves the offset over all that are.
+func (im *importer) finish(it *importItem, count func(*ImportSummary)) error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	it.done, it.input, it.u = true, nil, events.Update{}
+	if count != nil {
+		count(&im.sum)
+	}
+	for len(im.pending) > 0 && im.pending[0].done {
+		im.sum.Offset, im.sum.Line = im.pending[0].end, im.pending[0].line
+		im.pending = im.pending[1:]
+	}
+	if time.Since(im.told) < importEvery {
+		return nil
+	}
+	im.told = time.Now()
+	return im.o.Progress(im.sum)
+}

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+func TestDecodeImportLine(t *testing.T) {
+	tests := map[string]struct {
+		line string
+		ok   bool
+	}{
+		"number":          {`{"key":"a","version":7,"payload":{"a":1}}`, true},
+		"text":            {`{"key":"a","version":"7","payload":"x"}`, true},
+		"time":            {`{"key":"a","version":"2024-05-01T12:00:00Z","payload":null}`, true},
+		"delete":          {`{"key":"a","version":7,"op":"delete"}`, true},
+		"base64":          {`{"key":"a","version":7,"payload_base64":"AAE=","content_type":"image/png"}`, true},
+		"both payloads":   {`{"key":"a","version":7,"payload":1,"payload_base64":"AAE="}`, false},
+		"no payload":      {`{"key":"a","version":7}`, false},
+		"no version":      {`{"key":"a","payload":1}`, false},
+		"no key":          {`{"version":7,"payload":1}`, false},
+		"unknown field":   {`{"key":"a","version":7,"payload":1,"verion":8}`, false},
+		"two on a line":   {`{"key":"a","version":7,"payload":1} {}`, false},
+		"float version":   {`{"key":"a","version":7.5,"payload":1}`, false},
+		"large number":    {`{"key":"a","version":9007199254740993,"payload":1}`, true},
+		"array":           {`[1]`, false},
+		"nothing":         {``, false},
+		"no such op":      {`{"key":"a","version":7,"op":"drop","payload":1}`, false},
+		"version of zero": {`{"key":"a","version":0,"payload":1}`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			u, err := decodeImportLine("erp_db", []byte(tt.line))
+			if (err == nil) != tt.ok {
+				t.Errorf("%+v, %v", u, err)
+			}
+			if name == "large number" && u.Version.String() != "9007199254740993" {
+				t.Errorf("the version is %s", u.Version)
+			}
+		})
+	}
+}
+
+func FuzzDecodeImportLine(f *testing.F) {
+	f.Add([]byte(`{"key":"a","version":7,"payload":{"a":1}}`))
+	f.Add([]byte(`{"key":"a","version":"2024-05-01T12:00:00Z","op":"delete"}`))
+	f.Add([]byte(`{"key":"\u0000","version":7,"payload_base64":"AAE="}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		u, err := decodeImportLine("erp_db", line)
+		if err != nil {
+			return
+		}
+		// What is taken can be published.
+		if _, err := events.Encode(events.DefaultNames(), u); err != nil {
+			t.Errorf("%q is taken and cannot be sent: %v", line, err)
+		}
+	})
+}
+
+func TestLineReaderBoundsLines(t *testing.T) {
+	in := "a\nbb\r\n\n" + strings.Repeat("x", 100) + "\nlast"
+	r := lineReader{in: bufio.NewReaderSize(strings.NewReader(in), 16), most: 10}
+	type got struct {
+		line string
+		long bool
+	}
+	var lines []got
+	for {
+		line, long, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, got{string(line), long})
+	}
+	want := []got{{"a", false}, {"bb", false}, {"", false}, {strings.Repeat("x", 10), true}, {"last", false}}
+	if len(lines) != len(want) {
+		t.Fatalf("lines %+v", lines)
+	}
+	for i := range want {
+		if lines[i] != want[i] {
+			t.Errorf("line %d is %+v, want %+v", i+1, lines[i], want[i])
+		}
+	}
+	if r.offset != int64(len(in)) || r.number != 5 {
+		t.Errorf("offset %d, line %d", r.offset, r.number)
+	}
+}

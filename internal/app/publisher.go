@@ -1,0 +1,195 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/httpapi"
+	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+)
+
+// PublisherOptions say how to run the HTTP API.
+type PublisherOptions struct {
+	Config  config.Config
+	Logger  zerolog.Logger
+	Version string
+	Metrics http.Handler // served at /metrics; nil: there is none
+	// Ready, if not nil, is called once with the address, when it is served.
+	Ready func(url string)
+}
+
+// RunPublisher is the publisher: it connects and serves the HTTP API until ctx
+// ends, then answers what it has accepted and returns nil. A broker that is not
+// there at the start, or not provisioned, is an error; one that goes away later is
+// waited for.
+func RunPublisher(ctx context.Context, o PublisherOptions) error {
+	client, err := Connect(ctx, o.Config, o.Logger)
+	if ctx.Err() != nil {
+		if err == nil {
+			client.Close()
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Serve(ctx, o)
+}
+
+// Serve serves the HTTP API on the client's connection, as RunPublisher does.
+func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
+	store, err := tokens.Open(ctx, c.JS, c.Names)
+	if err != nil {
+		return err
+	}
+	cache, err := tokens.NewCache(ctx, store)
+	if err != nil {
+		return err
+	}
+	if err := checkListen(o, cache); err != nil {
+		return err
+	}
+	handler, keep, err := c.api(ctx, o, cache)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, o)
+	if err != nil {
+		return err
+	}
+	server := httpapi.NewHTTPServer(handler)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+	group.Go(func() error { cache.Keep(background); return nil })
+	group.Go(func() error { keep(background); return nil })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	o.Logger.Info().Str("address", address(o, listener)).Bool("tokens", cache.Required()).Msg("publisher started")
+	if o.Ready != nil {
+		o.Ready(address(o, listener))
+	}
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(background, o.Config.HTTP.DrainTimeout.D())
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		o.Logger.Warn().Err(err).Msg("requests were cut off")
+		_ = server.Close() // what is left did not end in time
+	}
+	stop()
+	err = group.Wait()
+	o.Logger.Info().Msg("publisher stopped")
+	return err
+}
+
+func address(o PublisherOptions, l net.Listener) string {
+	if o.Config.HTTP.CertFile != "" {
+		return "https://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// checkListen refuses to be open to a network without tokens.
+func checkListen(o PublisherOptions, cache *tokens.Cache) error {
+	host, _, err := net.SplitHostPort(o.Config.HTTP.Listen)
+	ip := net.ParseIP(host)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: http.listen: %w", connectors.ErrConfig, err)
+	case host == "localhost" || ip != nil && ip.IsLoopback():
+		if !cache.Required() {
+			o.Logger.Warn().Msg("there are no tokens: everybody on this machine may use the API; make one with 'extsync tokens create'")
+		}
+	case !cache.Required():
+		return fmt.Errorf("%w: http.listen: %s is not loopback, and there are no tokens; make one with 'extsync tokens create'", connectors.ErrConfig, o.Config.HTTP.Listen)
+	case o.Config.HTTP.CertFile == "":
+		o.Logger.Warn().Msg("tokens travel in the clear: set http.cert_file, unless something in front of this does TLS")
+	}
+	return nil
+}
+
+func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
+	h := o.Config.HTTP
+	var tlsConfig *tls.Config
+	if h.CertFile != "" {
+		cert, err := httpapi.LoadCertificate(h.CertFile, h.KeyFile, o.Logger)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", connectors.ErrConfig, err)
+		}
+		tlsConfig = cert.Config()
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: http.listen: %w", connectors.ErrConfig, err)
+	}
+	if tlsConfig != nil {
+		tlsConfig.NextProtos = []string{"http/1.1"}
+		l = tls.NewListener(l, tlsConfig)
+	}
+	return l, nil
+}
+
+func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cache) (http.Handler, func(context.Context), error) {
+	publisher, err := c.Publisher(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	progress, err := channels.OpenProgress(ctx, c.JS, c.Names)
+	if err != nil {
+		return nil, nil, err
+	}
+	dead, err := deadletters.Open(ctx, c.JS, c.Names)
+	if err != nil {
+		return nil, nil, err
+	}
+	return httpapi.New(ctx, httpapi.Options{
+		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: publisher, Registry: registry, Progress: progress,
+		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Find: c.findOne,
+		Logger: o.Logger, Metrics: o.Metrics, Version: o.Version, Draining: ctx,
+	})
+}
+
+// findOne is Find for one channel, in the API's terms.
+func (c *Client) findOne(ctx context.Context, channel, key string) (httpapi.Whereabouts, error) {
+	found, err := c.Find(ctx, key, channel)
+	if errors.Is(err, ErrUnknownKey) {
+		return httpapi.Whereabouts{}, fmt.Errorf("%w: nothing was published for it", httpapi.ErrUnknownKey)
+	}
+	if err != nil {
+		return httpapi.Whereabouts{}, err
+	}
+	w := found[0]
+	return httpapi.Whereabouts{
+		Channel: w.Channel, Key: key, State: w.State, Newest: copyOf(w.Newest), Target: copyOf(w.Target),
+		Attempts: w.Attempts, Error: w.Error, NextAttempt: w.NextAttempt,
+	}, nil
+}
+
+func copyOf(c Copy) *httpapi.Copy {
+	if c.Version.IsZero() {
+		return nil
+	}
+	out := httpapi.Copy(c)
+	return &out
+}

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Records reads what became of keys: the ledger's record, brought up to the end
+// of the outcome log. The ledger alone is behind the acks by up to half a second.
+type Records struct {
+	c        *Client
+	ledger   *events.Ledger
+	progress *channels.ProgressStore
+}
+
+// Records returns a reader of records, or events.ErrNotProvisioned.
+func (c *Client) Records(ctx context.Context) (*Records, error) {
+	ledger, err := events.OpenLedger(ctx, c.JS, c.Names)
+	if err != nil {
+		return nil, err
+	}
+	progress, err := channels.OpenProgress(ctx, c.JS, c.Names)
+	if err != nil {
+		return nil, err
+	}
+	return &Records{c: c, ledger: ledger, progress: progress}, nil
+}
+
+// Get returns the record of a key; the zero Record if nothing became of it yet.
+// It has every outcome whose ack was sent before the call.
+func (r *Records) Get(ctx context.Context, e channels.Entry, key string) (events.Record, error) {
+	channel := e.Config.Name
+	enc, err := events.EncodeKey(key)
+	if err != nil {
+		return events.Record{}, err
+	}
+	partition := events.Slot(enc) % max(e.Config.Partitions, 1)
+	// In this order: the ledger has at least what the progress says, and the log
+	// has the rest.
+	p, _, err := r.progress.Read(ctx, channel, e.Generation, partition)
+	if err != nil {
+		return events.Record{}, err
+	}
+	rec, err := r.ledger.Get(ctx, channel, key)
+	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+		return events.Record{}, err
+	}
+	subject := r.c.Names.Outcomes(channel, partition)
+	last, err := events.ReadFromLeader(ctx, r.c.JS, r.c.Names.OutcomeStream(), events.MessageQuery{LastOn: subject})
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && last.Sequence <= p.LogSeq {
+		return rec, nil
+	}
+	if err != nil {
+		return events.Record{}, err
+	}
+	query := events.StreamQuery{Stream: r.c.Names.OutcomeStream(), Subject: subject, From: p.LogSeq + 1, Until: last.Sequence}
+	for msg, err := range events.ReadStream(ctx, r.c.JS, query) {
+		if err != nil {
+			return events.Record{}, err
+		}
+		group, err := events.DecodeGroup(msg.Data)
+		if err != nil {
+			return events.Record{}, err
+		}
+		for _, entry := range group.Entries {
+			if entry.Key == key {
+				rec.Add(entry, msg.Sequence)
+			}
+		}
+	}
+	return rec, nil
+}

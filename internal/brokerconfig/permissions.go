@@ -1,0 +1,188 @@
+// Package brokerconfig writes the configuration of a NATS server that lets each
+// process of extsync do what it must, and nothing else.
+package brokerconfig
+
+import (
+	"slices"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A Role is what a process is to the broker.
+type Role string
+
+// The roles.
+const (
+	// Publisher publishes updates of the given channels, and reads what became of
+	// them.
+	Publisher Role = "publisher"
+	// Worker delivers the given channels.
+	Worker Role = "worker"
+	// Admin makes and changes streams and channels: it may do everything that
+	// concerns extsync.
+	Admin Role = "admin"
+)
+
+// Roles returns all roles.
+func Roles() []Role { return []Role{Publisher, Worker, Admin} }
+
+// InboxPrefix is where replies to a role come back. Each role may listen to its
+// own only: what the broker answers to one is hidden from the others.
+func (r Role) InboxPrefix() string { return "_INBOX_" + string(r) }
+
+// Permissions are the subjects that a role may use, with NATS wildcards.
+type Permissions struct {
+	Publish, Subscribe []string
+}
+
+// A Scope is what the roles are made for.
+type Scope struct {
+	Names events.Names
+	// Channels that publishers publish to and workers deliver.
+	Channels []string
+	// Services whose kept acks publishers read, see events.ServiceAcks.
+	Services []string
+}
+
+// Permissions returns what a role needs, and nothing else.
+func (s Scope) Permissions(role Role) Permissions {
+	var p Permissions
+	switch role {
+	case Publisher:
+		p = s.publisher()
+	case Worker:
+		p = s.worker()
+	case Admin:
+		p = s.admin()
+	}
+	p.Subscribe = append(p.Subscribe, role.InboxPrefix()+".>")
+	slices.Sort(p.Publish)
+	slices.Sort(p.Subscribe)
+	p.Publish = slices.Compact(p.Publish)
+	return p
+}
+
+func (s Scope) publisher() Permissions {
+	n := s.Names
+	var g grants
+	g.readBucket(n.RegistryBucket())
+	g.watchBucket(n.RegistryBucket())
+	g.readBucket(n.LedgerBucket())
+	g.api("STREAM.INFO", events.KVStream(n.ProgressBucket()))
+	// The delivery history of its channels.
+	g.api("STREAM.INFO", n.OutcomeStream())
+	g.api("STREAM.MSG.GET", n.OutcomeStream())
+	for _, channel := range s.Channels {
+		stream := n.UpdateStream(channel)
+		g.publish(n.Update(channel, "*"))
+		g.api("STREAM.INFO", stream)
+		g.api("STREAM.MSG.GET", stream)
+		g.api("DIRECT.GET", stream)
+		g.api("DIRECT.GET", stream, n.StoredUpdates(channel))
+		g.readers(n.OutcomeStream(), n.OutcomesOf(channel))
+		g.p.Subscribe = append(g.p.Subscribe, n.Status(channel, "*"))
+	}
+	for _, service := range s.Services {
+		filter, err := n.ServiceAcks(service)
+		if err != nil {
+			continue // Options.check has refused it
+		}
+		consumer := "svc-" + service
+		g.api("CONSUMER.CREATE", n.AckStream(), consumer, filter)
+		g.api("CONSUMER.INFO", n.AckStream(), consumer)
+		g.api("CONSUMER.MSG.NEXT", n.AckStream(), consumer)
+		g.publish("$JS.ACK." + n.AckStream() + "." + consumer + ".>")
+	}
+	return g.p
+}
+
+func (s Scope) worker() Permissions {
+	n := s.Names
+	var g grants
+	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket()} {
+		g.readBucket(bucket)
+	}
+	g.watchBucket(n.RegistryBucket())
+	for _, shared := range []string{n.WorkersBucket(), n.LeasesBucket()} {
+		g.publish(events.KVSubject(shared, ">"))
+	}
+	// Purging is how a worker takes its name off the list of live ones.
+	g.api("STREAM.PURGE", events.KVStream(n.WorkersBucket()))
+	for _, stream := range []string{n.OutcomeStream(), n.ParkedStream(), n.DeadStream()} {
+		g.api("STREAM.INFO", stream)
+		g.api("STREAM.MSG.GET", stream)
+	}
+	g.api("STREAM.MSG.DELETE", n.DeadStream())
+	g.api("STREAM.MSG.DELETE", n.ParkedStream())
+	g.api("STREAM.PURGE", n.ParkedStream())
+	// A consumer of several filters names none of them in its subject.
+	g.readers(n.ParkedStream(), "")
+	for _, channel := range s.Channels {
+		stream := n.UpdateStream(channel)
+		g.api("STREAM.INFO", stream)
+		g.api("STREAM.MSG.GET", stream)
+		g.api("STREAM.MSG.DELETE", stream)
+		g.api("CONSUMER.NAMES", stream)
+		g.readers(stream, "")
+		g.readers(stream, n.StoredUpdates(channel))
+		g.publish("$JS.ACK." + stream + ".>")
+		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
+			events.KVSubject(n.LedgerBucket(), n.LedgerKey(channel, "*")),
+			events.KVSubject(n.ProgressBucket(), channel+".>"))
+		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
+		g.readers(n.DeadStream(), n.DeadFilter(channel))
+		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
+	}
+	// Acks, and answers to administrators.
+	g.publish(n.AckSubjects(), Publisher.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
+	return g.p
+}
+
+func (s Scope) admin() Permissions {
+	ours := s.Names.Prefix() + ".>"
+	return Permissions{
+		Publish:   []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", ours},
+		Subscribe: []string{ours, "$JS.EVENT.ADVISORY.>"},
+	}
+}
+
+// grants collects subjects.
+type grants struct{ p Permissions }
+
+func (g *grants) publish(subjects ...string) { g.p.Publish = append(g.p.Publish, subjects...) }
+
+// api allows a request of the JetStream API: a verb, then what it is about.
+func (g *grants) api(verb string, about ...string) {
+	subject := "$JS.API." + verb
+	for _, token := range about {
+		subject += "." + token
+	}
+	g.publish(subject)
+}
+
+// readBucket allows to bind a bucket and to read its keys, from the leader.
+func (g *grants) readBucket(bucket string) {
+	g.api("STREAM.INFO", events.KVStream(bucket))
+	g.api("STREAM.MSG.GET", events.KVStream(bucket))
+}
+
+// watchBucket allows to list and watch a bucket.
+func (g *grants) watchBucket(bucket string) {
+	stream := events.KVStream(bucket)
+	g.api("CONSUMER.CREATE", stream, "*", events.KVSubject(bucket, ">"))
+	g.api("CONSUMER.INFO", stream, "*")
+	g.api("CONSUMER.DELETE", stream, "*")
+	g.publish("$JS.FC." + stream + ".>")
+}
+
+// readers allows pull consumers of a stream with one filter; none, if it is "".
+func (g *grants) readers(stream, filter string) {
+	if filter == "" {
+		g.api("CONSUMER.CREATE", stream, "*")
+	} else {
+		g.api("CONSUMER.CREATE", stream, "*", filter)
+	}
+	g.api("CONSUMER.INFO", stream, "*")
+	g.api("CONSUMER.MSG.NEXT", stream, "*")
+	g.api("CONSUMER.DELETE", stream, "*")
+}

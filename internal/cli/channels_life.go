@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/channels"
+)
+
+// channelStep is a command that does one thing to one channel.
+type channelStep struct {
+	use, short, long, example string
+	args                      int
+	do                        func(ctx context.Context, r *channels.Registry, args []string) (entry channels.Entry, done string, err error)
+}
+
+func (s channelStep) command(sh *Shell) *cobra.Command {
+	var loader *config.Loader
+	cmd := &cobra.Command{
+		Use: s.use, Short: s.short, Long: s.long, Example: s.example,
+		Args: cobra.ExactArgs(s.args),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, _ *app.Client, r *channels.Registry) error {
+				entry, done, err := s.do(ctx, r, args)
+				if err != nil {
+					return err
+				}
+				if sh.JSON {
+					return sh.WriteJSON(view(entry))
+				}
+				_, err = fmt.Fprintf(sh.Out, "%s: %s\n", entry.Config.Name, done)
+				return err
+			})
+		},
+	}
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}
+
+func channelsPause(sh *Shell) *cobra.Command {
+	return channelStep{
+		use: "pause NAME", short: "Hold a channel's deliveries back", args: 1, example: "  extsync channels pause erp_db",
+		long: "Hold a channel's deliveries back. Its updates are accepted and kept.",
+		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
+			e, err := r.Pause(ctx, args[0])
+			return e, "paused; its updates are kept", err
+		},
+	}.command(sh)
+}
+
+func channelsResume(sh *Shell) *cobra.Command {
+	return channelStep{
+		use: "resume NAME", short: "Let a paused channel's deliveries go on", args: 1, example: "  extsync channels resume erp_db",
+		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
+			e, err := r.Resume(ctx, args[0])
+			return e, "active", err
+		},
+	}.command(sh)
+}
+
+func channelsRestore(sh *Shell) *cobra.Command {
+	return channelStep{
+		use: "restore NAME", short: "Bring a deleted channel back with all it had", args: 1, example: "  extsync channels restore erp_db",
+		long: "Bring a deleted channel back with all it had, within 7 days of its deletion.",
+		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
+			e, err := r.Restore(ctx, args[0])
+			return e, "restored", err
+		},
+	}.command(sh)
+}
+
+func channelsClone(sh *Shell) *cobra.Command {
+	return channelStep{
+		use: "clone NAME NEW", short: "Make a channel like another one, paused", args: 2, example: `  extsync channels clone erp_db erp_test
+  extsync channels show erp_test > erp_test.yaml   # change the target in it
+  extsync channels apply -f erp_test.yaml`,
+		long: `Make a channel with the configuration of another one. No updates are copied. The
+new channel is paused: it has the same target until that is changed.`,
+		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
+			e, err := r.Get(ctx, args[0])
+			if err != nil {
+				return e, "", err
+			}
+			cfg := e.Config
+			cfg.Name, cfg.Paused = args[1], true
+			e, err = r.Put(ctx, cfg, 0)
+			return e, "created like " + args[0] + ", paused", err
+		},
+	}.command(sh)
+}
+
+// channelDeleted is what delete tells.
+type channelDeleted struct {
+	channelView
+	Undelivered uint64 `json:"undelivered"`
+}
+
+func channelsDelete(sh *Shell) *cobra.Command {
+	var (
+		yes    bool
+		loader *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a channel; it can be restored for 7 days",
+		Long: `Stop publishes to a channel and its deliveries. The command says how many updates
+are not delivered yet, and does nothing more without --yes. Everything is kept
+for 7 days ('extsync channels restore'). What the target holds stays there.`,
+		Example: `  extsync channels delete erp_db
+  extsync channels delete erp_db --yes`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, _ *app.Client, r *channels.Registry) error {
+				entry, err := r.Get(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				undelivered, err := r.Undelivered(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if !yes {
+					return unconfirmed("delete channel %s, which has %d undelivered updates at most", args[0], undelivered)
+				}
+				if entry, err = r.Delete(ctx, args[0], entry.Revision); err != nil {
+					return err
+				}
+				if sh.JSON {
+					return sh.WriteJSON(channelDeleted{view(entry), undelivered})
+				}
+				_, err = fmt.Fprintf(sh.Out, "%s: deleted, with %d undelivered updates at most; it can be restored until %s\n",
+					args[0], undelivered, timeText(entry.Deleted.Add(channels.DeletedRetention)))
+				return err
+			})
+		},
+	}
+	yesFlag(cmd, &yes)
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/channels"
+)
+
+// connected runs work with a client, for at most most (0: as long as it takes).
+func (sh *Shell) connected(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *app.Client) error) error {
+	ctx := cmd.Context()
+	if most > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, most)
+		defer cancel()
+	}
+	client, err := sh.Connect(ctx, loader)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return work(ctx, client)
+}
+
+// withRegistry is connected, with the registry of channels at hand.
+func (sh *Shell) withRegistry(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *app.Client, *channels.Registry) error) error {
+	return sh.connected(cmd, loader, most, func(ctx context.Context, client *app.Client) error {
+		registry, err := client.Registry(ctx)
+		if err != nil {
+			return err
+		}
+		return work(ctx, client, registry)
+	})
+}
+
+// brokerFlags declares what every command needs that speaks to the broker.
+func brokerFlags(cmd *cobra.Command) *config.Loader {
+	loader := config.NewLoader()
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	return loader
+}
+
+// yesFlag declares --yes.
+func yesFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVar(yes, "yes", false, "do it; without this the command only says what it would do")
+}
+
+var (
+	// errUnconfirmed says that a command wants to hear --yes first.
+	errUnconfirmed = errors.New("not confirmed")
+	// errFound ends a command that has found what it looked for and has said so:
+	// there is an exit code and nothing more to report.
+	errFound = errors.New("something was found")
+)
+
+// unconfirmed says what a command would do if it was told to.
+func unconfirmed(format string, args ...any) error {
+	return fmt.Errorf("%w: this would %s", errUnconfirmed, fmt.Sprintf(format, args...))
+}
+
+// completionTime bounds the look for names while somebody waits at a prompt.
+const completionTime = 2 * time.Second
+
+// completeChannels completes the first arguments of a command with the names of
+// channels. Whoever presses a key must not be answered with an error.
+func completeChannels(sh *Shell, loader *config.Loader, most int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if most > 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx := cmd.Context()
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		ctx, cancel := context.WithTimeout(ctx, completionTime)
+		defer cancel()
+		client, err := sh.Connect(ctx, loader)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer client.Close()
+		registry, err := client.Registry(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		entries, _ := registry.List(ctx) // the names that can be read are better than none
+		names := make([]string, len(entries))
+		for i, e := range entries {
+			names[i] = cobra.CompletionWithDesc(e.Config.Name, e.Config.Description)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// DeadCommand returns the commands about dead letters.
+func DeadCommand(sh *Shell) *cobra.Command {
+	cmd := Group("dead", "List, show, send again and discard dead letters", deadList(sh), deadShow(sh), deadMany(sh, replay()), deadMany(sh, discard()))
+	cmd.Long = `A dead letter is an update that was given up: its attempts were spent, or the
+target will never take it, or it is a conflict. It keeps the whole update.
+
+A letter is open while there is something to do about it, pending while its
+outcome is on its way to the ledger, and resolved when the key was delivered
+after all.`
+	return cmd
+}
+
+// letterFilter are the flags that select letters.
+type letterFilter struct {
+	deadletters.Filter
+	outcome, state, after, before string
+}
+
+func (f *letterFilter) declare(cmd *cobra.Command, states bool) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.Channel, "channel", "", "of this channel only")
+	flags.StringVar(&f.Key, "key", "", "of this key only; needs --channel")
+	flags.StringVar(&f.outcome, "outcome", "", "dead_lettered or conflict")
+	flags.StringVar(&f.Class, "class", "", "of this error class only, such as permanent")
+	flags.StringVar(&f.Code, "code", "", "of this error code only, such as 422")
+	flags.StringVar(&f.after, "after", "", "stored at this RFC 3339 time or later, or so long ago (2h)")
+	flags.StringVar(&f.before, "before", "", "stored before this RFC 3339 time, or longer ago than this (2h)")
+	if states {
+		flags.StringVar(&f.state, "state", string(deadletters.StateOpen), "open, pending, resolved or any")
+	}
+}
+
+// filter returns what the flags say, and whether they say anything.
+func (f *letterFilter) filter(now time.Time) (out deadletters.Filter, any bool, err error) {
+	out = f.Filter
+	out.Outcome = events.Outcome(f.outcome)
+	if f.state == "any" {
+		out.AnyState = true
+	} else {
+		out.State = deadletters.State(f.state)
+	}
+	if out.After, err = moment(f.after, now); err != nil {
+		return out, false, fmt.Errorf("%w: --after: %w", errUsage, err)
+	}
+	if out.Before, err = moment(f.before, now); err != nil {
+		return out, false, fmt.Errorf("%w: --before: %w", errUsage, err)
+	}
+	any = f.Channel != "" || f.Key != "" || f.outcome != "" || f.Class != "" || f.Code != "" || f.after != "" || f.before != ""
+	return out, any, nil
+}
+
+// moment reads a time, or a duration before now; "" is the zero time.
+func moment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, fmt.Errorf("%q is neither an RFC 3339 time nor a duration such as 2h", text)
+	}
+	return at, nil
+}
+
+func deadList(sh *Shell) *cobra.Command {
+	var (
+		f      letterFilter
+		limit  int
+		cursor uint64
+		loader *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead letters, oldest first",
+		Example: `  extsync dead list
+  extsync dead list --channel erp_db --after 24h
+  extsync dead list --code 422 --limit 1000 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, _, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			if limit < 1 || limit > deadletters.MaxPage {
+				return fmt.Errorf("%w: --limit: %d is outside 1..%d", errUsage, limit, deadletters.MaxPage)
+			}
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
+				store, err := client.DeadLetters(ctx)
+				if err != nil {
+					return err
+				}
+				page, err := store.List(ctx, filter, limit, cursor)
+				if err != nil {
+					return err
+				}
+				return writeLetters(sh, page)
+			})
+		},
+	}
+	f.declare(cmd, true)
+	cmd.Flags().IntVar(&limit, "limit", deadletters.DefaultPage, "how many at most")
+	cmd.Flags().Uint64Var(&cursor, "cursor", 0, "go on from here, as the page before said")
+	loader = brokerFlags(cmd)
+	return cmd
+}
+
+func writeLetters(sh *Shell, page deadletters.Page) error {
+	if sh.JSON {
+		return sh.WriteJSON(page)
+	}
+	rows := make([][]string, len(page.Entries))
+	for i, e := range page.Entries {
+		rows[i] = []string{
+			strconv.FormatUint(e.Sequence, 10), timeText(e.Stored), e.Channel, letterKey(&e), e.Version.String(), string(e.State),
+			string(e.Outcome), attemptsText(e.Attempts), strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": "),
+		}
+	}
+	err := writeTable(sh.Out, []string{"LETTER", "STORED", "CHANNEL", "KEY", "VERSION", "STATE", "OUTCOME", "ATTEMPTS", "REASON"}, rows)
+	if err == nil && page.Next != 0 {
+		_, err = fmt.Fprintf(sh.Out, "there are more: --cursor %d\n", page.Next)
+	}
+	return err
+}
+
+func letterKey(e *deadletters.Entry) string {
+	if e.Key == "" {
+		return e.EncodedKey
+	}
+	return e.Key
+}
+
+// shownLetter is what show tells.
+type shownLetter struct {
+	deadletters.Entry
+	Header  map[string][]string `json:"header,omitempty"`
+	Payload string              `json:"payload,omitempty"`
+	// PayloadBase64 takes the place of Payload where that is no text.
+	PayloadBase64 []byte `json:"payload_base64,omitempty"`
+}
+
+func deadShow(sh *Shell) *cobra.Command {
+	var loader *config.Loader
+	cmd := &cobra.Command{
+		Use:     "show LETTER",
+		Short:   "Show a dead letter with its update",
+		Example: "  extsync dead show 17",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			letters, err := letterNumbers(args)
+			if err != nil {
+				return err
+			}
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
+				store, err := client.DeadLetters(ctx)
+				if err != nil {
+					return err
+				}
+				e, err := store.Get(ctx, letters[0])
+				if err != nil {
+					return err
+				}
+				return writeLetter(sh, e)
+			})
+		},
+	}
+	loader = brokerFlags(cmd)
+	return cmd
+}
+
+func writeLetter(sh *Shell, e deadletters.Entry) error {
+	if sh.JSON {
+		doc := shownLetter{Entry: e, Header: e.Header}
+		if utf8.Valid(e.Update.Payload) {
+			doc.Payload = string(e.Update.Payload)
+		} else {
+			doc.PayloadBase64 = e.Update.Payload
+		}
+		return sh.WriteJSON(doc)
+	}
+	var b strings.Builder
+	for _, line := range [][2]string{
+		{"letter", strconv.FormatUint(e.Sequence, 10)}, {"channel", e.Channel}, {"key", letterKey(&e)},
+		{"version", e.Version.String()}, {"op", string(e.Op)}, {"state", string(e.State)}, {"settled by", e.By.String()},
+		{"outcome", string(e.Outcome)}, {"reason", strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": ")}, {"malformed", e.Malformed},
+		{"attempts", attemptsText(e.Attempts)}, {"first attempt", timeText(e.First)}, {"last attempt", timeText(e.Last)},
+		{"stored", timeText(e.Stored)}, {"worker", e.Worker}, {"id", e.ID}, {"content type", e.Update.ContentType},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "%-14s %s\n", line[0]+":", clean(line[1]))
+		}
+	}
+	if utf8.Valid(e.Update.Payload) {
+		fmt.Fprintf(&b, "\n%s\n", clean(string(e.Update.Payload)))
+	} else {
+		fmt.Fprintf(&b, "\n(%d bytes that are no text; --json shows them)\n", e.PayloadSize)
+	}
+	_, err := io.WriteString(sh.Out, b.String())
+	return err
+}
+
+func letterNumbers(args []string) ([]uint64, error) {
+	out := make([]uint64, len(args))
+	for i, arg := range args {
+		n, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%w: %q is not the number of a dead letter", errUsage, clean(arg))
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// A deadAction is what can be done to letters.
+type deadAction struct {
+	verb, short, long, example string
+	states                     bool // letters of all states can be meant
+	one                        func(context.Context, *deadletters.Store, uint64) (string, error)
+	many                       func(context.Context, *deadletters.Store, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)
+}
+
+func replay() deadAction {
+	return deadAction{
+		verb: "replay", short: "Send dead letters again",
+		long: `Publish the updates of dead letters again. What a newer version has overtaken is
+not sent, so a replay never puts old content over new.`,
+		example: `  extsync dead replay 17
+  extsync dead replay --channel erp_db --code 42P01 --yes`,
+		one: func(ctx context.Context, s *deadletters.Store, n uint64) (string, error) {
+			result, err := s.Replay(ctx, n)
+			return result.String(), err
+		},
+		many: func(ctx context.Context, s *deadletters.Store, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
+			return s.ReplayAll(ctx, f, progress)
+		},
+	}
+}

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/channels"
+)
+
+// KeyCommand returns the commands about a single key.
+func KeyCommand(sh *Shell) *cobra.Command {
+	return Group("key", "Repair a single key", keyReset(sh))
+}
+
+func keyReset(sh *Shell) *cobra.Command {
+	var (
+		yes    bool
+		loader *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "reset CHANNEL KEY",
+		Short: "Forget the versions of a key, so that they can start anew",
+		Long: `Make a channel forget what it knows of a key: its versions, its ledger record and
+its dead letters. This is for a platform that was restored from a backup and
+counts versions anew. The target is not touched, and one that compares versions
+itself still refuses what it holds to be older. A worker must be running.`,
+		Example: "  extsync key reset erp_db p-2023-vax --yes",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+				found, err := client.Find(ctx, args[1], args[0])
+				if err != nil {
+					return err
+				}
+				if !yes {
+					return unconfirmed("make channel %s forget key %s, whose newest version is %s (%s)", args[0], args[1], found[0].Newest.Version, found[0].State)
+				}
+				if err := r.ResetKey(ctx, args[0], args[1]); err != nil {
+					return err
+				}
+				if sh.JSON {
+					return sh.WriteJSON(struct {
+						Channel string          `json:"channel"`
+						Key     string          `json:"key"`
+						Was     app.Whereabouts `json:"was"`
+					}{args[0], args[1], found[0]})
+				}
+				_, err = fmt.Fprintf(sh.Out, "%s: key %s starts anew\n", args[0], clean(args[1]))
+				return err
+			})
+		},
+	}
+	yesFlag(cmd, &yes)
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}

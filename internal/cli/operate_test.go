@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/app"
+)
+
+func TestSplitKeyVersion(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"k@7":                    {"k", "7"},
+		"mail@host@7":            {"mail@host", "7"},
+		"k@2024-05-01T12:00:00Z": {"k", "2024-05-01T12:00:00Z"},
+		"k":                      {}, "@7": {}, "k@": {}, "k@x": {},
+	} {
+		key, version, err := splitKeyVersion(text)
+		if (err == nil) != (want[0] != "") || err == nil && (key != want[0] || version.String() != want[1]) {
+			t.Errorf("%s: %q, %s, %v", text, key, version, err)
+		}
+	}
+}
+
+func TestMoment(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"": {}, "2h": now.Add(-2 * time.Hour), "2025-12-31T00:00:00Z": time.Date(2025, 12, 31, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, err := moment(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"yesterday", "-2h"} {
+		if _, err := moment(text, now); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
+
+func TestStatusRates(t *testing.T) {
+	at := time.Now()
+	before := []app.ChannelStatus{{Channel: "a", Published: 100, Undelivered: 10}, {Channel: "again", Published: 50}}
+	now := []app.ChannelStatus{
+		{Channel: "a", Published: 140, Undelivered: 30, Oldest: at.Add(-3 * time.Second)},
+		{Channel: "again", Published: 2}, {Channel: "new", Published: 7},
+	}
+	lines := statusLines(before, now, 2*time.Second, at)
+	if l := lines[0]; l.In != 20 || l.Out != 10 || l.OldestSeconds != 3 {
+		t.Errorf("%+v", l)
+	}
+	for _, l := range lines[1:] {
+		if l.In != 0 || l.Out != 0 {
+			t.Errorf("%+v", l)
+		}
+	}
+}
+
+func TestProgressWithoutTerminalIsPlainLines(t *testing.T) {
+	var out bytes.Buffer
+	sh := &Shell{Err: &out, Environ: []string{"TERM=xterm"}}
+	p := sh.progress("keys", 100)
+	p.set(10)
+	p.last, p.begun = time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)
+	p.set(50)
+	p.end()
+	if got := out.String(); !strings.HasPrefix(got, "keys: 50 of 100, 1m") || strings.ContainsAny(got, "\x1b\r") || strings.Count(got, "\n") != 1 {
+		t.Errorf("progress %q", got)
+	}
+}
+
+func FuzzDecodeImportState(f *testing.F) {
+	f.Add([]byte(`{"f":1,"channel":"a","head_len":4,"offset":12,"line":1}`))
+	f.Add([]byte(`{"f":1,"offset":-1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if s := decodeImportState(data); s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
+			t.Errorf("%+v", s)
+		}
+	})
+}

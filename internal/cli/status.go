@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+)
+
+const statusHelp = `Show how the channels stand, on one screen.
+
+UNDELIVERED counts updates without an outcome; it is an upper bound where a
+partition has no worker. OLDEST is since when the oldest of them waits. IN and OUT are
+updates a second, measured between two looks. DEAD counts dead letters. A
+circuit that is open waits for the target to come back; one that is blocked
+waits for you: the reason says for what.`
+
+const (
+	clearScreen = "\x1b[H\x1b[2J"
+	minInterval = 200 * time.Millisecond
+)
+
+// statusLine is a channel's status with its rates.
+type statusLine struct {
+	app.ChannelStatus
+	OldestSeconds float64 `json:"oldest_seconds"`
+	In            float64 `json:"in_per_second"`
+	Out           float64 `json:"out_per_second"`
+}
+
+// StatusCommand returns the command that shows how all channels stand.
+func StatusCommand(sh *Shell) *cobra.Command {
+	var (
+		watch    bool
+		interval time.Duration
+		loader   *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "status [CHANNEL]",
+		Short: "Show how the channels stand",
+		Long:  statusHelp,
+		Example: `  extsync status
+  extsync status --watch
+  extsync status erp_db --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if interval < minInterval {
+				return fmt.Errorf("%w: --interval: %s is less than %s", errUsage, interval, minInterval)
+			}
+			channel := strings.Join(args, "")
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
+				return showStatus(ctx, sh, client, channel, interval, watch)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again and again until interrupted")
+	cmd.Flags().DurationVar(&interval, "interval", time.Second, "time between two looks")
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}
+
+func showStatus(ctx context.Context, sh *Shell, client *app.Client, channel string, interval time.Duration, watch bool) error {
+	look := func() ([]app.ChannelStatus, error) {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		return client.Status(ctx, channel)
+	}
+	before, err := look()
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if watch { // that is how it ends
+				return nil
+			}
+			return ctx.Err()
+		case <-tick.C:
+		}
+		now, err := look()
+		if ctx.Err() != nil && watch {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		lines := statusLines(before, now, time.Since(at), time.Now())
+		before, at = now, time.Now()
+		if err := writeStatus(sh, lines, watch); err != nil || !watch {
+			return err
+		}
+	}
+}
+
+// statusLines adds the rates between two looks.
+func statusLines(before, now []app.ChannelStatus, apart time.Duration, at time.Time) []statusLine {
+	old := map[string]app.ChannelStatus{}
+	for _, s := range before {
+		old[s.Channel] = s
+	}
+	lines := make([]statusLine, len(now))
+	for i, s := range now {
+		lines[i].ChannelStatus = s
+		if !s.Oldest.IsZero() {
+			lines[i].OldestSeconds = max(at.Sub(s.Oldest).Seconds(), 0)
+		}
+		b, ok := old[s.Channel]
+		if !ok || s.Published < b.Published { // it is new, or was made anew
+			continue
+		}
+		in := float64(s.Published - b.Published)
+		out := in - (float64(s.Undelivered) - float64(b.Undelivered))
+		lines[i].In, lines[i].Out = in/apart.Seconds(), max(out/apart.Seconds(), 0)
+	}
+	return lines
+}
+
+func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
+	if sh.JSON {
+		return sh.WriteJSON(struct {
+			Channels []statusLine `json:"channels"`
+		}{lines})
+	}
+	var screen strings.Builder
+	if watch && sh.color(sh.Out) {
+		screen.WriteString(clearScreen)
+	}
+	rows := make([][]string, len(lines))
+	for i, l := range lines {
+		oldest := ""
+		if !l.Oldest.IsZero() {
+			oldest = (time.Duration(l.OldestSeconds) * time.Second).String()
+		}
+		circuit := l.Circuit
+		if l.Reason != "" {
+			circuit += ": " + l.Reason
+		}
+		rows[i] = []string{
+			l.Channel, l.State, strconv.FormatUint(l.Undelivered, 10), oldest, rateText(l.In), rateText(l.Out),
+			strconv.FormatUint(l.Dead, 10), strings.Join(l.Workers, ","), circuit,
+		}
+	}
+	if err := writeTable(&screen, []string{"CHANNEL", "STATE", "UNDELIVERED", "OLDEST", "IN/S", "OUT/S", "DEAD", "WORKER", "CIRCUIT"}, rows); err != nil {
+		return err
+	}
+	_, err := io.WriteString(sh.Out, screen.String())
+	return err
+}
+
+func rateText(r float64) string { return strconv.FormatFloat(r, 'f', 1, 64) }

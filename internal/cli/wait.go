@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// errWaited says that there was no outcome in time.
+var errWaited = errors.New("no outcome in time")
+
+// WaitCommand returns the command that waits for an outcome.
+func WaitCommand(sh *Shell) *cobra.Command {
+	var (
+		timeout time.Duration
+		loader  *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "wait CHANNEL KEY@VERSION",
+		Short: "Wait until a version has an outcome",
+		Long: `Wait until a version of a key has an outcome, whoever published it, and end with
+an exit code that says which: 0 for delivered or superseded (the target holds
+this version or a newer one), 6 for dead_lettered or conflict, 5 if there is
+none in time.`,
+		Example: `  extsync wait erp_db p-2023-vax@7 --timeout 30s
+  extsync wait erp_db p-2023-vax@2024-05-01T12:00:00Z && echo "it is there"`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, version, err := splitKeyVersion(args[1])
+			if err != nil {
+				return err
+			}
+			if timeout <= 0 {
+				return fmt.Errorf("%w: --timeout: %s is not more than 0", errUsage, timeout)
+			}
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
+				ack, err := waitFor(ctx, client, args[0], key, version, timeout)
+				if err != nil {
+					return err
+				}
+				return writeAck(sh, ack)
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}
+
+func waitFor(ctx context.Context, client *app.Client, channel, key string, version versioning.Version, timeout time.Duration) (events.Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	ack, err := client.Wait(ctx, channel, key, version)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ack, fmt.Errorf("%w: channel %s, key %s, version %s, after %s", errWaited, channel, key, version, timeout)
+	}
+	return ack, err
+}
+
+// splitKeyVersion takes KEY@VERSION apart; the key may have an @ itself.
+func splitKeyVersion(text string) (string, versioning.Version, error) {
+	i := strings.LastIndexByte(text, '@')
+	if i < 1 {
+		return "", versioning.Version{}, fmt.Errorf("%w: %q is not KEY@VERSION", errUsage, clean(text))
+	}
+	v, err := versioning.Parse(text[i+1:])
+	if err != nil {
+		return "", v, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return text[:i], v, nil
+}
+
+func writeAck(sh *Shell, ack events.Ack) error {
+	var err error
+	if sh.JSON {
+		err = sh.WriteJSON(ack)
+	} else {
+		_, err = fmt.Fprintln(sh.Out, clean(ackText(ack)))
+	}
+	if err != nil {
+		return err
+	}
+	p := pushed{Receipt: events.Receipt{Channel: ack.Channel, Key: ack.Key, Version: ack.Version}, Ack: &ack}
+	return p.verdict()
+}

@@ -1,0 +1,139 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/auditlog"
+)
+
+func (r *rig) config(name string, change func(map[string]any)) string {
+	r.t.Helper()
+	data, err := json.Marshal(r.channel(name))
+	r.must(err)
+	var m map[string]any
+	r.must(json.Unmarshal(data, &m))
+	change(m)
+	data, err = json.Marshal(m)
+	r.must(err)
+	return string(data)
+}
+
+func TestChannelsOverHTTP(t *testing.T) {
+	r := newRig(t).serve()
+	const path = "/v1/channels/third"
+	body := r.config("third", func(map[string]any) {})
+	r.call(http.StatusPreconditionRequired, http.MethodPut, path, body)
+	dry := r.call(http.StatusOK, http.MethodPut, path+"?dry_run=true", body)
+	if dry["change"] != "created" || dry["dry_run"] != true {
+		t.Errorf("dry run: %v", dry)
+	}
+	r.call(http.StatusNotFound, http.MethodGet, path, "")
+	r.call(http.StatusCreated, http.MethodPut, path, body, "If-None-Match", "*")
+	r.call(http.StatusPreconditionFailed, http.MethodPut, path, body, "If-None-Match", "*")
+	resp, _ := r.do(r.request(http.MethodGet, path, ""))
+	tag := resp.Header.Get("ETag")
+	faster := r.config("third", func(m map[string]any) { m["rate"] = 5 })
+	changed := r.call(http.StatusOK, http.MethodPut, path, faster, "If-Match", tag)
+	if d, _ := changed["differences"].([]any); len(d) != 1 || changed["change"] != "changed" {
+		t.Errorf("change: %v", changed)
+	}
+	r.call(http.StatusPreconditionFailed, http.MethodPut, path, body, "If-Match", tag)
+	r.call(http.StatusUnprocessableEntity, http.MethodPut, path+"?dry_run=true", r.config("third", func(m map[string]any) { m["mode"] = "every" }))
+	bad := r.call(http.StatusUnprocessableEntity, http.MethodPut, path+"?dry_run=true", `{"colour":1,"connector":{"kind":"http"}}`)
+	if d, _ := bad["detail"].(string); !strings.Contains(d, "colour") {
+		t.Errorf("bad fields: %v", bad)
+	}
+
+	r.call(http.StatusOK, http.MethodPut, path+"/pause", "")
+	r.call(http.StatusAccepted, http.MethodPost, path+"/updates", update("k", "1", "x"))
+	st := r.call(http.StatusOK, http.MethodGet, path+"/status", "")
+	if st["state"] != "paused" || st["lag"] != 1.0 || st["oldest_pending"] == nil || st["circuit"] != "closed" {
+		t.Errorf("status: %v", st)
+	}
+	r.call(http.StatusOK, http.MethodPut, path+"/resume", "")
+	ask := r.call(http.StatusConflict, http.MethodDelete, path, "")
+	if ask["undelivered"] != 1.0 || ask["confirm"] != "third" {
+		t.Errorf("before it is deleted: %v", ask)
+	}
+	r.call(http.StatusOK, http.MethodDelete, path+"?confirm=third", "")
+	r.call(http.StatusGone, http.MethodPost, path+"/updates", update("k", "2", "x"))
+	r.call(http.StatusOK, http.MethodPut, path+"/restore", "")
+	r.call(http.StatusOK, http.MethodGet, "/v1/channels", "")
+
+	records, err := auditlog.Open(r.client.JS, r.client.Names).Read(t.Context(), time.Time{})
+	r.must(err)
+	var acts []string
+	for _, rec := range records {
+		acts = append(acts, rec.Action+" "+rec.Result)
+		if rec.Actor != "local" || rec.From == "" || rec.Target != "channel third" {
+			t.Errorf("record %+v", rec)
+		}
+	}
+	want := "channel.put done, channel.put done, channel.pause done, channel.resume done, channel.delete done, channel.restore done"
+	if got := strings.Join(acts, ", "); got != want {
+		t.Errorf("audit log: %s", got)
+	}
+	if !strings.Contains(string(records[1].Before), `"name":"third"`) || !strings.Contains(string(records[1].After), `"rate":5`) {
+		t.Errorf("before %s, after %s", records[1].Before, records[1].After)
+	}
+}
+
+func TestConnectorKinds(t *testing.T) {
+	r := newRig(t).serve()
+	out := r.call(http.StatusOK, http.MethodGet, "/v1/connector-kinds", "")
+	kinds, _ := out["kinds"].([]any)
+	found := map[string]bool{}
+	for _, k := range kinds {
+		m, _ := k.(map[string]any)
+		name, _ := m["name"].(string)
+		found[name] = at(m, "schema", "properties", "url") != nil || at(m, "schema", "properties", "dsn") != nil
+	}
+	if !found["http"] || !found["sql"] {
+		t.Errorf("kinds: %v", out)
+	}
+	r.call(http.StatusOK, http.MethodGet, "/docs", "")
+}
+
+func TestDeadLettersOverHTTP(t *testing.T) {
+	r := newRig(t).serve().work()
+	r.target.fail.Store(http.StatusUnprocessableEntity)
+	for _, key := range []string{"a", "b", "c"} {
+		out := r.call(http.StatusOK, http.MethodPost, updates+"?wait=20s", update(key, "1", "x"))
+		if at(out, "ack", "outcome") != "dead_lettered" {
+			t.Fatalf("ack: %v", out)
+		}
+	}
+	r.eventually("the letters", func() bool {
+		page := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters?channel=erp", "")
+		list, _ := page["entries"].([]any)
+		return len(list) == 3
+	})
+	failing := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?state=failing", "")
+	if list, _ := failing["entities"].([]any); len(list) != 3 {
+		t.Errorf("failing: %v", failing)
+	}
+	one := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters/1", "")
+	if at(one, "payload", "content") != "x" {
+		t.Errorf("letter: %v", one)
+	}
+	r.target.fail.Store(0)
+	r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/1/replay", "")
+	r.call(http.StatusNoContent, http.MethodDelete, "/v1/dead-letters/2", "")
+	r.call(http.StatusNotFound, http.MethodGet, "/v1/dead-letters/99", "")
+	r.eventually("the replayed letter to go", func() bool {
+		page := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters", "")
+		list, _ := page["entries"].([]any)
+		return len(list) == 1
+	})
+	ask := r.call(http.StatusConflict, http.MethodPost, "/v1/dead-letters/replay?channel=erp", "")
+	if ask["confirm"] != "1" {
+		t.Errorf("count: %v", ask)
+	}
+	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/replay?channel=erp&confirm=1", ""); done["replayed"] != 1.0 {
+		t.Errorf("replayed: %v", done)
+	}
+}

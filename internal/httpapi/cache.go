@@ -1,0 +1,96 @@
+package httpapi
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+)
+
+// refresh is how old the configurations can be when the watch is silent.
+const refresh = 10 * time.Second
+
+// channelCache knows the quotas of all channels without a round trip.
+type channelCache struct {
+	registry *channels.Registry
+
+	mu     sync.Mutex
+	known  map[string]*quota
+	loaded time.Time
+}
+
+type quota struct {
+	channels.Quota
+	limiter *rate.Limiter // nil: no bound
+}
+
+func newChannelCache(ctx context.Context, registry *channels.Registry) (*channelCache, error) {
+	c := &channelCache{registry: registry}
+	return c, c.load(ctx)
+}
+
+func (c *channelCache) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, refresh)
+	defer cancel()
+	entries, err := c.registry.List(ctx)
+	if len(entries) == 0 && err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := make(map[string]*quota, len(entries))
+	for _, e := range entries {
+		q := &quota{Quota: e.Config.Quota}
+		if old := c.known[e.Config.Name]; old != nil && old.Rate == q.Rate {
+			q.limiter = old.limiter
+		} else if q.Rate > 0 {
+			q.limiter = rate.NewLimiter(rate.Limit(q.Rate), max(1, int(q.Rate)))
+		}
+		next[e.Config.Name] = q
+	}
+	c.known, c.loaded = next, time.Now()
+	return nil
+}
+
+// keep follows changes until ctx ends.
+func (c *channelCache) keep(ctx context.Context) {
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	changes, _ := c.registry.Changes(ctx) // nil blocks; the tick tries again
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if changes == nil {
+				changes, _ = c.registry.Changes(ctx)
+			}
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+			}
+		}
+		_ = c.load(ctx) // the next tick tries again; readyz tells if none succeeds
+	}
+}
+
+// get returns the quota of a channel; that of an unknown one has no bounds, and
+// publishing says that it is unknown.
+func (c *channelCache) get(name string) *quota {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q := c.known[name]; q != nil {
+		return q
+	}
+	return &quota{}
+}
+
+// age is how long ago the configurations were read.
+func (c *channelCache) age() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.loaded)
+}

@@ -1,0 +1,222 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"reflect"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
+
+	"github.com/hms-utl/extsync/internal/tokens"
+)
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+func statusText(code int) string  { return strconv.Itoa(code) }
+
+// guard is what every request passes first: limits, time, and answers of one
+// form for what is not there.
+func (s *server) guard(mux *http.ServeMux) http.Handler {
+	crossOrigin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		defer s.recover(w, r)
+		now := time.Now()
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(now.Add(bodyTimeout))            // not every writer of a test can
+		_ = rc.SetWriteDeadline(now.Add(maxWait + bodyTimeout)) // likewise
+		if !s.inFlight.TryAcquire(1) {
+			s.overloaded(w)
+			return
+		}
+		defer s.inFlight.Release(1)
+		if weight := s.weight(r); weight > 0 {
+			if !s.bodies.TryAcquire(weight) {
+				s.overloaded(w)
+				return
+			}
+			defer s.bodies.Release(weight)
+		}
+		if !s.o.Tokens.Required() {
+			// Whoever is on this machine may do everything, but a web page in its
+			// browser may not, under whatever name it reaches us.
+			if err := crossOrigin.Check(r); err != nil || !loopbackHost(r.Host) {
+				problem(http.StatusForbidden, "cross_origin", "without tokens, only direct requests to this machine's own address are answered").write(w)
+				return
+			}
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			notThere(mux, w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) overloaded(w http.ResponseWriter) {
+	p := problem(http.StatusServiceUnavailable, "overloaded", "too many requests at once")
+	p.retryAfter = soon
+	p.write(w)
+}
+
+// weight is how much memory a request's body may take.
+func (s *server) weight(r *http.Request) int64 {
+	switch {
+	case strings.HasSuffix(r.URL.Path, batchSuffix):
+		return batchWindow
+	case r.ContentLength >= 0:
+		return min(r.ContentLength, s.maxBody)
+	default:
+		return s.maxBody
+	}
+}
+
+func (s *server) recover(w http.ResponseWriter, r *http.Request) {
+	switch v := recover(); v {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(v)
+	default:
+		s.o.Logger.Error().Str("method", r.Method).Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("request panicked")
+		problem(http.StatusInternalServerError, "internal", "it failed here; the log says why").write(w)
+	}
+}
+
+func loopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// notThere lets the mux decide between 404, 405 and a redirection, and answers in
+// our form.
+func notThere(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	probe := &discard{header: http.Header{}}
+	mux.ServeHTTP(probe, r)
+	if allow := probe.header.Get("Allow"); allow != "" {
+		w.Header().Set("Allow", allow)
+	}
+	if probe.status == http.StatusMethodNotAllowed {
+		problem(http.StatusMethodNotAllowed, "method", "this route has no method "+r.Method).write(w)
+		return
+	}
+	problem(http.StatusNotFound, "unknown_route", "there is no such route; see /openapi.json").write(w)
+}
+
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+// A caller is who makes a request.
+type caller struct {
+	token   *tokens.Token // nil: somebody on this machine, while there are no tokens
+	limiter *rate.Limiter
+	from    string
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) *caller {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c
+	}
+	return &caller{}
+}
+
+// actor names the caller in the audit log.
+func (c *caller) actor() string {
+	if c.token == nil {
+		return "local"
+	}
+	return "token " + c.token.ID + " (" + c.token.Name + ")"
+}
+
+func (c *caller) allows(channel string) bool { return c.token == nil || c.token.AllowsChannel(channel) }
+
+// limited reports whether the caller's token is limited to some channels.
+func (c *caller) limited() bool { return c.token != nil && len(c.token.Channels) > 0 }
+
+func forbidden(detail string) *Problem { return problem(http.StatusForbidden, "forbidden", detail) }
+
+// authorise lets a request through by the rule of its operation.
+func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	c := &caller{from: r.RemoteAddr}
+	scope, isPublic := scopeOf(ctx.Operation())
+	// A token that is given counts, even if this instance has not heard yet that
+	// there are any.
+	if !isPublic && (s.o.Tokens.Required() || r.Header.Get("Authorization") != "") {
+		if p := s.authenticate(r, c, scope, ctx.Param("channel")); p != nil {
+			p.write(w)
+			return
+		}
+	}
+	next(huma.WithValue(ctx, callerKey{}, c))
+}
+
+// scopeOf returns the scope that an operation needs. One without a rule needs a
+// scope that nobody has.
+func scopeOf(op *huma.Operation) (scope tokens.Scope, isPublic bool) {
+	if op.Security != nil && len(op.Security) == 0 {
+		return "", true
+	}
+	for _, needed := range op.Security {
+		if scopes := needed[tokenScheme]; len(scopes) == 1 {
+			return tokens.Scope(scopes[0]), false
+		}
+	}
+	return "", false
+}
+
+func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, channel string) *Problem {
+	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return problem(http.StatusUnauthorized, "no_token", "give a token: Authorization: Bearer est_...")
+	}
+	token, limiter, err := s.o.Tokens.Authenticate(r.Context(), text)
+	if errors.Is(err, tokens.ErrNotFound) {
+		return problem(http.StatusUnauthorized, "bad_token", "the token is unknown, revoked or has expired")
+	}
+	if err != nil {
+		return s.problemOf(err)
+	}
+	c.token, c.limiter = token, limiter
+	if !token.Allows(scope) {
+		return forbidden("the token has not the scope " + string(scope))
+	}
+	if channel != "" && !token.AllowsChannel(channel) {
+		return forbidden("the token is not for this channel")
+	}
+	if wait, ok := take(limiter); !ok {
+		p := problem(http.StatusTooManyRequests, "token_rate", "the token is over its rate")
+		p.retryAfter = wait
+		return p
+	}
+	return nil
+}
+
+// take takes one request out of a rate, or says how long to wait.
+func take(l *rate.Limiter) (time.Duration, bool) {
+	if l == nil || l.Allow() {
+		return 0, true
+	}
+	return max(soon, time.Duration(float64(time.Second)/float64(l.Limit()))), false
+}

@@ -1,0 +1,190 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+const problemType = "application/problem+json"
+
+// A Problem is every answer that is not a success (RFC 9457).
+type Problem struct {
+	Title  string       `json:"title" doc:"The text of the status"`
+	Status int          `json:"status" doc:"The HTTP status"`
+	Reason string       `json:"reason,omitempty" doc:"What is wrong, in one word for programs"`
+	Detail string       `json:"detail,omitempty" doc:"What is wrong, for people"`
+	Errors []FieldError `json:"errors,omitempty" doc:"Every bad field"`
+
+	Channel string `json:"channel,omitempty"`
+	Key     string `json:"key,omitempty"`
+	// Head is what a stale or conflicting update has met.
+	Head *versioning.Tag `json:"head,omitempty" doc:"The newest version of the key, if that is why the update was refused"`
+	// Undelivered and Confirm belong to acts that want a confirmation.
+	Undelivered *uint64 `json:"undelivered,omitempty" doc:"Updates without an outcome"`
+	Confirm     string  `json:"confirm,omitempty" doc:"What to give as the parameter confirm"`
+
+	retryAfter time.Duration
+}
+
+// A FieldError is one bad field.
+type FieldError struct {
+	Location string `json:"location,omitempty" doc:"Where it is, such as body.version"`
+	Message  string `json:"message"`
+}
+
+// Error returns the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus tells huma the status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType tells huma the media type.
+func (p *Problem) ContentType(string) string { return problemType }
+
+// GetHeaders tells huma what goes into the header.
+func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	return h
+}
+
+func problem(status int, reason, detail string) *Problem {
+	return &Problem{Title: http.StatusText(status), Status: status, Reason: reason, Detail: detail}
+}
+
+func invalid(fields ...FieldError) *Problem {
+	p := problem(http.StatusUnprocessableEntity, "invalid", "the request has bad fields")
+	p.Errors = fields
+	return p
+}
+
+// write sends a problem from outside of huma.
+func (p *Problem) write(w http.ResponseWriter) {
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client has gone
+}
+
+// transform makes huma's own errors Problems, without the values that they
+// repeat: one of them may be a secret.
+func transform(_ huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := problem(m.Status, "", m.Detail)
+	if m.Status == http.StatusUnprocessableEntity {
+		p.Reason = "invalid"
+	}
+	for _, e := range m.Errors {
+		p.Errors = append(p.Errors, FieldError{Location: e.Location, Message: e.Message})
+	}
+	return p, nil
+}
+
+// A mapping is what an error means for the caller.
+type mapping struct {
+	is     error
+	status int
+	reason string
+	retry  time.Duration
+}
+
+const (
+	soon  = time.Second
+	later = 10 * time.Second
+)
+
+// mappings lists them in the order in which they are tried: errors wrap each
+// other.
+func mappings() []mapping {
+	return []mapping{
+		{events.ErrStale, http.StatusConflict, "stale", 0},
+		{events.ErrConflict, http.StatusConflict, "conflict", 0},
+		{events.ErrUnknownChannel, http.StatusNotFound, "unknown_channel", 0},
+		{channels.ErrNotFound, http.StatusNotFound, "unknown_channel", 0},
+		{ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
+		{deadletters.ErrNotFound, http.StatusNotFound, "unknown_dead_letter", 0},
+		{events.ErrChannelDeleted, http.StatusGone, "channel_deleted", 0},
+		{events.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
+		{channels.ErrRevision, http.StatusPreconditionFailed, "changed_meanwhile", 0},
+		{channels.ErrImmutable, http.StatusUnprocessableEntity, "immutable", 0},
+		{channels.ErrNotDrained, http.StatusServiceUnavailable, "not_drained", later},
+		{connectors.ErrConfig, http.StatusUnprocessableEntity, "invalid", 0},
+		{deadletters.ErrFilter, http.StatusUnprocessableEntity, "invalid", 0},
+		{deadletters.ErrMalformed, http.StatusConflict, "malformed", 0},
+		{deadletters.ErrPending, http.StatusConflict, "pending", 0},
+		{deadletters.ErrResolved, http.StatusConflict, "resolved", 0},
+		{events.ErrInvalidUpdate, http.StatusUnprocessableEntity, "invalid", 0},
+		{events.ErrName, http.StatusUnprocessableEntity, "invalid", 0},
+		{events.ErrFull, http.StatusTooManyRequests, "channel_full", later},
+		{events.ErrBusy, http.StatusTooManyRequests, "key_busy", soon},
+		{events.ErrNotProvisioned, http.StatusServiceUnavailable, "not_provisioned", later},
+		{events.ErrUnavailable, http.StatusServiceUnavailable, "broker_unavailable", soon},
+		{context.Canceled, http.StatusServiceUnavailable, "stopping", soon},
+	}
+}
+
+// problemOf returns what an error means for the caller; nil for nil. What is not
+// expected is logged, and not told.
+func (s *server) problemOf(err error) *Problem {
+	if err == nil {
+		return nil
+	}
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	p = s.known(err)
+	if p == nil {
+		s.o.Logger.Error().Err(err).Msg("request failed")
+		return problem(http.StatusInternalServerError, "internal", "it failed here; the log says why")
+	}
+	var head *events.HeadError
+	if errors.As(err, &head) {
+		p.Channel, p.Key, p.Head = head.Channel, head.Key, &head.Head
+	}
+	return p
+}
+
+func (s *server) known(err error) *Problem {
+	for _, m := range mappings() {
+		if errors.Is(err, m.is) {
+			p := problem(m.status, m.reason, err.Error())
+			p.retryAfter = m.retry
+			return p
+		}
+	}
+	switch {
+	case events.IsFull(err):
+		p := problem(http.StatusTooManyRequests, "broker_full", err.Error())
+		p.retryAfter = later
+		return p
+	case events.IsUnavailable(err):
+		p := problem(http.StatusServiceUnavailable, "broker_unavailable", err.Error())
+		p.retryAfter = soon
+		return p
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+// Package httpapi is the HTTP API of the publisher: for services that do not
+// speak NATS, and for administration.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// ErrUnknownKey says that no channel that was asked for knows a key.
+var ErrUnknownKey = errors.New("unknown key")
+
+// Options are what the API works with. All but Metrics are required.
+type Options struct {
+	JS          jetstream.JetStream
+	Names       events.Names
+	Catalog     *connectors.Catalog
+	Publisher   *events.Publisher
+	Registry    *channels.Registry
+	Progress    *channels.ProgressStore
+	DeadLetters *deadletters.Store
+	Tokens      *tokens.Cache
+	Audit       *auditlog.Log
+	// Find tells where a key is in one channel. It fails with ErrUnknownKey or
+	// channels.ErrNotFound.
+	Find    func(ctx context.Context, channel, key string) (Whereabouts, error)
+	Logger  zerolog.Logger
+	Metrics http.Handler // served at /metrics; nil: there is none
+	Version string
+	// Draining ends when the process is asked to end: whoever waits is answered
+	// then, and /readyz says no.
+	Draining context.Context //nolint:containedctx // it is a signal, not the context of a call
+}
+
+const (
+	maxHeaderBytes = 64 << 10
+	// maxInFlight and bodyBudget bound what all requests together hold.
+	maxInFlight = 4096
+	bodyBudget  = 256 << 20
+	// bodyTimeout is how long a client may take to send a body, or a line of one,
+	// writeTimeout how long it may take to read an answer, or a part of one.
+	bodyTimeout  = 30 * time.Second
+	writeTimeout = 30 * time.Second
+	maxAdminBody = 1 << 20
+)
+
+type server struct {
+	o        Options
+	api      huma.API
+	channels *channelCache
+	idem     *idempotency
+	maxBody  int64
+	inFlight *semaphore.Weighted
+	bodies   *semaphore.Weighted
+	ready    readiness
+}
+
+// New returns the API. Keep of the tokens and the returned keep must run as long
+// as it is served.
+func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Context), err error) {
+	s := &server{
+		o: o, inFlight: semaphore.NewWeighted(maxInFlight), bodies: semaphore.NewWeighted(bodyBudget),
+		// base64 needs four bytes for three.
+		maxBody: o.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
+	}
+	if s.channels, err = newChannelCache(ctx, o.Registry); err != nil {
+		return nil, nil, err
+	}
+	if s.idem, err = openIdempotency(ctx, o.JS, o.Names); err != nil {
+		return nil, nil, err
+	}
+	mux := http.NewServeMux()
+	cfg := huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "extsync publisher", Version: o.Version, Description: "Publish updates, ask what became of them, and manage channels."},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{tokenScheme: {Type: "http", Scheme: "bearer", Description: "A token made by `extsync tokens create`. Each operation names the scope that it needs."}},
+			},
+		},
+		OpenAPIPath:   "", // served below, with a rule like every other route
+		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{transform},
+
+		RejectUnknownQueryParameters: true,
+	}
+	s.api = humago.New(mux, cfg)
+	s.api.UseMiddleware(s.authorise)
+	s.publishRoutes()
+	s.batchRoute()
+	s.lookupRoutes()
+	s.acksRoute()
+	s.channelRoutes()
+	s.statusRoute()
+	s.deadRoutes()
+	s.kindsRoute()
+	s.serviceRoutes()
+	return s.guard(mux), s.channels.keep, nil
+}
+
+// NewHTTPServer returns a server with the limits that the API wants.
+func NewHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+}
+
+// A rule says who may use a route.
+type rule string
+
+const (
+	tokenScheme = "token"
+	// public routes tell nothing about anybody's data.
+	public  rule = "public"
+	publish      = rule(tokens.Publish)
+	read         = rule(tokens.Read)
+	admin        = rule(tokens.Admin)
+)
+
+// route describes an operation; register adds it. There is no route without a
+// rule: the zero rule lets nobody in.
+type route struct {
+	id, method, path, summary, tag string
+	rule                           rule
+	status                         int
+	also                           []int // further statuses of success, with the same body
+	body                           *huma.RequestBody
+	maxBody                        int64
+	responses                      map[string]*huma.Response
+}
+
+func register[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{
+		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, Tags: []string{r.tag},
+		DefaultStatus: r.status, RequestBody: r.body, MaxBodyBytes: r.maxBody, BodyReadTimeout: bodyTimeout,
+		SkipValidateBody: true, // the schema is for people; our own decoders know more
+		Responses:        map[string]*huma.Response{}, Security: []map[string][]string{},
+	}
+	if r.rule != public {
+		op.Security = []map[string][]string{{tokenScheme: {string(r.rule)}}}
+	}
+	schemas := s.api.OpenAPI().Components.Schemas
+	op.Responses["default"] = &huma.Response{
+		Description: "What went wrong",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: huma.SchemaFromType(schemas, typeOf[Problem]())}},
+	}
+	for status, resp := range r.responses {
+		op.Responses[status] = resp
+	}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, s.problemOf(err)
+		}
+		return out, nil
+	})
+	for _, status := range r.also {
+		op.Responses[statusText(status)] = op.Responses[statusText(r.status)]
+	}
+}
+
+// schemaName puts the package in front of the names of other packages' types:
+// some have the same.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if base := path.Base(t.PkgPath()); t.Name() != "" && base != "httpapi" && base != "." {
+		return strings.ToUpper(base[:1]) + base[1:] + name
+	}
+	return name
+}

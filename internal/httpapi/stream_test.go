@@ -1,0 +1,126 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// 100,000 lines go through one request, with a result for each, in order.
+func TestBatch(t *testing.T) {
+	const lines = 100_000
+	r := newRig(t).serve()
+	cfg := r.channel("big")
+	cfg.MaxBytes = 256 << 20
+	_, err := r.client.Registry(t.Context())
+	r.must(err)
+	data, err := json.Marshal(cfg)
+	r.must(err)
+	r.call(http.StatusCreated, http.MethodPut, "/v1/channels/big", string(data), "If-None-Match", "*")
+	in, out := io.Pipe()
+	go func() {
+		w := bufio.NewWriter(out)
+		for i := 1; i <= lines; i++ {
+			switch i {
+			case 10:
+				_, _ = w.WriteString("\n") // an empty line is an error of its own
+			case 11:
+				_, _ = w.WriteString(strings.Repeat("x", 3<<20) + "\n")
+			default: // two versions of each key, the older first
+				_, _ = fmt.Fprintf(w, `{"key":"k%d","version":%d,"payload":{"n":%d}}`+"\n", i/2, i, i)
+			}
+		}
+		_ = out.CloseWithError(w.Flush())
+	}()
+	req := r.request(http.MethodPost, "/v1/channels/big/updates:batch", "")
+	req.Body, req.ContentLength = in, -1
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	resp, err := http.DefaultClient.Do(req)
+	r.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	n := 0
+	for s := bufio.NewScanner(resp.Body); s.Scan(); {
+		n++
+		var result struct{ Line, Status int }
+		r.must(json.Unmarshal(s.Bytes(), &result))
+		want := http.StatusAccepted
+		switch n {
+		case 10:
+			want = http.StatusUnprocessableEntity
+		case 11:
+			want = http.StatusRequestEntityTooLarge
+		}
+		if result.Line != n || result.Status != want {
+			t.Fatalf("line %d: %s", n, s.Bytes())
+		}
+	}
+	if n != lines {
+		t.Errorf("%d results", n)
+	}
+}
+
+func TestListOfWhatIsBehind(t *testing.T) {
+	r := newRig(t).serve()
+	const keys = 25
+	for i := range keys {
+		r.call(http.StatusAccepted, http.MethodPost, updates, update(fmt.Sprint("k", i), "1", "x"))
+	}
+	seen := map[string]bool{}
+	cursor, pages := "", 0
+	for {
+		page := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?state=behind&limit=10&cursor="+cursor, "")
+		entities, _ := page["entities"].([]any)
+		for _, e := range entities {
+			m, _ := e.(map[string]any)
+			seen[fmt.Sprint(m["key"], m["state"])] = true
+		}
+		pages++
+		if cursor, _ = page["next"].(string); cursor == "" {
+			break
+		}
+	}
+	if len(seen) != keys || !seen["k3pending"] || pages < 3 {
+		t.Errorf("%d pages: %v", pages, seen)
+	}
+	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/channels/erp/entities?state=behind&cursor=x", "")
+	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/channels/erp/entities?state=odd", "")
+}
+
+// follow reads events of a service's acks.
+func (r *rig) follow(count int, headers ...string) (ids, keys []string) {
+	r.t.Helper()
+	resp, err := http.DefaultClient.Do(r.request(http.MethodGet, "/v1/acks/portal", "", headers...))
+	r.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	for s := bufio.NewScanner(resp.Body); len(keys) < count && s.Scan(); {
+		if id, ok := strings.CutPrefix(s.Text(), "id: "); ok {
+			ids = append(ids, id)
+		}
+		if data, ok := strings.CutPrefix(s.Text(), "data: "); ok {
+			var ack struct{ Key string }
+			r.must(json.Unmarshal([]byte(data), &ack))
+			keys = append(keys, ack.Key)
+		}
+	}
+	return ids, keys
+}
+
+func TestAcksResume(t *testing.T) {
+	r := newRig(t).serve().work()
+	for _, key := range []string{"a", "b", "c"} {
+		body := strings.Replace(update(key, "1", "x"), "{", `{"ack_service":"portal",`, 1)
+		r.call(http.StatusOK, http.MethodPost, updates+"?wait=20s", body)
+	}
+	ids, keys := r.follow(3)
+	if strings.Join(keys, "") != "abc" {
+		t.Fatalf("acks of %v", keys)
+	}
+	if _, keys = r.follow(1, "Last-Event-ID", ids[1]); strings.Join(keys, "") != "c" {
+		t.Errorf("resumed with %v", keys)
+	}
+	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/acks/a.b", "")
+}

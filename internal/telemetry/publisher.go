@@ -1,0 +1,127 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// PublisherMetrics are the metrics of a process that publishes.
+type PublisherMetrics struct {
+	published *prometheus.CounterVec
+	refused   *prometheus.CounterVec
+	conflicts *prometheus.CounterVec
+	took      *prometheus.HistogramVec
+}
+
+// NewPublisherMetrics registers the metrics.
+func NewPublisherMetrics(reg *prometheus.Registry) *PublisherMetrics {
+	m := &PublisherMetrics{
+		published: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extsync_updates_published_total",
+			Help: "Updates that the broker has: stored now, or there before (duplicate).",
+		}, []string{channelLabel, "receipt"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extsync_publishes_refused_total",
+			Help: "Updates that were not stored, by reason. Without channel where the channel is not known.",
+		}, []string{channelLabel, "reason"}),
+		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extsync_version_conflicts_total",
+			Help: "Same version with other content: found when it was published, or at the target.",
+		}, []string{channelLabel}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "extsync_publish_duration_seconds", Buckets: callBuckets(),
+			Help: "How long it took to publish an update, refused ones too.",
+		}, []string{channelLabel}),
+	}
+	reg.MustRegister(m.published, m.refused, m.conflicts, m.took)
+	return m
+}
+
+// Published counts one publish.
+func (m *PublisherMetrics) Published(channel string, r events.Receipt, err error, took time.Duration) {
+	if err == nil {
+		receipt := "stored"
+		if r.Duplicate {
+			receipt = "duplicate"
+		}
+		m.published.WithLabelValues(channel, receipt).Inc()
+		m.took.WithLabelValues(channel).Observe(took.Seconds())
+		return
+	}
+	reason, known := refusal(err)
+	if !known { // a name that anybody may make up is no label
+		channel = ""
+	}
+	m.refused.WithLabelValues(channel, reason).Inc()
+	m.took.WithLabelValues(channel).Observe(took.Seconds())
+	if reason == "conflict" {
+		m.conflicts.WithLabelValues(channel).Inc()
+	}
+}
+
+// refusal names the reason of an error of Publish, and whether it proves that
+// there is such a channel.
+func refusal(err error) (reason string, known bool) {
+	for _, r := range []struct {
+		err   error
+		name  string
+		known bool
+	}{
+		{events.ErrInvalidUpdate, "invalid", false},
+		{events.ErrUnknownChannel, "unknown_channel", false},
+		{events.ErrChannelDeleted, "channel_deleted", true},
+		{events.ErrStale, "stale", true},
+		{events.ErrConflict, "conflict", true},
+		{events.ErrTooLarge, "too_large", false},
+		{events.ErrFull, "full", true},
+		{events.ErrBusy, "busy", true},
+		{events.ErrUnavailable, "unavailable", false},
+	} {
+		if errors.Is(err, r.err) {
+			return r.name, r.known
+		}
+	}
+	return "other", false
+}
+
+// A Publisher is an events.Publisher that is measured and traced.
+type Publisher struct {
+	*events.Publisher
+	metrics *PublisherMetrics
+	tracing *Tracing
+}
+
+// NewPublisher wraps a publisher. Its other methods are as they were.
+func NewPublisher(p *events.Publisher, m *PublisherMetrics, t *Tracing) *Publisher {
+	return &Publisher{Publisher: p, metrics: m, tracing: t}
+}
+
+// Publish is events.Publisher.Publish. The update travels in the trace of ctx, if
+// there is one.
+func (p *Publisher) Publish(ctx context.Context, u events.Update) (events.Receipt, error) {
+	ctx, end := p.tracing.Publishing(ctx, &u)
+	started := time.Now()
+	r, err := p.Publisher.Publish(ctx, u)
+	p.metrics.Published(u.Channel, r, err, time.Since(started))
+	end(err)
+	return r, err
+}
+
+// Request is events.Publisher.Request, measured up to the ack.
+func (p *Publisher) Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error) {
+	ctx, end := p.tracing.Publishing(ctx, &u)
+	started := time.Now()
+	r, ack, err := p.Publisher.Request(ctx, u)
+	stored := err
+	if r.Key != "" { // what is missing is the ack
+		stored = nil
+	}
+	p.metrics.Published(u.Channel, r, stored, time.Since(started))
+	end(err)
+	return r, ack, err
+}

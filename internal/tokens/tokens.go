@@ -1,0 +1,252 @@
+// Package tokens keeps the API tokens of the publisher: who may do what on which
+// channels. A token is shown once, when it is made; only a hash of its secret is
+// stored.
+package tokens
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A Scope is a kind of right. None includes another.
+type Scope string
+
+// The scopes.
+const (
+	Publish Scope = "publish"
+	Read    Scope = "read"
+	Admin   Scope = "admin"
+)
+
+// Scopes returns all scopes.
+func Scopes() []Scope { return []Scope{Publish, Read, Admin} }
+
+const (
+	// DefaultRate is how many requests a second a token may make at each instance.
+	DefaultRate = 1000
+	maxRate     = 1_000_000
+	maxName     = 100
+	maxChannels = 1000
+
+	prefix      = "est_"
+	idBytes     = 6
+	secretBytes = 32
+)
+
+// MaxLen bounds the text of a token, in bytes.
+const MaxLen = 128
+
+// Errors of this package.
+var (
+	// ErrInvalid says that a token cannot be made as asked. The message names
+	// every bad field.
+	ErrInvalid = errors.New("invalid token")
+	// ErrNotFound says that there is no such token.
+	ErrNotFound = errors.New("token not found")
+)
+
+var idPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+// A Token is what is kept of a token.
+type Token struct {
+	Format int     `json:"f"`
+	ID     string  `json:"id"`
+	Name   string  `json:"name"` // for people and the audit log
+	Scopes []Scope `json:"scopes"`
+	// Channels that the token is limited to; none: all of them.
+	Channels []string `json:"channels,omitempty"`
+	// Rate is how many requests a second it may make at each instance.
+	Rate    float64   `json:"rate"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+	// Hash is the SHA-256 of the secret: 32 random bytes, so that nothing slower
+	// is needed.
+	Hash string `json:"hash,omitempty"`
+}
+
+// Public is the token without its hash.
+func (t Token) Public() Token {
+	t.Hash = ""
+	return t
+}
+
+// Allows reports whether the token has a scope.
+func (t *Token) Allows(s Scope) bool { return slices.Contains(t.Scopes, s) }
+
+// AllowsChannel reports whether the token may be used for a channel.
+func (t *Token) AllowsChannel(name string) bool {
+	return len(t.Channels) == 0 || slices.Contains(t.Channels, name)
+}
+
+// Expired reports whether the token's time is over.
+func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
+
+// Matches compares a secret in constant time.
+func (t *Token) Matches(secret string) bool {
+	want, err := hex.DecodeString(t.Hash)
+	sum := sha256.Sum256([]byte(secret))
+	return err == nil && subtle.ConstantTimeCompare(sum[:], want) == 1
+}
+
+func (t *Token) check(now time.Time) error {
+	var bad []string
+	if n := len(strings.TrimSpace(t.Name)); n == 0 || n > maxName {
+		bad = append(bad, fmt.Sprintf("name: length %d is outside 1..%d", n, maxName))
+	}
+	if len(t.Scopes) == 0 {
+		bad = append(bad, "scopes: none is given")
+	}
+	for _, s := range t.Scopes {
+		if !slices.Contains(Scopes(), s) {
+			bad = append(bad, fmt.Sprintf("scopes: %q is not publish, read or admin", s))
+		}
+	}
+	if len(t.Channels) > maxChannels {
+		bad = append(bad, fmt.Sprintf("channels: %d are more than %d", len(t.Channels), maxChannels))
+	}
+	for _, c := range t.Channels {
+		if err := events.CheckChannel(c); err != nil {
+			bad = append(bad, "channels: "+err.Error())
+		}
+	}
+	if !(t.Rate > 0 && t.Rate <= maxRate) {
+		bad = append(bad, fmt.Sprintf("rate: %v is not above 0 and at most %d", t.Rate, maxRate))
+	}
+	if t.Expired(now) {
+		bad = append(bad, "expires: that time has passed")
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+// Split takes the text of a token apart. ok is false if it is none.
+func Split(text string) (id, secret string, ok bool) {
+	rest, isOurs := strings.CutPrefix(text, prefix)
+	id, secret, cut := strings.Cut(rest, "_")
+	return id, secret, isOurs && cut && len(text) <= MaxLen && idPattern.MatchString(id) && secret != ""
+}
+
+// Store keeps the tokens in a bucket at the broker. It is safe for concurrent
+// use.
+type Store struct{ kv jetstream.KeyValue }
+
+// Open returns the tokens of a provisioned broker, else events.ErrNotProvisioned.
+func Open(ctx context.Context, js jetstream.JetStream, names events.Names) (*Store, error) {
+	kv, err := js.KeyValue(ctx, names.TokensBucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, names.TokensBucket())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the tokens: %w", err)
+	}
+	return &Store{kv: kv}, nil
+}
+
+// Create makes a token of name, scopes, channels, rate (zero: DefaultRate) and
+// expiry. It returns the token's text, which cannot be had again.
+func (s *Store) Create(ctx context.Context, t Token) (Token, string, error) {
+	now := time.Now().UTC()
+	if t.Rate == 0 {
+		t.Rate = DefaultRate
+	}
+	if err := t.check(now); err != nil {
+		return Token{}, "", err
+	}
+	random := make([]byte, idBytes+secretBytes)
+	_, _ = rand.Read(random) // never fails: it ends the program instead
+	secret := base64.RawURLEncoding.EncodeToString(random[idBytes:])
+	sum := sha256.Sum256([]byte(secret))
+	t.Format, t.ID, t.Hash, t.Created = events.Format, hex.EncodeToString(random[:idBytes]), hex.EncodeToString(sum[:]), now.Truncate(time.Second)
+	data, err := json.Marshal(t)
+	if err != nil {
+		return Token{}, "", fmt.Errorf("token: %w", err)
+	}
+	if _, err := s.kv.Create(ctx, t.ID, data); err != nil {
+		return Token{}, "", fmt.Errorf("store token: %w", err)
+	}
+	return t, prefix + t.ID + "_" + secret, nil
+}
+
+// Get returns one token, or ErrNotFound.
+func (s *Store) Get(ctx context.Context, id string) (Token, error) {
+	if !idPattern.MatchString(id) {
+		return Token{}, fmt.Errorf("%w: %.20q is not the id of one", ErrNotFound, id)
+	}
+	kve, err := s.kv.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Token{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	if err != nil {
+		return Token{}, fmt.Errorf("read token %s: %w", id, err)
+	}
+	return decode(kve)
+}
+
+func decode(kve jetstream.KeyValueEntry) (Token, error) {
+	var t Token
+	if err := json.Unmarshal(kve.Value(), &t); err != nil {
+		return Token{}, fmt.Errorf("token %s: %w", kve.Key(), err)
+	}
+	if err := events.CheckFormat(t.Format); err != nil {
+		return Token{}, fmt.Errorf("token %s: %w", kve.Key(), err)
+	}
+	return t, nil
+}
+
+// List returns all tokens, oldest first.
+func (s *Store) List(ctx context.Context) ([]Token, error) {
+	w, err := s.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	defer func() { _ = w.Stop() }() // the list is complete or ctx has ended
+	var out []Token
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list tokens: %w", ctx.Err())
+		case kve, ok := <-w.Updates():
+			if !ok {
+				return nil, fmt.Errorf("list tokens: %w", events.ErrUnavailable)
+			}
+			if kve == nil {
+				slices.SortFunc(out, func(a, b Token) int { return a.Created.Compare(b.Created) })
+				return out, nil
+			}
+			t, err := decode(kve)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, t)
+		}
+	}
+}
+
+// Revoke removes a token for good. ErrNotFound if there is none.
+func (s *Store) Revoke(ctx context.Context, id string) (Token, error) {
+	t, err := s.Get(ctx, id)
+	if err != nil {
+		return Token{}, err
+	}
+	if err := s.kv.Purge(ctx, id); err != nil {
+		return Token{}, fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	return t, nil
+}

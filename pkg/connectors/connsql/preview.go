@@ -1,0 +1,26 @@
+package connsql
+
+import (
+	"context"
+	"encoding/hex"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+var _ connectors.Previewer = (*connector)(nil)
+
+// Preview returns the statement that Apply would run for the attempt alone, with
+// its parameters. Batches have the same statement with more of them.
+func (c *connector) Preview(ctx context.Context, a connectors.Attempt) (connectors.Preview, error) {
+	r, err := c.mapper.row(ctx, a)
+	if err != nil {
+		return connectors.Preview{}, c.explain(ctx, c.mapper.judge(err))
+	}
+	text, args := c.db.statement([]row{r}, a.Again)
+	for i, arg := range args {
+		if v, ok := arg.([]byte); ok {
+			args[i] = `\x` + hex.EncodeToString(v)
+		}
+	}
+	return connectors.Preview{Statement: text, Parameters: args}, nil
+}

@@ -1,0 +1,241 @@
+package transform_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/transform"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+func attempt(payload string) connectors.Attempt {
+	u := events.Update{
+		Channel: "erp_db", Key: "p-1", Version: versioning.Must(versioning.Number(9007199254740993)), ID: "id-1",
+		Source: "/platform", Type: "policy.changed", Time: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Payload: []byte(payload),
+	}.WithDefaults()
+	return connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}
+}
+
+func compile(t *testing.T, filter, mapping string) *transform.Transform {
+	t.Helper()
+	tr, err := transform.New(filter, mapping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func TestMapping(t *testing.T) {
+	const payload = `{"content":"<x>","n":9007199254740993,"d":1.10,"big":123456789012345678901234567890}`
+	for mapping, want := range map[string]string{
+		`.`: `{"big":123456789012345678901234567890,"content":"<x>","d":1.10,"n":9007199254740993}`,
+		`{key: $key, v: $version, channel: $channel, source: $source, type: $type, time: $time, id: $id, base: $base}`: `{"base":null,"channel":"erp_db","id":"id-1","key":"p-1","source":"/platform","time":"2026-03-01T00:00:00Z","type":"policy.changed","v":9007199254740993}`,
+		`.n + 1`:   `9007199254740994`,
+		`null`:     `null`,
+		`.absent`:  `null`,
+		`.content`: `"<x>"`,
+	} {
+		a := attempt(payload)
+		a.ContentType = "application/vnd.example+json"
+		out, send, res := compile(t, "", mapping).Apply(t.Context(), a)
+		if !send || string(out.Payload) != want || out.ContentType != "application/json" {
+			t.Errorf("%s: %s %s, %+v", mapping, out.ContentType, out.Payload, res)
+		}
+		if out.Digest != a.Digest || string(a.Payload) != payload {
+			t.Errorf("%s: the digest or the update itself has changed", mapping)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	for filter, want := range map[string]bool{
+		`true`: true, `.kind == "policy"`: true, `1`: true, `.kind`: true, `$key | startswith("p-")`: true, `$version > 9007199254740992`: true,
+		`select(.kind == "policy")`: true,
+		`false`:                     false, `null`: false, `.absent`: false, `.kind == "case"`: false, `empty`: false, `select(.kind == "case")`: false,
+	} {
+		tr := compile(t, filter, "")
+		out, send, res := tr.Apply(t.Context(), attempt(`{"kind":"policy"}`))
+		if send != want || res.Err != nil {
+			t.Errorf("%s: %v %+v", filter, send, res)
+		}
+		if !send && (res.Class != connectors.OK || res.Code != events.CodeFiltered) {
+			t.Errorf("%s: %+v", filter, res)
+		}
+		if send && string(out.Payload) != `{"kind":"policy"}` {
+			t.Errorf("%s: the payload is %s", filter, out.Payload)
+		}
+		// A delete is never kept back.
+		gone := attempt("")
+		gone.Op = events.Delete
+		if out, send, res := tr.Apply(t.Context(), gone); !send || len(out.Payload) != 0 {
+			t.Errorf("%s: a delete: %v %+v", filter, send, res)
+		}
+	}
+}
+
+func TestFailuresArePermanentAndShowNoPayload(t *testing.T) {
+	const canary = "payload-canary"
+	for name, c := range map[string]struct {
+		filter, mapping, content, payload, code, says string
+	}{
+		"mapping fails":        {mapping: `{n: .n.x}`, code: "mapping", says: `{n: .n.x}: it fails: expected an object but got: string`},
+		"error of its own":     {mapping: `error(.n)`, code: "mapping", says: "error(.n)"},
+		"no value":             {mapping: `empty`, code: "mapping", says: "no value"},
+		"two values":           {mapping: `1, 2`, code: "mapping", says: "more than one value"},
+		"filter fails":         {filter: `.n.x`, code: "filter", says: ".n.x"},
+		"filter, two values":   {filter: `true, true`, code: "filter", says: "more than one"},
+		"not JSON":             {mapping: `.`, payload: canary, code: "mapping", says: "payload: it is not valid JSON"},
+		"empty":                {mapping: `.`, payload: " ", code: "mapping", says: "payload"},
+		"another content type": {mapping: `.`, content: "text/plain", code: "mapping", says: "text/plain"},
+		"no content type":      {filter: `true`, content: "x y", code: "filter", says: "x y"},
+		"without end":          {mapping: `[range(1e12)]`, code: "mapping", says: "5000000 steps"},
+		"without bound":        {filter: `"x" * 1e10`, code: "filter", says: "exceeds its bounds"},
+		"long expression":      {mapping: `.n.` + strings.Repeat("x", 1000), code: "mapping", says: "xxx..."},
+	} {
+		a := attempt(`{"n":"` + canary + `"}`)
+		if c.payload != "" {
+			a.Payload = []byte(c.payload)
+		}
+		if c.content != "" {
+			a.ContentType = c.content
+		}
+		_, send, res := compile(t, c.filter, c.mapping).Apply(t.Context(), a)
+		if send || res.Class != connectors.Permanent || res.Code != c.code || res.Err == nil {
+			t.Errorf("%s: %v %+v", name, send, res)
+			continue
+		}
+		if text := res.Err.Error(); !strings.Contains(text, c.says) || strings.Contains(text, canary) || len(text) > 300 {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}
+
+func TestACallThatHasEndedIsNotTheUpdatesFault(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, send, res := compile(t, "", ".").Apply(ctx, attempt("{}")); send || res.Class != connectors.Transient {
+		t.Errorf("%v %+v", send, res)
+	}
+}
+
+func TestCheckNamesTheFields(t *testing.T) {
+	var p connectors.Problems
+	transform.Check(&p, ".[", "nosuch")
+	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "filter: ") || !strings.Contains(err.Error(), "mapping: ") {
+		t.Errorf("%v", err)
+	}
+	if _, err := transform.Wrap(&fake{}, "", "$nosuch"); connectors.ClassOf(err) != connectors.Misconfigured {
+		t.Errorf("%v", err)
+	}
+}
+
+// fake remembers what it was given.
+type fake struct {
+	got   []string
+	wrong bool
+}
+
+func (f *fake) Apply(_ context.Context, attempts []connectors.Attempt) []connectors.Result {
+	results := make([]connectors.Result, len(attempts))
+	for i, a := range attempts {
+		f.got = append(f.got, string(a.Payload))
+		results[i] = connectors.Result{Class: connectors.OK, Code: string(a.Payload)}
+	}
+	if f.wrong {
+		return results[:0]
+	}
+	return results
+}
+func (f *fake) Close(context.Context) error { return nil }
+
+type batching struct{ *fake }
+
+func (batching) MaxBatch() int { return 7 }
+
+type probing struct{ *fake }
+
+func (probing) Probe(context.Context) error { return nil }
+
+type reading struct{ *fake }
+
+func (reading) Read(context.Context, []string) ([]connectors.Held, error) { return nil, nil }
+
+type both struct {
+	probing
+	reading
+	batching
+}
+
+func (b both) Apply(ctx context.Context, a []connectors.Attempt) []connectors.Result {
+	return b.batching.Apply(ctx, a)
+}
+func (b both) Close(context.Context) error { return nil }
+
+// The engine and audits see what the connector behind can do, and no more.
+func TestWrapKeepsWhatTheConnectorCanDo(t *testing.T) {
+	f := &fake{}
+	for name, c := range map[string]struct {
+		conn         connectors.Connector
+		batch        int
+		probes, read bool
+	}{
+		"nothing": {f, 1, false, false},
+		"batches": {batching{f}, 7, false, false},
+		"probes":  {probing{f}, 1, true, false},
+		"reads":   {reading{f}, 1, false, true},
+		"all":     {both{probing{f}, reading{f}, batching{f}}, 7, true, true},
+	} {
+		w, err := transform.Wrap(c.conn, "true", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, probes := w.(connectors.Prober)
+		_, reads := w.(connectors.Reader)
+		if b, ok := w.(connectors.Batcher); !ok || b.MaxBatch() != c.batch || probes != c.probes || reads != c.read {
+			t.Errorf("%s: probes %v, reads %v", name, probes, reads)
+		}
+	}
+	if w, err := transform.Wrap(f, "", ""); err != nil || w != connectors.Connector(f) {
+		t.Errorf("without expressions: %v, %v", w, err)
+	}
+}
+
+func TestWrapSendsTheRestInOrder(t *testing.T) {
+	f := &fake{}
+	w, err := transform.Wrap(batching{f}, ".send", ".n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := []connectors.Attempt{
+		attempt(`{"send":true,"n":1}`), attempt(`{"send":false}`), attempt(`{"send":true,"n":2}`), attempt(`7`), attempt(`{"send":1,"n":3}`),
+	}
+	var codes []string
+	for _, res := range w.Apply(t.Context(), batch) {
+		codes = append(codes, res.Code)
+	}
+	if strings.Join(codes, " ") != "1 filtered 2 filter 3" || strings.Join(f.got, " ") != "1 2 3" {
+		t.Errorf("codes %v, sent %v", codes, f.got)
+	}
+	f.wrong = true
+	if got := w.Apply(t.Context(), batch); len(got) == len(batch) {
+		t.Errorf("a connector that gives too few results: %v", got)
+	}
+}
+
+func FuzzApply(f *testing.F) {
+	f.Add(".a", ".b", `{"a":1,"b":2}`)
+	f.Fuzz(func(t *testing.T, filter, mapping, payload string) {
+		tr, err := transform.New(filter, mapping)
+		if err != nil {
+			return
+		}
+		_, send, res := tr.Apply(t.Context(), attempt(payload))
+		if send && res != (connectors.Result{}) || !send && (res.Class != connectors.OK) != (res.Err != nil) {
+			t.Errorf("%v %+v", send, res)
+		}
+	})
+}

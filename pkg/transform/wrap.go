@@ -1,0 +1,82 @@
+package transform
+
+import (
+	"context"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// Wrap returns a connector that filters and maps what it is given and passes on
+// the rest. It is a Prober and a Reader if conn is, and takes as many attempts
+// at once. Without expressions it is conn itself.
+func Wrap(conn connectors.Connector, filter, mapping string) (connectors.Connector, error) {
+	if filter == "" && mapping == "" {
+		return conn, nil
+	}
+	t, err := New(filter, mapping)
+	if err != nil {
+		return nil, &connectors.Error{Class: connectors.Misconfigured, Code: "config", Err: err}
+	}
+	w := &wrapped{Connector: conn, transform: t}
+	prober, probes := conn.(connectors.Prober)
+	reader, reads := conn.(connectors.Reader)
+	switch {
+	case probes && reads:
+		return struct {
+			*wrapped
+			connectors.Prober
+			connectors.Reader
+		}{w, prober, reader}, nil
+	case probes:
+		return struct {
+			*wrapped
+			connectors.Prober
+		}{w, prober}, nil
+	case reads:
+		return struct {
+			*wrapped
+			connectors.Reader
+		}{w, reader}, nil
+	default:
+		return w, nil
+	}
+}
+
+// wrapped is a connector behind a filter and a mapping.
+type wrapped struct {
+	connectors.Connector
+	transform *Transform
+}
+
+// MaxBatch returns that of the connector behind; one that takes no batches gets
+// one attempt at a time, as from the engine.
+func (w *wrapped) MaxBatch() int {
+	if b, ok := w.Connector.(connectors.Batcher); ok {
+		return b.MaxBatch()
+	}
+	return 1
+}
+
+// Apply passes on what is to be sent, in order.
+func (w *wrapped) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
+	results := make([]connectors.Result, len(attempts))
+	var passed []connectors.Attempt
+	var index []int
+	for i, a := range attempts {
+		out, send, res := w.transform.Apply(ctx, a)
+		if results[i] = res; send {
+			passed, index = append(passed, out), append(index, i)
+		}
+	}
+	if len(passed) == 0 {
+		return results
+	}
+	got := w.Connector.Apply(ctx, passed)
+	if len(got) != len(passed) {
+		return nil // which the engine takes for what it is: a connector that misbehaves
+	}
+	for i, res := range got {
+		results[index[i]] = res
+	}
+	return results
+}
