@@ -32,7 +32,7 @@ demo: ## Show what the product does, in a few seconds and without a trace
 	$(GO) run ./cmd/extsync demo
 
 .PHONY: deps
-deps: ## Install what the tests need: PostgreSQL, MariaDB, a C compiler
+deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, a C compiler
 	scripts/test-deps.sh
 
 .PHONY: test

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -32,15 +31,14 @@ const (
 
 // A Part says what a process of the benchmark is to be.
 type Part struct {
-	Role    string        `json:"role"`
-	Dir     string        `json:"dir,omitempty"`     // of the broker
-	Power   bool          `json:"power,omitempty"`   // the broker's durability
-	URL     string        `json:"url,omitempty"`     // of the broker
-	Profile string        `json:"profile,omitempty"` // file for a CPU profile
-	Sink    SinkOptions   `json:"sink,omitzero"`
-	Floor   FloorOptions  `json:"floor,omitzero"`
-	Publish publishing    `json:"publish,omitzero"`
-	_       time.Duration // keyed literals only
+	Role    string       `json:"role"`
+	Dir     string       `json:"dir,omitempty"`     // of the broker
+	Power   bool         `json:"power,omitempty"`   // the broker's durability
+	URL     string       `json:"url,omitempty"`     // of the broker
+	Profile string       `json:"profile,omitempty"` // file for a CPU profile
+	Sink    SinkOptions  `json:"sink,omitzero"`
+	Floor   FloorOptions `json:"floor,omitzero"`
+	Publish publishing   `json:"publish,omitzero"`
 }
 
 // address is what a part writes when it is ready.

@@ -29,6 +29,7 @@ func failing(key string) bool { return strings.HasSuffix(key, "0") }
 type sinkState struct {
 	Applied     int       `json:"applied"`     // writes
 	Newest      int64     `json:"newest"`      // sum of the newest versions of all keys
+	Failing     int64     `json:"failing"`     // part of Newest: of the keys that FailTenth means
 	Regressions int       `json:"regressions"` // writes that were older than the one before
 	First       time.Time `json:"first"`
 	Last        time.Time `json:"last"`
@@ -108,7 +109,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 
 // note applies a call.
 func (s *sink) note(c *call) bool {
-	n, ok := c.Version.Int()
+	n, ok := c.Version.Int64()
 	if !ok {
 		return false
 	}
@@ -127,6 +128,9 @@ func (s *sink) note(c *call) bool {
 	if before := s.newest[c.Key]; n >= before {
 		s.newest[c.Key] = n
 		s.state.Newest += n - before
+		if failing(c.Key) {
+			s.state.Failing += n - before
+		}
 	} else {
 		s.state.Regressions++
 	}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: the servers of PostgreSQL
-# and MariaDB, which the tests start for themselves in temporary directories, and
-# a C compiler for the race detector. It does nothing when all is there. Where it
+# and MariaDB, which the tests start for themselves in temporary directories,
+# promtool (in the package prometheus), which checks the alert rules, and a C
+# compiler for the race detector. It does nothing when all is there. Where it
 # may not install, it says what to install, and fails if tests could not run.
 set -euo pipefail
 
@@ -15,6 +16,10 @@ have_mariadb() {
 	PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/libexec" command -v mariadbd >/dev/null
 }
 
+have_promtool() {
+	command -v promtool >/dev/null
+}
+
 have_compiler() {
 	command -v "${CC:-gcc}" >/dev/null && [[ -e /usr/include/stdlib.h || "$(uname -s)" != Linux ]]
 }
@@ -22,6 +27,7 @@ have_compiler() {
 missing=()
 have_postgresql || missing+=(postgresql)
 have_mariadb || missing+=(mariadb-server)
+have_promtool || missing+=(prometheus)
 have_compiler || missing+=(gcc libc6-dev)
 if [[ ${#missing[@]} -eq 0 ]]; then
 	exit 0
@@ -34,7 +40,7 @@ fi
 if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
 	echo "The tests need packages that this script may not install here. Run this, or your system's equivalent:" >&2
 	echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
-	if have_postgresql && have_mariadb; then
+	if have_postgresql && have_mariadb && have_promtool; then
 		echo "Without a C compiler the tests run, but without the race detector." >&2
 		exit 0
 	fi

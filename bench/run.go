@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/testdb"
+)
+
+// Options say what to measure.
+type Options struct {
+	Cases    []string // names; none: all
+	Rounds   int      // of each case
+	Quick    bool     // small sizes and one round: see that it works
+	Control  bool     // measure A twice in each round, to see the noise
+	Dir      string   // for broker and databases; "": the system's temporary directory
+	Profiles string   // directory for CPU profiles
+	Progress io.Writer
+}
+
+// ErrCase says that there is no case of that name.
+var ErrCase = errors.New("no such case of the benchmark")
+
+// A Result is what came out of a case.
+type Result struct {
+	Name    string    `json:"name"`
+	What    string    `json:"what"`
+	Metric  string    `json:"metric"`
+	AtLeast float64   `json:"at_least,omitempty"`
+	Aim     float64   `json:"aim,omitempty"`
+	Ratio   float64   `json:"ratio"`           // B to A: of the medians
+	Tail    float64   `json:"tail,omitempty"`  // the same of the 99th percentiles
+	Noise   float64   `json:"noise,omitempty"` // A to A
+	A       []Measure `json:"a"`
+	Again   []Measure `json:"a_again,omitempty"`
+	B       []Measure `json:"b"`
+}
+
+// A Report is what came out of a run, with what it ran on.
+type Report struct {
+	Date     time.Time         `json:"date"`
+	Machine  string            `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Quick    bool              `json:"quick,omitempty"`
+	Results  []Result          `json:"results"`
+}
+
+// Run makes all measurements, the sides of each case taking turns. It refuses to
+// report a case whose target does not end as it should.
+func Run(ctx context.Context, o Options) (Report, error) {
+	cases, err := choose(o)
+	if err != nil {
+		return Report{}, err
+	}
+	if o.Quick {
+		o.Rounds, o.Control = 1, false
+	}
+	r := Report{Date: time.Now().UTC().Truncate(time.Second), Machine: machine(), Versions: versions(), Quick: o.Quick}
+	var pg *testdb.Server
+	if slices.ContainsFunc(cases, func(c Case) bool { return c.a.target == toPostgres }) {
+		if pg, err = testdb.LaunchPostgres(); err != nil {
+			return r, err
+		}
+		defer func() { _ = pg.Close() }() // it was private
+	}
+	for _, c := range cases {
+		res, err := runCase(ctx, &o, c, pg)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", c.Name, err)
+		}
+		r.Results = append(r.Results, res)
+	}
+	return r, nil
+}
+
+func choose(o Options) ([]Case, error) {
+	all := Cases(o.Quick)
+	if len(o.Cases) == 0 {
+		return all, nil
+	}
+	var out []Case
+	for _, name := range o.Cases {
+		i := slices.IndexFunc(all, func(c Case) bool { return c.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: %q; there are %s", ErrCase, name, strings.Join(CaseNames(), ", "))
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}
+
+func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result, error) {
+	res := Result{Name: c.Name, What: c.What, Metric: c.Metric, AtLeast: c.AtLeast, Aim: c.Aim}
+	rounds := o.Rounds
+	if c.rounds > 0 {
+		rounds = min(rounds, c.rounds)
+	}
+	one := func(side string, s setup, to *[]Measure) error {
+		m, err := c.measure(ctx, o, s, pg)
+		if err != nil {
+			return fmt.Errorf("%s: %w", side, err)
+		}
+		*to = append(*to, m)
+		fmt.Fprintf(o.Progress, "%s %s: %s\n", c.Name, side, m.line(c.Metric))
+		return nil
+	}
+	for range rounds {
+		if err := one("A", c.a, &res.A); err != nil {
+			return res, err
+		}
+		if err := one("B", c.b, &res.B); err != nil {
+			return res, err
+		}
+		if o.Control && c.Metric == byRate {
+			if err := one("A", c.a, &res.Again); err != nil {
+				return res, err
+			}
+		}
+	}
+	res.sum(c)
+	return res, nil
+}
+
+// sum computes the ratios.
+func (r *Result) sum(c Case) {
+	value := func(m Measure) float64 { return m.Rate }
+	switch c.Metric {
+	case byLatency:
+		value = func(m Measure) float64 { return m.P50.Seconds() }
+		tail := func(m Measure) float64 { return m.P99.Seconds() }
+		r.Tail = median(r.B, tail) / median(r.A, tail)
+	case byMemory:
+		value = func(m Measure) float64 { return float64(m.Memory) }
+	case byIdle:
+		value = func(m Measure) float64 { return m.CPU[roleWorker] }
+	}
+	r.Ratio = median(r.B, value) / max(1e-9, median(r.A, value))
+	if c.scale > 0 {
+		r.Ratio /= c.scale
+	}
+	if len(r.Again) > 0 {
+		r.Noise = median(r.Again, value) / median(r.A, value)
+	}
+}
+
+func median(ms []Measure, value func(Measure) float64) float64 {
+	var all []float64
+	for _, m := range ms {
+		all = append(all, value(m))
+	}
+	slices.Sort(all)
+	n := len(all)
+	if n == 0 {
+		return 0
+	}
+	return (all[(n-1)/2] + all[n/2]) / 2
+}
+
+func machine() string {
+	return fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+}
+
+// versions returns those of what the figures depend on.
+func versions() map[string]string {
+	out := map[string]string{"go": runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return out
+	}
+	for _, d := range info.Deps {
+		switch d.Path {
+		case "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/jackc/pgx/v5", "modernc.org/sqlite":
+			out[d.Path] = d.Version
+		}
+	}
+	return out
+}

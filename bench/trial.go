@@ -1,0 +1,302 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testdb"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// The targets of a case.
+const (
+	toHTTP     = "http"
+	toPostgres = "postgres"
+	toSQLite   = "sqlite"
+)
+
+// A setup is what one measurement delivers, and how.
+type setup struct {
+	mode       channels.Mode
+	keys       int
+	updates    int
+	zipf       bool
+	target     string
+	sink       SinkOptions
+	inFlight   int
+	channels   int // the updates are spread over
+	partitions int
+	workers    int // 0: the floor delivers instead
+	power      bool
+	// partial: only keys that do not fail are waited for and checked.
+	partial bool
+	// peek ends the measurement after so long, whatever is delivered by then.
+	peek time.Duration
+}
+
+// A Measure is what came out of one measurement.
+type Measure struct {
+	Rate   float64            `json:"rate"`           // updates a second
+	CPU    map[string]float64 `json:"cpu"`            // seconds per 1,000 updates, by process
+	Memory int64              `json:"memory"`         // of a worker, bytes at most
+	P50    time.Duration      `json:"p50,omitempty"`  // from push to ack
+	P99    time.Duration      `json:"p99,omitempty"`  // ...
+	Took   time.Duration      `json:"took,omitempty"` // what Rate was counted over
+}
+
+// A bed is what a measurement runs on: a broker of its own, and a target.
+type bed struct {
+	o      *Options
+	s      setup
+	dir    string
+	broker *process
+	sink   *process
+	url    string // of the broker
+	sinkAt string
+	client *app.Client
+	nc     *nats.Conn
+
+	postgres *testdb.Server // shared by all measurements
+	database string         // the target's
+	acks     atomic.Int64
+	firstAck atomic.Int64
+	lastAck  atomic.Int64
+	inbox    string
+	accepted map[string][]faults.Accepted // by channel
+	runners  []*process
+	before   map[string]time.Duration
+}
+
+// patience bounds everything that a measurement waits for.
+const patience = 5 * time.Minute
+
+// newBed starts broker and target and makes the channels.
+func newBed(ctx context.Context, o *Options, s setup, pg *testdb.Server) (_ *bed, err error) {
+	b := &bed{o: o, s: s, postgres: pg, accepted: map[string][]faults.Accepted{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	if b.dir, err = os.MkdirTemp(o.Dir, "extsync-bench-"); err != nil {
+		return nil, err
+	}
+	var at address
+	if b.broker, err = start(ctx, b.dir, Part{Role: roleBroker, Dir: filepath.Join(b.dir, "js"), Power: s.power, Profile: b.profile(roleBroker)}, &at); err != nil {
+		return nil, err
+	}
+	b.url = at.URL
+	if err := b.connect(ctx); err != nil {
+		return nil, err
+	}
+	switch s.target {
+	case toHTTP:
+		if b.sink, err = start(ctx, b.dir, Part{Role: roleSink, Sink: s.sink}, &at); err != nil {
+			return nil, err
+		}
+		b.sinkAt = at.URL
+	case toPostgres:
+		if b.database, err = pg.NewDatabase(ctx); err != nil {
+			return nil, err
+		}
+	case toSQLite:
+		b.database = filepath.Join(b.dir, "target.db")
+	}
+	return b, b.makeChannels(ctx)
+}
+
+func (b *bed) connect(ctx context.Context) error {
+	cfg := workerConfig(b.url)
+	var err error
+	if b.client, err = app.Connect(ctx, cfg, quiet()); err != nil {
+		return err
+	}
+	b.nc = b.client.JS.Conn()
+	b.inbox = nats.NewInbox()
+	_, err = b.nc.Subscribe(b.inbox, func(*nats.Msg) {
+		now := time.Now().UnixNano()
+		b.firstAck.CompareAndSwap(0, now)
+		b.lastAck.Store(now)
+		b.acks.Add(1)
+	})
+	return err
+}
+
+func (b *bed) channelName(i int) string { return fmt.Sprintf("bench%d", i) }
+
+func (b *bed) makeChannels(ctx context.Context) error {
+	configs := make([]channels.Config, max(1, b.s.channels))
+	share := int64(1+b.s.updates/len(configs)) << 10
+	for i := range configs {
+		configs[i] = channels.Config{
+			Name: b.channelName(i), Mode: b.s.mode, Partitions: max(1, b.s.partitions),
+			Concurrency: b.s.inFlight, Window: max(1024, 4*b.s.inFlight), MaxBytes: channels.Bytes(max(1<<20, 2*share)),
+			Connector: b.connector(),
+			Retry:     channels.Retry{MaxAttempts: 1000, InitialBackoff: connectors.Duration(100 * time.Millisecond)},
+		}.WithDefaults()
+	}
+	_, err := b.client.Apply(ctx, configs, false)
+	return err
+}
+
+func (b *bed) connector() channels.Connector {
+	switch b.s.target {
+	case toHTTP:
+		return channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{"url": b.sinkAt + "/u", "allow_cidrs": []string{"127.0.0.0/8"}})}
+	default:
+		return channels.Connector{Kind: "sql", Config: channels.NewRaw(map[string]any{
+			"dialect": b.s.target, "dsn": b.database, "table": "copies", "auto_create": true, "max_batch": floorBatch,
+		})}
+	}
+}
+
+// fill makes the backlog.
+func (b *bed) fill(ctx context.Context) error {
+	n := max(1, b.s.channels)
+	for i := range n {
+		name := b.channelName(i)
+		l := load{channel: name, keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial}
+		accepted, err := l.publish(ctx, b.client.JS, b.inbox)
+		if err != nil {
+			return err
+		}
+		b.accepted[name] = accepted
+	}
+	b.acks.Store(0)
+	return b.snapshot()
+}
+
+// snapshot notes the CPU times before the measurement.
+func (b *bed) snapshot() error {
+	var err error
+	b.before, err = b.cpu()
+	return err
+}
+
+func (b *bed) cpu() (map[string]time.Duration, error) {
+	out := map[string]time.Duration{}
+	parts := append([]*process{b.broker}, b.runners...)
+	if b.sink != nil {
+		parts = append(parts, b.sink)
+	}
+	for _, p := range parts {
+		u, err := p.usage()
+		if err != nil {
+			return nil, err
+		}
+		out[p.name] += u.CPU
+	}
+	if b.s.target == toPostgres {
+		cpu, err := treeCPU(b.postgres.PID())
+		if err != nil {
+			return nil, err
+		}
+		out[toPostgres] = cpu
+	}
+	return out, nil
+}
+
+// startWorkers starts what is measured.
+func (b *bed) startWorkers(ctx context.Context) error {
+	for range b.s.workers {
+		w, err := start(ctx, b.dir, Part{Role: roleWorker, URL: b.url, Profile: b.profile(roleWorker)}, &address{})
+		if err != nil {
+			return err
+		}
+		b.runners = append(b.runners, w)
+	}
+	return nil
+}
+
+func (b *bed) startFloor(ctx context.Context, reply bool) (*process, error) {
+	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply}
+	if !reply {
+		o.Updates = len(left(b.accepted[b.channelName(0)], b.s.mode))
+	}
+	switch b.s.target {
+	case toHTTP:
+		o.HTTP = b.sinkAt + "/u"
+	case toPostgres:
+		o.Postgres = b.database
+	case toSQLite:
+		o.SQLite = b.database
+	}
+	if o.HTTP == "" {
+		if err := makeFloorTable(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	f, err := start(ctx, b.dir, Part{Role: roleFloor, URL: b.url, Floor: o, Profile: b.profile(roleFloor)}, &address{})
+	if err != nil {
+		return nil, err
+	}
+	b.runners = append(b.runners, f)
+	return f, nil
+}
+
+func (b *bed) profile(role string) string {
+	if b.o.Profiles == "" {
+		return ""
+	}
+	side := "extsync"
+	if b.s.workers == 0 {
+		side = "floor"
+	}
+	return filepath.Join(b.o.Profiles, fmt.Sprintf("%s-%s-%s.pprof", b.s.target, side, role))
+}
+
+// measure fills in what the processes have used.
+func (b *bed) measure(rate float64, took time.Duration, updates int) (Measure, error) {
+	m := Measure{Rate: rate, Took: took, CPU: map[string]float64{}}
+	after, err := b.cpu()
+	if err != nil {
+		return m, err
+	}
+	for name, cpu := range after {
+		m.CPU[name] = (cpu - b.before[name]).Seconds() * 1000 / float64(updates)
+	}
+	for _, p := range b.runners {
+		u, err := p.usage()
+		if err != nil {
+			return m, err
+		}
+		m.Memory = max(m.Memory, u.Peak)
+	}
+	return m, nil
+}
+
+// stopRunners ends what is measured: a worker hands over.
+func (b *bed) stopRunners() error {
+	var errs []error
+	for _, p := range b.runners {
+		errs = append(errs, p.stop())
+	}
+	b.runners = nil
+	return errors.Join(errs...)
+}
+
+func (b *bed) close() error {
+	errs := []error{b.stopRunners()}
+	if b.client != nil {
+		b.client.Close()
+	}
+	for _, p := range []*process{b.sink, b.broker} {
+		if p != nil {
+			errs = append(errs, p.stop())
+		}
+	}
+	if b.dir != "" {
+		errs = append(errs, os.RemoveAll(b.dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,90 @@
+package jsonfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hms-utl/extsync/examples/connector/jsonfile"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+func TestConformance(t *testing.T) {
+	directory := t.TempDir()
+	open := func(t *testing.T) connectors.Connector {
+		t.Helper()
+		conn, err := jsonfile.Kind().Open(t.Context(), connectors.Env{Channel: connectortest.Channel}, []byte("directory: "+directory))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	connectortest.Run(t, connectortest.Target{
+		Open: open,
+		// A test of a database would ask it in another way than the connector does.
+		Read: func(t *testing.T, keys ...string) map[string]connectors.Held {
+			t.Helper()
+			held, err := open(t).(connectors.Reader).Read(t.Context(), keys)
+			if err != nil {
+				t.Error(err)
+			}
+			out := map[string]connectors.Held{}
+			for i, h := range held {
+				if !h.IsZero() {
+					out[keys[i]] = h
+				}
+			}
+			return out
+		},
+		Guarded: true, KeepsDigest: true, Tombstones: true,
+		BadUpdate: func(u *events.Update) { u.Payload = []byte("{") },
+		Cut:       func(t *testing.T) { move(t, directory, directory+".away") },
+		Restore:   func(t *testing.T) { move(t, directory+".away", directory) },
+	})
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for config, says := range map[string]string{"{}": "directory: it is missing", "dir: x": "dir", "": "directory"} {
+		if err := jsonfile.Kind().Check([]byte(config)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+}
+
+// What the guide shows is this code.
+func TestGuideShowsThisCode(t *testing.T) {
+	var code strings.Builder
+	for _, name := range []string{"jsonfile.go", "store.go", "jsonfile_test.go"} {
+		code.WriteString(read(t, name))
+	}
+	guide := read(t, filepath.Join("..", "..", "..", "docs", "writing-a-connector.md"))
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(guide, -1)
+	if len(blocks) < 5 {
+		t.Errorf("the guide has %d blocks of code", len(blocks))
+	}
+	for _, block := range blocks {
+		if !strings.Contains(code.String(), block[1]) {
+			t.Errorf("this is not in the example:\n%s", block[1])
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
