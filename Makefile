@@ -54,6 +54,10 @@ chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
 		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestChaos$$' ./test/integration/...; \
 	cat "$$summary"
 
+.PHONY: docs
+docs: ## Write docs/cli.md from the commands
+	EXTSYNC_UPDATE_DOCS=1 go test -count=1 -run TestCommandReferenceIsUpToDate ./test/integration
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (20s)
 	scripts/fuzz.sh $(FUZZTIME)
@@ -61,3 +65,11 @@ fuzz: ## Run every fuzz test for FUZZTIME (20s)
 .PHONY: check
 check: ## Format, vet, lint, known vulnerabilities
 	scripts/check.sh
+
+# Options of `make bench`, as in: make bench BENCH="--case postgres --rounds 3".
+BENCH ?=
+
+.PHONY: bench
+bench: deps ## Measure against the floor; results and picture into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/extsync
+	bin/extsync bench --benchstat bin/bench.txt --svg bin/bench.svg $(BENCH) | tee bin/bench.md

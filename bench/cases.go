@@ -92,8 +92,14 @@ func Cases(quick bool) []Case {
 			Name: "idle", What: "1,000 idle channels, against one (share of a core)", Metric: byIdle, measure: hold, rounds: 1,
 			a: backlog.with(func(s *setup) { s.updates, s.peek = 0, seconds/2 }), b: backlog.with(func(s *setup) { s.updates, s.channels, s.peek = 0, idle, seconds/2 }),
 		},
-		Case{Name: "workers-2", What: "2 workers on 4 partitions, sink takes 50 ms, against 1", AtLeast: 0.9, scale: 2, a: four, b: four.with(func(s *setup) { s.workers = 2 })},
-		Case{Name: "workers-4", What: "4 workers on 4 partitions, sink takes 50 ms, against 1", AtLeast: 0.9, scale: 4, a: four, b: four.with(func(s *setup) { s.workers = 4 })},
+		Case{
+			Name: "workers-2", What: "2 workers on 4 partitions, 64 in flight each, sink takes 50 ms, against 1 (share of twice its rate)", AtLeast: 0.9, scale: 2,
+			a: four, b: four.with(func(s *setup) { s.workers, s.inFlight = 2, 128 }),
+		},
+		Case{
+			Name: "workers-4", What: "4 workers on 4 partitions, 64 in flight each, sink takes 50 ms, against 1 (share of four times its rate)", AtLeast: 0.9, scale: 4,
+			a: four, b: four.with(func(s *setup) { s.workers, s.inFlight = 4, 256 }),
+		},
 		Case{
 			Name: "power", What: "HTTP, latest, with the broker's durability power, against process",
 			a: latest.with(func(s *setup) { s.workers = 1 }), b: latest.with(func(s *setup) { s.workers, s.power = 1, true }), rounds: 1,

@@ -108,8 +108,8 @@ func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result
 			return fmt.Errorf("%s: %w", side, err)
 		}
 		*to = append(*to, m)
-		fmt.Fprintf(o.Progress, "%s %s: %s\n", c.Name, side, m.line(c.Metric))
-		return nil
+		_, err = fmt.Fprintf(o.Progress, "%s %s: %s\n", c.Name, side, m.line(c.Metric))
+		return err
 	}
 	for range rounds {
 		if err := one("A", c.a, &res.A); err != nil {

@@ -93,7 +93,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	op := r.Header.Get(events.HeaderOp)
 	c := call{Key: r.Header.Get(events.HeaderSubject), Version: v, Op: events.Op(op), Digest: versioning.Sum(op, body), From: from}
 	if s.o.Delay > 0 {
-		time.Sleep(s.o.Delay) //nolint:forbidigo // the target is slow
+		time.Sleep(s.o.Delay) // the target is slow
 	}
 	c.Applied = !s.o.FailTenth || !failing(c.Key)
 	if !s.note(&c) {

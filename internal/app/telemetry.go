@@ -68,7 +68,13 @@ func (t *workerTelemetry) start(ctx context.Context, c *Client, w *delivery.Work
 	t.stops = append(t.stops, stop)
 	t.running.Go(func() { health.Watch(background) })
 	t.running.Go(func() { t.metrics.Refresh(background, c.JS, c.Names, t.log) })
-	handler := telemetry.OperatorHandler(telemetry.MetricsHandler(t.registry), health.Problems)
+	handler := telemetry.OperatorHandler(telemetry.MetricsHandler(t.registry), func() []string {
+		problems := health.Problems()
+		if err := c.Refused(); err != nil {
+			problems = append(problems, err.Error())
+		}
+		return problems
+	})
 	return t.serve(ctx, "metrics", t.cfg.Telemetry.Listen, "/metrics", handler)
 }
 

@@ -110,10 +110,10 @@ func view(e channels.Entry) channelView {
 func channelsList(sh *Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the channels",
+		Use:     "list",
+		Short:   "List the channels",
 		Example: "  extsync channels list\n  extsync channels list --json",
-		Args:  cobra.NoArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
 			defer cancel()
@@ -157,10 +157,10 @@ func writeChannels(sh *Shell, entries []channels.Entry) error {
 func channelsShow(sh *Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show a channel's configuration, with its defaults",
-		Example: "  extsync channels show erp_db > erp_db.yaml",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show NAME",
+		Short:             "Show a channel's configuration, with its defaults",
+		Example:           "  extsync channels show erp_db > erp_db.yaml",
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeChannels(sh, loader, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := sh.Connect(cmd.Context(), loader)

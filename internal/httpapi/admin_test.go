@@ -137,3 +137,22 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 		t.Errorf("replayed: %v", done)
 	}
 }
+
+func TestResyncOverHTTP(t *testing.T) {
+	r := newRig(t).serve().work()
+	const path = "/v1/channels/erp/resync"
+	r.call(http.StatusOK, http.MethodPost, updates+"?wait=20s", update("k", "1", "x"))
+	r.call(http.StatusNotFound, http.MethodGet, path, "")
+	r.call(http.StatusUnprocessableEntity, http.MethodPost, path, `{"colour":1}`)
+	calls := r.target.calls.Load()
+	if out := r.call(http.StatusAccepted, http.MethodPost, path, `{"keys":["k"]}`); out["total"] != 1.0 {
+		t.Errorf("started: %v", out)
+	}
+	r.eventually("the resync to end", func() bool {
+		return r.call(http.StatusOK, http.MethodGet, path, "")["state"] == "done"
+	})
+	if r.target.calls.Load() == calls {
+		t.Error("nothing was delivered again")
+	}
+	r.call(http.StatusNotFound, http.MethodPut, path+"/pause", "")
+}

@@ -119,7 +119,7 @@ func (d *draft) object(body []byte, field func(name string, value json.RawMessag
 		fail("it is not valid JSON")
 		return
 	}
-	if _, err := dec.Token(); err != io.EOF { //nolint:errorlint // the decoder returns it bare
+	if _, err := dec.Token(); err != io.EOF {
 		fail("something follows the object")
 	}
 }

@@ -35,13 +35,9 @@ type Copy struct {
 	At      time.Time          `json:"at,omitzero" doc:"When it was published, or delivered"`
 }
 
-const (
-	defaultPage = 100
-	maxPage     = 1000
-	// maxScan bounds the records that one page looks at: a page may be short, and
-	// even empty, and still have a next one.
-	maxScan = 2000
-)
+// maxScan bounds the records that one page looks at: a page may be short, and
+// even empty, and still have a next one.
+const maxScan = 2000
 
 type entityInput struct {
 	Channel string `path:"channel" maxLength:"63"`

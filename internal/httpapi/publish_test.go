@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -191,4 +192,31 @@ func TestManyWaiters(t *testing.T) {
 			t.Fatalf("waiter %d: status %d", i, s)
 		}
 	}
+}
+
+// Every key can be asked for, and nothing in a path makes the API fail.
+func FuzzPath(f *testing.F) {
+	for _, key := range []string{"k", "a/b", "..", ".", "%2F", "a?b#c", "\x00", "\xff", "ü", "//", "updates:batch"} {
+		f.Add("erp", key)
+	}
+	f.Add("../erp", "k")
+	f.Add("ERP", "k")
+	r := newRig(f).serve()
+	f.Fuzz(func(t *testing.T, channel, key string) {
+		path := "/v1/channels/" + url.PathEscape(channel) + "/entities/" + url.PathEscape(key)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		switch resp.StatusCode {
+		case http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusOK:
+		default:
+			t.Errorf("%q: %s", path, resp.Status)
+		}
+	})
 }

@@ -112,6 +112,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.acksRoute()
 	s.channelRoutes()
 	s.statusRoute()
+	s.resyncRoutes()
 	s.deadRoutes()
 	s.kindsRoute()
 	s.serviceRoutes()

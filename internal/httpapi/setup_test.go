@@ -33,7 +33,7 @@ const patience = 30 * time.Second
 
 // A rig is a broker, a worker, a target, and the API.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	broker *natstest.Broker
 	client *app.Client
 	cfg    config.Config
@@ -54,7 +54,7 @@ type target struct {
 	fail  atomic.Int64  // status of failures; 0: none
 }
 
-func newTarget(t *testing.T) *target {
+func newTarget(t testing.TB) *target {
 	t.Helper()
 	tg := &target{gate: make(chan struct{})}
 	close(tg.gate)
@@ -85,7 +85,7 @@ func (tg *target) hold() (release func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, broker: natstest.Run(t, natstest.Options{TCP: true}), target: newTarget(t)}
 	r.cfg = config.Default()
@@ -186,8 +186,15 @@ func (r *rig) request(method, path, body string, headers ...string) *http.Reques
 	return req
 }
 
+// An answer is what is left of one whose body was read.
+type answer struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
 // do makes a request, and checks the answer against the description.
-func (r *rig) do(req *http.Request) (*http.Response, string) {
+func (r *rig) do(req *http.Request) (answer, string) {
 	r.t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	r.must(err)
@@ -195,7 +202,7 @@ func (r *rig) do(req *http.Request) (*http.Response, string) {
 	data, err := io.ReadAll(resp.Body)
 	r.must(err)
 	r.conforms(req, resp, data)
-	return resp, string(data)
+	return answer{resp.StatusCode, resp.Status, resp.Header}, string(data)
 }
 
 func (r *rig) conforms(req *http.Request, resp *http.Response, data []byte) {

@@ -23,7 +23,7 @@ const (
 
 // known is a set of keys in about ten bits for each, which may seem to have a few
 // that were never added. By two of them a view tells that the ledger has no record
-// of a key without reading it (docs/adr/0016): one holds what was listed, one what
+// of a key without reading it (docs/adr/0018): one holds what was listed, one what
 // this tenure has written since. No record is missed:
 //
 //   - what was in the ledger after the log was fenced was listed then;

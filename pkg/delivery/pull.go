@@ -19,7 +19,7 @@ const (
 	// pullMessages and pullBytes bound what lies between broker and lanes, besides
 	// the window. What a fenced worker has buffered still comes out of its client,
 	// and the lease is looked at before each call; a pull that is too small leaves
-	// everybody waiting for the next one (docs/adr/0016).
+	// everybody waiting for the next one (docs/adr/0018).
 	pullMessages = 1024
 	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
 )

@@ -28,11 +28,11 @@ const (
 	flushAtOnce = 1024
 	// flushAbove is how many records ahead of the bucket are written at once, and
 	// above dirtyMost commits wait for that: their memory has a bound.
-	flushAbove = 4096
-	dirtyMost  = 8192
+	flushAbove = 2048
+	dirtyMost  = 4096
 	// idleRecords is how many records that nobody uses a worker remembers, of all
 	// partitions together: at most about 2 KiB each.
-	idleRecords = 12_288
+	idleRecords = 8192
 	// loadAtOnce bounds the reads that are under way side by side.
 	loadAtOnce = 16
 )
@@ -43,6 +43,8 @@ type view struct {
 	t     *tenure
 	keys  map[string]*keyState
 	dirty int // of keys: those that are ahead of the bucket
+	// dropped: the tenure is over.
+	dropped bool
 
 	// written are the keys that this tenure writes, listed those that were in the
 	// ledger before; nil: not known. See known.
@@ -99,7 +101,7 @@ func (v *view) evict(key string, s *keyState) {
 	if s.pins > 0 || s.dirty {
 		return
 	}
-	if !s.loaded {
+	if !s.loaded || v.dropped {
 		delete(v.keys, key)
 		return
 	}
@@ -118,6 +120,7 @@ func (v *view) evict(key string, s *keyState) {
 
 // drop forgets everything at the end of a tenure. The caller holds mu.
 func (v *view) drop() {
+	v.dropped = true
 	for key, s := range v.keys {
 		if s.idle {
 			v.t.b.idleRecords.Add(-1)

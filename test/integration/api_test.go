@@ -62,11 +62,7 @@ func TestKilledRightAfter202(t *testing.T) {
 	t.Parallel()
 	rounds := sized(t, "rounds", 10, 100)
 	crew := faults.NewCrew(t)
-	path, err := faults.BuildServer(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := faults.StartServer(t, crew, path)
+	server := faults.StartServer(t, crew, natsServer(t))
 	r := newRigAt(t, crew, server.URL, 1)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())

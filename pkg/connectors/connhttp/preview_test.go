@@ -19,7 +19,8 @@ func TestPreview(t *testing.T) {
 		"plain": {"url: https://a.example/{key}?v={version}", "https://a.example/key-1?v=7", map[string]string{"Ce-Entityversion": "7"}},
 		"bearer": {
 			"url: https://a.example/{key}\nauth: {bearer: '${env:TOKEN}'}\nheaders: {X-Api-Key: 'x-${env:HEADER}', X-Other: here}",
-			"https://a.example/key-1", map[string]string{"Authorization": "Bearer ***", "X-Api-Key": "x-***", "X-Other": "here"},
+			"https://a.example/key-1",
+			map[string]string{"Authorization": "Bearer ***", "X-Api-Key": "x-***", "X-Other": "here"},
 		},
 		"basic": {
 			"url: https://a.example/{key}\nauth: {basic: {username: me, password: '${env:TOKEN}'}}", "https://a.example/key-1",
@@ -36,7 +37,8 @@ func TestPreview(t *testing.T) {
 		},
 		"OAuth2": {
 			"url: https://a.example/x\nauth: {oauth2: {token_url: 'https://a.example/t', client_id: me, client_secret: '${env:TOKEN}'}}",
-			"https://a.example/x", map[string]string{"Authorization": "Bearer ***"},
+			"https://a.example/x",
+			map[string]string{"Authorization": "Bearer ***"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 )
 
 // mappingTimeout bounds all expressions of one update together.
-const mappingTimeout = time.Second
+const mappingTimeout = 5 * time.Second
 
 // errPayload says that a payload cannot become a row. It shows nothing of the
 // payload.

@@ -31,8 +31,8 @@ const (
 	// MaxExpression is how long an expression may be, in bytes.
 	MaxExpression = 64 << 10
 
-	maxTime  = time.Second
-	maxSteps = 5_000_000
+	maxTime  = 5 * time.Second // far more than maxSteps take on a machine that is not busy
+	maxSteps = 1_000_000
 	maxValue = 16 << 20  // of one value, in bytes
 	maxMade  = 256 << 20 // of what + and * make in one run, in bytes
 	maxDepth = 10_000

@@ -1,0 +1,50 @@
+//go:build !race
+
+package delivery
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// The race detector changes what is allocated; this file is left out there.
+
+// What one update allocates on its way through the worker, by step. A change that
+// raises a figure is to be seen here, not in a benchmark some day. They hold for
+// any machine, unlike times.
+func TestAllocationsOfTheHotPath(t *testing.T) {
+	names := events.DefaultNames()
+	u := events.Update{Channel: "cal", Key: "k1", Version: number(7), Payload: []byte(`{"content":"x"}`)}.WithDefaults()
+	msg, err := events.Encode(names, u)
+	must(t, err)
+	subject := names.StoredUpdate("cal", "k1")
+	it := &item{u: u, tag: u.Tag()}
+	var rec events.Record
+	entry := events.Entry{Key: "k1", Op: u.Op, Settlement: events.Settlement{Version: number(6), Digest: u.Digest(), Outcome: events.Delivered, At: timestamp()}}
+	rec.Add(entry, 1)
+	k := newKnown()
+	k.add("k1")
+	var f floor
+
+	for _, step := range []struct {
+		name string
+		most float64
+		run  func()
+	}{
+		{"decode an update", 6, func() { _, _ = events.Decode(names, subject, msg.Header, msg.Data) }},
+		{"its digest", 0, func() { _ = u.Tag() }},
+		{"judge it", 0, func() { _ = judge(it, &rec, true) }},
+		{"look for a new key", 0, func() { _ = k.mayHave("k2") }},
+		{"add an outcome to a record", 1, func() { r := rec; r.Add(entry, 2) }},
+		{"encode a record", 24, func() { _, _ = rec.Encode() }},
+		{"settle in the floor", 1, func() { f.add(f.last + 1); f.done(f.last) }},
+		{"build the ledger's message", 2, func() { _ = nats.NewMsg(events.KVSubject(names.LedgerBucket(), "cal.k1")) }},
+	} {
+		if got := testing.AllocsPerRun(200, step.run); got > step.most {
+			t.Errorf("%s: %v allocations, it was %v", step.name, got, step.most)
+		}
+	}
+}
