@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -14,6 +15,7 @@ import (
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/httpapi"
+	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -25,7 +27,6 @@ type PublisherOptions struct {
 	Config  config.Config
 	Logger  zerolog.Logger
 	Version string
-	Metrics http.Handler // served at /metrics; nil: there is none
 	// Ready, if not nil, is called once with the address, when it is served.
 	Ready func(url string)
 }
@@ -62,10 +63,20 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	if err := checkListen(o, cache); err != nil {
 		return err
 	}
-	handler, keep, err := c.api(ctx, o, cache)
+	tracing, err := telemetry.StartTracing(ctx, "publisher", os.Getenv, o.Logger)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err := tracing.Close(context.WithoutCancel(ctx)); err != nil {
+			o.Logger.Warn().Err(err).Msg("traces")
+		}
+	}()
+	handler, keep, err := c.api(ctx, o, cache, tracing)
+	if err != nil {
+		return err
+	}
+	handler = tracing.Middleware(handler, func(r *http.Request) string { return r.Method + " " + r.Pattern })
 	listener, err := listen(ctx, o)
 	if err != nil {
 		return err
@@ -146,7 +157,7 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 	return l, nil
 }
 
-func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cache) (http.Handler, func(context.Context), error) {
+func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing) (http.Handler, func(context.Context), error) {
 	publisher, err := c.Publisher(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -163,10 +174,12 @@ func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cach
 	if err != nil {
 		return nil, nil, err
 	}
+	metrics := telemetry.NewRegistry()
+	measured := telemetry.NewPublisher(publisher, telemetry.NewPublisherMetrics(metrics), tracing)
 	return httpapi.New(ctx, httpapi.Options{
-		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: publisher, Registry: registry, Progress: progress,
+		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry, Progress: progress,
 		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Find: c.findOne,
-		Logger: o.Logger, Metrics: o.Metrics, Version: o.Version, Draining: ctx,
+		Logger: o.Logger, Metrics: telemetry.MetricsHandler(metrics), Version: o.Version, Draining: ctx,
 	})
 }
 

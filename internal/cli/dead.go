@@ -200,11 +200,23 @@ func writeLetter(sh *Shell, e deadletters.Entry) error {
 	}
 	var b strings.Builder
 	for _, line := range [][2]string{
-		{"letter", strconv.FormatUint(e.Sequence, 10)}, {"channel", e.Channel}, {"key", letterKey(&e)},
-		{"version", e.Version.String()}, {"op", string(e.Op)}, {"state", string(e.State)}, {"settled by", e.By.String()},
-		{"outcome", string(e.Outcome)}, {"reason", strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": ")}, {"malformed", e.Malformed},
-		{"attempts", attemptsText(e.Attempts)}, {"first attempt", timeText(e.First)}, {"last attempt", timeText(e.Last)},
-		{"stored", timeText(e.Stored)}, {"worker", e.Worker}, {"id", e.ID}, {"content type", e.Update.ContentType},
+		{"letter", strconv.FormatUint(e.Sequence, 10)},
+		{"channel", e.Channel},
+		{"key", letterKey(&e)},
+		{"version", e.Version.String()},
+		{"op", string(e.Op)},
+		{"state", string(e.State)},
+		{"settled by", e.By.String()},
+		{"outcome", string(e.Outcome)},
+		{"reason", strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": ")},
+		{"malformed", e.Malformed},
+		{"attempts", attemptsText(e.Attempts)},
+		{"first attempt", timeText(e.First)},
+		{"last attempt", timeText(e.Last)},
+		{"stored", timeText(e.Stored)},
+		{"worker", e.Worker},
+		{"id", e.ID},
+		{"content type", e.Update.ContentType},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "%-14s %s\n", line[0]+":", clean(line[1]))

@@ -146,6 +146,7 @@ func writeTimeline(sh *Shell, channel string, line events.Timeline) error {
 	_, err := io.WriteString(sh.Out, text)
 	return err
 }
+
 func versionText(c app.Copy) string {
 	if c.Op == events.Delete {
 		return c.Version.String() + " (deleted)"

@@ -44,7 +44,8 @@ func TestStatusRates(t *testing.T) {
 	before := []app.ChannelStatus{{Channel: "a", Published: 100, Undelivered: 10}, {Channel: "again", Published: 50}}
 	now := []app.ChannelStatus{
 		{Channel: "a", Published: 140, Undelivered: 30, Oldest: at.Add(-3 * time.Second)},
-		{Channel: "again", Published: 2}, {Channel: "new", Published: 7},
+		{Channel: "again", Published: 2},
+		{Channel: "new", Published: 7},
 	}
 	lines := statusLines(before, now, 2*time.Second, at)
 	if l := lines[0]; l.In != 20 || l.Out != 10 || l.OldestSeconds != 3 {

@@ -23,6 +23,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // ErrUnknownKey says that no channel that was asked for knows a key.
@@ -33,7 +34,7 @@ type Options struct {
 	JS          jetstream.JetStream
 	Names       events.Names
 	Catalog     *connectors.Catalog
-	Publisher   *events.Publisher
+	Publisher   Publisher
 	Registry    *channels.Registry
 	Progress    *channels.ProgressStore
 	DeadLetters *deadletters.Store
@@ -191,4 +192,12 @@ func schemaName(t reflect.Type, hint string) string {
 		return strings.ToUpper(base[:1]) + base[1:] + name
 	}
 	return name
+}
+
+// A Publisher publishes updates: an *events.Publisher, or one that is measured.
+type Publisher interface {
+	Publish(ctx context.Context, u events.Update) (events.Receipt, error)
+	Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error)
+	Outcome(ctx context.Context, channel, key string, tag versioning.Tag) (events.Ack, error)
+	Ledger() *events.Ledger
 }

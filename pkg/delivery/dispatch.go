@@ -51,7 +51,7 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 	r := t.p.r
 	for {
 		t.mu.Lock()
-		if ctx.Err() != nil || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+		if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
 			t.mu.Unlock()
 			return 0
 		}

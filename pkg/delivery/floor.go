@@ -53,5 +53,8 @@ func (f *floor) done(seq uint64) {
 	}
 }
 
+// unsettled returns how many updates have come and are not settled, at most.
+func (f *floor) unsettled() int { return len(f.open) - f.first }
+
 // value returns the sequence up to which everything is settled.
 func (f *floor) value() uint64 { return f.base }

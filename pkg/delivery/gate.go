@@ -56,7 +56,8 @@ type gate struct {
 	keys     map[string]struct{} // of the failures in a row
 	refusals int                 // permanent failures in a row
 	reason   string
-	since    time.Time // of state
+	since    time.Time     // of state
+	lasted   time.Duration // how long the last time was that calls did not flow
 	onClose  map[*tenure]struct{}
 }
 
@@ -197,6 +198,7 @@ func (g *gate) reopen() bool {
 		return false
 	}
 	g.log.Info().Str("was", g.state.String()).Msg("target is back")
+	g.lasted = g.now().Sub(g.since)
 	g.state, g.until, g.reason, g.since = gateClosed, time.Time{}, "", g.now()
 	return true
 }
@@ -216,6 +218,7 @@ func (g *gate) shut(state gateState, res connectors.Result, first, most time.Dur
 // for their next attempt try at once.
 func (g *gate) wake(recovered bool) {
 	g.mu.Lock()
+	lasted := g.lasted
 	tenures := make([]*tenure, 0, len(g.onClose))
 	for t := range g.onClose {
 		tenures = append(tenures, t)
@@ -223,7 +226,7 @@ func (g *gate) wake(recovered bool) {
 	g.mu.Unlock()
 	for _, t := range tenures {
 		if recovered {
-			t.wakeWaiting()
+			t.wakeWaiting(lasted)
 		}
 		signal(t.wakeDispatch)
 	}

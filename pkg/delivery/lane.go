@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -186,10 +187,27 @@ func (t *tenure) retryLater(l *lane, wait time.Duration) {
 	t.proceed(l)
 }
 
-// wakeWaiting lets every lane that waits try now: the target is back.
-func (t *tenure) wakeWaiting() {
+const (
+	// After an outage of refreshAfter a latest channel that holds more than
+	// refreshAbove updates reads its stream again: they may be old by then.
+	refreshAfter = 500 * time.Millisecond
+	refreshAbove = 4
+)
+
+// errRefresh ends a tenure, after a hand-over to the next one of the same worker.
+var errRefresh = errors.New("what was held during the outage is read again")
+
+// wakeWaiting lets every lane that waits try now: the target is back after some
+// time. Of what was held all the while, newer versions may lie in the stream; so
+// that each key costs one write, it is let go and read again.
+func (t *tenure) wakeWaiting(lasted time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.latest() && lasted >= refreshAfter && t.floor.unsettled() > refreshAbove {
+		t.refreshing = true
+		signal(t.wakeRefresh)
+		return
+	}
 	for _, l := range t.lanes {
 		if l.timer != nil {
 			l.stopTimer()

@@ -67,6 +67,10 @@ func (p *partition) run() {
 			}
 			return
 		}
+		if errors.Is(err, errRefresh) {
+			p.log.Info().Msg("target is back: " + err.Error())
+			continue
+		}
 		if cause := context.Cause(p.lease.ctx); cause != nil {
 			p.log.Info().Err(cause).Msg("partition stopped")
 			return
@@ -136,6 +140,9 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	case <-p.drain:
 		stopPull()
 		t.awaitIdle(ctx, p.r.drainLimit)
+	case <-t.wakeRefresh:
+		stopPull()
+		t.awaitIdle(ctx, p.r.drainLimit)
 	}
 	drained := ctx.Err() == nil
 	stopPull()
@@ -148,7 +155,10 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 		t.abandon()
 		return context.Cause(ctx)
 	}
-	return t.handOver(ctx)
+	if err := t.handOver(ctx); err != nil || p.drainRequested() || !t.refreshing {
+		return err
+	}
+	return errRefresh
 }
 
 // hungAfter is how long after the end of its context a call may take to return.

@@ -16,6 +16,9 @@ import (
 const (
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 2 * time.Second
+	// pullWhileOpen is how far apart updates are taken while the target is down:
+	// new ones may be what gets through.
+	pullWhileOpen = 100 * time.Millisecond
 	// pullMessages and pullBytes bound what lies between broker and lanes, besides
 	// the window. What a fenced worker has buffered still comes out of its client,
 	// and the lease is looked at before each call; a pull that is too small leaves
@@ -73,6 +76,9 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 			return err
 		}
 		count++
+		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
+			sleep(ctx, pullWhileOpen)
+		}
 	}
 }
 

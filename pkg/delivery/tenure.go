@@ -43,13 +43,15 @@ type tenure struct {
 	ready    []*lane          // that could be attempted now, first come first
 	readyLow []*lane          // the same, when nothing is in ready: of a resync
 	resync   *resync          // the one under way, if any
-	held     map[uint64]*item // by stream sequence
-	inFlight int              // calls
-	moving   int              // lanes on their way to or from the parked stream
-	idle     chan struct{}    // closed when awaitIdle's condition holds
-	floor    floor
-	share    *byteShare
-	view     *view
+	// refreshing says that no more calls begin: what is held is given back.
+	refreshing bool
+	held       map[uint64]*item // by stream sequence
+	inFlight   int              // calls
+	moving     int              // lanes on their way to or from the parked stream
+	idle       chan struct{}    // closed when awaitIdle's condition holds
+	floor      floor
+	share      *byteShare
+	view       *view
 
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
@@ -60,11 +62,12 @@ type tenure struct {
 	logNumber uint64
 	// ackedSeq, under mu: up to where outcomes are in the view and their acks
 	// sent.
-	ackedSeq   uint64
-	pending    []commit
-	unsettled  int // commits that were queued and have not been settled yet
-	wakeCommit chan struct{}
-	wakeResync chan struct{}
+	ackedSeq    uint64
+	pending     []commit
+	unsettled   int // commits that were queued and have not been settled yet
+	wakeCommit  chan struct{}
+	wakeResync  chan struct{}
+	wakeRefresh chan struct{}
 	// flushWaiters want to know when the next flush is done.
 	flushWaiters []func(error)
 	wakeFlush    chan struct{}
@@ -86,6 +89,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeCommit:   make(chan struct{}, 1),
 		wakeFlush:    make(chan struct{}, 1),
 		wakeResync:   make(chan struct{}, 1),
+		wakeRefresh:  make(chan struct{}, 1),
 		untidy:       map[string]events.Record{},
 		wakeTidy:     make(chan struct{}, 1),
 	}

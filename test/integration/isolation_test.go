@@ -78,18 +78,18 @@ func TestHangingTargetHoldsNoOtherChannel(t *testing.T) {
 }
 
 // outageSize says what is published while a target is down.
-type outageSize struct{ updates, keys int }
+type outageSize struct{ updates, keys, window int }
 
 // A target is down while a channel's keys change again and again. Then it gets
 // about one write per key, and the worker's memory has not grown with what was
 // published (guarantee 7).
 func TestOutageEndsInOneDeliveryPerKey(t *testing.T) {
 	t.Parallel()
-	size := sized(t, "updates, keys", outageSize{20_000, 500}, outageSize{1_000_000, 10_000})
+	size := sized(t, "updates, keys, window", outageSize{20_000, 500, 64}, outageSize{1_000_000, 10_000, 1024})
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	tg.Cause(faults.Trouble{Errors: 1})
-	r.channel("c", channels.Latest, "http", tg.Connector())
+	r.channel("c", channels.Latest, "http", tg.Connector(), func(c *channels.Config) { c.Window = size.window })
 	w := r.worker("w0")
 	first := r.publish(load{channel: "c", keys: size.keys, updates: size.keys}).wait(r)
 	eventually(t, "the target was tried", func() bool { calls, _, _ := tg.Counts(); return calls >= 5 })
