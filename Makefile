@@ -39,13 +39,15 @@ deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, a C compile
 test: deps ## Vet and test everything; pkg/ with the race detector
 	$(GO) vet ./...
 	scripts/go-test.sh race -shuffle=on -timeout=8m $(RACED)
-	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=8m $(PLAIN)
+	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m $(PLAIN)
+	scripts/go-test.sh plain -count=1 -run=Allocations ./pkg/delivery
 
 .PHONY: test-full
 test-full: deps ## The same, all raced and three times over; the engine at full size
 	$(GO) vet ./...
 	scripts/go-test.sh race -shuffle=on -count=3 -timeout=45m ./...
 	EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=90m -run='$(ENGINE)' ./test/integration/...
+	EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -count=1 -timeout=20m ./internal/httpapi
 
 .PHONY: chaos
 chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5

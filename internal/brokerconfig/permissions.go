@@ -68,7 +68,7 @@ func (s Scope) publisher() Permissions {
 	g.readBucket(n.RegistryBucket())
 	g.watchBucket(n.RegistryBucket())
 	g.readBucket(n.LedgerBucket())
-	g.api("STREAM.INFO", events.KVStream(n.ProgressBucket()))
+	g.readBucket(n.ProgressBucket())
 	// The delivery history of its channels.
 	g.api("STREAM.INFO", n.OutcomeStream())
 	g.api("STREAM.MSG.GET", n.OutcomeStream())

@@ -7,15 +7,14 @@ import (
 	"os"
 	"slices"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/transform"
 )
 
 const testHelp = `Show what a channel would send for a sample update: whether its filter lets the
@@ -32,9 +31,6 @@ is nobody's.`
 const testExample = `  extsync channels test erp_db --data @policy.json
   extsync channels test erp_db -f channels.yaml p-2023-vax 7 --data '{"content":"x"}' --json
   extsync channels test erp_db test-key 1 --data '{"content":"x"}' --send`
-
-// errTestFailed says that a sample update did not get through.
-var errTestFailed = errors.New("the sample update fails")
 
 type testFlags struct {
 	pushFlags
@@ -86,11 +82,15 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	if err != nil {
 		return err
 	}
-	doc, err := f.try(ctx, cfg, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1})
-	if doc == nil {
+	secrets := connectors.Secrets{}
+	if !f.send {
+		secrets = placeholders()
+	}
+	report, err := tryout.Run(ctx, app.Catalog(), cfg, secrets, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, f.send)
+	if report == nil {
 		return err
 	}
-	return errors.Join(err, doc.write(sh))
+	return errors.Join(err, writeTried(sh, report))
 }
 
 // channel finds the channel in the file, or at the broker.
@@ -115,53 +115,6 @@ func (f testFlags) channel(ctx context.Context, sh *Shell, loader *config.Loader
 	return configs[i], channels.ValidateAll(configs[i:i+1], app.Catalog())
 }
 
-// try does with one attempt what a worker would do, up to the sending unless
-// asked to send. The document is nil if it could not begin.
-func (f testFlags) try(ctx context.Context, cfg channels.Config, a connectors.Attempt) (*tested, error) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout.D())
-	defer cancel()
-	doc := &tested{Channel: cfg.Name, Key: a.Key, Version: a.Version, Op: a.Op, Decision: decisionSend}
-	tr, err := transform.New(cfg.Filter, cfg.Mapping)
-	if err != nil {
-		return nil, err
-	}
-	a, send, res := tr.Apply(ctx, a)
-	switch {
-	case !send && res.Class == connectors.OK:
-		doc.Decision = decisionFiltered
-		return doc, nil
-	case !send:
-		doc.Decision = decisionFailed
-		doc.Error = &events.Failure{Class: res.Class.String(), Code: res.Code, Message: res.Err.Error()}
-		return doc, fmt.Errorf("%w: %w", errTestFailed, res.Err)
-	}
-	doc.Payload = readable(a.Payload)
-	conn, err := f.open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	err = f.show(ctx, conn, a, doc)
-	// The target has what it got, and the document says so, however this ends.
-	_ = conn.Close(context.WithoutCancel(ctx))
-	return doc, err
-}
-
-func (f testFlags) open(ctx context.Context, cfg channels.Config) (connectors.Connector, error) {
-	kind, err := app.Catalog().Kind(cfg.Connector.Kind)
-	if err != nil {
-		return nil, err
-	}
-	env := connectors.Env{Channel: cfg.Name, Concurrency: 1, Timeout: cfg.Timeout.D(), Logger: zerolog.Nop()}
-	if !f.send {
-		env.Secrets = placeholders()
-	}
-	conn, err := kind.Open(ctx, env, cfg.Connector.Config)
-	if err != nil {
-		return nil, fmt.Errorf("channel %s: %w", cfg.Name, err)
-	}
-	return conn, nil
-}
-
 // placeholders stand in for the secrets that are not on this machine: a preview
 // does not show them anyway.
 func placeholders() connectors.Secrets {
@@ -180,30 +133,4 @@ func placeholders() connectors.Secrets {
 			return []byte(text), nil
 		},
 	}
-}
-
-func (f testFlags) show(ctx context.Context, conn connectors.Connector, a connectors.Attempt, doc *tested) error {
-	if p, ok := conn.(connectors.Previewer); ok {
-		preview, err := p.Preview(ctx, a)
-		if err != nil {
-			doc.Decision = decisionFailed
-			doc.Error = &events.Failure{Class: connectors.ClassOf(err).String(), Message: err.Error()}
-			return fmt.Errorf("%w: %w", errTestFailed, err)
-		}
-		doc.Preview, doc.Body = &preview, readable(preview.Body)
-	}
-	if !f.send {
-		return nil
-	}
-	results := conn.Apply(ctx, []connectors.Attempt{a})
-	if len(results) != 1 {
-		return fmt.Errorf("%w: the connector gave %d results", errTestFailed, len(results))
-	}
-	res := results[0]
-	doc.Result = &testResult{Class: res.Class.String(), Code: res.Code, Held: res.Held.Version, Response: res.Response}
-	if res.Err == nil {
-		return nil
-	}
-	doc.Result.Error = res.Err.Error()
-	return fmt.Errorf("%w: %s%s", errTestFailed, res.Class, reason(res.Code, res.Err.Error()))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -82,7 +83,7 @@ func verdicts() []verdict {
 		{ExitBroker, "start a connector-worker, or resume the channel", []error{channels.ErrNoOwner}},
 		{ExitRefused, "use a connector that can be read, such as sql in the modes document and table", []error{app.ErrNotReadable}},
 		{ExitBroker, "'extsync broker-config' writes what each role needs; make the configuration again if the channel is new", []error{broker.ErrRefused}},
-		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{errTestFailed}},
+		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{tryout.ErrFailed}},
 		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},
 		{ExitNoAck, "it is stored and will be delivered; ask later with 'extsync get KEY'", []error{events.ErrNoAck}},
 		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},

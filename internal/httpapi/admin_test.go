@@ -156,3 +156,25 @@ func TestResyncOverHTTP(t *testing.T) {
 	}
 	r.call(http.StatusNotFound, http.MethodPut, path+"/pause", "")
 }
+
+func TestTryASampleUpdateOverHTTP(t *testing.T) {
+	r := newRig(t).serve()
+	const path = "/v1/channels/tried"
+	r.call(http.StatusCreated, http.MethodPut, path, r.config("tried", func(m map[string]any) {
+		m["filter"], m["mapping"] = `.status == "active"`, `{state: .status, version: $version}`
+		m["connector"].(map[string]any)["config"].(map[string]any)["auth"] = map[string]any{"bearer": "${env:NOT_ON_THIS_MACHINE}"}
+	}), "If-None-Match", "*")
+	sample := func(payload string) string { return `{"key":"k","version":7,"payload":` + payload + `}` }
+	sent := r.call(http.StatusOK, http.MethodPost, path+"/test", sample(`{"status":"active"}`))
+	if sent["decision"] != "send" || !strings.Contains(sent["payload"].(string), `"state":"active"`) || sent["preview"] == nil || sent["result"] != nil {
+		t.Errorf("a sample that passes: %v", sent)
+	}
+	if kept := r.call(http.StatusOK, http.MethodPost, path+"/test", sample(`{"status":"closed"}`)); kept["decision"] != "filtered" {
+		t.Errorf("a sample that the filter keeps: %v", kept)
+	}
+	if bad := r.call(http.StatusOK, http.MethodPost, path+"/test", sample(`[1]`)); bad["decision"] != "failed" || bad["error"] == nil {
+		t.Errorf("a sample that the filter cannot read: %v", bad)
+	}
+	r.call(http.StatusUnprocessableEntity, http.MethodPost, path+"/test", `{"version":7}`)
+	r.call(http.StatusNotFound, http.MethodPost, "/v1/channels/nobody/test", sample(`{}`))
+}

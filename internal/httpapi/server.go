@@ -114,6 +114,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.channelRoutes()
 	s.statusRoute()
 	s.resyncRoutes()
+	s.tryRoutes()
 	s.deadRoutes()
 	s.kindsRoute()
 	s.serviceRoutes()

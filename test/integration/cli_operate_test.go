@@ -78,7 +78,7 @@ func TestDeadLetterCommands(t *testing.T) {
 	if other := s.letters("--channel", "erp_db"); len(other.Entries) != 0 || other.Entries == nil {
 		t.Errorf("of another channel: %+v", other)
 	}
-	if table := s.extsync("dead", "list").ok(t); strings.Count(table, "422") != 4 || strings.Contains(table, "\x1b") {
+	if table := s.extsync("dead", "list").ok(t); strings.Count(table, "answered 422") != 4 || strings.Contains(table, "\x1b") {
 		t.Errorf("list:\n%s", table)
 	}
 	first := fmt.Sprint(page.Entries[0].Sequence)
@@ -300,10 +300,10 @@ func (s *site) checkAudit(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	for _, statement := range []string{
-		"DELETE FROM erp_db WHERE key = 'k2'",
-		"UPDATE erp_db SET version = 1 WHERE key = 'k3'",
-		"UPDATE erp_db SET version = 7 WHERE key = 'k4'",
-		"INSERT INTO erp_db SELECT 'alien', version, version_nanos, digest, op, data, updated_at FROM erp_db WHERE key = 'k5'",
+		"DELETE FROM extsync_erp_db WHERE key = 'k2'",
+		"UPDATE extsync_erp_db SET version = 1 WHERE key = 'k3'",
+		"UPDATE extsync_erp_db SET version = 7 WHERE key = 'k4'",
+		"INSERT INTO extsync_erp_db SELECT 'alien', version, version_nanos, digest, op, content, updated_at FROM extsync_erp_db WHERE key = 'k5'",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
