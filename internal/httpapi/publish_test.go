@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +172,11 @@ func TestManyWaiters(t *testing.T) {
 	const waiters = 1000
 	r := newRig(t).serve().work()
 	release := r.target.hold()
+	defer release()
+	var idle runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&idle)
+	goroutines := runtime.NumGoroutine()
 	var wg sync.WaitGroup
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: waiters}}
 	defer client.CloseIdleConnections()
@@ -185,7 +191,21 @@ func TestManyWaiters(t *testing.T) {
 			}
 		})
 	}
-	time.AfterFunc(time.Second, release)
+	r.eventually("all updates to be stored", func() bool {
+		stream, err := r.client.JS.Stream(t.Context(), r.client.Names.UpdateStream("erp"))
+		r.must(err)
+		return stream.CachedInfo().State.Msgs == waiters
+	})
+	// Client, broker and worker are in this process, too.
+	var held runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&held)
+	grown, started := (held.HeapAlloc-min(held.HeapAlloc, idle.HeapAlloc))>>10, runtime.NumGoroutine()-goroutines
+	t.Logf("%d waiters: %d goroutines and %d KiB", waiters, started, grown)
+	if started > 10*waiters || grown > 100*waiters {
+		t.Errorf("%d waiters hold %d goroutines and %d KiB", waiters, started, grown)
+	}
+	release()
 	wg.Wait()
 	for i, s := range statuses {
 		if s != http.StatusOK {

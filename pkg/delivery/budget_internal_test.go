@@ -74,8 +74,8 @@ func TestWaiterGoesOnWhenThereIsRoomAndNotBefore(t *testing.T) {
 		return len(b.waiting) == 1
 	})
 	select {
-	case <-got:
-		t.Fatal("room was found where there is none")
+	case err := <-got:
+		t.Fatalf("room was found where there is none: %v", err)
 	default:
 	}
 	s.release(50)

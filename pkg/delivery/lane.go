@@ -203,7 +203,7 @@ var errRefresh = errors.New("what was held during the outage is read again")
 func (t *tenure) wakeWaiting(lasted time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.latest() && lasted >= refreshAfter && t.floor.unsettled() > refreshAbove {
+	if lasted >= refreshAfter && t.floor.unsettled() > refreshAbove && t.latest() {
 		t.refreshing = true
 		signal(t.wakeRefresh)
 		return

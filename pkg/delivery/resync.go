@@ -95,9 +95,7 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 	for fed != nil || t.resyncUnderWay(rs) {
 		select {
 		case <-ctx.Done():
-			if fed != nil {
-				<-fed
-			}
+			t.endFeed(fed)
 			return nil // what is in flight ends with the tenure
 		case err = <-fed:
 			fed = nil
@@ -111,9 +109,7 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 				continue
 			}
 			stop(errNotWanted)
-			if fed != nil {
-				<-fed
-			}
+			t.endFeed(fed)
 			t.dropResync(rs)
 			for t.resyncUnderWay(rs) && sleep(ctx, 20*time.Millisecond) { // calls end within the channel's timeout
 			}
@@ -131,6 +127,16 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 	t.log.Info().Str("resync", want.ID).Uint64("delivered", rs.report.Delivered).Uint64("skipped", rs.report.Skipped).
 		Uint64("failed", rs.report.Failed).Msg("resync done")
 	return nil
+}
+
+// endFeed waits until feedResync has ended, whose context is over.
+func (t *tenure) endFeed(fed <-chan error) {
+	if fed == nil {
+		return
+	}
+	if err := <-fed; err != nil {
+		t.log.Debug().Err(err).Msg("resync reads no further")
+	}
 }
 
 func (t *tenure) resyncUnderWay(rs *resync) bool {

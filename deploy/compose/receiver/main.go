@@ -41,7 +41,7 @@ func main() {
 	context.AfterFunc(ctx, func() { _ = srv.Close() })
 	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // there is nothing left to stop
+		os.Exit(1) //nolint:gocritic,forbidigo // there is nothing left to stop
 	}
 }
 
