@@ -131,7 +131,7 @@ func TestLiveUpdatesGoAheadOfAResync(t *testing.T) {
 		}
 	}
 	status := l.resynced()
-	if status.Failed != 0 || status.Looked() != keys {
+	if status.Failed != 0 || status.Looked() > keys { // what was replaced before it was read is live
 		t.Fatalf("%+v", status)
 	}
 	for k := range keys {
