@@ -85,3 +85,19 @@ func (c *Client) DeadLetters(ctx context.Context) (*deadletters.Store, error) {
 func (c *Client) Provision(ctx context.Context) error {
 	return channels.Provision(ctx, c.JS, c.Names, c.storage)
 }
+
+// withClient connects, runs a process on the connection and closes it. To be
+// asked to end before the connection is there is no error.
+func withClient(ctx context.Context, cfg config.Config, log zerolog.Logger, run func(*Client) error) error {
+	client, err := Connect(ctx, cfg, log)
+	if err == nil {
+		defer client.Close()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return run(client)
+}

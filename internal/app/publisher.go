@@ -36,18 +36,7 @@ type PublisherOptions struct {
 // there at the start, or not provisioned, is an error; one that goes away later is
 // waited for.
 func RunPublisher(ctx context.Context, o PublisherOptions) error {
-	client, err := Connect(ctx, o.Config, o.Logger)
-	if ctx.Err() != nil {
-		if err == nil {
-			client.Close()
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return client.Serve(ctx, o)
+	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Serve(ctx, o) })
 }
 
 // Serve serves the HTTP API on the client's connection, as RunPublisher does.

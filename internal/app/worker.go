@@ -22,18 +22,7 @@ type WorkerOptions struct {
 // the start is an error, so that a wrong address is seen at once; one that goes
 // away later is waited for.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
-	client, err := Connect(ctx, o.Config, o.Logger)
-	if ctx.Err() != nil {
-		if err == nil {
-			client.Close()
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return client.Deliver(ctx, o)
+	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Deliver(ctx, o) })
 }
 
 // Deliver runs a worker on the client's connection, as RunWorker does.

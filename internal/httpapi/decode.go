@@ -124,7 +124,30 @@ func (d *draft) object(body []byte, field func(name string, value json.RawMessag
 	}
 }
 
+// attribute takes the fields that have the same name in our JSON and in a
+// CloudEvent, and reports whether it was one of them.
+func (d *draft) attribute(name string, value json.RawMessage) bool {
+	switch name {
+	case "op":
+		d.text(name, value, (*string)(&d.Op))
+	case "id":
+		d.text(name, value, &d.ID)
+	case "source":
+		d.text(name, value, &d.Source)
+	case "type":
+		d.text(name, value, &d.Type)
+	case "time":
+		d.time(name, value)
+	default:
+		return false
+	}
+	return true
+}
+
 func (d *draft) field(name string, value json.RawMessage) {
+	if d.attribute(name, value) {
+		return
+	}
 	switch name {
 	case "channels":
 		if json.Unmarshal(value, &d.channels) != nil || d.channels == nil {
@@ -138,8 +161,6 @@ func (d *draft) field(name string, value json.RawMessage) {
 		d.version(name, value, &d.Version)
 	case "base":
 		d.version(name, value, &d.Base)
-	case "op":
-		d.text(name, value, (*string)(&d.Op))
 	case "payload":
 		if d.hasData {
 			d.fail(name, "payload_base64 is given too")
@@ -151,14 +172,6 @@ func (d *draft) field(name string, value json.RawMessage) {
 		d.base64(name, "payload", value)
 	case "content_type":
 		d.text(name, value, &d.ContentType)
-	case "id":
-		d.text(name, value, &d.ID)
-	case "source":
-		d.text(name, value, &d.Source)
-	case "type":
-		d.text(name, value, &d.Type)
-	case "time":
-		d.time(name, value)
 	case "ack_service":
 		d.text(name, value, &d.service)
 	default:
@@ -169,6 +182,9 @@ func (d *draft) field(name string, value json.RawMessage) {
 // cloudEventField takes the attributes that an update has. Others are allowed by
 // CloudEvents, and are not carried on.
 func (d *draft) cloudEventField(name string, value json.RawMessage) {
+	if d.attribute(name, value) {
+		return
+	}
 	switch name {
 	case "specversion":
 		var v string
@@ -180,18 +196,8 @@ func (d *draft) cloudEventField(name string, value json.RawMessage) {
 		d.version(name, value, &d.Version)
 	case "baseversion":
 		d.version(name, value, &d.Base)
-	case "op":
-		d.text(name, value, (*string)(&d.Op))
 	case "datacontenttype":
 		d.text(name, value, &d.ContentType)
-	case "id":
-		d.text(name, value, &d.ID)
-	case "source":
-		d.text(name, value, &d.Source)
-	case "type":
-		d.text(name, value, &d.Type)
-	case "time":
-		d.time(name, value)
 	case "ackservice":
 		d.text(name, value, &d.service)
 	case "traceparent":

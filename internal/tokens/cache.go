@@ -2,7 +2,6 @@ package tokens
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -153,7 +152,3 @@ func (c *Cache) Valid(id string) bool {
 	t := c.tokens[id]
 	return t != nil && !t.Expired(time.Now())
 }
-
-// IsUnknown reports whether err says that a token is not valid, rather than that
-// nobody could tell.
-func IsUnknown(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -61,36 +61,43 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 		return err
 	}
 	defer it.Stop()
-	for count := uint64(1); ; {
-		msg, err := t.next(ctx, it)
-		if err != nil {
+	for count := uint64(0); ; {
+		last := count
+		if count, err = t.pullRound(ctx, it, last); err != nil {
 			return err
 		}
-		if msg == nil { // nothing for a while
-			if found, err := t.settleHidden(ctx); err != nil || found {
-				return errors.Join(errMissing, err)
-			}
+		if count > last {
 			continue
 		}
-		if err := t.take(ctx, msg, count); err != nil {
-			return err
-		}
-		count++
-		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
-			sleep(ctx, pullWhileOpen)
+		if found, err := t.settleHidden(ctx); err != nil || found {
+			return errors.Join(errMissing, err)
 		}
 	}
 }
 
-// next returns what comes next, nil if nothing does within hiddenCheck.
-func (t *tenure) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
-	patient, cancel := context.WithTimeout(ctx, t.p.r.hiddenCheck)
-	defer cancel()
-	msg, err := it.Next(jetstream.NextContext(patient))
-	if err != nil && patient.Err() != nil && ctx.Err() == nil {
-		return nil, nil
+// pullRound takes what comes within hiddenCheck, after count messages, and
+// returns how many there were then. One context serves for all of them: making
+// one for each costs more than it does to take the message.
+func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, count uint64) (uint64, error) {
+	round, end := context.WithTimeout(ctx, t.p.r.hiddenCheck)
+	defer end()
+	within := jetstream.NextContext(round)
+	for {
+		msg, err := it.Next(within)
+		if err != nil {
+			if round.Err() != nil && ctx.Err() == nil {
+				return count, nil
+			}
+			return count, err
+		}
+		count++
+		if err := t.take(ctx, msg, count); err != nil {
+			return count, err
+		}
+		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
+			sleep(ctx, pullWhileOpen)
+		}
 	}
-	return msg, err
 }
 
 // renewConsumer replaces a lost consumer. What is held comes again and is
