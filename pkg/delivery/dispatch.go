@@ -14,7 +14,7 @@ import (
 const (
 	// ledgerRetry is how long a lane waits when the ledger could not be read.
 	ledgerRetry = time.Second
-	// readPatience bounds what is read before a call.
+	// readPatience bounds a read before a call.
 	readPatience = 10 * time.Second
 )
 
@@ -127,9 +127,7 @@ func (t *tenure) popReady(n int) []*lane {
 // flight anywhere else.
 func (t *tenure) deliver(batch []*lane, probe bool) {
 	gate := t.p.r.gate
-	reads, cancel := context.WithTimeout(t.ctx, readPatience)
-	defer cancel()
-	if err := t.view.load(reads, t.recordsOf(batch)); err != nil {
+	if err := t.view.load(t.ctx, t.recordsOf(batch)); err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
 		t.separate(batch) // it may be one record only
@@ -141,7 +139,7 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 		gate.withdraw(probe)
 		return
 	}
-	if calls, items = t.loadPayloads(reads, calls, items); len(calls) == 0 {
+	if calls, items = t.loadPayloads(calls, items); len(calls) == 0 {
 		gate.withdraw(probe)
 		return
 	}
@@ -180,10 +178,10 @@ func (t *tenure) recordsOf(batch []*lane) []string {
 
 // loadPayloads reads the content of parked updates, and leaves those out for
 // which that fails.
-func (t *tenure) loadPayloads(ctx context.Context, lanes []*lane, items []*item) ([]*lane, []*item) {
+func (t *tenure) loadPayloads(lanes []*lane, items []*item) ([]*lane, []*item) {
 	outLanes, outItems := lanes[:0], items[:0]
 	for i, it := range items {
-		err := t.loadPayload(ctx, it)
+		err := t.loadPayload(t.ctx, it)
 		switch {
 		case err == nil:
 			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)

@@ -123,7 +123,8 @@ func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
 	must(t, tn.view.load(t.Context(), []string{"k"}))
 	tn.locked(func() {
 		tn.b.idleRecords.Store(idleRecords) // so many that what nobody uses is forgotten
-		tn.view.add("k", tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{}), 1)
+		e := tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{})
+		tn.view.add("k", &e, 1)
 	})
 	future, err := tn.startWrite("k")
 	must(t, err)

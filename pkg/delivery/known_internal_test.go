@@ -66,7 +66,7 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 		if got := tn.view.record("old").Applied.Version; got != number(7) {
 			t.Errorf("the old record has version %s", got)
 		}
-		tn.view.add("fresh", events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)
+		tn.view.add("fresh", &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)
 	})
 	if isNew("fresh") {
 		t.Error("a key with a record of ours is still new")

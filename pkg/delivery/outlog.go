@@ -2,9 +2,9 @@ package delivery
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -53,7 +53,10 @@ func (t *tenure) commitLoop(ctx context.Context) {
 			}
 			continue
 		}
-		if err := t.commit(ctx, commits); err != nil {
+		err := t.commit(ctx, commits)
+		clear(t.taken) // what they refer to may go
+		clear(t.entries)
+		if err != nil {
 			if ctx.Err() == nil {
 				t.fail(err)
 			}
@@ -68,14 +71,15 @@ func (t *tenure) commit(ctx context.Context, commits []commit) error {
 		return err
 	}
 	commits, known := t.splitKnown(commits)
-	if err := t.replyAll(ctx, entriesOf(known)); err != nil {
+	if err := t.replyAll(ctx, appendEntries(nil, known)); err != nil {
 		return err
 	}
 	t.finishKnown(known)
 	if len(commits) == 0 {
 		return nil
 	}
-	entries := entriesOf(commits)
+	entries := appendEntries(t.entries[:0], commits)
+	t.entries = entries
 	seq, err := t.appendGroup(ctx, entries)
 	if err != nil {
 		return err
@@ -88,12 +92,12 @@ func (t *tenure) commit(ctx context.Context, commits []commit) error {
 	return nil
 }
 
-func entriesOf(commits []commit) []events.Entry {
-	entries := make([]events.Entry, len(commits))
-	for i, c := range commits {
-		entries[i] = c.entry
+// appendEntries appends the entries of commits to out.
+func appendEntries(out []events.Entry, commits []commit) []events.Entry {
+	for i := range commits {
+		out = append(out, commits[i].entry)
 	}
-	return entries
+	return out
 }
 
 // splitKnown takes out the updates that were overtaken in their lane but have an
@@ -102,18 +106,17 @@ func entriesOf(commits []commit) []events.Entry {
 func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range commits {
-		if c.item != nil && c.lane == nil && inLedger(c.entry) {
+	left = commits[:0]
+	for i := range commits {
+		c := &commits[i]
+		if c.item != nil && c.lane == nil && inLedger(&c.entry) {
 			if s, ok := t.view.record(c.key).Find(c.item.tag); ok {
 				c.entry.Settlement = s
-				known = append(known, c)
+				known = append(known, *c)
 				continue
 			}
 		}
-		left = append(left, c)
-	}
-	if len(known) == 0 {
-		return commits, nil
+		left = append(left, *c)
 	}
 	return left, known
 }
@@ -139,9 +142,9 @@ func (t *tenure) finishKnown(known []commit) {
 // judged.
 func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 	keys := make([]string, 0, len(commits))
-	for _, c := range commits {
-		if inLedger(c.entry) {
-			keys = append(keys, c.key)
+	for i := range commits {
+		if inLedger(&commits[i].entry) {
+			keys = append(keys, commits[i].key)
 		}
 	}
 	for {
@@ -156,10 +159,11 @@ func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 	}
 }
 
+// takeCommits returns what makes the next group. It is valid until the next call.
 func (t *tenure) takeCommits() []commit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.view.dirty >= dirtyMost { // startWrite tells when there is room
+	if t.view.full(2) { // startWrite tells when there is room
 		return nil
 	}
 	size, n := 0, 0
@@ -171,12 +175,9 @@ func (t *tenure) takeCommits() []commit {
 		}
 		n++
 	}
-	out := t.pending[:n:n]
-	t.pending = t.pending[n:]
-	if len(t.pending) == 0 {
-		t.pending = nil
-	}
-	return out
+	t.taken = append(t.taken[:0], t.pending[:n]...)
+	t.pending = slices.Delete(t.pending, 0, n)
+	return t.taken
 }
 
 // fenceLog writes an empty group: from then on a predecessor's commit fails.
@@ -203,13 +204,15 @@ func (t *tenure) fenceLog(ctx context.Context) error {
 // that somebody else has written.
 func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint64, error) {
 	t.logNumber++
-	data, err := json.Marshal(events.Group{
+	group := events.Group{
 		Format: events.Format, Channel: t.p.r.entry.Config.Name, Partition: t.p.index,
 		Epoch: t.p.lease.epoch, Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("outcome log: %w", err)
 	}
+	data, err := group.Append(t.buffer[:0])
+	if err != nil {
+		return 0, err
+	}
+	t.buffer = data
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		ack, err := t.publishGroup(ctx, data)
 		if err == nil {

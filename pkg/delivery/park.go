@@ -205,6 +205,8 @@ func (t *tenure) loadPayload(ctx context.Context, it *item) error {
 	if it.parked == 0 || it.raw != nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
 	msg, err := t.b.parked.GetMsg(ctx, it.parked)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return errParkedLost

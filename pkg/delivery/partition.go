@@ -102,6 +102,8 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
 	defer p.r.stats.enter(t)()
+	t.b.tenures.Add(1)
+	defer t.b.tenures.Add(-1)
 	if err := t.takeOver(ctx); err != nil {
 		if errors.Is(err, errGenerationClosed) {
 			p.await() // until the registry tells of the new one

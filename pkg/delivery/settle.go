@@ -1,8 +1,8 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -79,17 +79,18 @@ func (t *tenure) settleAgain(l *lane, it *item, s events.Settlement) {
 // go on. seq is the sequence of the group in the log.
 func (t *tenure) finishAll(commits []commit, seq uint64) {
 	defer func() { // not under mu
-		for _, c := range commits {
-			if c.committed != nil {
-				c.committed()
+		for i := range commits {
+			if committed := commits[i].committed; committed != nil {
+				committed()
 			}
 		}
 	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range commits {
+	for i := range commits {
+		c := &commits[i]
 		applied := t.view.state(c.key).rec.Applied.Version
-		t.view.add(c.key, c.entry, seq)
+		t.view.add(c.key, &c.entry, seq)
 		if rec := t.view.record(c.key); resolves(c, rec, applied) {
 			t.queueTidy(c.key, *rec)
 		}
@@ -142,22 +143,25 @@ func (t *tenure) ack(msg jetstream.Msg) {
 // says that they were sent, the next tenure sends them again (guarantee 3).
 func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 	var kept []jetstream.PubAckFuture
+	var buffer []byte
 	for i := range entries {
 		e := &entries[i]
 		if e.ReplyTo == "" || !e.Outcome.Final() || !t.b.names.ReplyAllowed(e.ReplyTo) {
 			continue
 		}
-		data, err := json.Marshal(events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement))
+		ack := events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement)
+		data, err := ack.Append(buffer[:0])
 		if err != nil {
 			return fmt.Errorf("send ack: %w", err)
 		}
+		buffer = data
 		if !t.b.names.IsServiceAck(e.ReplyTo) {
 			// Nobody can be told if the connection is down; the ledger knows.
 			_ = t.b.js.Conn().Publish(e.ReplyTo, data)
 			continue
 		}
 		msg := nats.NewMsg(e.ReplyTo)
-		msg.Data = data
+		msg.Data = bytes.Clone(data) // kept until the broker has answered
 		msg.Header.Set(nats.MsgIdHdr, t.stream+":"+strconv.FormatUint(e.Sequence, 10)+":"+string(e.Outcome))
 		future, err := t.b.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
 		if err != nil {
@@ -179,7 +183,8 @@ func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 
 func (t *tenure) countOutcomes(commits []commit) {
 	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {
-		for _, c := range commits {
+		for i := range commits {
+			c := &commits[i]
 			if c.item == nil {
 				continue
 			}

@@ -75,7 +75,8 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 		if err := t.view.load(ctx, encodedKeys(group.Entries)); err != nil {
 			return err
 		}
-		for _, e := range group.Entries {
+		for i := range group.Entries {
+			e := &group.Entries[i]
 			t.view.add(encodedKey(e), e, msg.Sequence)
 		}
 		if err := t.replyAll(ctx, group.Entries); err != nil {

@@ -52,6 +52,7 @@ type tenure struct {
 	floor      floor
 	share      *byteShare
 	view       *view
+	record     []byte // memory for the form of the next record
 
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
@@ -60,6 +61,11 @@ type tenure struct {
 	// next one must expect. Used by takeOver, then by commitLoop only.
 	logSeq    uint64
 	logNumber uint64
+	// Memory for the next group: its commits, its entries, their form in the log.
+	// Used by commitLoop only, once the tail is recovered.
+	taken   []commit
+	entries []events.Entry
+	buffer  []byte
 	// ackedSeq, under mu: up to where outcomes are in the view and their acks
 	// sent.
 	ackedSeq    uint64
@@ -162,7 +168,7 @@ func (t *tenure) flushLast(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.p.r.drainLimit)
 	defer cancel()
 	for {
-		err := t.flush(ctx, true)
+		_, err := t.flush(ctx, true)
 		if err == nil || errors.Is(err, channels.ErrProgressChanged) {
 			return err
 		}

@@ -15,7 +15,7 @@ const tidyMost = 10_000
 // resolves reports whether a committed outcome may have settled dead letters of
 // its key. rec is the record with the outcome, applied what the target held
 // before.
-func resolves(c commit, rec *events.Record, applied versioning.Version) bool {
+func resolves(c *commit, rec *events.Record, applied versioning.Version) bool {
 	if c.item != nil && (c.item.replay || c.item.resync != nil) {
 		return true
 	}

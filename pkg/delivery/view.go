@@ -1,10 +1,11 @@
 package delivery
 
 import (
+	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +18,12 @@ import (
 
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
-	// the broker answers.
+	// the broker answers and updates come as usual. After a flush of more than
+	// flushMany records it is flushBusy: of a key that changes often one record in
+	// that time is enough (docs/adr/0022).
 	flushEvery = 500 * time.Millisecond
+	flushBusy  = 3 * time.Second
+	flushMany  = 1024
 	// flushMost is how far apart tries to write it are while that fails.
 	flushMost = 5 * time.Second
 	// writePatience bounds the wait for the broker to confirm what it was sent: an
@@ -26,10 +31,14 @@ const (
 	writePatience = 10 * time.Second
 	// flushAtOnce bounds the records that are written side by side.
 	flushAtOnce = 1024
-	// flushAbove is how many records ahead of the bucket are written at once, and
-	// above dirtyMost commits wait for that: their memory has a bound.
-	flushAbove = 2048
-	dirtyMost  = 4096
+	// A partition that has flushAbove records ahead of the bucket, or its share of
+	// dirtyBytes, writes them at once, and at twice as much commits wait for that:
+	// their memory has a bound.
+	flushAbove    = 16 << 10
+	dirtyBytes    = 24 << 20 // all partitions together
+	dirtyLeast    = 64 << 10 // that a partition may always have
+	recordBytes   = 512      // of a record in memory without its settlements, roughly
+	settlingBytes = 256      // of each of them
 	// idleRecords is how many records that nobody uses a worker remembers, of all
 	// partitions together: at most about 2 KiB each.
 	idleRecords = 8192
@@ -42,7 +51,9 @@ const (
 type view struct {
 	t     *tenure
 	keys  map[string]*keyState
-	dirty int // of keys: those that are ahead of the bucket
+	idle  *list.List // of *keyState: what nobody uses, last used last
+	dirty int        // of keys: those that are ahead of the bucket
+	size  int        // of those, roughly, in bytes
 	// dropped: the tenure is over.
 	dropped bool
 
@@ -52,17 +63,20 @@ type view struct {
 }
 
 type keyState struct {
+	key      string
 	rec      events.Record
 	revision uint64 // in the bucket; 0: not there
 	loaded   bool
 	base     uint64 // log sequence of the record that was loaded
 	dirty    bool
-	pins     int  // lanes that use it
-	idle     bool // nobody uses it: it counts against idleRecords
+	size     int // with which it counts, while it is dirty
+	pins     int // lanes that use it
+	// idle is its place among those that nobody uses, nil if somebody does.
+	idle *list.Element
 }
 
 func newView(t *tenure) *view {
-	return &view{t: t, keys: map[string]*keyState{}, written: newKnown()}
+	return &view{t: t, keys: map[string]*keyState{}, idle: list.New(), written: newKnown()}
 }
 
 // isNew reports whether the ledger surely has no record of a key. The caller
@@ -74,7 +88,7 @@ func (v *view) isNew(key string) bool {
 func (v *view) state(key string) *keyState {
 	s := v.keys[key]
 	if s == nil {
-		s = &keyState{}
+		s = &keyState{key: key}
 		v.keys[key] = s
 	}
 	return s
@@ -84,9 +98,8 @@ func (v *view) state(key string) *keyState {
 func (v *view) pin(key string) {
 	s := v.state(key)
 	s.pins++
-	if s.idle {
-		s.idle = false
-		v.t.b.idleRecords.Add(-1)
+	if s.idle != nil {
+		v.wake(s)
 	}
 }
 
@@ -94,38 +107,41 @@ func (v *view) pin(key string) {
 func (v *view) unpin(key string) {
 	s := v.keys[key]
 	s.pins--
-	v.evict(key, s)
+	v.evict(s)
 }
 
-func (v *view) evict(key string, s *keyState) {
+// evict lets a record go that nobody uses; as many as there is room for are
+// remembered, those that were used last.
+func (v *view) evict(s *keyState) {
 	if s.pins > 0 || s.dirty {
 		return
 	}
 	if !s.loaded || v.dropped {
-		delete(v.keys, key)
+		delete(v.keys, s.key)
 		return
 	}
-	s.idle = true
-	if v.t.b.idleRecords.Add(1) <= idleRecords {
-		return
+	s.idle = v.idle.PushBack(s)
+	if v.t.b.idleRecords.Add(1) > idleRecords {
+		v.forget(v.idle.Front().Value.(*keyState)) //nolint:forcetypeassert // the list holds nothing else
 	}
-	for other, o := range v.keys { // any: the order of a map is random
-		if o.idle && !o.dirty {
-			v.t.b.idleRecords.Add(-1)
-			delete(v.keys, other)
-			return
-		}
-	}
+}
+
+func (v *view) wake(s *keyState) {
+	v.idle.Remove(s.idle)
+	s.idle = nil
+	v.t.b.idleRecords.Add(-1)
+}
+
+func (v *view) forget(s *keyState) {
+	v.wake(s)
+	delete(v.keys, s.key)
 }
 
 // drop forgets everything at the end of a tenure. The caller holds mu.
 func (v *view) drop() {
 	v.dropped = true
-	for key, s := range v.keys {
-		if s.idle {
-			v.t.b.idleRecords.Add(-1)
-			delete(v.keys, key)
-		}
+	for v.idle.Len() > 0 {
+		v.forget(v.idle.Front().Value.(*keyState)) //nolint:forcetypeassert // the list holds nothing else
 	}
 }
 
@@ -133,7 +149,7 @@ func (v *view) drop() {
 func (v *view) record(key string) *events.Record { return &v.keys[key].rec }
 
 // add brings a loaded record up to an entry of the log. The caller holds mu.
-func (v *view) add(key string, e events.Entry, seq uint64) {
+func (v *view) add(key string, e *events.Entry, seq uint64) {
 	if !inLedger(e) {
 		return
 	}
@@ -141,40 +157,43 @@ func (v *view) add(key string, e events.Entry, seq uint64) {
 	if seq <= s.base {
 		return // the bucket was ahead already
 	}
-	s.rec.Add(e, seq)
+	s.rec.Add(*e, seq)
 	if !s.dirty {
 		v.written.add(key)
-		v.setDirty(s, true)
 	}
+	v.setDirty(s, true)
 }
 
 // setDirty notes whether a record is ahead of the bucket. The caller holds mu.
 func (v *view) setDirty(s *keyState, dirty bool) {
-	switch {
-	case s.dirty == dirty:
-		return
-	case dirty:
-		if v.dirty++; v.dirty == flushAbove {
-			signal(v.t.wakeFlush)
-		}
-	default:
+	if s.dirty {
 		v.dirty--
+		v.size -= s.size
 	}
-	s.dirty = dirty
+	if s.dirty = dirty; !dirty {
+		return
+	}
+	s.size = recordBytes + settlingBytes*len(s.rec.Recent)
+	v.dirty++
+	v.size += s.size
+	if v.full(1) {
+		signal(v.t.wakeFlush)
+	}
+}
+
+// full reports whether times as many records as a partition should have are ahead
+// of the bucket. The caller holds mu.
+func (v *view) full(times int) bool {
+	share := max(dirtyLeast, dirtyBytes/max(1, int(v.t.b.tenures.Load())))
+	return v.dirty >= times*flushAbove || v.size >= times*share
 }
 
 // load reads the records that are not in memory yet, from the ledger's leader.
 func (v *view) load(ctx context.Context, keys []string) error {
-	v.t.mu.Lock()
-	missing := slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
-		s := v.keys[key]
-		if (s == nil || !s.loaded) && v.isNew(key) {
-			s = v.state(key)
-			s.loaded = true
-		}
-		return s != nil && s.loaded
-	})
-	v.t.mu.Unlock()
+	missing := v.missing(keys)
+	if len(missing) == 0 {
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(loadAtOnce)
 	for _, key := range missing {
@@ -194,26 +213,42 @@ func (v *view) load(ctx context.Context, keys []string) error {
 	return group.Wait()
 }
 
+// missing returns those of keys whose records are to be read.
+func (v *view) missing(keys []string) []string {
+	v.t.mu.Lock()
+	defer v.t.mu.Unlock()
+	var out []string
+	for _, key := range keys {
+		s := v.keys[key]
+		if (s == nil || !s.loaded) && v.isNew(key) {
+			s = v.state(key)
+			s.loaded = true
+		}
+		if s == nil || !s.loaded {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
 // flushLoop writes what is new to the ledger until ctx ends.
 func (t *tenure) flushLoop(ctx context.Context) {
-	for wait := flushEvery; t.awaitFlush(ctx, wait); {
+	failing := false
+	for wait := flushEvery; t.awaitFlush(ctx, wait, !failing); {
 		waiting := t.takeFlushWaiters()
-		err := t.flush(ctx, false)
+		written, err := t.flush(ctx, false)
 		for _, done := range waiting {
 			done(err)
 		}
-		if err == nil {
+		switch failing = err != nil; {
+		case err == nil && written > flushMany:
+			wait = flushBusy
+		case err == nil:
 			wait = flushEvery
-			if t.behind() {
-				wait = 0
-			}
-			continue
-		}
-		if errors.Is(err, channels.ErrProgressChanged) {
+		case errors.Is(err, channels.ErrProgressChanged):
 			t.fail(err)
 			return
-		}
-		if ctx.Err() == nil {
+		case ctx.Err() == nil:
 			// What cannot be written stays in memory: no more may come.
 			wait = min(2*wait, flushMost)
 			t.p.r.gate.hold(2 * wait)
@@ -222,25 +257,26 @@ func (t *tenure) flushLoop(ctx context.Context) {
 	}
 }
 
-// behind reports whether so many records are ahead of the bucket that they are
-// to be written at once.
-func (t *tenure) behind() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.view.dirty >= flushAbove
-}
-
-// awaitFlush waits until it is time for the next flush, or somebody asks for one.
-func (t *tenure) awaitFlush(ctx context.Context, most time.Duration) bool {
+// awaitFlush waits until it is time for the next flush: most has passed, or, if
+// sooner, too much is ahead of the bucket or somebody asks for one.
+func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool) bool {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-	case <-t.wakeFlush:
+	for {
+		t.mu.Lock()
+		now := t.view.full(1) || len(t.flushWaiters) > 0
+		t.mu.Unlock()
+		if now && sooner {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-t.wakeFlush:
+		}
 	}
-	return true
 }
 
 // flushSoon has the ledger brought up to what is in the log now, and calls done
@@ -261,8 +297,8 @@ func (t *tenure) takeFlushWaiters() []func(error) {
 }
 
 // flush writes every record that is ahead of the bucket, then the progress that
-// they add up to.
-func (t *tenure) flush(ctx context.Context, clean bool) error {
+// they add up to. It returns how many records there were.
+func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	t.mu.Lock()
 	logSeq, floor := t.ackedSeq, t.floor.value()
 	var dirty []string
@@ -273,10 +309,10 @@ func (t *tenure) flush(ctx context.Context, clean bool) error {
 	}
 	t.mu.Unlock()
 	if err := t.writeRecords(ctx, dirty); err != nil {
-		return err
+		return len(dirty), err
 	}
 	circuit, since, reason := t.p.r.gate.status()
-	return t.writeProgress(ctx, func(p *channels.Progress) {
+	return len(dirty), t.writeProgress(ctx, func(p *channels.Progress) {
 		p.LogSeq, p.Floor, p.Clean = logSeq, floor, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
 	})
@@ -328,14 +364,15 @@ func (t *tenure) writeRecords(ctx context.Context, keys []string) error {
 func (t *tenure) startWrite(key string) (jetstream.PubAckFuture, error) {
 	t.mu.Lock()
 	s := t.view.keys[key]
-	rec := s.rec
+	encoded, err := s.rec.Append(t.record[:0])
+	t.record = encoded
+	data := bytes.Clone(encoded) // kept until the broker has answered
 	revision := s.revision
 	if t.view.setDirty(s, false); len(t.pending) > 0 {
 		signal(t.wakeCommit)
 	}
 	t.view.pin(key)
 	t.mu.Unlock()
-	data, err := rec.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -395,10 +432,10 @@ func (t *tenure) endWrite(key string, err error) {
 
 // inLedger reports whether an entry changes a record. A malformed update has no
 // version, and perhaps no key.
-func inLedger(e events.Entry) bool { return !e.Version.IsZero() || e.Outcome == events.Reset }
+func inLedger(e *events.Entry) bool { return !e.Version.IsZero() || e.Outcome == events.Reset }
 
 // encodedKey returns the ledger's key of an entry; "" if it has no place there.
-func encodedKey(e events.Entry) string {
+func encodedKey(e *events.Entry) string {
 	if !inLedger(e) {
 		return ""
 	}
@@ -411,8 +448,8 @@ func encodedKey(e events.Entry) string {
 
 func encodedKeys(entries []events.Entry) []string {
 	keys := make([]string, 0, len(entries))
-	for _, e := range entries {
-		if key := encodedKey(e); key != "" {
+	for i := range entries {
+		if key := encodedKey(&entries[i]); key != "" {
 			keys = append(keys, key)
 		}
 	}

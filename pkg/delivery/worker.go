@@ -140,6 +140,8 @@ type broker struct {
 	leaseTTL time.Duration
 	// idleRecords counts the ledger's records that views remember beyond their use.
 	idleRecords atomic.Int64
+	// tenures counts the partitions that are worked on.
+	tenures atomic.Int64
 }
 
 // open binds to the broker's streams, waiting for them as long as ctx lasts.

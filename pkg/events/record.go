@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -64,9 +65,12 @@ func (r *Record) Add(e Entry, seq uint64) {
 	if seq < r.Seq {
 		return
 	}
-	r.Format, r.Key, r.Seq = Format, e.Key, seq
+	if r.Key != e.Key {
+		r.Key = strings.Clone(e.Key) // it may be part of something larger, as a message is
+	}
+	r.Format, r.Seq = Format, seq
 	if e.Outcome == Reset {
-		*r = Record{Format: Format, Key: e.Key, Seq: seq, State: StateSettled}
+		*r = Record{Format: Format, Key: r.Key, Seq: seq, State: StateSettled}
 		return
 	}
 	if e.Version.IsZero() {
@@ -103,6 +107,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 // remember puts a settlement in front of Recent, in place of an earlier one of
 // the same content. It makes a new slice: copies of the record share the old one.
 func (r *Record) remember(s Settlement) {
+	s.ID = strings.Clone(s.ID)
 	recent := append(make([]Settlement, 0, min(len(r.Recent)+1, RecentMax)), s)
 	for _, old := range r.Recent {
 		if len(recent) < RecentMax && (old.Version != s.Version || old.Digest != s.Digest) {
@@ -155,13 +160,7 @@ func (r *Record) OutcomeOf(tag versioning.Tag) (Settlement, bool) {
 }
 
 // Encode returns the stored form.
-func (r *Record) Encode() ([]byte, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("ledger record: %w", err)
-	}
-	return data, nil
-}
+func (r *Record) Encode() ([]byte, error) { return r.Append(nil) }
 
 // DecodeRecord reads the stored form.
 func DecodeRecord(data []byte) (Record, error) {

@@ -37,6 +37,14 @@ func (d Digest) String() string {
 	return hex.EncodeToString(d[:])
 }
 
+// AppendString appends what String returns to out.
+func (d Digest) AppendString(out []byte) []byte {
+	if d.IsZero() {
+		return out
+	}
+	return hex.AppendEncode(out, d[:])
+}
+
 // Short returns the first 16 hexadecimal digits, which the message id carries.
 func (d Digest) Short() string { return hex.EncodeToString(d[:8]) }
 

@@ -140,13 +140,19 @@ func (v Version) AsTime() (time.Time, bool) {
 // String returns the canonical text: the digits of a number, or the time in UTC
 // with as many digits of a second as it needs. The zero Version gives "".
 func (v Version) String() string {
+	var buf [MaxTextLen]byte
+	return string(v.AppendString(buf[:0]))
+}
+
+// AppendString appends what String returns to out.
+func (v Version) AppendString(out []byte) []byte {
 	switch v.kind {
 	case Numbered:
-		return strconv.FormatInt(v.n, 10)
+		return strconv.AppendInt(out, v.n, 10)
 	case Timed:
-		return time.Unix(v.n, int64(v.ns)).UTC().Format(time.RFC3339Nano)
+		return time.Unix(v.n, int64(v.ns)).UTC().AppendFormat(out, time.RFC3339Nano)
 	default:
-		return ""
+		return out
 	}
 }
 

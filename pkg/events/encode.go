@@ -1,0 +1,254 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// The worker writes a group, an ack and a record for each update. These encoders
+// give what encoding/json gives for the same value, byte for byte, at a tenth of
+// its cost: the tags of the types say what is stored, and a fuzz test compares.
+
+// An object appends the members of a JSON object to out.
+type object struct {
+	out   []byte
+	first int // length of out before the first member
+	err   error
+}
+
+func begin(out []byte) object {
+	out = append(out, '{')
+	return object{out: out, first: len(out)}
+}
+
+func (o *object) name(name string) {
+	if len(o.out) > o.first {
+		o.out = append(o.out, ',')
+	}
+	o.out = append(o.out, '"')
+	o.out = append(o.out, name...)
+	o.out = append(o.out, '"', ':')
+}
+
+func (o *object) str(name, value string) {
+	o.name(name)
+	o.out = appendString(o.out, value)
+}
+
+func (o *object) strIfAny(name, value string) {
+	if value != "" {
+		o.str(name, value)
+	}
+}
+
+func (o *object) int(name string, value int64) {
+	o.name(name)
+	o.out = strconv.AppendInt(o.out, value, 10)
+}
+
+func (o *object) intIfAny(name string, value int64) {
+	if value != 0 {
+		o.int(name, value)
+	}
+}
+
+func (o *object) uint(name string, value uint64) {
+	o.name(name)
+	o.out = strconv.AppendUint(o.out, value, 10)
+}
+
+func (o *object) version(name string, v versioning.Version) {
+	o.name(name)
+	o.out = append(o.out, '"')
+	o.out = v.AppendString(o.out)
+	o.out = append(o.out, '"')
+}
+
+func (o *object) digest(name string, d versioning.Digest) {
+	o.name(name)
+	o.out = append(o.out, '"')
+	o.out = d.AppendString(o.out)
+	o.out = append(o.out, '"')
+}
+
+// time appends a time. One that RFC 3339 cannot write is an error.
+func (o *object) time(name string, t time.Time) {
+	o.name(name)
+	o.out = append(o.out, '"')
+	var err error
+	if o.out, err = t.AppendText(o.out); err != nil && o.err == nil {
+		o.err = err
+	}
+	o.out = append(o.out, '"')
+}
+
+func (o *object) end() ([]byte, error) { return append(o.out, '}'), o.err }
+
+// appendString appends a JSON string. What is not plain ASCII is left to
+// encoding/json.
+func appendString(out []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string never fails
+			return append(out, quoted...)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, s...)
+	return append(out, '"')
+}
+
+func (o *object) settlement(s *Settlement) {
+	o.version("version", s.Version)
+	if !s.Digest.IsZero() {
+		o.digest("digest", s.Digest)
+	}
+	o.strIfAny("id", s.ID)
+	o.str("outcome", string(s.Outcome))
+	o.intIfAny("attempts", int64(s.Attempts))
+	if !s.By.IsZero() {
+		o.version("by", s.By)
+	}
+	o.strIfAny("class", s.Class)
+	o.strIfAny("code", s.Code)
+	o.strIfAny("message", s.Message)
+	o.time("at", s.At)
+}
+
+func (o *object) tag(t versioning.Tag) {
+	o.version("version", t.Version)
+	o.digest("digest", t.Digest)
+}
+
+func (e *Entry) append(out []byte) ([]byte, error) {
+	o := begin(out)
+	o.str("key", e.Key)
+	o.strIfAny("op", string(e.Op))
+	o.settlement(&e.Settlement)
+	if !e.NextAttempt.IsZero() {
+		o.time("next_attempt", e.NextAttempt)
+	}
+	o.intIfAny("trying_ms", e.TryingMS)
+	o.strIfAny("reply_to", e.ReplyTo)
+	o.strIfAny("response", e.Response)
+	if !e.Held.IsZero() {
+		o.version("held", e.Held)
+	}
+	if e.Sequence != 0 {
+		o.uint("sequence", e.Sequence)
+	}
+	return o.end()
+}
+
+// Append appends the stored form of a group to out, which may be nil.
+func (g *Group) Append(out []byte) ([]byte, error) {
+	o := begin(out)
+	o.int("f", int64(g.Format))
+	o.str("channel", g.Channel)
+	o.int("partition", int64(g.Partition))
+	o.uint("epoch", g.Epoch)
+	o.uint("n", g.Number)
+	o.str("worker", g.Worker)
+	o.time("at", g.At)
+	if len(g.Entries) > 0 {
+		o.name("entries")
+		o.out = append(o.out, '[')
+		for i := range g.Entries {
+			if i > 0 {
+				o.out = append(o.out, ',')
+			}
+			var err error
+			if o.out, err = g.Entries[i].append(o.out); err != nil && o.err == nil {
+				o.err = err
+			}
+		}
+		o.out = append(o.out, ']')
+	}
+	return finish("outcome log record", o)
+}
+
+// Append appends the wire form of an ack to out, which may be nil.
+func (a *Ack) Append(out []byte) ([]byte, error) {
+	o := begin(out)
+	o.int("f", int64(a.Format))
+	o.str("channel", a.Channel)
+	o.str("key", a.Key)
+	o.settlement(&a.Settlement)
+	return finish("ack", o)
+}
+
+// Append appends the stored form of a record to out, which may be nil.
+func (r *Record) Append(out []byte) ([]byte, error) {
+	o := begin(out)
+	o.int("f", int64(r.Format))
+	o.str("key", r.Key)
+	o.uint("seq", r.Seq)
+	if !r.Applied.IsZero() {
+		o.name("applied")
+		in := begin(o.out)
+		in.tag(r.Applied.Tag)
+		in.strIfAny("op", string(r.Applied.Op))
+		in.time("at", r.Applied.At)
+		o.nested(in)
+	}
+	o.tagIfAny("settled", r.Settled)
+	if len(r.Recent) > 0 {
+		o.name("recent")
+		o.out = append(o.out, '[')
+		for i := range r.Recent {
+			if i > 0 {
+				o.out = append(o.out, ',')
+			}
+			in := begin(o.out)
+			in.settlement(&r.Recent[i])
+			o.nested(in)
+		}
+		o.out = append(o.out, ']')
+	}
+	o.str("state", string(r.State))
+	o.tagIfAny("pending", r.Pending)
+	o.intIfAny("attempts", int64(r.Attempts))
+	if !r.NextAttempt.IsZero() {
+		o.time("next_attempt", r.NextAttempt)
+	}
+	if r.Error != nil {
+		o.name("error")
+		in := begin(o.out)
+		in.strIfAny("class", r.Error.Class)
+		in.strIfAny("code", r.Error.Code)
+		in.strIfAny("message", r.Error.Message)
+		o.nested(in)
+	}
+	o.intIfAny("trying_ms", r.TryingMS)
+	return finish("ledger record", o)
+}
+
+func (o *object) tagIfAny(name string, t versioning.Tag) {
+	if t.IsZero() {
+		return
+	}
+	o.name(name)
+	in := begin(o.out)
+	in.tag(t)
+	o.nested(in)
+}
+
+// nested takes over an object that was begun at the end of o.
+func (o *object) nested(in object) {
+	var err error
+	if o.out, err = in.end(); err != nil && o.err == nil {
+		o.err = err
+	}
+}
+
+func finish(what string, o object) ([]byte, error) {
+	out, err := o.end()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return out, nil
+}
