@@ -27,8 +27,10 @@ type Progress struct {
 	LogSeq uint64 `json:"log_seq"`
 	// Consumer is the last one that was made, or was about to be.
 	Consumer string `json:"consumer,omitempty"`
-	Worker   string `json:"worker,omitempty"`
-	Epoch    uint64 `json:"epoch,omitempty"`
+	// Done is how many of the messages that Consumer has sent are settled or parked.
+	Done   uint64 `json:"done,omitempty"`
+	Worker string `json:"worker,omitempty"`
+	Epoch  uint64 `json:"epoch,omitempty"`
 	// Clean says that the owner has handed over: nothing of it is in flight.
 	Clean bool `json:"clean"`
 	// Closed says that the partition belongs to a generation that has ended.

@@ -16,7 +16,7 @@ import (
 type State string
 
 // The states. They follow from the ledger when a letter is read; a record of the
-// ledger may be about a second behind.
+// ledger may be a second behind, under load 3 s.
 const (
 	// StateOpen: the ledger names the letter. It can be sent again or discarded.
 	StateOpen State = "open"

@@ -72,6 +72,7 @@ func (l *lane) stopTimer() {
 func (t *tenure) intake(it *item, enc string) (held bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.received++
 	if old := t.held[it.seq]; old != nil { // a redelivery
 		if old.parked > 0 {
 			t.ack(it.msg) // the ack after parking was lost
@@ -85,6 +86,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 		return false
 	}
 	t.held[it.seq] = it
+	t.inHand++
 	l := t.lanes[enc]
 	if l == nil {
 		l = &lane{key: enc}

@@ -135,9 +135,7 @@ func (t *tenure) parkAll(l *lane) error {
 		}
 		t.mu.Lock()
 		if t.held[next.seq] == next {
-			t.ack(next.msg)
-			t.floor.done(next.seq)
-			t.share.release(next.size)
+			t.leaveHand(next)
 			next.parked, next.size, next.msg, next.u.Payload = seq, 0, nil, nil
 		}
 		t.mu.Unlock()

@@ -25,6 +25,9 @@ const (
 	// everybody waiting for the next one (docs/adr/0018).
 	pullMessages = 1024
 	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
+	// lostAfter is how long what the consumer has sent may take to come out of the
+	// client when nothing else does.
+	lostAfter = 5 * time.Second
 )
 
 // pull moves updates from the consumer into the lanes until ctx ends. When the
@@ -61,29 +64,41 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 		return err
 	}
 	defer it.Stop()
+	sent := uint64(0) // by the consumer, at least
 	for count := uint64(0); ; {
-		last := count
-		if count, err = t.pullRound(ctx, it, last); err != nil {
+		last, within := count, t.p.r.hiddenCheck
+		if sent > count {
+			within = min(within, lostAfter)
+		}
+		if count, err = t.pullRound(ctx, it, last, within); err != nil {
 			return err
 		}
 		if count > last {
 			continue
 		}
+		if count < sent {
+			return fmt.Errorf("%w: %d of %d", errMissing, sent-count, sent)
+		}
 		if found, err := t.settleHidden(ctx); err != nil || found {
 			return errors.Join(errMissing, err)
 		}
+		info, err := c.Info(ctx)
+		if err != nil {
+			return err
+		}
+		sent = info.Delivered.Consumer
 	}
 }
 
-// pullRound takes what comes within hiddenCheck, after count messages, and
-// returns how many there were then. One context serves for all of them: making
-// one for each costs more than it does to take the message.
-func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, count uint64) (uint64, error) {
-	round, end := context.WithTimeout(ctx, t.p.r.hiddenCheck)
+// pullRound takes what comes within some time, after count messages, and returns
+// how many there were then. One context serves for all of them: making one for
+// each costs more than it does to take the message.
+func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, count uint64, within time.Duration) (uint64, error) {
+	round, end := context.WithTimeout(ctx, within)
 	defer end()
-	within := jetstream.NextContext(round)
+	inRound := jetstream.NextContext(round)
 	for {
-		msg, err := it.Next(within)
+		msg, err := it.Next(inRound)
 		if err != nil {
 			if round.Err() != nil && ctx.Err() == nil {
 				return count, nil
@@ -142,6 +157,9 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 		it.tag = it.u.Tag()
 		it.replay = events.IsReplay(msg.Headers().Get(nats.MsgIdHdr))
 	}
+	if err := t.awaitRoom(ctx); err != nil {
+		return err
+	}
 	if err := t.share.acquire(ctx, it.size); err != nil {
 		return err
 	}
@@ -149,6 +167,23 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 		t.share.release(it.size)
 	}
 	return nil
+}
+
+// awaitRoom waits until fewer updates are in hand than the window allows.
+func (t *tenure) awaitRoom(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		full := t.inHand >= t.p.r.entry.Config.Window
+		t.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.wakePull:
+		}
+	}
 }
 
 // errMissing says that messages which the broker has sent did not come.

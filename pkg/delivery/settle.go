@@ -123,15 +123,26 @@ func (t *tenure) finish(it *item) {
 		t.deleteParked(it.parked)
 		return
 	}
+	t.leaveHand(it)
+}
+
+// leaveHand lets go of an update that is settled, or that the parked stream has.
+// The caller holds mu.
+func (t *tenure) leaveHand(it *item) {
 	t.ack(it.msg)
 	t.lastMsg = it.msg
 	t.floor.done(it.seq)
 	t.share.release(it.size)
+	t.inHand--
+	signal(t.wakePull)
 }
 
-// ack tells JetStream that a message is settled. A lost one comes again and is
-// recognised.
+// ack tells JetStream that a message is settled, where that matters. A lost one
+// comes again and is recognised.
 func (t *tenure) ack(msg jetstream.Msg) {
+	if t.latest() {
+		return
+	}
 	if err := msg.Ack(); err != nil {
 		t.log.Debug().Err(err).Msg("ack")
 	}

@@ -126,10 +126,13 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
 	t.consumers++
 	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.epoch, t.attempt, t.consumers)
 	if err := t.writeProgress(ctx, func(p *channels.Progress) {
-		p.Floor, p.StreamCreated, p.Consumer, p.Clean = floor, t.created, name, false
+		p.Floor, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, t.created, name, 0, false
 	}); err != nil {
 		return err
 	}
+	t.mu.Lock()
+	t.received = 0
+	t.mu.Unlock()
 	t.consumer, err = t.createConsumer(ctx, stream, t.consumerConfig(name, floor))
 	if err != nil {
 		return fmt.Errorf("create consumer %s: %w", name, err)
@@ -146,25 +149,23 @@ const (
 	orphanAge = 10 * time.Minute
 )
 
+// consumerConfig returns the consumer of a partition, a cursor only: progress is
+// ours. A work queue removes what is acked, and what is left there is the
+// progress. In a latest channel an ack would tell the broker nothing that the
+// floor does not say, so there are none (docs/adr/0023).
 func (t *tenure) consumerConfig(name string, floor uint64) jetstream.ConsumerConfig {
 	cfg := t.p.r.entry.Config
-	c := jetstream.ConsumerConfig{
-		Name:              name,
-		AckPolicy:         jetstream.AckExplicitPolicy,
-		AckWait:           ackWait,
-		MaxDeliver:        -1,
-		MaxAckPending:     cfg.Window,
-		InactiveThreshold: orphanAge,
-		MemoryStorage:     true, // a cursor only: progress is ours
-	}
+	c := jetstream.ConsumerConfig{Name: name, InactiveThreshold: orphanAge, MemoryStorage: true}
 	if cfg.Partitions > 1 {
 		c.FilterSubjects = t.subjects()
 	}
 	if cfg.Mode == channels.Every {
-		c.DeliverPolicy = jetstream.DeliverAllPolicy // a work queue holds only what is left
+		c.DeliverPolicy = jetstream.DeliverAllPolicy
+		c.AckPolicy, c.AckWait, c.MaxDeliver, c.MaxAckPending = jetstream.AckExplicitPolicy, ackWait, -1, cfg.Window
 		return c
 	}
 	c.Replicas = 1
+	c.AckPolicy = jetstream.AckNonePolicy
 	c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
 	return c
 }

@@ -46,6 +46,8 @@ type tenure struct {
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
 	held       map[uint64]*item // by stream sequence
+	received   int              // messages of the consumer
+	inHand     int              // updates in held whose message is not let go of
 	inFlight   int              // calls
 	moving     int              // lanes on their way to or from the parked stream
 	idle       chan struct{}    // closed when awaitIdle's condition holds
@@ -54,6 +56,7 @@ type tenure struct {
 	view       *view
 	record     []byte // memory for the form of the next record
 
+	wakePull     chan struct{} // there is room in the window
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
 
@@ -91,6 +94,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		logSubject:   r.b.names.Outcomes(name, p.index),
 		lanes:        map[string]*lane{},
 		held:         map[uint64]*item{},
+		wakePull:     make(chan struct{}, 1),
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
 		wakeFlush:    make(chan struct{}, 1),
@@ -148,7 +152,7 @@ func (t *tenure) handOver(ctx context.Context) error {
 	}
 	// Plain acks sent just before a deletion are mostly lost. This one is
 	// answered after they were handled.
-	if t.lastMsg != nil {
+	if t.lastMsg != nil && !t.latest() {
 		if err := t.lastMsg.DoubleAck(ctx); err != nil {
 			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
 		}

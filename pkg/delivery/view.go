@@ -300,7 +300,7 @@ func (t *tenure) takeFlushWaiters() []func(error) {
 // they add up to. It returns how many records there were.
 func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	t.mu.Lock()
-	logSeq, floor := t.ackedSeq, t.floor.value()
+	logSeq, floor, done := t.ackedSeq, t.floor.value(), uint64(max(0, t.received-t.inHand)) //nolint:gosec // not negative
 	var dirty []string
 	for key, s := range t.view.keys {
 		if s.dirty {
@@ -313,7 +313,7 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	}
 	circuit, since, reason := t.p.r.gate.status()
 	return len(dirty), t.writeProgress(ctx, func(p *channels.Progress) {
-		p.LogSeq, p.Floor, p.Clean = logSeq, floor, clean
+		p.LogSeq, p.Floor, p.Done, p.Clean = logSeq, floor, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
 	})
 }

@@ -66,7 +66,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 		return
 	}
 	if r.Key != e.Key {
-		r.Key = strings.Clone(e.Key) // it may be part of something larger, as a message is
+		r.Key = strings.Clone(e.Key) // as it may be part of a message's headers
 	}
 	r.Format, r.Seq = Format, seq
 	if e.Outcome == Reset {
@@ -88,7 +88,7 @@ func (r *Record) Add(e Entry, seq uint64) {
 	}
 	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
 	if e.Outcome == Delivered && e.Code != CodeFiltered && !older(e.Version, r.Applied.Version) {
-		r.Applied = Applied{Tag: tag, Op: e.Op, At: e.At}
+		r.Applied = Applied{Tag: tag, Op: own(e.Op), At: e.At}
 	}
 	// A conflict with another content of a settled version must not replace it.
 	// Nor may one of another kind, whose place among the others nobody knows.
@@ -101,6 +101,19 @@ func (r *Record) Add(e Entry, seq uint64) {
 	if atLeast(e.Version, r.Pending.Version) {
 		r.State, r.Pending = StateSettled, versioning.Tag{}
 		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
+	}
+}
+
+// own returns an operation that keeps nothing else in memory, such as the headers
+// it was read from.
+func own(op Op) Op {
+	switch op {
+	case Upsert:
+		return Upsert
+	case Delete:
+		return Delete
+	default:
+		return Op(strings.Clone(string(op)))
 	}
 }
 

@@ -1,0 +1,101 @@
+package delivery
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// publish publishes version 1 of n keys.
+func (b *bench) publish(t *testing.T, n int) {
+	t.Helper()
+	pub, err := events.NewPublisher(t.Context(), b.JS, events.DefaultNames())
+	must(t, err)
+	for i := range n {
+		_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: "k" + strconv.Itoa(i), Version: number(1), Payload: []byte("1")})
+		must(t, err)
+	}
+}
+
+// What was on a connection when it was cut comes again although nothing follows
+// that would show the gap: in a latest channel nobody waits for an ack of it.
+func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
+	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
+		t.Run(string(mode), func(t *testing.T) {
+			b := newBench(t, acceptAll)
+			r := b.run(t, memoryChannel("cal", mode))
+			r.hiddenCheck = 50 * time.Millisecond
+			tn := b.tenure(t, r)
+			must(t, tn.takeOver(t.Context()))
+			b.publish(t, 3)
+			lost, err := tn.consumer.Fetch(3, jetstream.FetchMaxWait(patience))
+			must(t, err)
+			n := 0
+			for range lost.Messages() {
+				n++
+			}
+			if n != 3 {
+				t.Fatalf("%d messages were lost, not 3", n)
+			}
+			var wg sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			wg.Go(func() { tn.pull(ctx) })
+			eventually(t, "what was lost", func() (all bool) {
+				tn.locked(func() { all = len(tn.held) == 3 })
+				return all
+			})
+			cancel()
+			wg.Wait()
+		})
+	}
+}
+
+// The window bounds what is in memory also where the broker does not count what
+// is not acked, and an update that is done makes room for the next.
+func TestWindowBoundsWhatIsInHand(t *testing.T) {
+	const window = 20
+	b := newBench(t, acceptAll)
+	cfg := memoryChannel("cal", channels.Latest)
+	cfg.Window, cfg.Concurrency = window, 4
+	tn := b.tenure(t, b.run(t, cfg))
+	must(t, tn.takeOver(t.Context()))
+	b.publish(t, 3*window)
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { tn.pull(ctx) })
+	inHand := func() (n int) {
+		tn.locked(func() { n = len(tn.held) })
+		return n
+	}
+	eventually(t, "a full window", func() bool { return inHand() == window })
+	stays := time.After(200 * time.Millisecond)
+	for waiting := true; waiting; {
+		select {
+		case <-stays:
+			waiting = false
+		case <-time.After(5 * time.Millisecond):
+			if n := inHand(); n > window {
+				t.Fatalf("%d in hand", n)
+			}
+		}
+	}
+	tn.locked(func() {
+		for _, it := range tn.held {
+			tn.finish(it)
+			break
+		}
+	})
+	eventually(t, "the next update", func() (next bool) {
+		tn.locked(func() { next = tn.received == window+1 })
+		return next
+	})
+}
