@@ -22,6 +22,9 @@ const maxBody = 64 << 10
 // readBody returns the first maxBody bytes of an answer, and what came of
 // reading them.
 func readBody(answer *http.Response) ([]byte, error) {
+	if answer.Body == http.NoBody {
+		return nil, nil
+	}
 	return io.ReadAll(io.LimitReader(answer.Body, maxBody))
 }
 
@@ -120,6 +123,9 @@ func (c *connector) heldVersion(ctx context.Context, h http.Header, body []byte)
 // excerpt returns the beginning of an answer for people to read, without the
 // connector's own secrets and without control characters.
 func (c *connector) excerpt(body []byte, token string) string {
+	if len(body) == 0 {
+		return ""
+	}
 	text := c.mask.Replace(string(body))
 	if token != "" {
 		text = strings.ReplaceAll(text, token, "***")

@@ -25,10 +25,8 @@
 package connhttp
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -152,7 +150,7 @@ func (c *connector) Close(context.Context) error {
 }
 
 func (c *connector) apply(parent context.Context, a *connectors.Attempt) connectors.Result {
-	ctx, cancel := context.WithTimeout(parent, c.Timeouts.Total.D())
+	ctx, cancel := c.bounded(parent)
 	defer cancel()
 	if ctx.Err() != nil {
 		return c.failed(parent, ctx, c.name(a), ctx.Err())
@@ -190,52 +188,22 @@ func (c *connector) name(a *connectors.Attempt) string {
 	return r.method + " " + r.to.host
 }
 
-func (c *connector) routeOf(a *connectors.Attempt) route {
+func (c *connector) routeOf(a *connectors.Attempt) *route {
 	if a.Op == events.Delete {
-		return c.remove
+		return &c.remove
 	}
-	return c.upsert
+	return &c.upsert
 }
 
-// request returns the request of one attempt, but for an OAuth2 token.
-func (c *connector) request(ctx context.Context, a *connectors.Attempt) (*http.Request, error) {
-	r := c.routeOf(a)
-	to, err := r.to.expand(a.Key, a.Version.String())
-	if err != nil {
-		return nil, err
+// bounded returns a context that ends after Timeouts.Total. It is the parent
+// itself where that ends no later, as the engine's mostly does: a context of our
+// own would cost a timer for each call.
+func (c *connector) bounded(parent context.Context) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(c.Timeouts.Total.D())
+	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
+		return parent, func() {}
 	}
-	body, content := a.Payload, a.ContentType
-	if c.Body == bodyEvent {
-		if body, err = structured(a); err != nil {
-			return nil, err
-		}
-		content = structuredContent
-	}
-	if c.query != "" {
-		to.RawQuery = joinQuery(to.RawQuery, c.query)
-	}
-	req, err := http.NewRequestWithContext(ctx, r.method, to.String(), bytes.NewReader(body))
-	if err != nil {
-		// The cause repeats the URL.
-		return nil, fmt.Errorf("no request can be made of this update for %s", r.to.host)
-	}
-	req.Header = c.headers.Clone()
-	if len(body) > 0 {
-		req.Header.Set("Content-Type", content)
-	}
-	setEvent(req.Header, a)
-	now := c.now()
-	id := repetitionID(a, now)
-	setContext(req.Header, a, id)
-	sign(req.Header, c.signers, id, now, body)
-	return req, nil
-}
-
-func joinQuery(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + "&" + b
+	return context.WithDeadline(parent, end)
 }
 
 // authorize adds an OAuth2 token, if that is the way.

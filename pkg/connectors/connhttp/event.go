@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // Headers of a request and of an answer that are not those of events.
@@ -33,26 +31,72 @@ const (
 	structuredContent = "application/cloudevents+json"
 )
 
-// setEvent puts the attributes of an update into headers, as the HTTP binding of
+// Names of headers as net/http spells them. Its Header.Set would make them of
+// those in events for each request anew.
+const (
+	sentSpecVersion = "Ce-Specversion"
+	sentID          = "Ce-Id"
+	sentSource      = "Ce-Source"
+	sentType        = "Ce-Type"
+	sentSubject     = "Ce-Subject"
+	sentVersion     = "Ce-Entityversion"
+	sentOp          = "Ce-Op"
+	sentBase        = "Ce-Baseversion"
+	sentDigest      = "Ce-Entitydigest"
+	sentTime        = "Ce-Time"
+	sentTraceParent = "Traceparent"
+	sentTraceState  = "Tracestate"
+	sentContentType = "Content-Type"
+)
+
+// A headerField is one header of a request.
+type headerField struct{ name, value string }
+
+// maxFields is how many headers an update makes, besides those of the
+// configuration.
+const maxFields = 15
+
+// appendEvent appends the attributes of an update as the HTTP binding of
 // CloudEvents has them in binary mode.
-func setEvent(h http.Header, a *connectors.Attempt) {
-	set := func(name, value string) {
-		if value != "" {
-			h.Set(name, escape(value, plainInHeader))
+func appendEvent(out []headerField, a *connectors.Attempt, t *texts) []headerField {
+	for _, f := range [...]headerField{
+		{sentSpecVersion, specVersion},
+		{sentID, a.ID},
+		{sentSource, a.Source},
+		{sentType, a.Type},
+		{sentSubject, a.Key},
+		{sentVersion, t.version},
+		{sentOp, string(a.Op)},
+		{sentBase, t.base},
+		{sentDigest, t.digest},
+		{sentTime, t.time},
+	} {
+		if f.value != "" {
+			f.value = escape(f.value, plainInHeader)
+			out = append(out, f)
 		}
 	}
-	set(events.HeaderSpecVersion, specVersion)
-	set(events.HeaderID, a.ID)
-	set(events.HeaderSource, a.Source)
-	set(events.HeaderType, a.Type)
-	set(events.HeaderSubject, a.Key)
-	set(events.HeaderVersion, a.Version.String())
-	set(events.HeaderOp, string(a.Op))
-	set(events.HeaderBase, a.Base.String())
-	set(HeaderDigest, a.Digest.String())
+	return out
+}
+
+// texts are the text forms that an update's attributes have on the wire, "" for
+// those it does not have.
+type texts struct{ version, base, digest, time string }
+
+// textsOf makes all texts in one piece of memory.
+func textsOf(a *connectors.Attempt) texts {
+	var buf [160]byte
+	b := a.Version.AppendString(buf[:0])
+	version := len(b)
+	b = a.Base.AppendString(b)
+	base := len(b)
+	b = a.Digest.AppendString(b)
+	digest := len(b)
 	if !a.Time.IsZero() {
-		set(events.HeaderTime, a.Time.UTC().Format(time.RFC3339Nano))
+		b = a.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	}
+	all := string(b)
+	return texts{version: all[:version], base: all[version:base], digest: all[base:digest], time: all[digest:]}
 }
 
 // plainInHeader reports whether a byte stands for itself in the value of a
@@ -69,17 +113,17 @@ func repetitionID(a *connectors.Attempt, now time.Time) string {
 	return a.ID + "/again/" + strconv.FormatInt(now.UnixNano(), 36)
 }
 
-// setContext puts what accompanies an update into headers: the id by which
-// repetitions are recognised, the number of the attempt, and the trace.
-func setContext(h http.Header, a *connectors.Attempt, id string) {
-	h[headerIdempotency] = []string{id}
-	h.Set(HeaderAttempt, strconv.Itoa(a.Number))
+// appendContext appends what accompanies an update: the id by which repetitions
+// are recognised, the number of the attempt, and the trace.
+func appendContext(out []headerField, a *connectors.Attempt, id string) []headerField {
+	out = append(out, headerField{headerIdempotency, id}, headerField{HeaderAttempt, strconv.Itoa(a.Number)})
 	if a.TraceParent != "" {
-		h.Set(events.HeaderTraceParent, a.TraceParent)
+		out = append(out, headerField{sentTraceParent, a.TraceParent})
 		if a.TraceState != "" {
-			h.Set(events.HeaderTraceState, a.TraceState)
+			out = append(out, headerField{sentTraceState, a.TraceState})
 		}
 	}
+	return out
 }
 
 // An envelope is an update in the JSON format of CloudEvents. All of its
@@ -104,14 +148,11 @@ type envelope struct {
 
 // structured returns an update as one JSON document. A payload that is not JSON
 // travels in base64.
-func structured(a *connectors.Attempt) ([]byte, error) {
+func structured(a *connectors.Attempt, t *texts) ([]byte, error) {
 	e := envelope{
-		SpecVersion: specVersion, ID: a.ID, Source: a.Source, Type: a.Type, Subject: a.Key,
-		Version: a.Version.String(), Op: string(a.Op), Base: a.Base.String(), Digest: a.Digest.String(),
+		SpecVersion: specVersion, ID: a.ID, Source: a.Source, Type: a.Type, Subject: a.Key, Time: t.time,
+		Version: t.version, Op: string(a.Op), Base: t.base, Digest: t.digest,
 		TraceParent: a.TraceParent, TraceState: a.TraceState,
-	}
-	if !a.Time.IsZero() {
-		e.Time = a.Time.UTC().Format(time.RFC3339Nano)
 	}
 	if len(a.Payload) > 0 {
 		e.ContentType = a.ContentType

@@ -92,7 +92,8 @@ func TestStructuredPayload(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := testAttempt()
 			a.ContentType, a.Payload = c.contentType, []byte(c.payload)
-			data, err := structured(&a)
+			texts := textsOf(&a)
+			data, err := structured(&a, &texts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +209,8 @@ func FuzzStructured(f *testing.F) {
 			return
 		}
 		a := connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}
-		data, err := structured(&a)
+		texts := textsOf(&a)
+		data, err := structured(&a, &texts)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func (c *connector) withoutSecrets() *opened {
 	to := func(ref connectors.Ref) template {
 		t, err := parseTemplate(s.text("", ref))
 		if err != nil {
-			return template{text: "https://" + unknownHost, host: unknownHost}
+			t, _ = parseTemplate("https://" + unknownHost) // it is a URL
 		}
 		return t
 	}

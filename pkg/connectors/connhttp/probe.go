@@ -11,7 +11,7 @@ import (
 
 // Probe asks the probe URL. Only a 2xx answer is well.
 func (p *prober) Probe(parent context.Context) error {
-	ctx, cancel := context.WithTimeout(parent, p.Timeouts.Total.D())
+	ctx, cancel := p.bounded(parent)
 	defer cancel()
 	res := p.ask(parent, ctx)
 	if res.Class == connectors.OK {

@@ -6,8 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,6 +71,10 @@ func newSigner(secret string) (signer, error) {
 	}, nil
 }
 
+// plainInSignedID reports whether a byte of an id stays as it is where the id is
+// signed.
+func plainInSignedID(c byte) bool { return c != '.' && c != '%' }
+
 // sign adds the headers of Standard Webhooks, with one signature for each live
 // secret. It does nothing if there is none.
 func sign(h http.Header, signers []signer, id string, now time.Time, body []byte) {
@@ -78,9 +82,9 @@ func sign(h http.Header, signers []signer, id string, now time.Time, body []byte
 		return
 	}
 	// A full stop ends the id in what is signed, so there is none in it.
-	id = strings.NewReplacer("%", "%25", ".", "%2E").Replace(id)
+	id = escape(id, plainInSignedID)
 	timestamp := strconv.FormatInt(now.Unix(), 10)
-	message := append(fmt.Appendf(nil, "%s.%s.", id, timestamp), body...)
+	message := slices.Concat([]byte(id), []byte("."), []byte(timestamp), []byte("."), body)
 	signatures := make([]string, len(signers))
 	for i, s := range signers {
 		signatures[i] = s(message)

@@ -19,7 +19,17 @@ const (
 var errDotSegment = errors.New("the key makes a path segment of dots only, which a URL cannot carry")
 
 // A template is a URL with placeholders in its path or query. It is immutable.
-type template struct{ text, host string }
+type template struct {
+	text, host string
+	// url is what the text gives without placeholders. It is shared by all
+	// requests, which must not change it.
+	url *url.URL
+	// path and query have the placeholders, in escaped form; nil: none there.
+	path, query []part
+}
+
+// A part is a text and the placeholder behind it, "" for none.
+type part struct{ text, placeholder string }
 
 var bracePattern = regexp.MustCompile(`\{[^{}]*\}|[{}]`)
 
@@ -60,34 +70,59 @@ func parseTemplate(text string) (template, error) {
 	if path, _, _ := strings.Cut(filledIn(rest), "?"); dotSegment(path) {
 		return template{}, errors.New("it must not have path segments of dots only")
 	}
-	return template{text: text, host: u.Host}, nil
+	t := template{text: text, host: u.Host, url: u}
+	u.Host = strings.TrimSuffix(u.Host, ":") // an empty port is the default one, and no part of Host
+	path, query, _ := strings.Cut(rest[len(authority):], "?")
+	t.path, t.query = partsOf(path), partsOf(query)
+	return t, nil
+}
+
+// partsOf returns the parts of a text, nil if it has no placeholder.
+func partsOf(text string) (parts []part) {
+	at := 0
+	for _, found := range bracePattern.FindAllStringIndex(text, -1) {
+		parts = append(parts, part{text[at:found[0]], text[found[0]:found[1]]})
+		at = found[1]
+	}
+	if parts == nil || at == len(text) {
+		return parts
+	}
+	return append(parts, part{text: text[at:]})
 }
 
 // fixed returns an error if the template has placeholders where there is no
 // update to fill them from.
-func (t template) fixed() error {
-	if strings.Contains(t.text, "{") {
+func (t *template) fixed() error {
+	if t.path != nil || t.query != nil {
 		return errors.New("{key} and {version} mean nothing here")
 	}
 	return nil
 }
 
 // expand returns the URL of one update. The key is escaped so that it stays one
-// path segment or one query value whatever it holds.
-func (t template) expand(key, version string) (*url.URL, error) {
-	path, query, hasQuery := strings.Cut(t.text, "?")
-	path = fill(path, key, version)
-	if dotSegment(path) {
-		return nil, errDotSegment
+// path segment or one query value whatever it holds. The URL may be shared: the
+// caller must not change it.
+func (t *template) expand(key, version string) (*url.URL, error) {
+	if t.path == nil && t.query == nil {
+		return t.url, nil
 	}
-	if hasQuery {
-		path += "?" + fill(query, key, version)
+	key, version = escape(key, unreserved), escape(version, unreserved)
+	u := *t.url
+	if t.path != nil {
+		u.RawPath = fill(t.path, key, version)
+		if dotSegment(u.RawPath) {
+			return nil, errDotSegment
+		}
+		var err error
+		if u.Path, err = url.PathUnescape(u.RawPath); err != nil {
+			return nil, fmt.Errorf("the key and the version do not make a URL for %s", t.host)
+		}
 	}
-	u, err := url.Parse(path)
-	if err != nil {
-		return nil, fmt.Errorf("the key and the version do not make a URL for %s", t.host)
+	if t.query != nil {
+		u.RawQuery = fill(t.query, key, version)
+		u.ForceQuery = u.RawQuery == ""
 	}
-	return u, nil
+	return &u, nil
 }
 
 func dotSegment(path string) bool {
@@ -99,8 +134,24 @@ func dotSegment(path string) bool {
 	return false
 }
 
-func fill(text, key, version string) string {
-	return strings.NewReplacer(keyPlaceholder, escape(key, unreserved), versionPlaceholder, escape(version, unreserved)).Replace(text)
+// fill puts values that are escaped already into the places of the placeholders.
+func fill(parts []part, key, version string) string {
+	var b strings.Builder
+	size := 0
+	for _, p := range parts {
+		size += len(p.text) + max(len(key), len(version))
+	}
+	b.Grow(size)
+	for _, p := range parts {
+		b.WriteString(p.text)
+		switch p.placeholder {
+		case keyPlaceholder:
+			b.WriteString(key)
+		case versionPlaceholder:
+			b.WriteString(version)
+		}
+	}
+	return b.String()
 }
 
 // unreserved reports whether a byte stands for itself anywhere in a URL (RFC
@@ -111,9 +162,18 @@ func unreserved(c byte) bool {
 
 // escape percent-encodes every byte that is not plain.
 func escape(s string, plain func(byte) bool) string {
+	first := 0
+	for first < len(s) && plain(s[first]) {
+		first++
+	}
+	if first == len(s) {
+		return s // as almost all are
+	}
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
-	for i := range len(s) {
+	b.Grow(len(s) + 2*(len(s)-first))
+	b.WriteString(s[:first])
+	for i := first; i < len(s); i++ {
 		if c := s[i]; plain(c) {
 			b.WriteByte(c)
 		} else {

@@ -42,11 +42,15 @@ func (e *proxyError) Unwrap() error { return e.err }
 func newTransport(o *opened, g *guard, d deps) *http.Transport {
 	dialer := &net.Dialer{Timeout: o.Timeouts.Connect.D(), Control: g.control, Resolver: d.resolver}
 	conns := max(1, o.concurrency)
+	header := o.Timeouts.Header.D()
+	if header >= o.Timeouts.Total.D() {
+		header = 0 // the whole ends first, without a second timer for each call
+	}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        o.tls,
 		TLSHandshakeTimeout:    o.Timeouts.Connect.D(),
-		ResponseHeaderTimeout:  o.Timeouts.Header.D(),
+		ResponseHeaderTimeout:  header,
 		MaxIdleConns:           conns,
 		MaxIdleConnsPerHost:    conns,
 		IdleConnTimeout:        idleConnTimeout,

@@ -79,6 +79,81 @@ func benchmarkBatch(n int) []connectors.Attempt {
 	return batch
 }
 
+// BenchmarkApply measures the same with new keys and batches as a worker makes
+// them, each lane by itself: what it allocates, and its time beside that of the
+// smallest statement which writes the payloads under a guard ("bare").
+func BenchmarkApply(b *testing.B) {
+	for name, newTarget := range sqlTargets() {
+		b.Run(name, func(b *testing.B) {
+			d := newTarget(b)
+			if d.dialect != "sqlite" {
+				d.dsn = d.adminAt // not through the proxy
+			}
+			c := d.openHere(b, "auto_create: true\n")
+			want(b, apply(b, c, attempt("made", 1, `{}`))[0], connectors.OK, "")
+			b.Run("apply", func(b *testing.B) {
+				run(b, func(batch []connectors.Attempt) error {
+					for _, res := range c.Apply(b.Context(), batch) {
+						if res.Class != connectors.OK {
+							return res.Err
+						}
+					}
+					return nil
+				})
+			})
+			if d.dialect == "postgres" {
+				b.Run("bare", func(b *testing.B) { run(b, d.bare(b)) })
+			}
+		})
+	}
+}
+
+func run(b *testing.B, write func([]connectors.Attempt) error) {
+	b.Helper()
+	const rows = 500
+	payload := `{"text":"` + strings.Repeat("x", 289) + `"}`
+	batch := make([]connectors.Attempt, rows)
+	for i := range batch {
+		batch[i] = attempt("", 1, payload)
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for i := range batch {
+			// As their hashes would, keys come in no order.
+			batch[i].Key = fmt.Sprintf("entity-%07d", (n*7919+i*104729)%10_000_000)
+		}
+		n += rows
+		b.StartTimer()
+		if err := write(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "us/row")
+}
+
+// bare makes a table that holds the payloads and their versions only.
+func (d *target) bare(b *testing.B) func([]connectors.Attempt) error {
+	b.Helper()
+	pool, err := pgxpool.New(b.Context(), d.adminAt)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	d.exec(b, `DROP TABLE IF EXISTS bare`, `CREATE TABLE bare (key text PRIMARY KEY, version bigint NOT NULL, content jsonb NOT NULL)`)
+	return func(batch []connectors.Attempt) error {
+		keys, versions, contents := make([]string, len(batch)), make([]int64, len(batch)), make([]string, len(batch))
+		for i, a := range batch {
+			keys[i], contents[i] = a.Key, string(a.Payload)
+			versions[i], _ = a.Version.Int64()
+		}
+		_, err := pool.Exec(b.Context(), `INSERT INTO bare AS t SELECT k, v, c::jsonb FROM unnest($1::text[], $2::bigint[], $3::text[]) AS i(k, v, c)
+			ON CONFLICT (key) DO UPDATE SET version = EXCLUDED.version, content = EXCLUDED.content WHERE t.version < EXCLUDED.version`, keys, versions, contents)
+		return err
+	}
+}
+
 // floor makes a table and returns what writes batches into it.
 func (d *target) floor(b *testing.B, name string) func([]connectors.Attempt) error {
 	b.Helper()

@@ -67,9 +67,13 @@ func (c *connector) MaxBatch() int { return c.maxBatch }
 // two batches cannot wait for each other's rows.
 func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
 	results := make([]connectors.Result, len(attempts))
-	var first, again []row
-	for i, a := range attempts {
-		r, err := c.mapper.row(ctx, a)
+	first := make([]row, 0, len(attempts))
+	var again []row
+	width := c.mapper.width()
+	values := make([]any, len(attempts)*width)
+	for i := range attempts {
+		a := &attempts[i]
+		r, err := c.mapper.row(ctx, a, values[i*width:(i+1)*width])
 		if err != nil {
 			results[i] = c.failed(ctx, c.mapper.judge(err))
 			continue

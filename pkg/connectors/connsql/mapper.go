@@ -50,54 +50,57 @@ func newMapper(c Config) (*mapper, error) {
 	return m, nil
 }
 
-// row returns what an attempt writes. Its error wraps errPayload, or says that
-// ctx has ended.
-func (m *mapper) row(ctx context.Context, a connectors.Attempt) (row, error) {
-	r := row{key: a.Key, tag: versioning.Tag{Version: a.Version, Digest: a.Digest}, op: a.Op}
+// width is how many values a row has.
+func (m *mapper) width() int {
+	if m.content != "" {
+		return 1
+	}
+	return len(m.fields)
+}
+
+// row returns what an attempt writes. values is room for its values, all nil.
+// The error wraps errPayload, or says that ctx has ended.
+func (m *mapper) row(ctx context.Context, a *connectors.Attempt, values []any) (row, error) {
+	r := row{key: a.Key, tag: versioning.Tag{Version: a.Version, Digest: a.Digest}, op: a.Op, values: values}
 	if r.op == "" {
 		r.op = events.Upsert
 	}
 	var err error
 	switch {
-	case m.content == "":
-		r.values, err = m.fieldValues(ctx, r.op, a.Payload)
 	case r.op == events.Delete:
-		r.values = []any{nil}
+	case m.content == "":
+		err = m.fieldValues(ctx, a.Payload, values)
 	default:
-		r.values, err = contentValue(m.content, a.Payload)
+		values[0], err = contentValue(m.content, a.Payload)
 	}
 	return r, err
 }
 
-func contentValue(typ string, payload []byte) ([]any, error) {
+func contentValue(typ string, payload []byte) (any, error) {
 	switch {
 	case typ == bytesType:
-		return []any{payload}, nil
+		return payload, nil
 	case typ == textType && !utf8.Valid(payload):
 		return nil, fmt.Errorf("%w: it is not valid UTF-8", errPayload)
 	case typ == jsonType && !json.Valid(payload):
 		return nil, fmt.Errorf("%w: it is not valid JSON", errPayload)
 	}
-	return []any{string(payload)}, nil
+	return string(payload), nil
 }
 
-func (m *mapper) fieldValues(ctx context.Context, op events.Op, payload []byte) ([]any, error) {
-	values := make([]any, len(m.fields))
-	if op == events.Delete {
-		return values, nil
-	}
+func (m *mapper) fieldValues(ctx context.Context, payload []byte, values []any) error {
 	document, err := jq.Decode(payload)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errPayload, err)
+		return fmt.Errorf("%w: %w", errPayload, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, mappingTimeout)
 	defer cancel()
 	for i, f := range m.fields {
 		if values[i], err = f.value(ctx, document); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return values, nil
+	return nil
 }
 
 // value evaluates the field's expression.

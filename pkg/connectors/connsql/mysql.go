@@ -138,9 +138,9 @@ func (m *mysql) check(ctx context.Context) error {
 }
 
 func (m *mysql) statement(rows []row, again bool) (string, []any) {
-	var args []any
+	args := make([]any, 0, len(rows)*(len(m.layout.columns())-1))
 	for _, r := range rows {
-		args = append(args, rowArgs(r, mysqlTime)...)
+		args = appendArgs(args, r, mysqlTime)
 	}
 	return m.layout.mysqlWrite(len(rows), again), args
 }
@@ -214,7 +214,7 @@ func (m *mysql) query(ctx context.Context, keys []string, text string, args []an
 // probe has the statement explained, which finds the table, its columns and the
 // permissions, and writes nothing.
 func (m *mysql) probe(ctx context.Context) error {
-	example := rowArgs(row{key: "probe", values: make([]any, len(m.layout.values))}, mysqlTime)
+	example := appendArgs(nil, row{key: "probe", values: make([]any, len(m.layout.values))}, mysqlTime)
 	if _, err := m.db.ExecContext(ctx, "EXPLAIN "+m.layout.mysqlWrite(1, false), example...); err != nil {
 		return err
 	}

@@ -2,9 +2,7 @@ package connsql
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -58,46 +56,11 @@ func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, err
 	return done.RowsAffected() == int64(len(rows)), err
 }
 
-// arrays returns the rows as one array for each column.
-func (p *postgres) arrays(rows []row) []any {
-	keys, versions, nanos := identities(rows)
-	digests, ops := make([]string, len(rows)), make([]string, len(rows))
-	args := []any{keys, versions, nanos, digests, ops}
-	for range p.layout.values {
-		args = append(args, make([]*string, len(rows)))
-	}
-	fixed := len(args) - len(p.layout.values)
-	for i, r := range rows {
-		digests[i], ops[i] = r.tag.Digest.String(), string(r.op)
-		for j, v := range r.values {
-			args[fixed+j].([]*string)[i] = postgresText(v)
-		}
-	}
-	return args
-}
-
-// postgresText returns the text form of a value, nil for NULL.
-func postgresText(v any) *string {
-	var text string
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case []byte:
-		text = `\x` + hex.EncodeToString(v)
-	case time.Time:
-		text = v.Format(time.RFC3339Nano)
-	case float64:
-		text = strconv.FormatFloat(v, 'g', -1, 64)
-	default: // string, int64, bool
-		text = fmt.Sprint(v)
-	}
-	return &text
-}
-
 func identities(rows []row) (keys []string, versions []int64, nanos []int32) {
-	for _, r := range rows {
-		v, n := versionColumns(r.tag.Version)
-		keys, versions, nanos = append(keys, r.key), append(versions, v), append(nanos, n)
+	keys, versions, nanos = make([]string, len(rows)), make([]int64, len(rows)), make([]int32, len(rows))
+	for i, r := range rows {
+		keys[i] = r.key
+		versions[i], nanos[i] = versionColumns(r.tag.Version)
 	}
 	return keys, versions, nanos
 }

@@ -12,7 +12,7 @@ var _ connectors.Previewer = (*connector)(nil)
 // Preview returns the statement that Apply would run for the attempt alone, with
 // its parameters. Batches have the same statement with more of them.
 func (c *connector) Preview(ctx context.Context, a connectors.Attempt) (connectors.Preview, error) {
-	r, err := c.mapper.row(ctx, a)
+	r, err := c.mapper.row(ctx, &a, make([]any, c.mapper.width()))
 	if err != nil {
 		return connectors.Preview{}, c.explain(ctx, c.mapper.judge(err))
 	}

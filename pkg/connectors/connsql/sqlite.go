@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	// The driver registers itself with database/sql under the name "sqlite".
 	_ "modernc.org/sqlite"
@@ -104,61 +103,6 @@ func (s *sqlite) compile(ctx context.Context, on preparer, text string) error {
 	}
 	defer func() { _ = stmt.Close() }() // it was not run
 	return nil
-}
-
-// statement is that of the first row.
-func (s *sqlite) statement(rows []row, again bool) (string, []any) {
-	if again {
-		return s.sql.rewrite, rowArgs(rows[0], sqliteTime)
-	}
-	return s.sql.write, rowArgs(rows[0], sqliteTime)
-}
-
-// write runs one statement for each row in one transaction: there is no way to
-// the server that a statement of many rows would save.
-func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, err error) {
-	text, _ := s.statement(rows, again)
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return false, err
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // err says what happened
-		}
-	}()
-	stmt, err := s.prepare(ctx, tx, text)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = stmt.Close() }() // ends with the transaction anyway
-	stored := int64(0)
-	for _, r := range rows {
-		done, err := stmt.ExecContext(ctx, rowArgs(r, sqliteTime)...)
-		if err != nil {
-			return false, s.recheck(ctx, tx, text, err)
-		}
-		n, err := done.RowsAffected()
-		if err != nil {
-			return false, err
-		}
-		stored += n
-	}
-	return stored == int64(len(rows)), tx.Commit()
-}
-
-// rowArgs returns the parameters of a row, in the order of layout.columns but
-// for the time, which the database sets.
-func rowArgs(r row, timeLayout string) []any {
-	version, nanos := versionColumns(r.tag.Version)
-	args := []any{r.key, version, nanos, r.tag.Digest.String(), string(r.op)}
-	for _, v := range r.values {
-		if t, ok := v.(time.Time); ok {
-			v = t.Format(timeLayout)
-		}
-		args = append(args, v)
-	}
-	return args
 }
 
 func (s *sqlite) held(ctx context.Context, rows []row) ([]holding, error) {

@@ -8,6 +8,10 @@ import (
 // sqliteTime is the form of a timestamp: of one width, so that it sorts.
 const sqliteTime = "2006-01-02T15:04:05.000000000Z"
 
+// sqliteUpdatedAt is the form of updated_at, that of SQLite's own strftime with
+// %Y-%m-%dT%H:%M:%fZ. The parameter saves a call of it for each row.
+const sqliteUpdatedAt = "2006-01-02T15:04:05.000Z"
+
 // sqliteTypes are the types of columns in SQLite. Numbers of any length and
 // times are texts: its own types would round them.
 func sqliteTypes() map[string]string {
@@ -24,7 +28,7 @@ func sqliteStatements(l layout) statements {
 	version, nanos := identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark)
 	guard := strings.Join(quoteAll(l.guardColumns(), mark, "t."), ", ")
 	s := statements{create: sqliteCreate(l)}
-	insert := sqliteInsert(l)
+	insert := sqliteInsert(l) + sqliteValues(l)
 	switch l.mode {
 	case appendMode:
 		s.write = insert + fmt.Sprintf(" ON CONFLICT (%s, %s, %s) DO NOTHING", key, version, nanos)
@@ -41,21 +45,27 @@ func sqliteStatements(l layout) statements {
 	return s
 }
 
+// sqliteInsert is the beginning of a statement that writes rows, up to the
+// first one's values.
 func sqliteInsert(l layout) string {
 	const mark = `"`
 	columns := l.columns()
-	values := make([]string, len(columns))
-	for i := range values {
-		values[i] = fmt.Sprintf("?%d", i+1)
-	}
-	values[len(values)-1] = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 	if l.mode == appendMode {
 		columns = append(columns, outOfOrderColumn)
-		values = append(values, fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = ?1 AND (o.%s, o.%s) > (?2, ?3))",
-			quoteTable(l.table, mark), identifier(l.names.Key, mark), identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark)))
 	}
-	return fmt.Sprintf("INSERT INTO %s AS t (%s) VALUES (%s)",
-		quoteTable(l.table, mark), strings.Join(quoteAll(columns, mark, ""), ", "), strings.Join(values, ", "))
+	return fmt.Sprintf("INSERT INTO %s AS t (%s) VALUES ", quoteTable(l.table, mark), strings.Join(quoteAll(columns, mark, ""), ", "))
+}
+
+// sqliteValues are the values of one row. In the mode append they refer to
+// parameters by number, so a statement has one row only.
+func sqliteValues(l layout) string {
+	const mark = `"`
+	marks := strings.Repeat(", ?", len(l.columns()))[len(", "):]
+	if l.mode != appendMode {
+		return "(" + marks + ")"
+	}
+	return fmt.Sprintf("(%s, EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = ?1 AND (o.%s, o.%s) > (?2, ?3)))", marks,
+		quoteTable(l.table, mark), identifier(l.names.Key, mark), identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark))
 }
 
 func sqliteCreate(l layout) string {
