@@ -111,7 +111,7 @@ func IsUnavailable(err error) bool {
 	for _, target := range []error{
 		ErrUnavailable, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
 		nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
-		nats.ErrStaleConnection, jetstream.ErrNoStreamResponse,
+		nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout,
 	} {
 		if errors.Is(err, target) {
 			return true

@@ -18,40 +18,86 @@ type head struct {
 	seq uint64 // in the channel's stream; 0 if the stream holds nothing of the key
 }
 
+// A headSource is where a publish takes the head of its key from.
+type headSource uint8
+
+const (
+	// fromMemory: this publisher has published the key before. The sequence shows
+	// whether somebody else did since.
+	fromMemory headSource = iota
+	// fromLedger takes the key for one that the stream does not hold: what the
+	// ledger says was settled last is the head if the stream then agrees, by
+	// taking an update that expects sequence 0.
+	fromLedger
+	// fromStream and fromLeader read the stream, from any replica or from the
+	// leader, and the ledger if the stream holds nothing.
+	fromStream
+	fromLeader
+)
+
+// remembered returns the head that is remembered of a key, else where to read
+// it. While the keys of a channel turn out not to be in its stream (an import, or
+// a channel of mode every whose worker keeps up) the next one is taken for such a
+// key, too, which saves a request. See ADR 21 for what that may not change: an
+// update that names its base asks for more than the guard's order, and is read
+// for in full.
+func (p *Publisher) remembered(o *outgoing) (head, headSource) {
+	if item := p.heads.Get(o.path); item != nil {
+		return item.Value(), fromMemory
+	}
+	if fresh, ok := p.fresh.Load(o.u.Channel); ok && fresh.(bool) && o.u.Base.IsZero() { //nolint:forcetypeassert // only bools are stored
+		return head{}, fromLedger
+	}
+	return head{}, fromStream
+}
+
 // readHead returns the head of a key: the last message on its subject, else what
 // the ledger says was settled last. The stream comes first: read the other way
 // round, a version could be settled between the two reads and be seen in
 // neither. leader asks the stream's leader instead of any replica.
 //
-// What cannot be read, or has a version of another kind than next, counts as no
-// newer than the ledger and may be overwritten: it would block its key for ever.
-func (p *Publisher) readHead(ctx context.Context, channel, enc string, next versioning.Version, leader bool) (head, error) {
+// What cannot be read, or has a version of another kind than the next one's,
+// counts as no newer than the ledger and may be overwritten: it would block its
+// key for ever.
+func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (head, error) {
 	var h, unusable head
-	msg, err := p.lastMessage(ctx, channel, enc, leader)
+	msg, err := p.lastMessage(ctx, o.u.Channel, o.enc, leader)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
+		p.fresh.Store(o.u.Channel, true)
 	case err != nil:
 		return head{}, err
 	default:
+		p.fresh.Store(o.u.Channel, false)
 		h.seq = msg.Sequence
 		u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data)
 		if err == nil {
-			if _, err := u.Version.Compare(next); err == nil {
+			if _, err := u.Version.Compare(o.u.Version); err == nil {
 				h.tag = u.Tag()
 				return h, nil
 			}
 			unusable = head{tag: u.Tag(), seq: h.seq}
 		}
 	}
-	rec, _, err := p.ledger.GetEncoded(ctx, channel, enc)
+	settled, err := p.readSettled(ctx, o)
+	if err != nil {
+		return head{}, err
+	}
+	if settled.tag.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
+		return unusable, nil
+	}
+	h.tag = settled.tag
+	return h, nil
+}
+
+// readSettled returns what the ledger says was settled last, as the head of a key
+// that the stream does not hold.
+func (p *Publisher) readSettled(ctx context.Context, o *outgoing) (head, error) {
+	rec, _, err := p.ledger.GetEncoded(ctx, o.u.Channel, o.enc)
 	if err != nil && !errors.Is(err, ErrNoRecord) {
 		return head{}, err
 	}
-	if rec.Settled.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
-		return unusable, nil
-	}
-	h.tag = rec.Settled
-	return h, nil
+	return head{tag: rec.Settled}, nil
 }
 
 func (p *Publisher) lastMessage(ctx context.Context, channel, enc string, leader bool) (*jetstream.RawStreamMsg, error) {

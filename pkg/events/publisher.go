@@ -52,6 +52,11 @@ type Publisher struct {
 	heads   *ttlcache.Cache[string, head]
 	streams sync.Map // channel name to jetstream.Stream
 	rooms   sync.Map // channel name to *room
+	// fresh says by channel whether the last key that had to be read was not in
+	// its stream, as a bool.
+	fresh sync.Map
+	// pipe is for PublishAll.
+	pipe jetstream.JetStream
 	// locks keep one publish in flight per key, so that two goroutines of one
 	// process do not fight over a sequence. Keys share stripes.
 	locks [lockStripes]sync.Mutex
@@ -66,8 +71,14 @@ func NewPublisher(ctx context.Context, js jetstream.JetStream, names Names) (*Pu
 	if err != nil {
 		return nil, err
 	}
+	// Nobody waits for longer, and the client must not remember what will not be
+	// answered. An API prefix or domain of js does not matter to a publish.
+	pipe, err := jetstream.New(js.Conn(), jetstream.WithPublishAsyncTimeout(defaultTimeout))
+	if err != nil {
+		return nil, err
+	}
 	return &Publisher{
-		js: js, names: names, ledger: ledger,
+		js: js, pipe: pipe, names: names, ledger: ledger,
 		heads: ttlcache.New(ttlcache.WithCapacity[string, head](headCacheSize)),
 	}, nil
 }
@@ -88,112 +99,107 @@ func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFun
 // ErrStale or ErrConflict, or ErrUnavailable, after which the same update may
 // and should be published again. A context without deadline gets 5 s.
 func (p *Publisher) Publish(ctx context.Context, u Update) (Receipt, error) {
-	u = u.WithDefaults()
-	msg, err := Encode(p.names, u)
+	o, err := p.prepare(u)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if limit := p.js.Conn().MaxPayload() - headerReserve; int64(messageSize(msg)) > limit {
-		return Receipt{}, fmt.Errorf("%w: %d bytes with headers, the broker takes %d (max_payload)", ErrTooLarge, messageSize(msg), limit)
+	return p.publish(ctx, &o)
+}
+
+// prepare encodes an update and checks its size.
+func (p *Publisher) prepare(u Update) (outgoing, error) {
+	o, err := encode(p.names, u)
+	if err != nil {
+		return outgoing{}, err
 	}
+	if limit := p.js.Conn().MaxPayload() - headerReserve; int64(o.size) > limit {
+		return outgoing{}, fmt.Errorf("%w: %d bytes with headers, the broker takes %d (max_payload)", ErrTooLarge, o.size, limit)
+	}
+	return o, nil
+}
+
+// receipt returns the receipt of an update that is stored under a sequence.
+func (o *outgoing) receipt(seq uint64, duplicate bool) Receipt {
+	return Receipt{Channel: o.u.Channel, Key: o.u.Key, Version: o.u.Version, ID: o.u.ID, Sequence: seq, Duplicate: duplicate}
+}
+
+func (p *Publisher) publish(ctx context.Context, o *outgoing) (Receipt, error) {
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
-	enc, err := EncodeKey(u.Key)
-	if err != nil {
-		return Receipt{}, err
-	}
-	lock := &p.locks[hash32(u.Channel+"/"+enc)%lockStripes]
+	lock := &p.locks[hash32(o.path)%lockStripes]
 	lock.Lock()
 	defer lock.Unlock()
 
-	receipt, err := p.publish(ctx, u, enc, msg)
+	receipt, err := p.store(ctx, o)
 	if err != nil {
 		return Receipt{}, unavailable(err)
 	}
 	return receipt, nil
 }
 
-func messageSize(m *nats.Msg) int {
-	size := len(m.Data)
-	for name, values := range m.Header {
-		for _, v := range values {
-			size += len(name) + len(v) + len(": \r\n")
-		}
-	}
-	return size
-}
-
-// publish runs the guard against the head and stores with the head's sequence
+// store runs the guard against the head and stores with the head's sequence
 // expected, reading the head again as long as somebody else is faster.
-func (p *Publisher) publish(ctx context.Context, u Update, enc string, msg *nats.Msg) (Receipt, error) {
-	id := u.Channel + "/" + enc
-	receipt := Receipt{Channel: u.Channel, Key: u.Key, Version: u.Version, ID: u.ID}
-	var h head
-	cached := false
-	if item := p.heads.Get(id); item != nil {
-		h, cached = item.Value(), true
-	}
-	leader := false
+func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
+	h, source := p.remembered(o)
 	var known *jetstream.PubAck
 	for range publishTries {
-		if !cached {
+		if source == fromStream || source == fromLeader {
 			var err error
-			if h, err = p.readHead(ctx, u.Channel, enc, u.Version, leader); err != nil {
+			if h, err = p.readHead(ctx, o, source == fromLeader); err != nil {
 				return Receipt{}, err
 			}
 		}
-		verdict, err := versioning.Guard(h.tag, u.Tag(), u.Base)
-		if err != nil && cached {
-			cached = false
+		if source == fromLedger {
+			var err error
+			if h, err = p.readSettled(ctx, o); err != nil {
+				return Receipt{}, err
+			}
+		}
+		verdict, err := versioning.Guard(h.tag, o.tag, o.u.Base)
+		if verdict != versioning.Newer && (source == fromMemory || source == fromLedger) {
+			source = fromStream // what we remember may be outdated, and the ledger is not the head
 			continue
 		}
 		if err != nil {
-			return Receipt{}, fmt.Errorf("%w: channel %s, key %s: %w", ErrInvalidUpdate, u.Channel, u.Key, err)
-		}
-		if verdict != versioning.Newer && cached { // what we remember may be outdated
-			cached = false
-			continue
+			return Receipt{}, fmt.Errorf("%w: channel %s, key %s: %w", ErrInvalidUpdate, o.u.Channel, o.u.Key, err)
 		}
 		switch verdict {
 		case versioning.Stale:
-			return Receipt{}, &HeadError{Reason: ErrStale, Channel: u.Channel, Key: u.Key, Refused: u.Tag(), Head: h.tag}
+			return Receipt{}, &HeadError{Reason: ErrStale, Channel: o.u.Channel, Key: o.u.Key, Refused: o.tag, Head: h.tag}
 		case versioning.Conflict:
-			return Receipt{}, &HeadError{Reason: ErrConflict, Channel: u.Channel, Key: u.Key, Refused: u.Tag(), Head: h.tag, Base: u.Base}
+			return Receipt{}, &HeadError{Reason: ErrConflict, Channel: o.u.Channel, Key: o.u.Key, Refused: o.tag, Head: h.tag, Base: o.u.Base}
 		case versioning.Duplicate:
-			receipt.Sequence, receipt.Duplicate = h.seq, true
-			p.heads.Set(id, h, ttlcache.NoTTL)
-			return receipt, nil
+			p.heads.Set(o.path, h, ttlcache.NoTTL)
+			return o.receipt(h.seq, true), nil
 		case versioning.Newer, versioning.Refused:
 			if h.seq == 0 {
-				if err := p.checkRoom(ctx, u.Channel, messageSize(msg)); err != nil {
+				if err := p.checkRoom(ctx, o.u.Channel, o.size); err != nil {
 					return Receipt{}, err
 				}
 			}
 			if known != nil { // settled and removed, and the ledger does not show it yet
-				receipt.Sequence, receipt.Duplicate = known.Sequence, true
-				return receipt, nil
+				return o.receipt(known.Sequence, true), nil
 			}
 		}
-		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
+		ack, err := p.js.PublishMsg(ctx, o.msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
 		switch {
 		case err == nil && !ack.Duplicate:
-			p.heads.Set(id, head{tag: u.Tag(), seq: ack.Sequence}, ttlcache.NoTTL)
-			receipt.Sequence = ack.Sequence
-			return receipt, nil
+			p.heads.Set(o.path, head{tag: o.tag, seq: ack.Sequence}, ttlcache.NoTTL)
+			return o.receipt(ack.Sequence, false), nil
 		case err == nil:
 			// The broker knows this very content by its id. Is it still the head?
 			known = ack
-			p.heads.Delete(id)
-			cached, leader = false, true
+			p.heads.Delete(o.path)
+			source = fromLeader
 		case IsWrongSequence(err):
-			p.heads.Delete(id)
-			cached, leader = false, true
+			p.heads.Delete(o.path)
+			source = fromLeader
 		default:
-			p.heads.Delete(id)
-			return Receipt{}, p.explain(ctx, u.Channel, err)
+			p.heads.Delete(o.path)
+			return Receipt{}, p.explain(ctx, o.u.Channel, err)
 		}
 	}
-	return Receipt{}, fmt.Errorf("%w: channel %s, key %s: gave up after %d tries; publish again", ErrBusy, u.Channel, u.Key, publishTries)
+	return Receipt{}, fmt.Errorf("%w: channel %s, key %s: gave up after %d tries; publish again", ErrBusy, o.u.Channel, o.u.Key, publishTries)
 }
 
 // explain turns the broker's refusal into one of this package's errors.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,19 +36,32 @@ func TestPublishUnderTheGuard(t *testing.T) {
 	}
 	for _, channel := range []string{"latest", "every"} {
 		for _, settled := range []bool{false, true} {
-			for _, remembers := range []bool{false, true} {
-				key := fmt.Sprintf("key/%t/%t", settled, remembers)
+			for _, how := range []string{"reads", "remembers", "remembers, many", "guesses", "guesses, many"} {
+				key := fmt.Sprintf("key/%t/%s", settled, how)
 				t.Run(channel+"/"+key, func(t *testing.T) {
 					pub := p.publisher(t)
 					for i, s := range steps {
-						if !remembers {
+						if !strings.HasPrefix(how, "remembers") {
 							pub = p.publisher(t)
+						}
+						if strings.HasPrefix(how, "guesses") { // the last key was new, so the next may be
+							if _, err := pub.Publish(t.Context(), of(t, channel, fmt.Sprintf("new/%s/%d", key, i), "1a")); err != nil {
+								t.Fatal(err)
+							}
 						}
 						u := of(t, channel, key, s.update)
 						if s.base != "" {
 							u.Base = version(t, s.base)
 						}
-						receipt, err := pub.Publish(t.Context(), u)
+						publish := pub.Publish
+						if strings.HasSuffix(how, "many") {
+							publish = func(ctx context.Context, u events.Update) (receipt events.Receipt, err error) {
+								for receipt, err = range pub.PublishAll(ctx, slices.Values([]events.Update{u}), 4) {
+								}
+								return receipt, err
+							}
+						}
+						receipt, err := publish(t.Context(), u)
 						if got := verdictOf(receipt, err); got != s.want {
 							t.Fatalf("step %d: %s on base %q = %s, want %s", i+1, s.update, s.base, got, s.want)
 						}

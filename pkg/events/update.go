@@ -87,11 +87,11 @@ func (u *Update) MessageID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return messageID(u.Channel, enc, u.Version, u.Digest()), nil
+	return messageID(u.Channel, enc, u.Tag()), nil
 }
 
-func messageID(channel, enc string, v versioning.Version, d versioning.Digest) string {
-	return channel + "/" + enc + "/" + v.String() + "/" + d.Short()
+func messageID(channel, enc string, tag versioning.Tag) string {
+	return channel + "/" + enc + "/" + tag.Version.String() + "/" + tag.Digest.Short()
 }
 
 // replayPart is the fifth part of a replay's message id; other ids have four.
@@ -114,6 +114,15 @@ func IsReplay(messageID string) bool {
 // WithDefaults returns the update with every zero field that has a default
 // filled in. It does not look at whether the result is valid.
 func (u Update) WithDefaults() Update {
+	id := u.ID
+	if id == "" {
+		id, _ = u.MessageID() // a bad key is for Validate to say
+	}
+	return u.withDefaults(id)
+}
+
+// withDefaults is WithDefaults for an update whose message id is known.
+func (u Update) withDefaults(id string) Update {
 	u.Op = u.op()
 	if u.Source == "" {
 		u.Source = DefaultSource
@@ -125,7 +134,7 @@ func (u Update) WithDefaults() Update {
 		u.ContentType = DefaultContentType
 	}
 	if u.ID == "" {
-		u.ID, _ = u.MessageID() // a bad key is for Validate to say
+		u.ID = id
 	}
 	return u
 }
@@ -133,6 +142,12 @@ func (u Update) WithDefaults() Update {
 // Validate checks an update that has its defaults. The error wraps
 // ErrInvalidUpdate and names every bad field.
 func (u *Update) Validate() error {
+	_, err := EncodeKey(u.Key)
+	return u.validate(err)
+}
+
+// validate is Validate for an update of whose key EncodeKey says keyErr.
+func (u *Update) validate(keyErr error) error {
 	var bad []string
 	fail := func(field, format string, args ...any) {
 		bad = append(bad, field+": "+fmt.Sprintf(format, args...))
@@ -140,8 +155,8 @@ func (u *Update) Validate() error {
 	if err := CheckChannel(u.Channel); err != nil {
 		fail("channel", "%v", err)
 	}
-	if _, err := EncodeKey(u.Key); err != nil {
-		fail("key", "%v", err)
+	if keyErr != nil {
+		fail("key", "%v", keyErr)
 	}
 	if u.Version.IsZero() {
 		fail("version", "it is missing; give a number of at least 1 or an RFC 3339 time")
@@ -169,8 +184,10 @@ func (u *Update) Validate() error {
 			fail(a.field, "%s", problem)
 		}
 	}
-	if _, _, err := mime.ParseMediaType(u.ContentType); u.ContentType != "" && err != nil {
-		fail("content type", "%q is not a media type", clip(u.ContentType))
+	if u.ContentType != "" && u.ContentType != DefaultContentType {
+		if _, _, err := mime.ParseMediaType(u.ContentType); err != nil {
+			fail("content type", "%q is not a media type", clip(u.ContentType))
+		}
 	}
 	if y := u.Time.UTC().Year(); !u.Time.IsZero() && (y < 1 || y > 9999) {
 		fail("time", "year %d is outside 1..9999", y)

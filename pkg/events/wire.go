@@ -33,44 +33,80 @@ const (
 // specVersion is the version of CloudEvents that an update follows.
 const specVersion = "1.0"
 
+// An outgoing is an update that is ready to be published, with what is known of
+// it, so that nothing is computed twice.
+type outgoing struct {
+	u    Update // with its defaults
+	tag  versioning.Tag
+	enc  string // the key's encoded form
+	path string // <channel>/<encoded key>
+	msg  *nats.Msg
+	size int // of msg: payload and headers, in bytes
+}
+
 // Encode returns the message that carries u, without the expected sequence: that
 // is for the publisher, who knows the key's head. It fills in the defaults and
 // fails as Validate does.
 func Encode(n Names, u Update) (*nats.Msg, error) {
-	u = u.WithDefaults()
-	if err := u.Validate(); err != nil {
-		return nil, err
-	}
-	enc, err := EncodeKey(u.Key)
-	if err != nil {
-		return nil, err
-	}
-	msg := nats.NewMsg(n.Update(u.Channel, enc))
-	msg.Data = u.Payload
-	h := msg.Header
-	h.Set(HeaderMsgID, messageID(u.Channel, enc, u.Version, u.Digest()))
-	h.Set(HeaderSpecVersion, specVersion)
-	h.Set(HeaderID, u.ID)
-	h.Set(HeaderSource, u.Source)
-	h.Set(HeaderType, u.Type)
-	h.Set(HeaderSubject, headerKey(u.Key))
-	h.Set(HeaderVersion, u.Version.String())
-	h.Set(HeaderOp, string(u.Op))
-	h.Set(HeaderContentType, u.ContentType)
-	if !u.Time.IsZero() {
-		h.Set(HeaderTime, u.Time.UTC().Format(time.RFC3339Nano))
-	}
-	setIfAny(h, HeaderBase, u.Base.String())
-	setIfAny(h, HeaderReplyTo, u.ReplyTo)
-	setIfAny(h, HeaderTraceParent, u.TraceParent)
-	setIfAny(h, HeaderTraceState, u.TraceState)
-	return msg, nil
+	o, err := encode(n, u)
+	return o.msg, err
 }
 
-func setIfAny(h nats.Header, name, value string) {
-	if value != "" {
-		h.Set(name, value)
+func encode(n Names, u Update) (outgoing, error) {
+	enc, keyErr := EncodeKey(u.Key)
+	tag := u.Tag()
+	id := messageID(u.Channel, enc, tag)
+	u = u.withDefaults(id)
+	if err := u.validate(keyErr); err != nil {
+		return outgoing{}, err
 	}
+	h := make(headers, 0, 14)
+	h.set(HeaderMsgID, id)
+	h.set(HeaderSpecVersion, specVersion)
+	h.set(HeaderID, u.ID)
+	h.set(HeaderSource, u.Source)
+	h.set(HeaderType, u.Type)
+	h.set(HeaderSubject, headerKey(u.Key))
+	h.set(HeaderVersion, u.Version.String())
+	h.set(HeaderOp, string(u.Op))
+	h.set(HeaderContentType, u.ContentType)
+	if !u.Time.IsZero() {
+		h.set(HeaderTime, u.Time.UTC().Format(time.RFC3339Nano))
+	}
+	h.set(HeaderBase, u.Base.String())
+	h.set(HeaderReplyTo, u.ReplyTo)
+	h.set(HeaderTraceParent, u.TraceParent)
+	h.set(HeaderTraceState, u.TraceState)
+	header, size := h.header()
+	return outgoing{
+		u: u, tag: tag, enc: enc, path: id[:len(u.Channel)+1+len(enc)],
+		msg:  &nats.Msg{Subject: n.Update(u.Channel, enc), Header: header, Data: u.Payload},
+		size: size + len(u.Payload),
+	}, nil
+}
+
+// headers are name and value of each header of a message.
+type headers [][2]string
+
+// set adds a header that has a value.
+func (h *headers) set(name, value string) {
+	if value != "" {
+		*h = append(*h, [2]string{name, value})
+	}
+}
+
+// header returns the headers in the client's form, with room for one more, and
+// their size on the wire. All values share one array.
+func (h headers) header() (nats.Header, int) {
+	out := make(nats.Header, len(h)+1)
+	values := make([]string, len(h))
+	size := 0
+	for i, nv := range h {
+		values[i] = nv[1]
+		out[nv[0]] = values[i : i+1 : i+1]
+		size += len(nv[0]) + len(nv[1]) + len(": \r\n")
+	}
+	return out, size
 }
 
 // Decode reads an update as the stream holds it. subject is the stored subject
