@@ -5,12 +5,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
-// A measurer makes one measurement.
-type measurer func(ctx context.Context, o *Options, s setup, pg *testdb.Server) (Measure, error)
+// A measurer makes one measurement on a bed.
+type measurer func(ctx context.Context, b *bed) (Measure, error)
 
 // A Case compares two sides: A is the floor, or what else B has to keep up with.
 type Case struct {
@@ -19,9 +18,17 @@ type Case struct {
 	Metric  string // of what the ratio is: rate, latency, memory
 	AtLeast float64
 	Aim     float64
+	// Most and AimMost bound what a worker of B takes, in bytes, Core the share of
+	// a core that it uses. Zero: not bounded.
+	Most, AimMost int64
+	Core          float64
+
 	measure measurer
 	a, b    setup
-	rounds  int // 0: those of the options
+	// once makes one round do: the figure hardly varies, or is for orientation.
+	once bool
+	// control measures A twice in each round, which shows the noise.
+	control bool
 	// scale is how many times A's rate B is to reach.
 	scale float64
 }
@@ -42,78 +49,110 @@ func Cases(quick bool) []Case {
 	if quick {
 		n, seconds, few, many, idle = 2000, time.Second, 200, 2000, 10
 	}
-	keys := n / 10
-	every := setup{mode: channels.Every, keys: keys, updates: n, target: toHTTP, inFlight: 64}
-	latest := setup{mode: channels.Latest, keys: n, updates: n, target: toHTTP, inFlight: 64}
-	slow := every
-	slow.sink.Delay, slow.inFlight = 50*time.Millisecond, 256
-	rows := latest
-	rows.target, rows.inFlight = toPostgres, 4
-	file := rows
-	file.target, file.inFlight = toSQLite, 1
-	calm := setup{mode: channels.Latest, keys: n / 20, updates: n / 20, target: toHTTP, inFlight: 64}
-	publish := setup{mode: channels.Latest, keys: keys, updates: n, target: toHTTP, inFlight: 256}
-	healthy := every.with(func(s *setup) { s.workers, s.partial = 1, true })
-	one := every.with(func(s *setup) { s.workers = 1 })
-	backlog := latest.with(func(s *setup) { s.workers, s.peek = 1, seconds })
-	skewed := setup{mode: channels.Every, keys: keys, updates: n / 5, zipf: true, target: toHTTP, inFlight: 64, sink: SinkOptions{Delay: 10 * time.Millisecond}}
-	four := setup{mode: channels.Every, keys: keys, updates: n / 4, target: toHTTP, inFlight: 64, partitions: 4, workers: 1, sink: SinkOptions{Delay: 50 * time.Millisecond}}
-	sides := func(s setup) (setup, setup) { return s, s.with(func(s *setup) { s.workers = 1 }) }
+	cases := slices.Concat(throughput(n), publishers(n), selves(n), holding(few, many, idle, seconds))
+	for i := range cases {
+		c := &cases[i]
+		if c.measure == nil {
+			c.measure = drainBacklog
+		}
+		if c.Metric == "" {
+			c.Metric = byRate
+		}
+	}
+	return cases
+}
 
-	list := []Case{
-		{Name: "http-every", What: "HTTP, 64 in flight, sink at once, every version", AtLeast: 0.75, Aim: 0.9},
-		{Name: "http-latest", What: "HTTP, 64 in flight, sink at once, latest", AtLeast: 0.75, Aim: 0.9},
-		{Name: "http-50ms", What: "HTTP, sink takes 50 ms, 256 in flight", AtLeast: 0.95, Aim: 1},
-		{Name: "postgres", What: "PostgreSQL, batches of 500, 4 connections", AtLeast: 0.5, Aim: 0.75},
-		{Name: "sqlite", What: "SQLite, batches of 500", AtLeast: 0.5, Aim: 0.75},
-		{Name: "latency", What: "push to ack at 200/s (ratio of the times: below is better)", Metric: byLatency, AtLeast: 1.5, Aim: 1.15, measure: latency},
-		{Name: "publish", What: "publish with guard, pipelined, against PublishAsync with an expected sequence", AtLeast: 0.8, Aim: 0.95, measure: publishRate},
-		{Name: "skewed-every", What: "Zipf-skewed keys, sink takes 10 ms, every version in order, against no order", AtLeast: 0},
-		{Name: "skewed-latest", What: "Zipf-skewed keys, sink takes 10 ms, latest: time to converge against delivering everything without order", AtLeast: 1},
+// throughput are the cases in which A is the floor, delivering a backlog of n.
+func throughput(n int) []Case {
+	every := setup{mode: channels.Every, keys: n / 10, updates: n, target: toHTTP, inFlight: 64}
+	latest := setup{mode: channels.Latest, keys: n, updates: n, target: toHTTP, inFlight: 64}
+	slow := every.with(func(s *setup) { s.sink.Delay, s.inFlight = 50*time.Millisecond, 256 })
+	rows := latest.with(func(s *setup) { s.target, s.inFlight = toPostgres, 4 })
+	file := latest.with(func(s *setup) { s.target, s.inFlight = toSQLite, 1 })
+	calm := setup{mode: channels.Latest, keys: n / 40, updates: n / 40, target: toHTTP, inFlight: 64}
+	skewed := setup{mode: channels.Every, keys: n / 10, updates: n / 5, zipf: true, target: toHTTP, inFlight: 64, sink: SinkOptions{Delay: 10 * time.Millisecond}}
+	against := func(floor setup, c Case) Case {
+		c.a, c.b = floor, floor.with(func(s *setup) { s.workers = 1 })
+		return c
 	}
-	for i, s := range []setup{every, latest, slow, rows, file, calm, publish, skewed, skewed} {
-		list[i].a, list[i].b = sides(s)
+	converging := against(skewed, Case{
+		Name: "skewed-latest", What: "Zipf-skewed keys, sink takes 10 ms, latest: time to converge, against delivering everything without order", AtLeast: 1,
+	})
+	converging.b.mode = channels.Latest
+	return []Case{
+		against(every, Case{Name: "http-every", What: "HTTP, 64 in flight, sink at once, every version", AtLeast: 0.75, Aim: 0.9, control: true}),
+		against(latest, Case{Name: "http-latest", What: "HTTP, 64 in flight, sink at once, latest", AtLeast: 0.75, Aim: 0.9}),
+		against(slow, Case{Name: "http-50ms", What: "HTTP, sink takes 50 ms, 256 in flight", AtLeast: 0.95, Aim: 1}),
+		against(rows, Case{Name: "postgres", What: "PostgreSQL, batches of 500, 4 connections", AtLeast: 0.5, Aim: 0.75, control: true}),
+		against(file, Case{Name: "sqlite", What: "SQLite, batches of 500", AtLeast: 0.5, Aim: 0.75}),
+		against(calm, Case{Name: "latency", What: "push to ack at 200/s (ratio of the times: below is better)", Metric: byLatency, AtLeast: 1.5, Aim: 1.15, measure: latency}),
+		against(skewed, Case{Name: "skewed-every", What: "Zipf-skewed keys, sink takes 10 ms, every version in order, against no order", once: true}),
+		converging,
 	}
-	list[8].b.mode = channels.Latest
-	list = append(list,
-		Case{
+}
+
+// publishers are the cases of publishing n updates.
+func publishers(n int) []Case {
+	bare := setup{mode: channels.Latest, keys: n / 10, updates: n, target: toHTTP, inFlight: 256, publish: publishBare}
+	all := bare.with(func(s *setup) { s.publish = publishAll })
+	calls := bare.with(func(s *setup) { s.publish = publishCalls })
+	return []Case{
+		{
+			Name: "publish", What: "PublishAll with guard, 256 on their way, against PublishAsync with an expected sequence",
+			AtLeast: 0.8, Aim: 0.95, measure: publishRate, a: bare, b: all, control: true,
+		},
+		{Name: "publish-calls", What: "Publish with guard from 256 goroutines, against the same", measure: publishRate, a: bare, b: calls, once: true},
+	}
+}
+
+// selves are the cases in which extsync keeps up with itself.
+func selves(n int) []Case {
+	one := setup{mode: channels.Every, keys: n / 10, updates: n, target: toHTTP, inFlight: 64, workers: 1}
+	healthy := one.with(func(s *setup) { s.partial = true })
+	four := setup{
+		mode: channels.Every, keys: n / 10, updates: n / 8, target: toHTTP, inFlight: 64, partitions: 4, workers: 1, ready: true,
+		sink: SinkOptions{Delay: 50 * time.Millisecond},
+	}
+	latest := setup{mode: channels.Latest, keys: n, updates: n, target: toHTTP, inFlight: 64, workers: 1}
+	return []Case{
+		{
 			Name: "failing", What: "1 of 10 keys always failing: the others, against all healthy", AtLeast: 0.95, Aim: 1,
 			a: healthy, b: healthy.with(func(s *setup) { s.sink.FailTenth = true }),
 		},
-		Case{
-			Name: "channels", What: "100 channels at once, against one", AtLeast: 0.6, Aim: 0.9,
-			a: one, b: one.with(func(s *setup) { s.channels = min(100, s.keys/2) }),
+		{
+			Name: "channels", What: "100 channels at once, 16 in flight each, against one with 64", AtLeast: 0.6, Aim: 0.9,
+			a: one, b: one.with(func(s *setup) { s.channels, s.inFlight = min(100, s.keys/2), 16 }),
 		},
-		Case{
-			Name: "memory", What: "memory of a worker with a large backlog, against a small one (below is better)", Metric: byMemory, AtLeast: 1.2, Aim: 1, measure: hold, rounds: 1,
-			a: backlog.with(func(s *setup) { s.keys, s.updates = few, few }), b: backlog.with(func(s *setup) { s.keys, s.updates = many, many }),
-		},
-		Case{
-			Name: "idle", What: "1,000 idle channels, against one (share of a core)", Metric: byIdle, measure: hold, rounds: 1,
-			a: backlog.with(func(s *setup) { s.updates, s.peek = 0, seconds/2 }), b: backlog.with(func(s *setup) { s.updates, s.channels, s.peek = 0, idle, seconds/2 }),
-		},
-		Case{
+		{
 			Name: "workers-2", What: "2 workers on 4 partitions, 64 in flight each, sink takes 50 ms, against 1 (share of twice its rate)", AtLeast: 0.9, scale: 2,
 			a: four, b: four.with(func(s *setup) { s.workers, s.inFlight = 2, 128 }),
 		},
-		Case{
+		{
 			Name: "workers-4", What: "4 workers on 4 partitions, 64 in flight each, sink takes 50 ms, against 1 (share of four times its rate)", AtLeast: 0.9, scale: 4,
 			a: four, b: four.with(func(s *setup) { s.workers, s.inFlight = 4, 256 }),
 		},
-		Case{
-			Name: "power", What: "HTTP, latest, with the broker's durability power, against process",
-			a: latest.with(func(s *setup) { s.workers = 1 }), b: latest.with(func(s *setup) { s.workers, s.power = 1, true }), rounds: 1,
+		{
+			Name: "power", What: "HTTP, latest, with the broker's durability power, against process", once: true,
+			a: latest, b: latest.with(func(s *setup) { s.power = true }),
 		},
-	)
-	for i := range list {
-		if list[i].measure == nil {
-			list[i].measure = drainBacklog
-		}
-		if list[i].Metric == "" {
-			list[i].Metric = byRate
-		}
 	}
-	return list
+}
+
+// holding are the cases of a worker with much, or nothing, to do.
+func holding(few, many, idle int, seconds time.Duration) []Case {
+	backlog := setup{mode: channels.Latest, target: toHTTP, inFlight: 64, workers: 1, peek: seconds}
+	of := func(n int) setup { return backlog.with(func(s *setup) { s.keys, s.updates = n, n }) }
+	quiet := backlog.with(func(s *setup) { s.keys, s.peek = 1, seconds/2 })
+	return []Case{
+		{
+			Name: "memory", What: "memory of a worker with a backlog of 1,000,000, against 10,000 (below is better; under 96 MiB, aim 48)", Metric: byMemory,
+			AtLeast: 1.2, Aim: 1.2, Most: 96 << 20, AimMost: 48 << 20, measure: hold, once: true, a: of(few), b: of(many),
+		},
+		{
+			Name: "idle", What: "1,000 idle channels, against one (share of a core under 0.02, under 256 MiB)", Metric: byIdle,
+			Most: 256 << 20, Core: 0.02, measure: hold, once: true, a: quiet, b: quiet.with(func(s *setup) { s.channels = idle }),
+		},
+	}
 }
 
 func (s setup) with(change func(*setup)) setup {

@@ -1,15 +1,21 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hms-utl/extsync/internal/testdb"
 )
@@ -19,7 +25,7 @@ type Options struct {
 	Cases    []string // names; none: all
 	Rounds   int      // of each case
 	Quick    bool     // small sizes and one round: see that it works
-	Control  bool     // measure A twice in each round, to see the noise
+	Control  bool     // measure A twice in each round of some cases, to see the noise
 	Dir      string   // for broker and databases; "": the system's temporary directory
 	Profiles string   // directory for CPU profiles
 	Progress io.Writer
@@ -30,17 +36,23 @@ var ErrCase = errors.New("no such case of the benchmark")
 
 // A Result is what came out of a case.
 type Result struct {
-	Name    string    `json:"name"`
-	What    string    `json:"what"`
-	Metric  string    `json:"metric"`
-	AtLeast float64   `json:"at_least,omitempty"`
-	Aim     float64   `json:"aim,omitempty"`
-	Ratio   float64   `json:"ratio"`           // B to A: of the medians
-	Tail    float64   `json:"tail,omitempty"`  // the same of the 99th percentiles
-	Noise   float64   `json:"noise,omitempty"` // A to A
-	A       []Measure `json:"a"`
-	Again   []Measure `json:"a_again,omitempty"`
-	B       []Measure `json:"b"`
+	Name    string  `json:"name"`
+	What    string  `json:"what"`
+	Metric  string  `json:"metric"`
+	AtLeast float64 `json:"at_least,omitempty"`
+	Aim     float64 `json:"aim,omitempty"`
+	Most    int64   `json:"most_bytes,omitempty"`
+	AimMost int64   `json:"aim_bytes,omitempty"`
+	Core    float64 `json:"most_core,omitempty"`
+	Ratio   float64 `json:"ratio,omitempty"` // B to A: of the medians
+	// Sustained is the ratio when the time counts until the ledger is complete.
+	Sustained float64   `json:"sustained,omitempty"`
+	Tail      float64   `json:"tail,omitempty"`   // the ratio of the 99th percentiles
+	Noise     float64   `json:"noise,omitempty"`  // A to A
+	Failed    string    `json:"failed,omitempty"` // why there is no result
+	A         []Measure `json:"a"`
+	Again     []Measure `json:"a_again,omitempty"`
+	B         []Measure `json:"b"`
 }
 
 // A Report is what came out of a run, with what it ran on.
@@ -48,12 +60,14 @@ type Report struct {
 	Date     time.Time         `json:"date"`
 	Machine  string            `json:"machine"`
 	Versions map[string]string `json:"versions"`
+	Rounds   int               `json:"rounds"`
 	Quick    bool              `json:"quick,omitempty"`
 	Results  []Result          `json:"results"`
 }
 
 // Run makes all measurements, the sides of each case taking turns. It refuses to
-// report a case whose target does not end as it should.
+// report a case whose target does not end as it should; the others are reported
+// all the same, with the error.
 func Run(ctx context.Context, o Options) (Report, error) {
 	cases, err := choose(o)
 	if err != nil {
@@ -62,22 +76,30 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Quick {
 		o.Rounds, o.Control = 1, false
 	}
-	r := Report{Date: time.Now().UTC().Truncate(time.Second), Machine: machine(), Versions: versions(), Quick: o.Quick}
+	r := Report{Date: time.Now().UTC().Truncate(time.Second), Machine: machine(), Versions: versions(), Rounds: o.Rounds, Quick: o.Quick}
 	var pg *testdb.Server
 	if slices.ContainsFunc(cases, func(c Case) bool { return c.a.target == toPostgres }) {
 		if pg, err = testdb.LaunchPostgres(); err != nil {
 			return r, err
 		}
 		defer func() { _ = pg.Close() }() // it was private
+		if r.Versions[toPostgres], err = postgresVersion(ctx, pg); err != nil {
+			return r, err
+		}
 	}
+	var failed []error
 	for _, c := range cases {
 		res, err := runCase(ctx, &o, c, pg)
+		if ctx.Err() != nil {
+			return r, ctx.Err()
+		}
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", c.Name, err)
+			res = Result{Name: c.Name, What: c.What, Metric: c.Metric, Failed: err.Error()}
+			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
 		}
 		r.Results = append(r.Results, res)
 	}
-	return r, nil
+	return r, errors.Join(failed...)
 }
 
 func choose(o Options) ([]Case, error) {
@@ -97,13 +119,13 @@ func choose(o Options) ([]Case, error) {
 }
 
 func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result, error) {
-	res := Result{Name: c.Name, What: c.What, Metric: c.Metric, AtLeast: c.AtLeast, Aim: c.Aim}
+	res := Result{Name: c.Name, What: c.What, Metric: c.Metric, AtLeast: c.AtLeast, Aim: c.Aim, Most: c.Most, AimMost: c.AimMost, Core: c.Core}
 	rounds := o.Rounds
-	if c.rounds > 0 {
-		rounds = min(rounds, c.rounds)
+	if c.once {
+		rounds = 1
 	}
 	one := func(side string, s setup, to *[]Measure) error {
-		m, err := c.measure(ctx, o, s, pg)
+		m, err := c.measure.on(ctx, o, s, pg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", side, err)
 		}
@@ -118,7 +140,7 @@ func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result
 		if err := one("B", c.b, &res.B); err != nil {
 			return res, err
 		}
-		if o.Control && c.Metric == byRate {
+		if o.Control && c.control {
 			if err := one("A", c.a, &res.Again); err != nil {
 				return res, err
 			}
@@ -138,12 +160,16 @@ func (r *Result) sum(c Case) {
 		r.Tail = median(r.B, tail) / median(r.A, tail)
 	case byMemory:
 		value = func(m Measure) float64 { return float64(m.Memory) }
-	case byIdle:
-		value = func(m Measure) float64 { return m.CPU[roleWorker] }
 	}
-	r.Ratio = median(r.B, value) / max(1e-9, median(r.A, value))
-	if c.scale > 0 {
-		r.Ratio /= c.scale
+	if c.Metric == byIdle { // of next to nothing: the share itself counts
+		r.Ratio = 0
+		return
+	}
+	scale := max(c.scale, 1)
+	r.Ratio = median(r.B, value) / median(r.A, value) / scale
+	sustained := func(m Measure) float64 { return cmp.Or(m.Sustained, m.Rate) }
+	if median(r.B, func(m Measure) float64 { return m.Sustained }) > 0 {
+		r.Sustained = median(r.B, sustained) / median(r.A, sustained) / scale
 	}
 	if len(r.Again) > 0 {
 		r.Noise = median(r.Again, value) / median(r.A, value)
@@ -163,8 +189,43 @@ func median(ms []Measure, value func(Measure) float64) float64 {
 	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
+func postgresVersion(ctx context.Context, pg *testdb.Server) (version string, err error) {
+	dsn, err := pg.NewDatabase(ctx)
+	if err != nil {
+		return "", err
+	}
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	return version, conn.QueryRow(ctx, "SHOW server_version").Scan(&version)
+}
+
+// machine says what the figures were measured on, as far as the system tells.
 func machine() string {
-	return fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	text := fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	if model := field("/proc/cpuinfo", "model name"); model != "" {
+		text += " (" + model + ")"
+	}
+	if kib, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
+		text += fmt.Sprintf(", %.0f GiB", float64(kib)/(1<<20))
+	}
+	return text
+}
+
+// field returns what stands behind the first "name:" of a file of the kernel.
+func field(path, name string) string {
+	data, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if before, after, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(before) == name {
+			return strings.TrimSpace(after)
+		}
+	}
+	return ""
 }
 
 // versions returns those of what the figures depend on.

@@ -33,10 +33,12 @@ type sinkState struct {
 	Regressions int       `json:"regressions"` // writes that were older than the one before
 	First       time.Time `json:"first"`
 	Last        time.Time `json:"last"`
+	LastOther   time.Time `json:"last_other"` // of the keys that FailTenth does not mean
 }
 
 // A call is one request that a sink has seen.
 type call struct {
+	Channel string             `json:"c"`
 	Key     string             `json:"k"`
 	Version versioning.Version `json:"v"`
 	Digest  versioning.Digest  `json:"d"`
@@ -46,6 +48,9 @@ type call struct {
 	Applied bool               `json:"a"`
 }
 
+// A place is a key of a channel.
+type place struct{ channel, key string }
+
 // A sink is an external system behind HTTP that applies everything at once and
 // remembers all of it.
 type sink struct {
@@ -54,14 +59,14 @@ type sink struct {
 
 	mu     sync.Mutex
 	state  sinkState
-	newest map[string]int64
+	newest map[place]int64
 	calls  []call
 }
 
 func runSink(ctx context.Context, o SinkOptions, ready func(string) error) error {
-	s := &sink{o: o, start: time.Now(), newest: map[string]int64{}}
+	s := &sink{o: o, start: time.Now(), newest: map[place]int64{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /u", s.serve)
+	mux.HandleFunc("POST /u/{channel}", s.serve)
 	mux.HandleFunc("GET /state", s.writeState)
 	mux.HandleFunc("GET /calls", s.writeCalls)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -91,7 +96,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	op := r.Header.Get(events.HeaderOp)
-	c := call{Key: r.Header.Get(events.HeaderSubject), Version: v, Op: events.Op(op), Digest: versioning.Sum(op, body), From: from}
+	c := call{Channel: r.PathValue("channel"), Key: r.Header.Get(events.HeaderSubject), Version: v, Op: events.Op(op), Digest: versioning.Sum(op, body), From: from}
 	if s.o.Delay > 0 {
 		time.Sleep(s.o.Delay) // the target is slow
 	}
@@ -125,8 +130,12 @@ func (s *sink) note(c *call) bool {
 		s.state.First = s.state.Last
 	}
 	s.state.Applied++
-	if before := s.newest[c.Key]; n >= before {
-		s.newest[c.Key] = n
+	if !failing(c.Key) {
+		s.state.LastOther = s.state.Last
+	}
+	at := place{c.Channel, c.Key}
+	if before := s.newest[at]; n >= before {
+		s.newest[at] = n
 		s.state.Newest += n - before
 		if failing(c.Key) {
 			s.state.Failing += n - before

@@ -8,40 +8,64 @@ import (
 
 // Sizes of the picture, in its own units.
 const (
-	svgRow   = 46
-	svgLeft  = 130
-	svgWidth = 420
+	svgRow    = 46
+	svgTop    = 64
+	svgRate   = 120 // where the bars of the rates begin
+	svgMemory = 520 // ... of the memory
+	svgBar    = 230 // the longest
+	svgWidth  = 880
 )
 
-// SVG draws rate and memory of both sides of every case that has a rate.
+const (
+	colourA = "#999"
+	colourB = "#2b6cb0"
+)
+
+// SVG draws rate and memory of both sides of every case that has a rate. The
+// rates of a case share a scale, the memory of all cases does.
 func (r *Report) SVG(w io.Writer) error {
 	var results []*Result
 	for i := range r.Results {
-		if x := &r.Results[i]; x.Metric == byRate {
+		if x := &r.Results[i]; x.Metric == byRate && x.Failed == "" {
 			results = append(results, x)
 		}
 	}
+	most := 1.0
+	for _, x := range results {
+		most = max(most, memory(x.A), memory(x.B))
+	}
 	var b strings.Builder
-	height := 60 + svgRow*len(results)
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 %d" font-family="sans-serif" font-size="12">`+"\n", height)
-	fmt.Fprintf(&b, `<rect width="760" height="%d" fill="#fff"/>`+"\n", height)
-	fmt.Fprintf(&b, `<text x="10" y="20" font-size="14">Updates a second, and memory: A grey, B (extsync) blue. %s, %s</text>`+"\n", r.Machine, r.Date.Format("2006-01-02"))
+	height := svgTop + svgRow*len(results)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", svgWidth, height)
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", svgWidth, height)
+	fmt.Fprintf(&b, `<text x="10" y="20" font-size="14">A (grey) and B (blue) of each case. %s, %s</text>`+"\n", escape(r.Machine), r.Date.Format("2006-01-02"))
+	fmt.Fprintf(&b, `<text x="%d" y="44" font-weight="bold">Updates a second, at the target</text>`+"\n", svgRate)
+	fmt.Fprintf(&b, `<text x="%d" y="44" font-weight="bold">Memory at most: worker, floor or publisher</text>`+"\n", svgMemory)
 	for i, x := range results {
-		y := 40 + svgRow*i
-		fmt.Fprintf(&b, `<text x="10" y="%d">%s</text>`+"\n", y+20, x.Name)
+		y := svgTop - 8 + svgRow*i
+		fmt.Fprintf(&b, `<text x="10" y="%d">%s</text>`+"\n", y+20, escape(x.Name))
 		rate := func(m Measure) float64 { return m.Rate }
-		a, bb := median(x.A, rate), median(x.B, rate)
-		most := max(a, bb, 1)
-		bar(&b, y, a/most, "#999", fmt.Sprintf("%.0f/s, %.0f MiB", a, memory(x.A)))
-		bar(&b, y+17, bb/most, "#2b6cb0", fmt.Sprintf("%.0f/s, %.0f MiB", bb, memory(x.B)))
+		fastest := max(median(x.A, rate), median(x.B, rate), 1)
+		for j, side := range []struct {
+			ms     []Measure
+			colour string
+		}{{x.A, colourA}, {x.B, colourB}} {
+			bar(&b, svgRate, y+17*j, median(side.ms, rate)/fastest, side.colour, fmt.Sprintf("%.0f/s", median(side.ms, rate)))
+			bar(&b, svgMemory, y+17*j, memory(side.ms)/most, side.colour, fmt.Sprintf("%.0f MiB", memory(side.ms)))
+		}
 	}
 	b.WriteString("</svg>\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func bar(b *strings.Builder, y int, share float64, color, label string) {
-	width := share * svgWidth
+func bar(b *strings.Builder, x, y int, share float64, colour, label string) {
+	width := share * svgBar
 	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="14" fill="%s"/><text x="%.1f" y="%d">%s</text>`+"\n",
-		svgLeft, y, width, color, svgLeft+width+6, y+11, label)
+		x, y, width, colour, float64(x)+width+6, y+11, label)
+}
+
+// escape makes text fit to stand in XML.
+func escape(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }

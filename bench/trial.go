@@ -40,18 +40,12 @@ type setup struct {
 	power      bool
 	// partial: only keys that do not fail are waited for and checked.
 	partial bool
+	publish string // how, where that is measured
 	// peek ends the measurement after so long, whatever is delivered by then.
 	peek time.Duration
-}
-
-// A Measure is what came out of one measurement.
-type Measure struct {
-	Rate   float64            `json:"rate"`           // updates a second
-	CPU    map[string]float64 `json:"cpu"`            // seconds per 1,000 updates, by process
-	Memory int64              `json:"memory"`         // of a worker, bytes at most
-	P50    time.Duration      `json:"p50,omitempty"`  // from push to ack
-	P99    time.Duration      `json:"p99,omitempty"`  // ...
-	Took   time.Duration      `json:"took,omitempty"` // what Rate was counted over
+	// ready starts the workers before the backlog is there, and lets each take over
+	// its share first.
+	ready bool
 }
 
 // A bed is what a measurement runs on: a broker of its own, and a target.
@@ -72,17 +66,30 @@ type bed struct {
 	firstAck atomic.Int64
 	lastAck  atomic.Int64
 	inbox    string
-	accepted map[string][]faults.Accepted // by channel
+	accepted [][]faults.Accepted // by channel
 	runners  []*process
 	before   map[string]time.Duration
 }
 
 // patience bounds everything that a measurement waits for.
-const patience = 5 * time.Minute
+const patience = 3 * time.Minute
+
+// on makes one measurement on a bed of its own.
+func (measure measurer) on(ctx context.Context, o *Options, s setup, pg *testdb.Server) (m Measure, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	b, err := newBed(ctx, o, s, pg)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	return measure(ctx, b)
+}
 
 // newBed starts broker and target and makes the channels.
 func newBed(ctx context.Context, o *Options, s setup, pg *testdb.Server) (_ *bed, err error) {
-	b := &bed{o: o, s: s, postgres: pg, accepted: map[string][]faults.Accepted{}}
+	s.channels, s.partitions = max(1, s.channels), max(1, s.partitions)
+	b := &bed{o: o, s: s, postgres: pg, accepted: make([][]faults.Accepted, s.channels)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -135,13 +142,13 @@ func (b *bed) connect(ctx context.Context) error {
 func (b *bed) channelName(i int) string { return fmt.Sprintf("bench%d", i) }
 
 func (b *bed) makeChannels(ctx context.Context) error {
-	configs := make([]channels.Config, max(1, b.s.channels))
+	configs := make([]channels.Config, b.s.channels)
 	share := int64(1+b.s.updates/len(configs)) << 10
 	for i := range configs {
 		configs[i] = channels.Config{
-			Name: b.channelName(i), Mode: b.s.mode, Partitions: max(1, b.s.partitions),
+			Name: b.channelName(i), Mode: b.s.mode, Partitions: b.s.partitions,
 			Concurrency: b.s.inFlight, Window: max(1024, 4*b.s.inFlight), MaxBytes: channels.Bytes(max(1<<20, 2*share)),
-			Connector: b.connector(),
+			Connector: b.connector(b.channelName(i)),
 			Retry:     channels.Retry{MaxAttempts: 1000, InitialBackoff: connectors.Duration(100 * time.Millisecond)},
 		}.WithDefaults()
 	}
@@ -149,10 +156,10 @@ func (b *bed) makeChannels(ctx context.Context) error {
 	return err
 }
 
-func (b *bed) connector() channels.Connector {
+func (b *bed) connector(channel string) channels.Connector {
 	switch b.s.target {
 	case toHTTP:
-		return channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{"url": b.sinkAt + "/u", "allow_cidrs": []string{"127.0.0.0/8"}})}
+		return channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{"url": b.sinkAt + "/u/" + channel, "allow_cidrs": []string{"127.0.0.0/8"}})}
 	default:
 		return channels.Connector{Kind: "sql", Config: channels.NewRaw(map[string]any{
 			"dialect": b.s.target, "dsn": b.database, "table": "copies", "auto_create": true, "max_batch": floorBatch,
@@ -162,48 +169,15 @@ func (b *bed) connector() channels.Connector {
 
 // fill makes the backlog.
 func (b *bed) fill(ctx context.Context) error {
-	n := max(1, b.s.channels)
+	n := b.s.channels
 	for i := range n {
-		name := b.channelName(i)
-		l := load{channel: name, keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial}
-		accepted, err := l.publish(ctx, b.client.JS, b.inbox)
-		if err != nil {
-			return err
+		l := load{channel: b.channelName(i), keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial}
+		var err error
+		if b.accepted[i], err = l.publish(ctx, b.client.JS, b.inbox); err != nil {
+			return fmt.Errorf("make the backlog: %w", err)
 		}
-		b.accepted[name] = accepted
 	}
-	b.acks.Store(0)
-	return b.snapshot()
-}
-
-// snapshot notes the CPU times before the measurement.
-func (b *bed) snapshot() error {
-	var err error
-	b.before, err = b.cpu()
-	return err
-}
-
-func (b *bed) cpu() (map[string]time.Duration, error) {
-	out := map[string]time.Duration{}
-	parts := append([]*process{b.broker}, b.runners...)
-	if b.sink != nil {
-		parts = append(parts, b.sink)
-	}
-	for _, p := range parts {
-		u, err := p.usage()
-		if err != nil {
-			return nil, err
-		}
-		out[p.name] += u.CPU
-	}
-	if b.s.target == toPostgres {
-		cpu, err := treeCPU(b.postgres.PID())
-		if err != nil {
-			return nil, err
-		}
-		out[toPostgres] = cpu
-	}
-	return out, nil
+	return nil
 }
 
 // startWorkers starts what is measured.
@@ -221,11 +195,11 @@ func (b *bed) startWorkers(ctx context.Context) error {
 func (b *bed) startFloor(ctx context.Context, reply bool) (*process, error) {
 	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply}
 	if !reply {
-		o.Updates = len(left(b.accepted[b.channelName(0)], b.s.mode))
+		o.Updates = len(left(b.accepted[0], b.s.mode))
 	}
 	switch b.s.target {
 	case toHTTP:
-		o.HTTP = b.sinkAt + "/u"
+		o.HTTP = b.sinkAt + "/u/" + b.channelName(0)
 	case toPostgres:
 		o.Postgres = b.database
 	case toSQLite:
@@ -253,26 +227,6 @@ func (b *bed) profile(role string) string {
 		side = "floor"
 	}
 	return filepath.Join(b.o.Profiles, fmt.Sprintf("%s-%s-%s.pprof", b.s.target, side, role))
-}
-
-// measure fills in what the processes have used.
-func (b *bed) measure(rate float64, took time.Duration, updates int) (Measure, error) {
-	m := Measure{Rate: rate, Took: took, CPU: map[string]float64{}}
-	after, err := b.cpu()
-	if err != nil {
-		return m, err
-	}
-	for name, cpu := range after {
-		m.CPU[name] = (cpu - b.before[name]).Seconds() * 1000 / float64(updates)
-	}
-	for _, p := range b.runners {
-		u, err := p.usage()
-		if err != nil {
-			return m, err
-		}
-		m.Memory = max(m.Memory, u.Peak)
-	}
-	return m, nil
 }
 
 // stopRunners ends what is measured: a worker hands over.

@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// LaunchPostgres starts a PostgreSQL server outside of a test, for the benchmark.
-// The caller closes it.
-func LaunchPostgres() (*Server, error) { return launch(&postgres{}) }
+// LaunchPostgres starts a PostgreSQL server outside of a test, for the benchmark,
+// with the settings that it comes with. The caller closes it.
+func LaunchPostgres() (*Server, error) { return launch(&postgres{durable: true}) }
 
 // Close ends the server and removes its data.
 func (s *Server) Close() error { return s.close() }

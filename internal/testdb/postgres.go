@@ -15,7 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-type postgres struct{ bin string }
+type postgres struct {
+	bin string
+	// durable leaves the server's own settings as they are, so that what it has
+	// confirmed survives a power failure. Tests need that no more than its cost.
+	durable bool
+}
 
 func (*postgres) name() string       { return "PostgreSQL" }
 func (*postgres) stopSignal() string { return "QUIT" }
@@ -76,10 +81,11 @@ func (p *postgres) configure(s *Server) error {
 // what it had confirmed.
 func (p *postgres) serve(s *Server) []string {
 	argv := []string{filepath.Join(p.bin, "postgres"), "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
-	for _, setting := range []string{
-		"fsync=off", "full_page_writes=off", "max_connections=100", "shared_buffers=32MB",
-		"ssl=on", "ssl_cert_file=" + filepath.Join(s.dir, certName), "ssl_key_file=" + filepath.Join(s.dir, keyName),
-	} {
+	settings := []string{"ssl=on", "ssl_cert_file=" + filepath.Join(s.dir, certName), "ssl_key_file=" + filepath.Join(s.dir, keyName)}
+	if !p.durable {
+		settings = append(settings, "fsync=off", "full_page_writes=off", "max_connections=100", "shared_buffers=32MB")
+	}
+	for _, setting := range settings {
 		argv = append(argv, "-c", setting)
 	}
 	return argv

@@ -1,0 +1,188 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// The ways to publish.
+const (
+	publishBare  = "bare"  // PublishAsync with the same headers and an expected sequence
+	publishAll   = "all"   // PublishAll
+	publishCalls = "calls" // Publish, from many goroutines
+)
+
+// publishing is what a publishing part does.
+type publishing struct {
+	How     string `json:"how"`
+	Keys    int    `json:"keys"`
+	Updates int    `json:"updates"`
+	AtOnce  int    `json:"at_once"`
+}
+
+// publishRate measures how fast updates are published.
+func publishRate(ctx context.Context, b *bed) (m Measure, err error) {
+	if err := b.snapshot(); err != nil {
+		return m, err
+	}
+	p, err := start(ctx, b.dir, Part{
+		Role: rolePublish, URL: b.url, Profile: b.profile(rolePublish),
+		Publish: publishing{How: b.s.publish, Keys: b.s.keys, Updates: b.s.updates, AtOnce: b.s.inFlight},
+	}, &address{})
+	if err != nil {
+		return m, err
+	}
+	b.runners = append(b.runners, p)
+	var over span
+	if err := p.read(&over); err != nil {
+		return m, err
+	}
+	stream, err := b.client.JS.Stream(ctx, b.client.Names.UpdateStream(b.channelName(0)))
+	if err != nil {
+		return m, err
+	}
+	if got := stream.CachedInfo().State.LastSeq; got != uint64(b.s.updates) {
+		return m, fmt.Errorf("%w: the stream has taken %d updates instead of %d", errWrong, got, b.s.updates)
+	}
+	took := over.Last.Sub(over.First)
+	return b.measure(float64(b.s.updates)/took.Seconds(), took, b.s.updates)
+}
+
+func runPublishing(ctx context.Context, p Part, out io.Writer) error {
+	nc, err := nats.Connect(p.URL)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(p.Publish.AtOnce))
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(out)
+	if err := enc.Encode(address{}); err != nil {
+		return err
+	}
+	over := span{First: time.Now()}
+	if err := p.Publish.run(ctx, js); err != nil {
+		return err
+	}
+	over.Last = time.Now()
+	if err := enc.Encode(over); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (p publishing) run(ctx context.Context, js jetstream.JetStream) error {
+	if p.How == publishBare {
+		return p.bare(ctx, js)
+	}
+	pub, err := events.NewPublisher(ctx, js, events.DefaultNames())
+	if err != nil {
+		return err
+	}
+	if p.How == publishCalls {
+		return p.calls(ctx, pub)
+	}
+	updates := func(yield func(events.Update) bool) {
+		err = p.load().each("", func(u events.Update) error {
+			if !yield(u) {
+				return errLeft
+			}
+			return nil
+		})
+	}
+	for _, failed := range pub.PublishAll(ctx, updates, p.AtOnce) {
+		if failed != nil {
+			return failed
+		}
+	}
+	return err
+}
+
+// errLeft ends a load that nobody wants the rest of.
+var errLeft = errors.New("no more updates are wanted")
+
+func (p publishing) load() load { return load{channel: "bench0", keys: p.Keys, updates: p.Updates} }
+
+func (p publishing) calls(ctx context.Context, pub *events.Publisher) error {
+	group, ctx := errgroup.WithContext(ctx)
+	feeds := make([]chan events.Update, p.AtOnce) // each has keys of its own, in order
+	for i := range feeds {
+		feeds[i] = make(chan events.Update, 16)
+		group.Go(func() error {
+			for u := range feeds[i] {
+				if _, err := pub.Publish(ctx, u); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	n := 0
+	err := p.load().each("", func(u events.Update) error {
+		feed := feeds[n%p.Keys%p.AtOnce]
+		n++
+		select {
+		case feed <- u:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	for _, feed := range feeds {
+		close(feed)
+	}
+	return errors.Join(err, group.Wait())
+}
+
+// bare knows every sequence in advance: nobody else publishes.
+func (p publishing) bare(ctx context.Context, js jetstream.JetStream) error {
+	names := events.DefaultNames()
+	last := make(map[string]uint64, p.Keys)
+	window := make([]jetstream.PubAckFuture, p.AtOnce)
+	n := uint64(0)
+	err := p.load().each("", func(u events.Update) error {
+		msg, err := events.Encode(names, u)
+		if err != nil {
+			return err
+		}
+		oldest := &window[n%uint64(len(window))]
+		if err := confirmed(ctx, *oldest); err != nil {
+			return err
+		}
+		n++
+		*oldest, err = js.PublishMsgAsync(msg, jetstream.WithExpectLastSequencePerSubject(last[u.Key]), jetstream.WithStallWait(time.Minute))
+		last[u.Key] = n
+		return err
+	})
+	for _, future := range window {
+		err = errors.Join(err, confirmed(ctx, future))
+	}
+	return err
+}
+
+func confirmed(ctx context.Context, future jetstream.PubAckFuture) error {
+	if future == nil {
+		return nil
+	}
+	select {
+	case <-future.Ok():
+		return nil
+	case err := <-future.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
