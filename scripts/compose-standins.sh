@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Makes stand-ins for the official images that the compose files name, for a
-# machine that reaches no image registry: from the local Go toolchain and module
-# cache, the nats-server that go.mod names, and Debian's packages of PostgreSQL,
-# Prometheus and busybox. Images that are there already stay.
+# machine that reaches no image registry: from the local Go toolchain, module cache
+# and build cache, the nats-server that go.mod names, and Debian's packages of
+# PostgreSQL, Prometheus and busybox.
 #
-# usage: compose-standins.sh DOCKER...   (the docker command, with its options)
+#     compose-standins.sh build DIR     makes DIR/*.tar; it needs no engine
+#     compose-standins.sh import DIR    makes images of them, unless there are some,
+#                                       and says which
 set -euo pipefail
 cd "$(dirname "$0")/.."
-docker=("$@")
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+dir=$2
 
 # libraries ROOT PROGRAM... copies the shared libraries of programs.
 libraries() {
@@ -24,9 +23,9 @@ libraries() {
 
 # base ROOT makes a root directory with a shell and the usual small commands.
 base() {
-	mkdir -p "$1"/{bin,etc,tmp,usr/bin,run}
-	chmod 1777 "$1/tmp"
-	cp /bin/busybox "$1/bin/busybox"
+	mkdir -p "$1"/{bin,etc,usr/bin,run}
+	mkdir -m 1777 "$1/tmp"
+	cp "$(command -v busybox)" "$1/bin/busybox"
 	local name
 	for name in sh wget mkdir ls cat chown chmod rm id; do
 		ln -sf busybox "$1/bin/$name"
@@ -36,53 +35,55 @@ base() {
 	printf 'hosts: files dns\n' >"$1/etc/nsswitch.conf"
 }
 
-# image NAME ROOT DOCKERFILE-LINES makes an image unless there is one.
-image() {
-	tar -C "$2" -c . >"$work/root.tar"
-	mkdir -p "$work/context"
-	mv "$work/root.tar" "$work/context/"
-	printf 'FROM scratch\nADD root.tar /\n%b' "$3" >"$work/context/Dockerfile"
-	DOCKER_BUILDKIT=0 "${docker[@]}" build -q -t "$1" "$work/context" >/dev/null
-	rm -rf "$2" "$work/context"
-	echo "compose-standins: made $1"
+# pack ROOT TAR [TAR-OPTION...] packs a root directory, and what else is named.
+pack() {
+	local root=$1 tar=$2
+	shift 2
+	tar --owner=0 --group=0 -cf "$tar" -C "$root" . "$@"
+	rm -rf "$root"
 }
 
-missing() { ! "${docker[@]}" image inspect "$1" >/dev/null 2>&1; }
-
-if missing golang:1.26; then
-	root=$work/go
-	base "$root"
-	mkdir -p "$root/usr/local" "$root/modules"
-	cp -r "$(go env GOROOT)" "$root/usr/local/go"
+build_go() {
+	# What the Dockerfile compiles is compiled here first, in the same way, into a
+	# cache that holds nothing else and stays on this machine.
+	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/extsync-compose root=$dir/go
+	GOCACHE=$cache CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$dir/programs/" ./cmd/... ./deploy/compose/receiver
+	rm -rf "$dir/programs"
 	go mod download
-	cp -r "$(go env GOMODCACHE)/cache/download" "$root/modules/download"
-	image golang:1.26 "$root" 'ENV PATH=/usr/local/go/bin:/bin GOTOOLCHAIN=local GOPROXY=file:///modules/download GONOSUMDB=* GOFLAGS=-buildvcs=false\n'
-fi
-if missing gcr.io/distroless/static-debian12:nonroot; then
-	root=$work/static
-	mkdir -p "$root"/{etc/ssl/certs,tmp}
-	chmod 1777 "$root/tmp"
+	base "$root"
+	pack "$root" "$dir/golang.tar" \
+		--anchored --exclude=go/test --exclude=go/api --exclude=go/doc \
+		-C "$(dirname "$(go env GOROOT)")" --transform "s,^$(basename "$(go env GOROOT)")/,usr/local/go/," "$(basename "$(go env GOROOT)")" \
+		-C "$(go env GOMODCACHE)/cache" --transform 's,^download/,modules/,' download \
+		-C "$(dirname "$cache")" --transform 's,^extsync-compose/,root/.cache/go-build/,' extsync-compose
+}
+
+build_static() {
+	local root=$dir/static
+	mkdir -p "$root/etc/ssl/certs"
+	mkdir -m 1777 "$root/tmp"
 	printf 'root:x:0:0::/root:/sbin/nologin\nnonroot:x:65532:65532::/:/sbin/nologin\n' >"$root/etc/passwd"
 	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-	image gcr.io/distroless/static-debian12:nonroot "$root" 'USER 65532\n'
-fi
-if missing nats:2-alpine; then
-	root=$work/nats
+	pack "$root" "$dir/static.tar"
+}
+
+build_nats() {
+	local root=$dir/nats
 	base "$root"
-	mkdir -p "$root/usr/local/bin"
-	CGO_ENABLED=0 go build -o "$root/usr/local/bin/nats-server" github.com/nats-io/nats-server/v2
-	image nats:2-alpine "$root" 'ENTRYPOINT ["/usr/local/bin/nats-server"]\n'
-fi
-if missing postgres:17; then
-	root=$work/postgres
+	CGO_ENABLED=0 go build -trimpath -o "$root/usr/local/bin/nats-server" github.com/nats-io/nats-server/v2
+	pack "$root" "$dir/nats.tar"
+}
+
+build_postgres() {
+	local root=$dir/postgres bin version
 	base "$root"
-	bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+	bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1)
 	version=$(basename "$(dirname "$bin")")
-	mkdir -p "$root/usr/lib/postgresql" "$root/usr/share/postgresql" "$root/var/lib/postgresql/data" "$root/var/run/postgresql" "$root/usr/share/zoneinfo"
+	mkdir -p "$root"/usr/{lib,share}/postgresql "$root/var/lib/postgresql/data" "$root/var/run/postgresql" "$root/usr/share/zoneinfo"
 	cp -r "/usr/lib/postgresql/$version" "$root/usr/lib/postgresql/"
 	cp -r "/usr/share/postgresql/$version" "$root/usr/share/postgresql/"
 	cp /usr/share/zoneinfo/UTC "$root/usr/share/zoneinfo/"
-	libraries "$root" "$bin/postgres" "$bin/initdb" "$bin/pg_ctl" "$bin/psql" "$bin/pg_isready"
+	libraries "$root" "$bin"/{postgres,initdb,pg_ctl,psql,pg_isready}
 	cat >"$root/usr/bin/entrypoint" <<-END
 		#!/bin/sh
 		# What the official entrypoint does, as far as the compose files need it.
@@ -99,15 +100,50 @@ if missing postgres:17; then
 	END
 	chmod 755 "$root/usr/bin/entrypoint"
 	for name in psql pg_isready; do ln -s "/usr/lib/postgresql/$version/bin/$name" "$root/usr/bin/$name"; done
-	chown -R 70:70 "$root/var/lib/postgresql" "$root/var/run/postgresql"
-	image postgres:17 "$root" 'USER postgres\nENV PATH=/usr/bin:/bin\nENTRYPOINT ["/usr/bin/entrypoint"]\n'
-fi
-if missing prom/prometheus:v3.5.0; then
-	root=$work/prometheus
+	chmod 777 "$root/var/lib/postgresql/data" "$root/var/run/postgresql" # its user here is the engine's business
+	pack "$root" "$dir/postgres.tar"
+}
+
+build_prometheus() {
+	local root=$dir/prometheus
 	base "$root"
-	mkdir -p "$root/bin" "$root/prometheus"
+	mkdir -m 777 "$root/prometheus"
 	cp /usr/bin/prometheus "$root/bin/prometheus"
 	libraries "$root" /usr/bin/prometheus
-	chown 65534:65534 "$root/prometheus"
-	image prom/prometheus:v3.5.0 "$root" 'USER nobody\nENTRYPOINT ["/bin/prometheus"]\n'
-fi
+	pack "$root" "$dir/prometheus.tar"
+}
+
+# image NAME TAR CHANGE... makes an image unless there is one.
+image() {
+	local name=$1 tar=$2 changes=() change
+	shift 2
+	if docker image inspect "$name" >/dev/null 2>&1; then
+		return
+	fi
+	for change in "$@"; do changes+=(--change "$change"); done
+	docker import "${changes[@]}" "$dir/$tar" "$name" >/dev/null
+	echo "$name"
+}
+
+case $1 in
+build)
+	command -v busybox >/dev/null || scripts/apt-install.sh busybox-static
+	mkdir -p "$dir"
+	build_go
+	build_static
+	build_nats
+	build_postgres
+	build_prometheus
+	;;
+import)
+	image golang:1.26 golang.tar 'ENV PATH=/usr/local/go/bin:/bin' 'ENV GOTOOLCHAIN=local' 'ENV GOPROXY=file:///modules' 'ENV GONOSUMDB=*' 'ENV GOFLAGS=-buildvcs=false'
+	image gcr.io/distroless/static-debian12:nonroot static.tar 'USER 65532'
+	image nats:2-alpine nats.tar 'ENV PATH=/usr/local/bin:/bin' 'ENTRYPOINT ["/usr/local/bin/nats-server"]'
+	image postgres:17 postgres.tar 'USER postgres' 'ENV PATH=/usr/bin:/bin' 'ENTRYPOINT ["/usr/bin/entrypoint"]'
+	image prom/prometheus:v3.5.0 prometheus.tar 'USER nobody' 'ENTRYPOINT ["/bin/prometheus"]'
+	;;
+*)
+	echo "usage: compose-standins.sh build|import DIR" >&2
+	exit 2
+	;;
+esac

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: the servers of PostgreSQL
 # and MariaDB, which the tests start for themselves in temporary directories,
-# promtool (in the package prometheus), which checks the alert rules, and a C
-# compiler for the race detector. It does nothing when all is there. Where it
-# may not install, it says what to install, and fails if tests could not run.
+# promtool (in the package prometheus), which checks the alert rules, a C compiler
+# for the race detector, and valgrind, which counts instructions. It does nothing
+# when all is there. Where it may not install, it says what to install, and fails
+# if tests could not run.
 set -euo pipefail
 
 have_postgresql() {
@@ -24,11 +25,16 @@ have_compiler() {
 	command -v "${CC:-gcc}" >/dev/null && [[ -e /usr/include/stdlib.h || "$(uname -s)" != Linux ]]
 }
 
+have_valgrind() {
+	command -v valgrind >/dev/null || [[ "$(uname -sm)" != "Linux x86_64" ]]
+}
+
 missing=()
 have_postgresql || missing+=(postgresql)
 have_mariadb || missing+=(mariadb-server)
 have_promtool || missing+=(prometheus)
 have_compiler || missing+=(gcc libc6-dev)
+have_valgrind || missing+=(valgrind)
 if [[ ${#missing[@]} -eq 0 ]]; then
 	exit 0
 fi
@@ -41,21 +47,10 @@ if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
 	echo "The tests need packages that this script may not install here. Run this, or your system's equivalent:" >&2
 	echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
 	if have_postgresql && have_mariadb && have_promtool; then
-		echo "Without a C compiler the tests run, but without the race detector." >&2
+		echo "Without a C compiler the tests run, but without the race detector; without valgrind no instructions are counted." >&2
 		exit 0
 	fi
 	exit 1
 fi
 
-# The packages would start their servers, which nobody here asked for.
-policy=/usr/sbin/policy-rc.d
-if [[ ! -e $policy ]]; then
-	trap '"${as_root[@]}" rm -f "$policy"' EXIT
-	printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-	"${as_root[@]}" chmod 755 "$policy"
-fi
-
-echo "Installing for the tests: ${missing[*]} (their services are not started)"
-apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0)
-"${apt[@]}" update
-"${apt[@]}" install --no-install-recommends "${missing[@]}"
+exec "$(dirname "$0")"/apt-install.sh "${missing[@]}"

@@ -21,10 +21,11 @@ code 0 means that all of it really happened.`
 func demoCommand(sh *cli.Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Show what extsync does, in a few seconds",
-		Long:  demoHelp,
-		Args:  cobra.NoArgs,
+		Use:     "demo",
+		Short:   "Show what extsync does, in a few seconds",
+		Long:    demoHelp,
+		Example: "  extsync demo",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)
 			if err != nil {

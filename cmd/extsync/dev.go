@@ -18,7 +18,10 @@ const devHelp = `Run broker, connector-worker and a receiver in this process, wi
 Other commands find the broker at its usual address. It takes connections from
 this machine only and asks for no credentials: it is for development. Without
 --channels there are two channels: appointment_calendar, to a receiver in this
-process, and erp_db, into a SQLite file.`
+process, and erp_db, into a SQLite file.
+
+--telemetry-listen serves metrics and readiness of the worker; the log names the
+address. Traces go where the standard OTEL_* variables say.`
 
 func devCommand(sh *cli.Shell) *cobra.Command {
 	var dir, listen, file string
@@ -27,7 +30,9 @@ func devCommand(sh *cli.Shell) *cobra.Command {
 		Use:   "dev",
 		Short: "Run everything in one process, with the data on disk",
 		Long:  devHelp,
-		Args:  cobra.NoArgs,
+		Example: `  extsync dev
+  extsync dev --data-dir /tmp/extsync --channels channels.yaml --telemetry-listen 127.0.0.1:9464`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)
 			if err != nil {
@@ -49,7 +54,7 @@ func devCommand(sh *cli.Shell) *cobra.Command {
 	cmd.Flags().StringVar(&dir, "data-dir", "./extsync-data", "directory of all data")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "the broker's address on loopback; port 0 takes a free one")
 	cmd.Flags().StringVarP(&file, "channels", "f", "", "YAML file with the channels to apply, - for standard input")
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker, config.GroupTelemetry)
 	return cmd
 }
 

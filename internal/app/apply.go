@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -39,7 +40,7 @@ func (c *Client) Apply(ctx context.Context, configs []channels.Config, dryRun bo
 	}
 	var changes []Change
 	for _, cfg := range configs {
-		change, err := apply(ctx, registry, cfg, dryRun)
+		change, err := c.apply(ctx, registry, cfg, dryRun)
 		if err != nil {
 			return changes, err
 		}
@@ -56,17 +57,24 @@ func allCreated(configs []channels.Config) []Change {
 	return changes
 }
 
-func apply(ctx context.Context, r *channels.Registry, cfg channels.Config, dryRun bool) (Change, error) {
+func (c *Client) apply(ctx context.Context, r *channels.Registry, cfg channels.Config, dryRun bool) (Change, error) {
 	change := Change{Channel: cfg.Name}
 	old, err := r.Get(ctx, cfg.Name)
 	if err != nil && !errors.Is(err, channels.ErrNotFound) {
 		return change, err
 	}
-	if change.Change, err = old.Change(cfg); err != nil || dryRun {
-		change.Revision = old.Revision
+	change.Revision = old.Revision
+	if change.Change, err = old.Change(cfg); err != nil || dryRun || change.Change == channels.Unchanged {
 		return change, err
 	}
-	entry, err := r.Put(ctx, cfg, old.Revision)
-	change.Revision = entry.Revision
+	act := auditlog.Act{Action: "channel.put", Target: "channel " + cfg.Name, After: cfg}
+	if old.Revision != 0 {
+		act.Before = old.Config
+	}
+	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
+		entry, err := r.Put(ctx, cfg, old.Revision)
+		change.Revision = entry.Revision
+		return nil, err
+	})
 	return change, err
 }

@@ -60,6 +60,9 @@ const (
 	auditSuspects = 5000
 	auditSettle   = 1500 * time.Millisecond
 	auditAtOnce   = 16
+	// auditCatchUp bounds how long an audit waits for the ledger at its beginning: a
+	// key that was delivered a moment ago is to be looked at too.
+	auditCatchUp = 5 * time.Second
 )
 
 // Audit compares what a channel's target holds with what the ledger says was
@@ -83,6 +86,9 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 	}
 	records, err := c.Records(ctx)
 	if err != nil {
+		return sum, err
+	}
+	if err := records.CatchUp(ctx, entries[0], auditCatchUp); err != nil {
 		return sum, err
 	}
 	a := auditor{c: c, entry: entries[0], reader: reader, records: records, found: found, progress: progress, sum: sum}

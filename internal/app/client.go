@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -29,6 +31,8 @@ type Client struct {
 	Catalog *connectors.Catalog
 
 	conn     *nats.Conn
+	actor    string // for the audit log
+	log      zerolog.Logger
 	refusals *broker.Refusals
 	storage  channels.Storage
 }
@@ -52,14 +56,18 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	}
 	return &Client{
 		JS: js, Names: names, Catalog: Catalog(),
-		conn: conn, refusals: refusals, storage: cfg.Storage.ForProvisioning(),
+		conn: conn, actor: actorOf(conn), log: logger, refusals: refusals, storage: cfg.Storage.ForProvisioning(),
 	}, nil
 }
 
 // Refused returns what the broker did not let us do within the last minute,
-// wrapping broker.ErrRefused, and nil if there was nothing. Whoever asked for it
-// has seen a timeout. A process that is refused something is not ready.
+// wrapping broker.ErrRefused, and nil if there was nothing. A process that is
+// refused something is not ready.
 func (c *Client) Refused() error { return c.refusals.Err() }
+
+// EndOnRefusal ends, with the refusal as the cause, whatever end ends, when the
+// broker refuses anything from now on.
+func (c *Client) EndOnRefusal(end context.CancelCauseFunc) { c.refusals.EndOnRefusal(end) }
 
 // Close ends the connection.
 func (c *Client) Close() { c.conn.Close() }
@@ -67,6 +75,25 @@ func (c *Client) Close() { c.conn.Close() }
 // Publisher returns a publisher, or events.ErrNotProvisioned.
 func (c *Client) Publisher(ctx context.Context) (*events.Publisher, error) {
 	return events.NewPublisher(ctx, c.JS, c.Names)
+}
+
+// TracedPublisher is Publisher, with the spans of a service if the process's
+// environment asks for them. done is to be called at the end: it sends them.
+func (c *Client) TracedPublisher(ctx context.Context, service string) (_ *telemetry.Publisher, done func(), err error) {
+	publisher, err := c.Publisher(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	tracing, err := telemetry.StartTracing(ctx, service, os.Getenv, c.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	done = func() {
+		if err := tracing.Close(ctx); err != nil {
+			c.log.Error().Err(err).Msg("traces")
+		}
+	}
+	return telemetry.NewPublisher(publisher, telemetry.NewPublisherMetrics(telemetry.NewRegistry()), tracing), done, nil
 }
 
 // Registry returns the channel registry, or events.ErrNotProvisioned.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -29,6 +31,24 @@ type Diagnosis struct {
 	Message string `json:"message"`
 	Advice  string `json:"advice,omitempty"` // what to do
 	Fixed   bool   `json:"fixed,omitempty"`
+
+	Missing *MissingPermissions `json:"missing,omitempty"`
+}
+
+// MissingPermissions are subjects that a role needs and may not use.
+type MissingPermissions struct {
+	Publish   []string `json:"publish,omitempty"`
+	Subscribe []string `json:"subscribe,omitempty"`
+}
+
+// ExamineOptions say what to examine.
+type ExamineOptions struct {
+	// Fix tidies what can be tidied without harm: dead letters that are settled,
+	// and channels whose time to be restored is over.
+	Fix bool
+	// Role is what the connection is to the broker, and so what it may see.
+	// Defaults to brokerconfig.Admin.
+	Role brokerconfig.Role
 }
 
 const (
@@ -37,14 +57,23 @@ const (
 	doctorProbe = 15 * time.Second
 )
 
-// Examine looks at the broker, its streams, and every channel with its target,
-// and says what it finds. With fix it tidies what can be tidied without harm:
-// dead letters that are settled, and channels whose time to be restored is over.
+// Examine looks at the broker, what it lets the role do, its streams, and every
+// channel with its target, and says what it finds. Roles other than the
+// administrator's see less: a publisher the broker only, a worker the targets too.
 // It fails only when it cannot look.
-func (c *Client) Examine(ctx context.Context, fix bool) ([]Diagnosis, error) {
-	d := doctor{c: c, fix: fix}
-	if err := d.broker(ctx); err != nil {
+func (c *Client) Examine(ctx context.Context, o ExamineOptions) ([]Diagnosis, error) {
+	d := doctor{c: c, fix: o.Fix, role: cmp.Or(o.Role, brokerconfig.Admin)}
+	if err := d.connection(); err != nil {
 		return d.found, err
+	}
+	if !d.permissions(ctx) {
+		return d.found, nil
+	}
+	if err := d.clock(ctx); err != nil {
+		return d.found, err
+	}
+	if d.role != brokerconfig.Admin {
+		return d.found, d.limited(ctx)
 	}
 	drift, err := channels.SharedDrift(ctx, c.JS, c.Names, c.storage)
 	if err != nil {
@@ -75,6 +104,7 @@ func (c *Client) Examine(ctx context.Context, fix bool) ([]Diagnosis, error) {
 type doctor struct {
 	c     *Client
 	fix   bool
+	role  brokerconfig.Role
 	found []Diagnosis
 }
 
@@ -85,13 +115,39 @@ func (d *doctor) add(level, check, subject, message, advice string) {
 	d.found = append(d.found, Diagnosis{Check: check, Level: level, Subject: subject, Message: message, Advice: advice})
 }
 
-// broker looks at the server and at its clock.
-func (d *doctor) broker(ctx context.Context) error {
+// limited is what a role that is not the administrator's can look at.
+func (d *doctor) limited(ctx context.Context) error {
+	if d.role == brokerconfig.Worker {
+		registry, err := d.c.Registry(ctx)
+		if err != nil {
+			return err
+		}
+		entries, err := registry.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Deleted.IsZero() {
+				d.target(ctx, e.Config)
+			}
+		}
+	}
+	d.add(LevelOK, "rest", "", "streams, room, workers, circuits and dead letters were not looked at: they are for the role admin", "")
+	return nil
+}
+
+// connection looks at the server.
+func (d *doctor) connection() error {
 	rtt, err := d.c.conn.RTT()
 	if err != nil {
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	d.add(LevelOK, "broker", "", fmt.Sprintf("NATS %s answers in %s", d.c.conn.ConnectedServerVersion(), rtt.Round(time.Microsecond)), "")
+	return nil
+}
+
+// clock compares the server's clock with this machine's.
+func (d *doctor) clock(ctx context.Context) error {
 	asked := time.Now()
 	stream, err := d.c.JS.Stream(ctx, d.c.Names.OutcomeStream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

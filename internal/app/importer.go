@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -56,18 +57,23 @@ const (
 	// does not answer: about two minutes.
 	importRetry = 2 * time.Second
 	importTries = 60
+	// importHeld bounds the lines behind one that is not done yet, in bytes as
+	// heldBytes counts them: a key that has to wait must not let the rest of a file
+	// into memory.
+	importHeld = 64 << 20
 )
 
 // Import publishes one update for each line of the input. Lines of one key are
 // published in their order, others side by side. It stops at what concerns all
 // lines, such as a channel that is full; the summary then says how far all is
-// done, and going on from there is safe, as is beginning anew.
+// done, and going on from there is safe, as is beginning anew. It holds a bounded
+// number of lines, however long one of them takes.
 func (c *Client) Import(ctx context.Context, o ImportOptions) (ImportSummary, error) {
 	publisher, err := c.Publisher(ctx)
 	if err != nil {
 		return ImportSummary{Offset: o.From, Line: o.Line}, err
 	}
-	im := importer{o: o, publisher: publisher, sum: ImportSummary{Offset: o.From, Line: o.Line}}
+	im := importer{o: o, publish: publisher.Publish, room: semaphore.NewWeighted(importHeld), sum: ImportSummary{Offset: o.From, Line: o.Line}}
 	err = im.run(ctx)
 	im.mu.Lock()
 	defer im.mu.Unlock()
@@ -75,8 +81,9 @@ func (c *Client) Import(ctx context.Context, o ImportOptions) (ImportSummary, er
 }
 
 type importer struct {
-	o         ImportOptions
-	publisher *events.Publisher
+	o       ImportOptions
+	publish func(context.Context, events.Update) (events.Receipt, error)
+	room    *semaphore.Weighted // of importHeld; a line has its share until all before it are done, too
 
 	mu      sync.Mutex
 	sum     ImportSummary
@@ -88,8 +95,13 @@ type importItem struct {
 	u         events.Update
 	input     []byte
 	line, end int64
+	held      int64 // of the importer's room
 	done      bool
 }
+
+// heldBytes is what a line counts for: itself, the update made of it, and what
+// is noted of it.
+func heldBytes(line []byte) int64 { return min(2*int64(len(line))+512, importHeld) }
 
 func (im *importer) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -98,7 +110,7 @@ func (im *importer) run(ctx context.Context) error {
 		lanes[i] = make(chan *importItem, 1)
 		group.Go(func() error {
 			for it := range lanes[i] {
-				if err := im.publish(ctx, it); err != nil {
+				if err := im.send(ctx, it); err != nil {
 					return err
 				}
 			}
@@ -128,7 +140,10 @@ func (im *importer) read(ctx context.Context, lanes []chan *importItem) error {
 		if err != nil {
 			return fmt.Errorf("read the input: %w", err)
 		}
-		it := &importItem{input: line, line: r.number, end: r.offset}
+		it := &importItem{input: line, line: r.number, end: r.offset, held: heldBytes(line)}
+		if err := im.room.Acquire(ctx, it.held); err != nil {
+			return err
+		}
 		im.mu.Lock()
 		im.pending = append(im.pending, it)
 		im.mu.Unlock()
@@ -157,9 +172,9 @@ func (im *importer) read(ctx context.Context, lanes []chan *importItem) error {
 	}
 }
 
-func (im *importer) publish(ctx context.Context, it *importItem) error {
+func (im *importer) send(ctx context.Context, it *importItem) error {
 	for try := 1; ; try++ {
-		receipt, err := im.publisher.Publish(ctx, it.u)
+		receipt, err := im.publish(ctx, it.u)
 		switch {
 		case err == nil && receipt.Duplicate:
 			return im.finish(it, func(s *ImportSummary) { s.Duplicates++ })
@@ -202,6 +217,7 @@ func (im *importer) finish(it *importItem, count func(*ImportSummary)) error {
 	}
 	for len(im.pending) > 0 && im.pending[0].done {
 		im.sum.Offset, im.sum.Line = im.pending[0].end, im.pending[0].line
+		im.room.Release(im.pending[0].held)
 		im.pending = im.pending[1:]
 	}
 	if time.Since(im.told) < importEvery {

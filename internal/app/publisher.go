@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/httpapi"
 	"github.com/hms-utl/extsync/internal/telemetry"
@@ -41,11 +42,15 @@ func RunPublisher(ctx context.Context, o PublisherOptions) error {
 
 // Serve serves the HTTP API on the client's connection, as RunPublisher does.
 func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
-	store, err := tokens.Open(ctx, c.JS, c.Names)
-	if err != nil {
+	var cache *tokens.Cache
+	err := c.refusals.Do(ctx, broker.Anything, func(ctx context.Context) error {
+		store, err := tokens.Open(ctx, c.JS, c.Names)
+		if err != nil {
+			return err
+		}
+		cache, err = tokens.NewCache(ctx, store)
 		return err
-	}
-	cache, err := tokens.NewCache(ctx, store)
+	})
 	if err != nil {
 		return err
 	}
@@ -61,7 +66,12 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 			o.Logger.Warn().Err(err).Msg("traces")
 		}
 	}()
-	handler, keep, err := c.api(ctx, o, cache, tracing)
+	var handler http.Handler
+	var keep func(context.Context)
+	err = c.refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
+		handler, keep, err = c.api(opening, ctx, o, cache, tracing)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -146,7 +156,8 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 	return l, nil
 }
 
-func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing) (http.Handler, func(context.Context), error) {
+// api opens what the API works with. draining ends when the process shall end.
+func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing) (http.Handler, func(context.Context), error) {
 	publisher, err := c.Publisher(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -164,17 +175,21 @@ func (c *Client) api(ctx context.Context, o PublisherOptions, cache *tokens.Cach
 		return nil, nil, err
 	}
 	metrics := telemetry.NewRegistry()
-	measured := telemetry.NewPublisher(publisher, telemetry.NewPublisherMetrics(metrics), tracing)
+	measured := telemetry.NewPublisher(&promptly{Publisher: publisher, c: c, registry: registry}, telemetry.NewPublisherMetrics(metrics), tracing)
 	return httpapi.New(ctx, httpapi.Options{
 		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry, Progress: progress,
-		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Find: c.findOne,
-		Logger: o.Logger, Metrics: telemetry.MetricsHandler(metrics), Version: o.Version, Draining: ctx,
+		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Find: c.findOne,
+		Logger: o.Logger, Metrics: telemetry.MetricsHandler(metrics), Version: o.Version, Draining: draining,
 	})
 }
 
 // findOne is Find for one channel, in the API's terms.
 func (c *Client) findOne(ctx context.Context, channel, key string) (httpapi.Whereabouts, error) {
-	found, err := c.Find(ctx, key, channel)
+	var found []Whereabouts
+	err := c.forChannel(ctx, channel, func(ctx context.Context) (err error) {
+		found, err = c.Find(ctx, key, channel)
+		return err
+	})
 	if errors.Is(err, ErrUnknownKey) {
 		return httpapi.Whereabouts{}, fmt.Errorf("%w: nothing was published for it", httpapi.ErrUnknownKey)
 	}

@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -29,6 +31,46 @@ func (c *Client) Records(ctx context.Context) (*Records, error) {
 		return nil, err
 	}
 	return &Records{c: c, ledger: ledger, progress: progress}, nil
+}
+
+// catchUpLook is how often it is looked whether the ledger has caught up.
+const catchUpLook = 100 * time.Millisecond
+
+// CatchUp waits until the ledger has all of a channel's outcomes that are in the
+// log now, but not for longer than most: without a worker it stays behind.
+func (r *Records) CatchUp(ctx context.Context, e channels.Entry, most time.Duration) error {
+	ends := make([]uint64, max(e.Config.Partitions, 1))
+	for p := range ends {
+		last, err := events.ReadFromLeader(ctx, r.c.JS, r.c.Names.OutcomeStream(), events.MessageQuery{LastOn: r.c.Names.Outcomes(e.Config.Name, p)})
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("read the outcome log: %w", err)
+		}
+		if err == nil {
+			ends[p] = last.Sequence
+		}
+	}
+	tick := time.NewTicker(catchUpLook)
+	defer tick.Stop()
+	enough := time.After(most)
+	for p, end := range ends {
+		for {
+			progress, _, err := r.progress.Read(ctx, e.Config.Name, e.Generation, p)
+			if err != nil {
+				return err
+			}
+			if progress.LogSeq >= end {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-enough:
+				return nil
+			case <-tick.C:
+			}
+		}
+	}
+	return nil
 }
 
 // Get returns the record of a key; the zero Record if nothing became of it yet.

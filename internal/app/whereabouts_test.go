@@ -34,6 +34,8 @@ func TestDescribe(t *testing.T) {
 		"delivered and gone":           {Copy{}, []events.Entry{entry(1, events.Delivered)}, "delivered", tag(1).Version, tag(1).Version, false, false},
 		"newer waits":                  {copyOf(2), []events.Entry{entry(1, events.Delivered)}, StatePending, tag(2).Version, tag(1).Version, false, false},
 		"retrying":                     {copyOf(2), []events.Entry{entry(1, events.Delivered), entry(2, events.Retrying)}, "retrying", tag(2).Version, tag(1).Version, true, true},
+		"parked before any outcome":    {Copy{}, []events.Entry{entry(1, events.Parked)}, "parked", tag(1).Version, versioning.Version{}, true, true},
+		"parked behind a delivered":    {Copy{}, []events.Entry{entry(1, events.Delivered), entry(2, events.Parked)}, "parked", tag(2).Version, tag(1).Version, true, true},
 		"dead letter":                  {copyOf(2), []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},
 		"conflict":                     {copyOf(1), []events.Entry{entry(1, events.Conflict)}, "conflict", tag(1).Version, versioning.Version{}, true, false},
 		"dead letter and gone":         {Copy{}, []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},

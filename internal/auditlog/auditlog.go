@@ -27,9 +27,8 @@ const (
 const (
 	// maxValue bounds Before and After. A larger one is replaced by its size.
 	maxValue = 128 << 10
-	// finishTimeout bounds the second record, which is written whether or not
-	// whoever asked is still there.
-	finishTimeout = 5 * time.Second
+	// writeTimeout bounds each record.
+	writeTimeout = 5 * time.Second
 )
 
 // A Record says what somebody has done. It holds no secret: configurations hold
@@ -83,15 +82,16 @@ func (l *Log) Do(ctx context.Context, a Act, do func(context.Context) (after any
 	if err != nil {
 		r.Result, r.Error = Failed, clip(err.Error())
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
-	defer cancel()
-	if werr := l.write(ctx, r); werr != nil && err == nil {
+	// The second record is written whether or not whoever asked is still there.
+	if werr := l.write(context.WithoutCancel(ctx), r); werr != nil && err == nil {
 		return fmt.Errorf("it is done, but the audit log says only that it was started: %w", werr)
 	}
 	return err
 }
 
 func (l *Log) write(ctx context.Context, r Record) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	r.At = time.Now().UTC()
 	data, err := json.Marshal(r)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 )
 
 // Config says where the broker is and who we are there. It holds no secrets but
-// what URL may carry; credentials are best given as files, which are read again
-// for every new connection and so can be rotated.
+// what URL may carry. Files with credentials and certificates are read again for
+// every new connection; the nkey of a seed file is that of the start.
 type Config struct {
 	// URL of the broker, several separated by commas: nats://, tls://, ws:// or
 	// wss://. Required, unless the connection is made in process.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -19,13 +20,21 @@ var ErrRefused = errors.New("the broker refuses what we do")
 // tried again by then.
 const refusalAge = time.Minute
 
-// Refusals remembers what the broker refused. The broker tells it by the way:
-// who made the request sees a timeout only. The zero Refusals is ready for use,
-// by several goroutines.
+// Refusals remembers what the broker refused, and ends what waits for it. The
+// broker tells it by the way: to who made the request it does not answer. The
+// zero Refusals is ready for use, by several goroutines.
 type Refusals struct {
-	mu   sync.Mutex
-	last error
-	at   time.Time
+	mu      sync.Mutex
+	last    error
+	at      time.Time
+	waiting map[*attempt]struct{}
+}
+
+// An attempt is something that is done while somebody waits for its end.
+type attempt struct {
+	concerns func(subject string) bool
+	end      context.CancelCauseFunc
+	expected bool // it may be refused
 }
 
 // Watch returns the option for Connect that makes r see the refusals of a
@@ -35,14 +44,14 @@ func (r *Refusals) Watch() nats.Option {
 		onError, onReconnect := o.AsyncErrorCB, o.ReconnectedCB
 		o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				r.set(refusal(err))
+				r.refused(refusal(err))
 			}
 			if onError != nil {
 				onError(nc, sub, err)
 			}
 		}
 		o.ReconnectedCB = func(nc *nats.Conn) {
-			r.set(nil) // permissions are those of a connection
+			r.forget() // permissions are those of a connection
 			if onReconnect != nil {
 				onReconnect(nc)
 			}
@@ -51,10 +60,27 @@ func (r *Refusals) Watch() nats.Option {
 	}
 }
 
-func (r *Refusals) set(err error) {
+// refused ends what concerns a subject, and remembers the refusal unless it was
+// expected.
+func (r *Refusals) refused(subject string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last, r.at = err, time.Now()
+	expected := false
+	for a := range r.waiting {
+		if a.concerns(subject) {
+			expected = expected || a.expected
+			a.end(err)
+		}
+	}
+	if !expected {
+		r.last, r.at = err, time.Now()
+	}
+}
+
+func (r *Refusals) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = nil
 }
 
 // Err returns what the broker refused within the last minute, wrapping
@@ -68,18 +94,81 @@ func (r *Refusals) Err() error {
 	return r.last
 }
 
+// Do does something that needs permissions. As soon as the broker refuses a
+// subject that concerns it, the context of do ends, and an error of do becomes
+// the refusal, which wraps ErrRefused. A subject has no key: its last token is *.
+func (r *Refusals) Do(ctx context.Context, concerns func(subject string) bool, do func(context.Context) error) error {
+	return r.attempt(ctx, attempt{concerns: concerns}, do)
+}
+
+// Try is Do for what this connection need not be able to do: Err does not tell
+// of it.
+func (r *Refusals) Try(ctx context.Context, concerns func(subject string) bool, do func(context.Context) error) error {
+	return r.attempt(ctx, attempt{concerns: concerns, expected: true}, do)
+}
+
+func (r *Refusals) attempt(ctx context.Context, a attempt, do func(context.Context) error) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	a.end = end
+	r.mu.Lock()
+	r.wait(&a)
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.waiting, &a)
+	}()
+	err := do(ctx)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrRefused) {
+		return cause
+	}
+	return err
+}
+
+// EndOnRefusal ends, with the refusal as the cause, whatever end ends, from now on.
+func (r *Refusals) EndOnRefusal(end context.CancelCauseFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wait(&attempt{concerns: Anything, end: end})
+}
+
+// wait adds an attempt. The caller holds the lock.
+func (r *Refusals) wait(a *attempt) {
+	if r.waiting == nil {
+		r.waiting = map[*attempt]struct{}{}
+	}
+	r.waiting[a] = struct{}{}
+}
+
+// Anything concerns what a process does when it does nothing else.
+func Anything(string) bool { return true }
+
+// Mentioning concerns what has one of some tokens in its subject.
+func Mentioning(tokens ...string) func(subject string) bool {
+	return func(subject string) bool {
+		for _, t := range tokens {
+			if strings.Contains("."+subject+".", "."+t+".") {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 // refusal says which permission is missing. The client has no other form for it
 // than the server's text: Permissions Violation for Publish to "subject".
-func refusal(err error) error {
+func refusal(err error) (subject string, _ error) {
 	m := regexp.MustCompile(`for (Publish|Subscription) to "([^"]+)"`).FindStringSubmatch(err.Error())
 	if m == nil {
-		return fmt.Errorf("%w: a permission is missing", ErrRefused)
+		return "", fmt.Errorf("%w: a permission is missing", ErrRefused)
 	}
 	verb := "publish to"
 	if m[1] == "Subscription" {
 		verb = "subscribe to"
 	}
-	return fmt.Errorf("%w: the permission to %s %q is missing", ErrRefused, verb, withoutKey(m[2]))
+	subject = withoutKey(m[2])
+	return subject, fmt.Errorf("%w: the permission to %s %q is missing", ErrRefused, verb, subject)
 }
 
 // withoutKey replaces the last token of a subject, which may be an entity's key.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,5 +41,73 @@ func TestRefusals(t *testing.T) {
 	o.ReconnectedCB(nil)
 	if err := r.Err(); err != nil {
 		t.Errorf("after a reconnect: %v", err)
+	}
+}
+
+// What waits for an answer that the broker refuses to give ends at once, with the
+// refusal; what the refusal does not concern goes on.
+func TestRefusedAttemptEndsAtOnce(t *testing.T) {
+	refuse := func(o *nats.Options, subject string) {
+		o.AsyncErrorCB(nil, nil, fmt.Errorf("%w: Permissions Violation for Publish to %q", nats.ErrPermissionViolation, subject))
+	}
+	for name, tt := range map[string]struct {
+		do         func(*Refusals) func(context.Context, func(string) bool, func(context.Context) error) error
+		remembered bool
+	}{
+		"do": {func(r *Refusals) func(context.Context, func(string) bool, func(context.Context) error) error {
+			return r.Do
+		}, true},
+		"try": {func(r *Refusals) func(context.Context, func(string) bool, func(context.Context) error) error {
+			return r.Try
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r Refusals
+			var o nats.Options
+			if err := r.Watch()(&o); err != nil {
+				t.Fatal(err)
+			}
+			err := tt.do(&r)(t.Context(), Mentioning("portal"), func(ctx context.Context) error {
+				refuse(&o, "sync.updates.other.k")
+				refuse(&o, "sync.updates.other.portal") // a key, not the channel
+				refuse(&o, "sync.updates.portals.k")
+				if ctx.Err() != nil {
+					t.Errorf("it ended for what does not concern it: %v", context.Cause(ctx))
+				}
+				r.forget()
+				refuse(&o, "sync.updates.portal.k")
+				<-ctx.Done()
+				return fmt.Errorf("no answer: %w", ctx.Err())
+			})
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `"sync.updates.portal.*" is missing`) {
+				t.Errorf("error %v", err)
+			}
+			if remembered := r.Err() != nil; remembered != tt.remembered {
+				t.Errorf("remembered: %v", r.Err())
+			}
+			// Without an error there is nothing to explain.
+			err = tt.do(&r)(t.Context(), Anything, func(context.Context) error {
+				refuse(&o, "sync.updates.portal.k")
+				return nil
+			})
+			if err != nil {
+				t.Errorf("what was done nevertheless: %v", err)
+			}
+		})
+	}
+}
+
+// A command that does nothing else ends with the first refusal.
+func TestEndOnRefusal(t *testing.T) {
+	var r Refusals
+	var o nats.Options
+	if err := r.Watch()(&o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancelCause(t.Context())
+	r.EndOnRefusal(end)
+	o.AsyncErrorCB(nil, nil, fmt.Errorf(`%w: Permissions Violation for Publish to "$JS.API.STREAM.INFO.X"`, nats.ErrPermissionViolation))
+	if cause := context.Cause(ctx); !errors.Is(cause, ErrRefused) {
+		t.Errorf("cause %v", cause)
 	}
 }

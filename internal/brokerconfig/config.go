@@ -22,6 +22,9 @@ type Options struct {
 	Scope
 	// Keys holds the public nkey of every role. Required.
 	Keys map[Role]string
+	// OldKeys holds public nkeys that are valid beside those of Keys, while a role's
+	// processes change from one to the other.
+	OldKeys map[Role]string
 	// Server is the server's name, unlike that of any other in its cluster.
 	// Defaults to "extsync-1".
 	Server string
@@ -98,6 +101,11 @@ func (o *Options) check() error {
 			p.Add("keys", "that of the %s is no public user nkey", r)
 		}
 	}
+	for r, key := range o.OldKeys {
+		if !nkeys.IsValidPublicUserKey(key) || key == o.Keys[r] {
+			p.Add("keys", "the old one of the %s is no public user nkey, or is the new one", r)
+		}
+	}
 	if o.StoreDir == "" {
 		p.Add("store_dir", "it is missing")
 	}
@@ -153,6 +161,25 @@ func loopback(address string) (bool, error) {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+}
+
+// A User is one key of one role.
+type User struct {
+	Role Role
+	Key  string
+	Old  bool
+}
+
+// Users returns all keys for the template.
+func (o *Options) Users() []User {
+	var users []User
+	for _, r := range Roles() {
+		users = append(users, User{Role: r, Key: o.Keys[r]})
+		if old := o.OldKeys[r]; old != "" {
+			users = append(users, User{Role: r, Key: old, Old: true})
+		}
+	}
+	return users
 }
 
 // Role returns a role's entry for the template.
@@ -237,9 +264,9 @@ accounts {
   EXTSYNC {
     jetstream: enabled
     users: [
-{{- range $role, $key := .Keys}}{{with $.Role $role}}
-      { # {{$role}}: its inbox prefix is {{$role.InboxPrefix}}
-        nkey: {{$key}}
+{{- range .Users}}{{$user := .}}{{with $.Role .Role}}
+      { # {{$user.Role}}: its inbox prefix is {{$user.Role.InboxPrefix}}{{if $user.Old}}; the old key{{end}}
+        nkey: {{$user.Key}}
         permissions {
           publish { allow: [{{range .Publish}}
             {{quote .}}{{end}}

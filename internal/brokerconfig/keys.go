@@ -1,7 +1,6 @@
 package brokerconfig
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,12 +10,16 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// SeedFile is the name of a role's secret key, in the role's own directory.
-const SeedFile = "seed.nk"
+// SeedFile is the name of a role's secret key, in the role's own directory;
+// OldSeedFile that of the one before, which stays valid while it is there.
+const (
+	SeedFile    = "seed.nk"
+	OldSeedFile = "seed.old.nk"
+)
 
 // Keys returns the public nkey of every role. Seeds that are in dir/ROLE already
 // are used; the others are made, readable by their owner only. To replace a
-// role's key, remove its file first.
+// role's key, make its file the OldSeedFile first.
 func Keys(dir string) (map[Role]string, error) {
 	keys := map[Role]string{}
 	for _, r := range Roles() {
@@ -32,11 +35,34 @@ func Keys(dir string) (map[Role]string, error) {
 	return keys, nil
 }
 
-func key(file string) (string, error) {
-	seed, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		seed, err = newSeed(file)
+// OldKeys returns the public nkeys of the OldSeedFiles that are in dir/ROLE.
+func OldKeys(dir string) (map[Role]string, error) {
+	keys := map[Role]string{}
+	for _, r := range Roles() {
+		public, err := public(filepath.Join(dir, string(r), OldSeedFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("old key of the %s: %w", r, err)
+		}
+		keys[r] = public
 	}
+	return keys, nil
+}
+
+func key(file string) (string, error) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := newSeed(file); err != nil {
+			return "", err
+		}
+	}
+	return public(file)
+}
+
+// public returns the public half of the seed in a file.
+func public(file string) (string, error) {
+	seed, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
@@ -49,18 +75,17 @@ func key(file string) (string, error) {
 	return pair.PublicKey()
 }
 
-func newSeed(file string) ([]byte, error) {
+func newSeed(file string) error {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer pair.Wipe()
 	seed, err := pair.Seed()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	text := append(bytes.Clone(seed), '\n') // Wipe clears seed
-	return text, writeNew(file, text)
+	return writeNew(file, append(seed, '\n'))
 }
 
 // writeNew writes a secret into a file that must not be there yet.

@@ -14,17 +14,20 @@ type Role string
 // The roles.
 const (
 	// Publisher publishes updates of the given channels, and reads what became of
-	// them.
+	// them: a platform service that speaks NATS.
 	Publisher Role = "publisher"
+	// Gateway serves the HTTP API of the given channels to those who publish and
+	// read: 'publisher serve'. What changes channels or dead letters is refused.
+	Gateway Role = "gateway"
 	// Worker delivers the given channels.
 	Worker Role = "worker"
 	// Admin makes and changes streams and channels: it may do everything that
-	// concerns extsync.
+	// concerns extsync. A 'publisher serve' in this role serves administrators, too.
 	Admin Role = "admin"
 )
 
 // Roles returns all roles.
-func Roles() []Role { return []Role{Publisher, Worker, Admin} }
+func Roles() []Role { return []Role{Publisher, Gateway, Worker, Admin} }
 
 // InboxPrefix is where replies to a role come back. Each role may listen to its
 // own only: what the broker answers to one is hidden from the others.
@@ -50,11 +53,14 @@ func (s Scope) Permissions(role Role) Permissions {
 	switch role {
 	case Publisher:
 		p = s.publisher()
+	case Gateway:
+		p = s.gateway()
 	case Worker:
 		p = s.worker()
 	case Admin:
 		p = s.admin()
 	}
+	p.Publish = append(p.Publish, "$SYS.REQ.USER.INFO") // what it may do itself, for doctor
 	p.Subscribe = append(p.Subscribe, role.InboxPrefix()+".>")
 	slices.Sort(p.Publish)
 	slices.Sort(p.Subscribe)
@@ -92,6 +98,34 @@ func (s Scope) publisher() Permissions {
 		g.api("CONSUMER.INFO", n.AckStream(), consumer)
 		g.api("CONSUMER.MSG.NEXT", n.AckStream(), consumer)
 		g.publish("$JS.ACK." + n.AckStream() + "." + consumer + ".>")
+	}
+	return g.p
+}
+
+// gateway is publisher, and what the HTTP API has beyond it: tokens, answers that
+// are repeated, and reading on behalf of people. It may not write the audit log,
+// without which the API changes nothing.
+func (s Scope) gateway() Permissions {
+	n := s.Names
+	g := grants{s.publisher()}
+	g.readBucket(n.TokensBucket())
+	g.watchBucket(n.TokensBucket())
+	g.readBucket(n.IdempotencyBucket())
+	g.publish(events.KVSubject(n.IdempotencyBucket(), ">"))
+	for _, stream := range []string{n.ParkedStream(), n.DeadStream()} {
+		g.api("STREAM.INFO", stream)
+		g.api("STREAM.MSG.GET", stream)
+	}
+	g.api("STREAM.INFO", n.AuditStream()) // to see that the broker is provisioned
+	g.readers(n.DeadStream(), n.DeadSubjects())
+	// Which service's acks a token may read is for the API to say.
+	g.api("STREAM.INFO", n.AckStream())
+	g.readers(n.AckStream(), n.AckSubjects())
+	for _, channel := range s.Channels {
+		g.readers(n.DeadStream(), n.DeadFilter(channel))
+		g.readers(n.UpdateStream(channel), ">")
+		g.api("CONSUMER.LIST", n.UpdateStream(channel)) // what is undelivered
+		g.readers(events.KVStream(n.LedgerBucket()), events.KVSubject(n.LedgerBucket(), channel+".>"))
 	}
 	return g.p
 }
@@ -134,14 +168,15 @@ func (s Scope) worker() Permissions {
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
 	}
 	// Acks, and answers to administrators.
-	g.publish(n.AckSubjects(), Publisher.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
+	g.publish(n.AckSubjects(), Publisher.InboxPrefix()+".>", Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
 	return g.p
 }
 
 func (s Scope) admin() Permissions {
 	ours := s.Names.Prefix() + ".>"
 	return Permissions{
-		Publish:   []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", ours},
+		// $JS.SNAPSHOT.> is for backups: what is acknowledged of one, and what is restored.
+		Publish:   []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.SNAPSHOT.>", "$KV.>", ours},
 		Subscribe: []string{ours, "$JS.EVENT.ADVISORY.>"},
 	}
 }

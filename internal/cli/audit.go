@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,9 +30,6 @@ something does.
 different, in channels of mode latest. What is ahead or extra stays: extsync never
 puts an older version over a newer one and removes only what the platform
 deletes.`
-
-// auditKept bounds the findings that are kept in memory: for --json and --repair.
-const auditKept = 10_000
 
 type auditFlags struct{ repair, yes bool }
 
@@ -65,47 +60,38 @@ func AuditCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-// targetAudit is what audit tells. Findings are the first 10,000.
-type targetAudit struct {
-	Summary  app.AuditSummary `json:"summary"`
-	Findings []app.Finding    `json:"findings"`
-	Repaired uint64           `json:"repaired,omitempty"`
-}
-
-func auditTarget(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, f auditFlags) error {
-	doc := targetAudit{Findings: []app.Finding{}}
-	var repair []string
+func auditTarget(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, f auditFlags) (err error) {
+	doc := &auditDocument{sh: sh}
+	keys := &keyFile{}
+	defer func() { err = errors.Join(err, keys.close()) }()
+	toRepair := int64(0)
 	bar := sh.progress("keys", 0)
-	var err error
-	doc.Summary, err = client.Audit(ctx, channel, func(found app.Finding) error {
-		if len(doc.Findings) < auditKept {
-			doc.Findings = append(doc.Findings, found)
+	sum, err := client.Audit(ctx, channel, func(found app.Finding) error {
+		if f.repair && repairable(found.Difference) {
+			toRepair++
+			if f.yes {
+				if err := keys.add(found.Key); err != nil {
+					return err
+				}
+			}
 		}
-		if f.repair && len(repair) < auditKept && repairable(found.Difference) {
-			repair = append(repair, found.Key)
-		}
-		if sh.JSON {
-			return nil
-		}
-		_, err := io.WriteString(sh.Out, clean(findingText(found))+"\n")
-		return err
+		return doc.found(found)
 	}, func(s app.AuditSummary) { bar.set(s.Looked) })
 	bar.end()
 	if err != nil {
-		return err
+		return errors.Join(err, doc.cutOff())
 	}
-	if len(repair) > 0 && f.yes {
-		if doc.Repaired, err = repairKeys(ctx, r, channel, repair); err != nil {
-			return err
-		}
+	var done repaired
+	if toRepair > 0 && f.yes {
+		done, err = repair(ctx, sh, client, r, channel, keys, toRepair)
 	}
-	if err := writeTargetAudit(sh, doc); err != nil {
+	if err := errors.Join(err, doc.end(sum, done)); err != nil {
 		return err
 	}
 	switch {
-	case len(repair) > 0 && !f.yes:
-		return unconfirmed("deliver %d keys again", len(repair))
-	case doc.Summary.Differences() > int64(doc.Repaired): //nolint:gosec // bounded by auditKept
+	case toRepair > 0 && !f.yes:
+		return unconfirmed("deliver %d keys again", toRepair)
+	case sum.Differences() > int64(done.Delivered): //nolint:gosec // fewer than there are keys
 		return errFound
 	}
 	return nil
@@ -123,61 +109,5 @@ func findingText(f app.Finding) string {
 		return "extra      " + f.Key
 	default:
 		return fmt.Sprintf("%-10s %s: version %s was delivered, the target holds %s", f.Difference, f.Key, f.Ledger.Version, f.Holds.Version)
-	}
-}
-
-func writeTargetAudit(sh *Shell, doc targetAudit) error {
-	if sh.JSON {
-		return sh.WriteJSON(doc)
-	}
-	s := doc.Summary
-	extra := fmt.Sprintf("%d extra", s.Extra)
-	if !s.Listed {
-		extra = "extra keys not looked for: the target cannot be listed"
-	}
-	text := fmt.Sprintf("%s: %d keys: %d missing, %d behind, %d ahead, %d different, %s\n",
-		s.Channel, s.Looked, s.Missing, s.Behind, s.Ahead, s.Different, extra)
-	if doc.Repaired > 0 {
-		text += fmt.Sprintf("%d keys were delivered again\n", doc.Repaired)
-	}
-	_, err := io.WriteString(sh.Out, text)
-	return err
-}
-
-// repairKeys has the workers deliver keys again, as many together as a resync
-// takes, and returns how many were.
-func repairKeys(ctx context.Context, r *channels.Registry, channel string, keys []string) (uint64, error) {
-	var repaired uint64
-	for len(keys) > 0 {
-		n := min(len(keys), channels.MaxResyncKeys)
-		if _, err := r.StartResync(ctx, channel, channels.Selection{Keys: keys[:n]}); err != nil {
-			return repaired, err
-		}
-		keys = keys[n:]
-		status, err := awaitResync(ctx, r, channel)
-		if err != nil {
-			return repaired, err
-		}
-		repaired += status.Delivered
-		if status.State != channels.ResyncDone {
-			return repaired, fmt.Errorf("%w: the repair was %s by somebody", errSomeFailed, status.State)
-		}
-	}
-	return repaired, nil
-}
-
-func awaitResync(ctx context.Context, r *channels.Registry, channel string) (channels.ResyncStatus, error) {
-	tick := time.NewTicker(resyncLook)
-	defer tick.Stop()
-	for {
-		status, err := r.ResyncStatus(ctx, channel)
-		if err != nil || status.State != channels.ResyncRunning {
-			return status, err
-		}
-		select {
-		case <-ctx.Done():
-			return status, errors.Join(errUndelivered, ctx.Err())
-		case <-tick.C:
-		}
 	}
 }

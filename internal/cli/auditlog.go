@@ -10,9 +10,11 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 )
 
-const auditHelp = `Show administrative acts, oldest first: those of the HTTP API, and tokens made and
-revoked. An act that is only "started" was cut off, and may have been done or not.
---json shows what was there before and after.`
+const auditHelp = `Show administrative acts, oldest first, those of the HTTP API and those of
+commands: channels, dead letters, resyncs, repairs, keys that were reset, tokens.
+Of a command it names the user of the operating system and the machine, and the
+user of the broker. An act that is only "started" was cut off, and may have been
+done or not. --json shows what was there before and after.`
 
 // AuditLogCommand returns the command that shows who has changed what.
 func AuditLogCommand(sh *Shell) *cobra.Command {
@@ -22,7 +24,9 @@ func AuditLogCommand(sh *Shell) *cobra.Command {
 		Use:   "audit-log",
 		Short: "Show who has changed what",
 		Long:  auditHelp,
-		Args:  cobra.NoArgs,
+		Example: `  extsync audit-log --since 24h
+  extsync audit-log --json | jq '.acts[] | select(.action == "channel.delete")'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
 			defer cancel()

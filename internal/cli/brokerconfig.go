@@ -21,13 +21,19 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
-const brokerConfigHelp = `Write the configuration of a NATS server with the roles publisher, worker and
-admin: each may use what it needs for the given channels, and nothing else.
+const brokerConfigHelp = `Write the configuration of a NATS server with the roles publisher, gateway (for
+'publisher serve'), worker and admin: each may use what it needs for the given
+channels, and nothing else.
 
 The directory gets server/nats.conf, or server/HOST.conf for every host of a
 cluster, and for each role a directory with its nkey (seed.nk). Keys that are
-there already stay: write the configuration again when channels come or go, and
-let the server read it ('nats-server --signal reload').
+there already stay: write the configuration again when channels come or go, with
+the flags of the first time, and let the server read it ('nats-server --signal
+reload').
+
+To replace a role's key without an interruption rename its seed.nk to
+seed.old.nk and write the configuration again: both keys are valid until
+seed.old.nk is removed and the configuration written once more.
 
 Clients and servers show certificates when server/ca.crt, server/tls.crt and
 server/tls.key are there. --certificates makes them, and a client certificate
@@ -110,6 +116,9 @@ func (sh *Shell) brokerConfig(ctx context.Context, loader *config.Loader, f brok
 	if o.Keys, err = brokerconfig.Keys(f.out); err != nil {
 		return err
 	}
+	if o.OldKeys, err = brokerconfig.OldKeys(f.out); err != nil {
+		return err
+	}
 	if f.certificates {
 		hosts := slices.Concat([]string{"localhost", "127.0.0.1"}, f.cluster, f.hosts)
 		if _, err := brokerconfig.Certificates(f.out, hosts); err != nil {
@@ -138,6 +147,11 @@ func (sh *Shell) tellBrokerConfig(f brokerConfigFlags, o brokerconfig.Options, f
 		return sh.WriteJSON(map[string]any{"files": files, "roles": roles, "channels": o.Channels})
 	}
 	text := "wrote " + strings.Join(files, ", ") + "\n"
+	for _, r := range brokerconfig.Roles() {
+		if o.OldKeys[r] != "" {
+			text += fmt.Sprintf("%s: the old key is still valid; remove %s when no process has it\n", r, filepath.Join(f.out, string(r), brokerconfig.OldSeedFile))
+		}
+	}
 	for _, r := range brokerconfig.Roles() {
 		text += fmt.Sprintf("%-10s --nats-nkey-seed-file %s --nats-inbox-prefix %s\n", r,
 			filepath.Join(f.out, string(r), brokerconfig.SeedFile), r.InboxPrefix())

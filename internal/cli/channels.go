@@ -110,8 +110,10 @@ func view(e channels.Entry) channelView {
 func channelsList(sh *Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the channels",
+		Use:   "list",
+		Short: "List the channels",
+		Long: `List the channels with kind, mode and state: active, paused, changing (its
+partitions), or deleted and still to be restored.`,
 		Example: "  extsync channels list\n  extsync channels list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -157,8 +159,10 @@ func writeChannels(sh *Shell, entries []channels.Entry) error {
 func channelsShow(sh *Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:               "show NAME",
-		Short:             "Show a channel's configuration, with its defaults",
+		Use:   "show NAME",
+		Short: "Show a channel's configuration, with its defaults",
+		Long: `Show a channel's configuration with its defaults, as YAML that apply takes. It
+holds references to secrets, not the secrets.`,
 		Example:           "  extsync channels show erp_db > erp_db.yaml",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeChannels(sh, loader, 1),

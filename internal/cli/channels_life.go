@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -16,6 +18,9 @@ type channelStep struct {
 	use, short, long, example string
 	args                      int
 	do                        func(ctx context.Context, r *channels.Registry, args []string) (entry channels.Entry, done string, err error)
+	// action is what the audit log calls it. It concerns the last argument, and
+	// the first one is there before.
+	action string
 }
 
 func (s channelStep) command(sh *Shell) *cobra.Command {
@@ -24,8 +29,8 @@ func (s channelStep) command(sh *Shell) *cobra.Command {
 		Use: s.use, Short: s.short, Long: s.long, Example: s.example,
 		Args: cobra.ExactArgs(s.args),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, _ *app.Client, r *channels.Registry) error {
-				entry, done, err := s.do(ctx, r, args)
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+				entry, done, err := s.recorded(ctx, client, r, args)
 				if err != nil {
 					return err
 				}
@@ -42,9 +47,34 @@ func (s channelStep) command(sh *Shell) *cobra.Command {
 	return cmd
 }
 
+// recorded does it, with a record in the audit log.
+func (s channelStep) recorded(ctx context.Context, client *app.Client, r *channels.Registry, args []string) (entry channels.Entry, done string, err error) {
+	before, err := r.Get(ctx, args[0])
+	if err != nil {
+		return before, "", err
+	}
+	act := auditlog.Act{Action: s.action, Target: "channel " + args[len(args)-1]}
+	if s.args == 1 {
+		act.Before = channelState(before)
+	}
+	err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+		entry, done, err = s.do(ctx, r, args)
+		return channelState(entry), err
+	})
+	return entry, done, err
+}
+
+// channelState is what these commands change, for the audit log.
+func channelState(e channels.Entry) any {
+	return struct {
+		Paused  bool      `json:"paused"`
+		Deleted time.Time `json:"deleted,omitzero"`
+	}{e.Config.Paused, e.Deleted}
+}
+
 func channelsPause(sh *Shell) *cobra.Command {
 	return channelStep{
-		use: "pause NAME", short: "Hold a channel's deliveries back", args: 1, example: "  extsync channels pause erp_db",
+		action: "channel.pause", use: "pause NAME", short: "Hold a channel's deliveries back", args: 1, example: "  extsync channels pause erp_db",
 		long: "Hold a channel's deliveries back. Its updates are accepted and kept.",
 		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
 			e, err := r.Pause(ctx, args[0])
@@ -55,7 +85,8 @@ func channelsPause(sh *Shell) *cobra.Command {
 
 func channelsResume(sh *Shell) *cobra.Command {
 	return channelStep{
-		use: "resume NAME", short: "Let a paused channel's deliveries go on", args: 1, example: "  extsync channels resume erp_db",
+		action: "channel.resume", use: "resume NAME", short: "Let a paused channel's deliveries go on", args: 1, example: "  extsync channels resume erp_db",
+		long: "Let a paused channel's deliveries go on, with what was kept meanwhile.",
 		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
 			e, err := r.Resume(ctx, args[0])
 			return e, "active", err
@@ -65,7 +96,7 @@ func channelsResume(sh *Shell) *cobra.Command {
 
 func channelsRestore(sh *Shell) *cobra.Command {
 	return channelStep{
-		use: "restore NAME", short: "Bring a deleted channel back with all it had", args: 1, example: "  extsync channels restore erp_db",
+		action: "channel.restore", use: "restore NAME", short: "Bring a deleted channel back with all it had", args: 1, example: "  extsync channels restore erp_db",
 		long: "Bring a deleted channel back with all it had, within 7 days of its deletion.",
 		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
 			e, err := r.Restore(ctx, args[0])
@@ -76,7 +107,7 @@ func channelsRestore(sh *Shell) *cobra.Command {
 
 func channelsClone(sh *Shell) *cobra.Command {
 	return channelStep{
-		use: "clone NAME NEW", short: "Make a channel like another one, paused", args: 2, example: `  extsync channels clone erp_db erp_test
+		action: "channel.clone", use: "clone NAME NEW", short: "Make a channel like another one, paused", args: 2, example: `  extsync channels clone erp_db erp_test
   extsync channels show erp_test > erp_test.yaml   # change the target in it
   extsync channels apply -f erp_test.yaml`,
 		long: `Make a channel with the configuration of another one. No updates are copied. The
@@ -115,7 +146,7 @@ for 7 days ('extsync channels restore'). What the target holds stays there.`,
   extsync channels delete erp_db --yes`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, _ *app.Client, r *channels.Registry) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
 				entry, err := r.Get(ctx, args[0])
 				if err != nil {
 					return err
@@ -127,7 +158,15 @@ for 7 days ('extsync channels restore'). What the target holds stays there.`,
 				if !yes {
 					return unconfirmed("delete channel %s, which has %d undelivered updates at most", args[0], undelivered)
 				}
-				if entry, err = r.Delete(ctx, args[0], entry.Revision); err != nil {
+				act := auditlog.Act{
+					Action: "channel.delete", Target: "channel " + args[0],
+					Before: entry.Config, After: map[string]uint64{"undelivered": undelivered},
+				}
+				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+					entry, err = r.Delete(ctx, args[0], entry.Revision)
+					return nil, err
+				})
+				if err != nil {
 					return err
 				}
 				if sh.JSON {

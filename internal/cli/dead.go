@@ -93,6 +93,8 @@ func deadList(sh *Shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, oldest first",
+		Long: `List dead letters, oldest first: those that are open, unless --state says
+otherwise. The first column is the number by which the other commands know them.`,
 		Example: `  extsync dead list
   extsync dead list --channel erp_db --after 24h
   extsync dead list --code 422 --limit 1000 --json`,
@@ -162,8 +164,10 @@ type shownLetter struct {
 func deadShow(sh *Shell) *cobra.Command {
 	var loader *config.Loader
 	cmd := &cobra.Command{
-		Use:     "show LETTER",
-		Short:   "Show a dead letter with its update",
+		Use:   "show LETTER",
+		Short: "Show a dead letter with its update",
+		Long: `Show a dead letter: why and when the update was given up, what the target
+answered, and the update with its payload. --json has its headers as well.`,
 		Example: "  extsync dead show 17",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

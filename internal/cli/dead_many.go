@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 )
@@ -76,9 +77,9 @@ first counts what they select, and does nothing more without --yes.`,
 					return err
 				}
 				if len(letters) > 0 {
-					return eachLetter(ctx, sh, action, store, letters)
+					return eachLetter(ctx, sh, client, action, store, letters)
 				}
-				return allLetters(ctx, sh, action, store, filter, yes)
+				return allLetters(ctx, sh, client, action, store, filter, yes)
 			})
 		},
 	}
@@ -89,11 +90,11 @@ first counts what they select, and does nothing more without --yes.`,
 	return cmd
 }
 
-func eachLetter(ctx context.Context, sh *Shell, action deadAction, store *deadletters.Store, letters []uint64) error {
+func eachLetter(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Store, letters []uint64) error {
 	results := make([]letterResult, 0, len(letters))
 	var errs []error
 	for _, n := range letters {
-		text, err := action.one(ctx, store, n)
+		text, err := oneLetter(ctx, client, action, store, n)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -114,7 +115,21 @@ func eachLetter(ctx context.Context, sh *Shell, action deadAction, store *deadle
 	return errors.Join(errs...)
 }
 
-func allLetters(ctx context.Context, sh *Shell, action deadAction, store *deadletters.Store, filter deadletters.Filter, yes bool) error {
+// oneLetter does it to one letter, with a record in the audit log.
+func oneLetter(ctx context.Context, client *app.Client, action deadAction, store *deadletters.Store, n uint64) (text string, err error) {
+	e, err := store.Get(ctx, n)
+	if err != nil {
+		return "", err
+	}
+	act := auditlog.Act{Action: "dead_letter." + action.verb, Target: "channel " + e.Channel, Before: e}
+	err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+		text, err = action.one(ctx, store, n)
+		return map[string]string{"result": text}, err
+	})
+	return text, err
+}
+
+func allLetters(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Store, filter deadletters.Filter, yes bool) error {
 	count, err := store.Count(ctx, filter)
 	if err != nil {
 		return err
@@ -123,7 +138,15 @@ func allLetters(ctx context.Context, sh *Shell, action deadAction, store *deadle
 		return unconfirmed("%s %d dead letters", action.verb, count)
 	}
 	progress := sh.progress("dead letters", int64(count))
-	sum, err := action.many(ctx, store, filter, func(s deadletters.Summary) { progress.set(int64(s.Done)) })
+	act := auditlog.Act{Action: "dead_letters." + action.verb, Before: filter}
+	if filter.Channel != "" {
+		act.Target = "channel " + filter.Channel
+	}
+	var sum deadletters.Summary
+	err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+		sum, err = action.many(ctx, store, filter, func(s deadletters.Summary) { progress.set(int64(s.Done)) })
+		return sum, err
+	})
 	progress.end()
 	if sh.JSON {
 		err = errors.Join(err, sh.WriteJSON(sum))

@@ -2,17 +2,21 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/config"
 )
 
 const doctorHelp = `Look at everything that extsync needs, and say for each finding what to do:
 
   broker           it answers; its clock and this machine's agree
+  permissions      it lets this connection do what its role needs
   streams          they are as provisioning and the channels would make them
   room             no stream is 70 % full
   workers          at least one is alive
@@ -23,12 +27,20 @@ const doctorHelp = `Look at everything that extsync needs, and say for each find
 
 The exit code is 0 if all is well, 8 if there is a warning or a problem, and 3
 if the broker cannot be reached. --fix removes resolved dead letters and deleted
-channels that can no longer be restored; it changes nothing else.`
+channels that can no longer be restored; it changes nothing else.
+
+At a broker with roles ('extsync broker-config') run it as each of them: with
+the role's seed, certificate and inbox prefix. The role is known by its inbox
+prefix, or given by --role. Publishers and gateways are shown the broker and
+their own permissions; a worker, where the workers run, the targets too; the
+admin everything. Where a permission is missing the rest is not looked at: it would
+wait for answers that do not come.`
 
 // DoctorCommand returns the command that looks for what is wrong.
 func DoctorCommand(sh *Shell) *cobra.Command {
 	var (
 		fix    bool
+		role   string
 		loader *config.Loader
 	)
 	cmd := &cobra.Command{
@@ -37,22 +49,53 @@ func DoctorCommand(sh *Shell) *cobra.Command {
 		Long:  doctorHelp,
 		Example: `  extsync doctor
   extsync doctor --fix
+  extsync doctor --role worker
   extsync doctor --json | jq '.findings[] | select(.level != "ok")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
-				findings, err := client.Examine(ctx, fix)
-				if err != nil {
-					return err
-				}
-				return writeFindings(sh, findings)
-			})
+			return sh.doctor(cmd.Context(), loader, role, fix)
 		},
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "tidy up what can be tidied without harm")
+	cmd.Flags().StringVar(&role, "role", "", "publisher, gateway, worker or admin (default: that of the inbox prefix, or else admin)")
 	loader = config.NewLoader()
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
 	return cmd
+}
+
+func (sh *Shell) doctor(ctx context.Context, loader *config.Loader, name string, fix bool) error {
+	cfg, err := loader.Load(sh.Environ)
+	if err != nil {
+		return err
+	}
+	role, err := brokerRole(name, cfg.NATS.InboxPrefix)
+	if err != nil {
+		return err
+	}
+	// What the broker refuses is what it looks for: that must not end it.
+	client, err := app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.Disabled))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	findings, err := client.Examine(ctx, app.ExamineOptions{Fix: fix, Role: role})
+	if err != nil {
+		return err
+	}
+	return writeFindings(sh, findings)
+}
+
+// brokerRole returns the role of a name or, without one, of an inbox prefix.
+func brokerRole(name, inboxPrefix string) (brokerconfig.Role, error) {
+	for _, r := range brokerconfig.Roles() {
+		if name == string(r) || name == "" && inboxPrefix == r.InboxPrefix() {
+			return r, nil
+		}
+	}
+	if name == "" {
+		return brokerconfig.Admin, nil
+	}
+	return "", fmt.Errorf("%w: --role: %q is none of %v", errUsage, clean(name), brokerconfig.Roles())
 }
 
 func writeFindings(sh *Shell, findings []app.Diagnosis) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -39,7 +40,11 @@ itself still refuses what it holds to be older. A worker must be running.`,
 				if !yes {
 					return unconfirmed("make channel %s forget key %s, whose newest version is %s (%s)", args[0], args[1], found[0].Newest.Version, found[0].State)
 				}
-				if err := r.ResetKey(ctx, args[0], args[1]); err != nil {
+				act := auditlog.Act{Action: "key.reset", Target: "channel " + args[0], Before: found[0], After: map[string]string{"key": args[1]}}
+				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+					return nil, r.ResetKey(ctx, args[0], args[1])
+				})
+				if err != nil {
 					return err
 				}
 				if sh.JSON {

@@ -20,7 +20,9 @@ func PublisherServeCommand(sh *Shell) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the HTTP API until stopped",
 		Long:  serveHelp,
-		Args:  cobra.NoArgs,
+		Example: `  publisher serve
+  publisher serve --http-listen 0.0.0.0:8443 --http-cert-file tls.crt --http-key-file tls.key`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)
 			if err != nil {

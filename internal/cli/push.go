@@ -29,7 +29,10 @@ const pushHelp = `Publish one version of an entity on a channel.
 The broker stores it unless the channel has a newer version of the key (stale),
 or the same version with other content (conflict). Repeating a push is safe.
 
-VERSION is a number (7) or an RFC 3339 time (2024-05-01T12:00:00Z).`
+VERSION is a number (7) or an RFC 3339 time (2024-05-01T12:00:00Z).
+
+With the variable OTEL_EXPORTER_OTLP_ENDPOINT the push is the beginning of a trace
+that leads over the attempts of the worker to the ack.`
 
 // pushExample is of the program that has the command.
 const pushExample = `  PROGRAM push appointment_calendar p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
@@ -51,7 +54,7 @@ func PushCommand(sh *Shell, program string) *cobra.Command {
 		Long:  pushHelp, Example: strings.ReplaceAll(pushExample, "PROGRAM", program),
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return push(cmd.Context(), sh, loader, f, args)
+			return push(cmd.Context(), sh, loader, program, f, args)
 		},
 	}
 	flags := cmd.Flags()
@@ -82,7 +85,7 @@ type refused struct {
 	Head    versioning.Tag     `json:"head"`
 }
 
-func push(ctx context.Context, sh *Shell, loader *config.Loader, f pushFlags, args []string) error {
+func push(ctx context.Context, sh *Shell, loader *config.Loader, program string, f pushFlags, args []string) error {
 	u, err := f.update(sh.In, args)
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func push(ctx context.Context, sh *Shell, loader *config.Loader, f pushFlags, ar
 			return fmt.Errorf("%w: --service: %w", events.ErrInvalidUpdate, err)
 		}
 	}
-	result, err := send(ctx, client, u, f.wait)
+	result, err := send(ctx, client, program, u, f.wait)
 	var head *events.HeadError
 	if errors.As(err, &head) && sh.JSON {
 		return errors.Join(err, sh.WriteJSON(refused{head.Channel, head.Key, head.Refused.Version, head.Reason.Error(), head.Head}))
@@ -181,11 +184,12 @@ func checkPayload(u events.Update) error {
 
 // send publishes, and waits for the ack if asked to. The result is nil if
 // nothing was stored.
-func send(ctx context.Context, client *app.Client, u events.Update, wait time.Duration) (*pushed, error) {
-	publisher, err := client.Publisher(ctx)
+func send(ctx context.Context, client *app.Client, program string, u events.Update, wait time.Duration) (*pushed, error) {
+	publisher, done, err := client.TracedPublisher(ctx, program)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	result := &pushed{AckSubject: u.ReplyTo}
 	if wait == 0 {
 		result.Receipt, err = publisher.Publish(ctx, u)

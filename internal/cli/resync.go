@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -42,8 +43,8 @@ func ResyncCommand(sh *Shell) *cobra.Command {
   extsync resync erp_db --follow`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, 0, func(ctx context.Context, _ *app.Client, r *channels.Registry) error {
-				return resync(ctx, sh, r, args[0], f)
+			return sh.withRegistry(cmd, loader, 0, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+				return resync(ctx, sh, client, r, args[0], f)
 			})
 		},
 	}
@@ -63,20 +64,25 @@ func ResyncCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func resync(ctx context.Context, sh *Shell, r *channels.Registry, channel string, f resyncFlags) error {
+func resync(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, f resyncFlags) error {
 	switch {
 	case f.dryRun:
 		return countResync(ctx, sh, r, channel, f.Selection)
 	case f.follow:
 		return followResync(ctx, sh, r, channel)
 	case f.pause:
-		return setResync(ctx, sh, r, channel, channels.ResyncPaused)
+		return setResync(ctx, sh, client, r, channel, "pause", channels.ResyncPaused)
 	case f.resume:
-		return setResync(ctx, sh, r, channel, channels.ResyncRunning)
+		return setResync(ctx, sh, client, r, channel, "resume", channels.ResyncRunning)
 	case f.stop:
-		return setResync(ctx, sh, r, channel, channels.ResyncStopped)
+		return setResync(ctx, sh, client, r, channel, "stop", channels.ResyncStopped)
 	}
-	if _, err := r.StartResync(ctx, channel, f.Selection); err != nil {
+	act := auditlog.Act{Action: "resync.start", Target: "channel " + channel, After: f.Selection}
+	err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
+		_, err := r.StartResync(ctx, channel, f.Selection)
+		return nil, err
+	})
+	if err != nil {
 		return err
 	}
 	if f.detach {
@@ -101,8 +107,13 @@ func countResync(ctx context.Context, sh *Shell, r *channels.Registry, channel s
 	return err
 }
 
-func setResync(ctx context.Context, sh *Shell, r *channels.Registry, channel string, state channels.ResyncState) error {
-	if _, err := r.SetResync(ctx, channel, state); err != nil {
+func setResync(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel, action string, state channels.ResyncState) error {
+	act := auditlog.Act{Action: "resync." + action, Target: "channel " + channel}
+	err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
+		_, err := r.SetResync(ctx, channel, state)
+		return nil, err
+	})
+	if err != nil {
 		return err
 	}
 	return writeResync(ctx, sh, r, channel)

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -32,8 +33,8 @@ type Shell struct {
 	Environ  []string // in the form of os.Environ
 	JSON     bool     // set by --json: Out gets one JSON document
 
-	started bool         // the command line was understood
-	refused func() error // what the broker has refused the command's connection
+	started bool // the command line was understood
+	end     context.CancelCauseFunc
 }
 
 // Main runs a program and returns its exit code. The first SIGINT, SIGTERM or
@@ -66,8 +67,11 @@ func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) in
 	root.SetOut(sh.Out)
 	root.SetErr(sh.Err)
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
-	root.PersistentPreRun = func(*cobra.Command, []string) { sh.started = true }
-	cmd, err := root.ExecuteContextC(ctx)
+	sh.noteStart(root)
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	sh.end = end
+	cmd, err := root.ExecuteContextC(running)
 	switch {
 	case err == nil:
 		return ExitOK
@@ -81,22 +85,31 @@ func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) in
 		sh.report(errors.New("interrupted"), "")
 		return ExitInterrupted
 	}
-	err = sh.explain(err)
+	if cause := context.Cause(running); errors.Is(cause, broker.ErrRefused) && consequence(err) {
+		err = cause
+	}
 	code, hint := classify(err)
 	sh.report(err, hint)
 	return code
 }
 
-// explain puts what the broker refused in front of an error that is nothing but
-// its consequence: no answer.
-func (sh *Shell) explain(err error) error {
-	if sh.refused == nil || !events.IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+// noteStart has a command and those below it say when they run. A hook of the
+// root would be too early: flags that exclude each other are looked at after it.
+func (sh *Shell) noteStart(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			sh.started = true
+			return run(cmd, args)
+		}
 	}
-	if refused := sh.refused(); refused != nil {
-		return fmt.Errorf("%w (%w)", refused, err)
+	for _, sub := range cmd.Commands() {
+		sh.noteStart(sub)
 	}
-	return err
+}
+
+// consequence reports whether an error says only that no answer came.
+func consequence(err error) bool {
+	return events.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // AddJSON gives a program's commands the flag --json.
@@ -132,7 +145,8 @@ func (sh *Shell) Connect(ctx context.Context, l *config.Loader) (*app.Client, er
 	if err != nil {
 		return nil, err
 	}
-	sh.refused = client.Refused
+	// Nothing that the broker refuses is answered: there is nothing to wait for.
+	client.EndOnRefusal(sh.end)
 	return client, nil
 }
 

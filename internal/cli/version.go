@@ -43,7 +43,10 @@ func VersionCommand(sh *Shell) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Tell which build this is",
-		Args:  cobra.NoArgs,
+		Long: `Tell which build this is: version and revision of the source, Go, and the
+platform. It asks no broker.`,
+		Example: "  extsync version --json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := readVersion()
 			if sh.JSON {

@@ -24,7 +24,9 @@ func WorkerRunCommand(sh *Shell) *cobra.Command {
 		Use:   "run",
 		Short: "Deliver updates until stopped",
 		Long:  workerHelp,
-		Args:  cobra.NoArgs,
+		Example: `  connector-worker run --nats-url nats://nats.example:4222 --telemetry-listen 127.0.0.1:9464
+  EXTSYNC_NATS_URL=nats://nats.example:4222 ERP_PASSWORD=... connector-worker run`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)
 			if err != nil {

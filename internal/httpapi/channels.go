@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -320,7 +321,16 @@ func (s *server) audited(ctx context.Context, action, channel string, before, af
 	if channel != "" {
 		target = "channel " + channel
 	}
-	return s.o.Audit.Do(ctx, auditlog.Act{Actor: c.actor(), From: c.from, Action: action, Target: target, Before: before, After: after}, do)
+	act := auditlog.Act{Actor: c.actor(), From: c.from, Action: action, Target: target, Before: before, After: after}
+	// The record comes first: an instance whose role at the broker may not write it
+	// may change nothing else either, and is ready all the same.
+	audit := func(subject string) bool { return strings.HasPrefix(subject, s.o.Names.Audit("")) }
+	err := s.o.Refusals.Try(ctx, audit, func(ctx context.Context) error { return s.o.Audit.Do(ctx, act, do) })
+	if errors.Is(err, broker.ErrRefused) {
+		return problem(http.StatusForbidden, "instance_role",
+			"this instance has a role at the broker that may change nothing: ask one in the role admin, or use the command extsync")
+	}
+	return err
 }
 
 // differences lists the fields that are not the same, by their paths.

@@ -31,10 +31,7 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		defer s.recover(w, r)
-		now := time.Now()
-		rc := http.NewResponseController(w)
-		_ = rc.SetReadDeadline(now.Add(bodyTimeout))            // not every writer of a test can
-		_ = rc.SetWriteDeadline(now.Add(maxWait + bodyTimeout)) // likewise
+		limitTime(w, r)
 		if !s.inFlight.TryAcquire(1) {
 			s.overloaded(w)
 			return
@@ -61,6 +58,19 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// limitTime bounds how long a client may take to send a body and to read the
+// answer.
+func limitTime(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	rc := http.NewResponseController(w)
+	// Without a body the server reads already, to see whether the client goes: this
+	// would end the request, and with it the connection.
+	if r.ContentLength != 0 {
+		_ = rc.SetReadDeadline(now.Add(bodyTimeout)) // not every writer of a test can
+	}
+	_ = rc.SetWriteDeadline(now.Add(maxWait + bodyTimeout)) // likewise
 }
 
 func (s *server) overloaded(w http.ResponseWriter) {

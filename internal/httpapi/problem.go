@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -120,6 +121,7 @@ const (
 // other.
 func mappings() []mapping {
 	return []mapping{
+		{broker.ErrRefused, http.StatusServiceUnavailable, "no_permission", later},
 		{events.ErrStale, http.StatusConflict, "stale", 0},
 		{events.ErrConflict, http.StatusConflict, "conflict", 0},
 		{events.ErrUnknownChannel, http.StatusNotFound, "unknown_channel", 0},

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -40,6 +41,7 @@ type Options struct {
 	DeadLetters *deadletters.Store
 	Tokens      *tokens.Cache
 	Audit       *auditlog.Log
+	Refusals    *broker.Refusals // what the broker does not let us do
 	// Find tells where a key is in one channel. It fails with ErrUnknownKey or
 	// channels.ErrNotFound.
 	Find    func(ctx context.Context, channel, key string) (Whereabouts, error)

@@ -20,6 +20,8 @@ import (
 type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
+	// Detail says what is wrong, if there is more to say than the name does.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Readiness says whether this instance can do its work.
@@ -103,12 +105,18 @@ func (s *server) readiness(ctx context.Context) Readiness {
 	defer cancel()
 	names := s.o.Names
 	checks := []Check{
-		{"running", s.o.Draining.Err() == nil},
-		{"broker", s.o.JS.Conn().IsConnected()},
-		{"streams", s.haveStreams(ctx, names.OutcomeStream(), names.AckStream(), names.AuditStream(), names.DeadStream(), names.ParkedStream(),
+		{Name: "running", OK: s.o.Draining.Err() == nil},
+		{Name: "broker", OK: s.o.JS.Conn().IsConnected()},
+		{Name: "streams", OK: s.haveStreams(ctx, names.OutcomeStream(), names.AckStream(), names.AuditStream(), names.DeadStream(), names.ParkedStream(),
 			events.KVStream(names.RegistryBucket()), events.KVStream(names.LedgerBucket()), events.KVStream(names.ProgressBucket()))},
-		{"progress", s.channels.age() < stuckAfter},
+		{Name: "progress", OK: s.channels.age() < stuckAfter},
 	}
+	// After the others: they may be refused something themselves.
+	permissions := Check{Name: "permissions", OK: true}
+	if err := s.o.Refusals.Err(); err != nil {
+		permissions.OK, permissions.Detail = false, err.Error()
+	}
+	checks = append(checks, permissions)
 	s.ready.at = time.Now()
 	s.ready.last = Readiness{Ready: !slices.ContainsFunc(checks, func(c Check) bool { return !c.OK }), Checks: checks}
 	return s.ready.last

@@ -7,7 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // PublisherMetrics are the metrics of a process that publishes.
@@ -80,6 +82,7 @@ func refusal(err error) (reason string, known bool) {
 		{events.ErrTooLarge, "too_large", false},
 		{events.ErrFull, "full", true},
 		{events.ErrBusy, "busy", true},
+		{broker.ErrRefused, "permission", false},
 		{events.ErrUnavailable, "unavailable", false},
 	} {
 		if errors.Is(err, r.err) {
@@ -89,16 +92,24 @@ func refusal(err error) (reason string, known bool) {
 	return "other", false
 }
 
-// A Publisher is an events.Publisher that is measured and traced.
+// Publishing is what there is to measure: an *events.Publisher, or what wraps one.
+type Publishing interface {
+	Publish(ctx context.Context, u events.Update) (events.Receipt, error)
+	Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error)
+	Outcome(ctx context.Context, channel, key string, tag versioning.Tag) (events.Ack, error)
+	Ledger() *events.Ledger
+}
+
+// A Publisher is one that is measured and traced.
 type Publisher struct {
-	*events.Publisher
+	Publishing
 	metrics *PublisherMetrics
 	tracing *Tracing
 }
 
 // NewPublisher wraps a publisher. Its other methods are as they were.
-func NewPublisher(p *events.Publisher, m *PublisherMetrics, t *Tracing) *Publisher {
-	return &Publisher{Publisher: p, metrics: m, tracing: t}
+func NewPublisher(p Publishing, m *PublisherMetrics, t *Tracing) *Publisher {
+	return &Publisher{Publishing: p, metrics: m, tracing: t}
 }
 
 // Publish is events.Publisher.Publish. The update travels in the trace of ctx, if
@@ -106,7 +117,7 @@ func NewPublisher(p *events.Publisher, m *PublisherMetrics, t *Tracing) *Publish
 func (p *Publisher) Publish(ctx context.Context, u events.Update) (events.Receipt, error) {
 	ctx, end := p.tracing.Publishing(ctx, &u)
 	started := time.Now()
-	r, err := p.Publisher.Publish(ctx, u)
+	r, err := p.Publishing.Publish(ctx, u)
 	p.metrics.Published(u.Channel, r, err, time.Since(started))
 	end(err)
 	return r, err
@@ -116,7 +127,7 @@ func (p *Publisher) Publish(ctx context.Context, u events.Update) (events.Receip
 func (p *Publisher) Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error) {
 	ctx, end := p.tracing.Publishing(ctx, &u)
 	started := time.Now()
-	r, ack, err := p.Publisher.Request(ctx, u)
+	r, ack, err := p.Publishing.Request(ctx, u)
 	stored := err
 	if r.Key != "" { // what is missing is the ack
 		stored = nil

@@ -1,7 +1,6 @@
 package telemetry_test
 
 import (
-	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -122,74 +121,4 @@ func TestAlertRules(t *testing.T) {
 	if n == 0 {
 		t.Fatal("there are no rules")
 	}
-}
-
-type panel struct {
-	ID      int
-	Type    string
-	Title   string
-	GridPos struct{ X, Y, W, H int }
-	Targets []struct {
-		RefID string
-		Expr  string
-	}
-	Datasource struct{ Type, UID string }
-}
-
-// TestDashboard checks that Grafana's dashboard is whole: the panels do not lie on
-// each other, all use the chosen data source, every metric in a query exists, and
-// promtool can read every query.
-func TestDashboard(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(deploy, "grafana", "dashboard.json"))
-	must(t, err)
-	var d struct {
-		Title, UID    string
-		SchemaVersion int
-		Panels        []panel
-		Templating    struct{ List []struct{ Name, Type string } }
-	}
-	must(t, json.Unmarshal(data, &d))
-	if d.Title == "" || d.UID == "" || d.SchemaVersion == 0 || len(d.Templating.List) != 2 {
-		t.Errorf("title %q, uid %q, schema %d, variables %v", d.Title, d.UID, d.SchemaVersion, d.Templating.List)
-	}
-	variables := strings.NewReplacer("$__rate_interval", "5m", "$channel", ".*")
-	var queries []map[string]string
-	ids, taken := map[int]bool{}, map[[2]int]string{}
-	for _, p := range d.Panels {
-		if ids[p.ID] {
-			t.Errorf("panel %q: id %d is taken", p.Title, p.ID)
-		}
-		ids[p.ID] = true
-		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
-			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
-				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
-					t.Fatalf("panel %q lies on %q, or beyond the edge", p.Title, other)
-				}
-				taken[[2]int{x, y}] = p.Title
-			}
-		}
-		if p.Type == "row" {
-			continue
-		}
-		if len(p.Targets) == 0 || p.Datasource.UID != "${datasource}" {
-			t.Errorf("panel %q: %d queries of data source %q", p.Title, len(p.Targets), p.Datasource.UID)
-		}
-		for _, q := range p.Targets {
-			expr := variables.Replace(q.Expr)
-			if strings.Contains(expr, "$") {
-				t.Errorf("panel %q: a variable is unknown: %s", p.Title, expr)
-			}
-			namesExist(t, p.Title, expr)
-			queries = append(queries, map[string]string{"record": "dashboard:query", "expr": expr})
-		}
-	}
-	// promtool checks queries as the expressions of rules.
-	for i := range queries {
-		queries[i]["record"] += ":" + strings.Repeat("x", i+1)
-	}
-	file := filepath.Join(t.TempDir(), "queries.yml")
-	text, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": queries}}})
-	must(t, err)
-	must(t, os.WriteFile(file, text, 0o600))
-	promtool(t, ".", "check", "rules", file)
 }

@@ -109,7 +109,7 @@ func TestTraceBeginsWithTheFirstAttempt(t *testing.T) {
 		}
 	})
 	l.channel("cal")
-	_, err := l.pub.Publisher.Publish(t.Context(), update("cal", "k", 1)) // not the traced one
+	_, err := l.pub.Publishing.Publish(t.Context(), update("cal", "k", 1)) // not the traced one
 	must(t, err)
 	eventually(t, "the spans", func() bool { return len(l.named("ack")) == 1 })
 	attempts := l.named("attempt")

@@ -162,26 +162,49 @@ func Open(ctx context.Context, js jetstream.JetStream, names events.Names) (*Sto
 // Create makes a token of name, scopes, channels, rate (zero: DefaultRate) and
 // expiry. It returns the token's text, which cannot be had again.
 func (s *Store) Create(ctx context.Context, t Token) (Token, string, error) {
+	random := make([]byte, idBytes+secretBytes)
+	_, _ = rand.Read(random) // never fails: it ends the program instead
+	id, secret := hex.EncodeToString(random[:idBytes]), base64.RawURLEncoding.EncodeToString(random[idBytes:])
+	t, err := s.create(ctx, t, id, secret)
+	return t, prefix + id + "_" + secret, err
+}
+
+// Adopt is Create for a token whose text is there already: made before, and kept
+// where secrets are kept. If the broker has this very token it is returned as it
+// is; adopt does the rest.
+func (s *Store) Adopt(ctx context.Context, t Token, text string) (known Token, adopt func(context.Context) (Token, error), err error) {
+	id, secret, ok := Split(strings.TrimSpace(text))
+	if raw, err := base64.RawURLEncoding.DecodeString(secret); !ok || err != nil || len(raw) != secretBytes {
+		return Token{}, nil, fmt.Errorf("%w: text: it is not that of a token; 'extsync tokens create' makes one", ErrInvalid)
+	}
+	known, err = s.Get(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Token{}, func(ctx context.Context) (Token, error) { return s.create(ctx, t, id, secret) }, nil
+	case err == nil && !known.Matches(secret):
+		err = fmt.Errorf("%w: text: token %s has another secret", ErrInvalid, id)
+	}
+	return known, nil, err
+}
+
+func (s *Store) create(ctx context.Context, t Token, id, secret string) (Token, error) {
 	now := time.Now().UTC()
 	if t.Rate == 0 {
 		t.Rate = DefaultRate
 	}
 	if err := t.check(now); err != nil {
-		return Token{}, "", err
+		return Token{}, err
 	}
-	random := make([]byte, idBytes+secretBytes)
-	_, _ = rand.Read(random) // never fails: it ends the program instead
-	secret := base64.RawURLEncoding.EncodeToString(random[idBytes:])
 	sum := sha256.Sum256([]byte(secret))
-	t.Format, t.ID, t.Hash, t.Created = events.Format, hex.EncodeToString(random[:idBytes]), hex.EncodeToString(sum[:]), now.Truncate(time.Second)
+	t.Format, t.ID, t.Hash, t.Created = events.Format, id, hex.EncodeToString(sum[:]), now.Truncate(time.Second)
 	data, err := json.Marshal(t)
 	if err != nil {
-		return Token{}, "", fmt.Errorf("token: %w", err)
+		return Token{}, fmt.Errorf("token: %w", err)
 	}
 	if _, err := s.kv.Create(ctx, t.ID, data); err != nil {
-		return Token{}, "", fmt.Errorf("store token: %w", err)
+		return Token{}, fmt.Errorf("store token: %w", err)
 	}
-	return t, prefix + t.ID + "_" + secret, nil
+	return t, nil
 }
 
 // Get returns one token, or ErrNotFound.

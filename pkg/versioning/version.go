@@ -49,9 +49,9 @@ const MaxTextLen = 40
 // Version means "no version" and sorts before every other. Versions may be
 // compared with == and used as map keys.
 type Version struct {
-	kind Kind
 	n    int64 // the number, or seconds since the Unix epoch
 	ns   int32 // nanoseconds within the second
+	kind Kind
 }
 
 // Number returns the version n. It fails with ErrSyntax if n is below 1.

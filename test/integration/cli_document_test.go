@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -31,5 +32,18 @@ func TestCommandReferenceIsUpToDate(t *testing.T) {
 	}
 	if document(t, reference) != text {
 		t.Errorf("%s is out of date: run make docs", reference)
+	}
+}
+
+// Every command says in its help what it does and how it is used.
+func TestHelpTeaches(t *testing.T) {
+	for _, name := range []string{"extsync", "publisher", "connector-worker"} {
+		for section := range strings.SplitSeq(program{name: name, args: []string{"document"}}.ok(t), "\n### ") {
+			command, text, _ := strings.Cut(section, "\n")
+			runs := strings.Contains(text, "Usage: `")
+			if runs && strings.Count(text, "```text") < 2 {
+				t.Errorf("%s: its help lacks an explanation or an example", command)
+			}
+		}
 	}
 }

@@ -17,15 +17,16 @@ import (
 
 // A site is a broker with the programs pointed at it.
 type site struct {
-	t   testing.TB
-	env []string
-	dir string
+	t      testing.TB
+	env    []string
+	dir    string
+	broker *natstest.Broker
 }
 
 func newSite(t testing.TB) *site {
 	t.Helper()
 	broker := natstest.Run(t, natstest.Options{TCP: true})
-	return &site{t: t, env: []string{"EXTSYNC_NATS_URL=" + broker.URL()}, dir: t.TempDir()}
+	return &site{t: t, env: []string{"EXTSYNC_NATS_URL=" + broker.URL()}, dir: t.TempDir(), broker: broker}
 }
 
 func (s *site) extsync(args ...string) program {

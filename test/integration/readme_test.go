@@ -72,7 +72,8 @@ type reader struct {
 // Every command of the README is run, in the order of the README. A block without
 // a plan is run in the repository; one with "stack" after the stack was started,
 // in a directory of its own; "service until TEXT" is started, and keeps running
-// once it has said TEXT; "file NAME" is written.
+// once it has said TEXT; "file NAME" is written; those with "compose" need an engine
+// for containers, and are run by scripts/compose-test.sh.
 func TestREADME(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Fatal("install make: the README uses it")
@@ -125,6 +126,7 @@ func (r *reader) follow(t *testing.T, b block) {
 		if err := os.WriteFile(filepath.Join(r.dir, argument), []byte(b.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	case b.language == "sh" && plan == "compose": // scripts/compose-test.sh runs it
 	case b.language == "text" && plan == "": // nothing to run
 	default:
 		t.Fatalf("%s: nobody knows how to run a block of language %q with the plan %q", b.at, b.language, b.plan)

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/brokerconfig"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	advicePermission = "write the broker's configuration again ('extsync broker-config --registry', with the flags of the first time) and have it read ('nats-server --signal reload'), or connect as another role"
+	adviceInbox      = "give the inbox prefix of the role whose key this is (--nats-inbox-prefix _INBOX_admin, for one); 'extsync broker-config' lists them"
+)
+
+// permissions compares what the broker lets this connection do with what its
+// role needs. It returns false if nothing more can be asked of the broker: the
+// other checks would wait for answers that do not come.
+func (d *doctor) permissions(ctx context.Context) (goOn bool) {
+	access, err := broker.ReadAccess(ctx, d.c.conn)
+	switch {
+	case errors.Is(err, broker.ErrDeaf):
+		d.add(LevelProblem, "permissions", "", err.Error()+": no request is answered", adviceInbox)
+		return false
+	case errors.Is(err, broker.ErrRefused):
+		d.add(LevelWarning, "permissions", "", "cannot be looked at: "+err.Error(), advicePermission)
+		return d.role == brokerconfig.Admin
+	case err != nil:
+		d.add(LevelWarning, "permissions", "", "cannot be looked at: "+err.Error(), "give the server a system account (system_account in its configuration)")
+		return d.role == brokerconfig.Admin
+	case !access.Restricted():
+		d.add(LevelOK, "permissions", "role "+string(d.role), "none is missing: the broker restricts nobody here", "")
+		return true
+	}
+	missing := d.missing(access, "", brokerconfig.Scope{Names: d.c.Names})
+	if names, ok := d.channelNames(ctx, access); ok {
+		for _, name := range names {
+			missing = d.missing(access, name, brokerconfig.Scope{Names: d.c.Names, Channels: []string{name}}) || missing
+		}
+	}
+	if !missing {
+		d.add(LevelOK, "permissions", "role "+string(d.role), "none is missing to "+access.User, "")
+	}
+	return !missing
+}
+
+// missing reports what a role needs and does not have, for all channels or for
+// one of them.
+func (d *doctor) missing(access broker.Access, channel string, scope brokerconfig.Scope) bool {
+	need := scope.Permissions(d.role)
+	if channel != "" { // what all of them need was looked at before
+		shared := brokerconfig.Scope{Names: scope.Names}.Permissions(d.role)
+		need.Publish = without(need.Publish, shared.Publish)
+		need.Subscribe = without(need.Subscribe, shared.Subscribe)
+	}
+	// That the connection hears its inboxes is known, whatever their prefix.
+	need.Subscribe = without(need.Subscribe, []string{d.role.InboxPrefix() + ".>"})
+	publish := slices.DeleteFunc(need.Publish, access.Publish.Has)
+	subscribe := slices.DeleteFunc(need.Subscribe, access.Subscribe.Has)
+	if len(publish)+len(subscribe) == 0 {
+		return false
+	}
+	subject, text := "role "+string(d.role), ""
+	if channel != "" {
+		subject += ", channel " + channel
+	}
+	if len(publish) > 0 {
+		text = "may not publish to " + strings.Join(publish, ", ")
+	}
+	if len(subscribe) > 0 {
+		text = strings.TrimPrefix(text+"; may not subscribe to ", "; ") + strings.Join(subscribe, ", ")
+	}
+	d.add(LevelProblem, "permissions", subject, text, advicePermission)
+	d.found[len(d.found)-1].Missing = &MissingPermissions{Publish: publish, Subscribe: subscribe}
+	return true
+}
+
+func without(list, drop []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(drop, s) })
+}
+
+// channelNames returns the channels that are not deleted, and whether they may be
+// asked for and were told.
+func (d *doctor) channelNames(ctx context.Context, access broker.Access) ([]string, bool) {
+	bucket := d.c.Names.RegistryBucket()
+	stream := events.KVStream(bucket)
+	for _, subject := range []string{"$JS.API.STREAM.INFO." + stream, "$JS.API.CONSUMER.CREATE." + stream + ".*." + events.KVSubject(bucket, ">")} {
+		if !access.Publish.Has(subject) {
+			return nil, false
+		}
+	}
+	registry, err := d.c.Registry(ctx)
+	if err != nil { // not provisioned: later checks say so
+		return nil, false
+	}
+	entries, err := registry.List(ctx)
+	if err != nil {
+		return nil, false
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Deleted.IsZero() {
+			names = append(names, e.Config.Name)
+		}
+	}
+	return names, true
+}
