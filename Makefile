@@ -40,7 +40,7 @@ test: deps ## Vet and test everything; pkg/ with the race detector
 	$(GO) vet ./...
 	scripts/go-test.sh race -shuffle=on -timeout=8m $(RACED)
 	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m $(PLAIN)
-	scripts/go-test.sh plain -count=1 -run=Allocations ./pkg/delivery
+	scripts/go-test.sh plain -count=1 -run=Allocations ./pkg/delivery ./pkg/connectors/connhttp ./pkg/connectors/connsql
 	scripts/instructions.sh
 
 .PHONY: test-full

@@ -66,6 +66,9 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 				return wait
 			}
 		}
+		if probe {
+			t.preferHealthy()
+		}
 		batch := t.popReady(n)
 		t.inFlight++
 		t.mu.Unlock()
@@ -97,6 +100,18 @@ func (t *tenure) withinRate(n int) (int, time.Duration) {
 	}
 	missing := 1 - limit.TokensAt(now)
 	return 0, max(time.Millisecond, time.Duration(missing/float64(limit.Limit())*float64(time.Second)))
+}
+
+// preferHealthy puts a lane whose head has not failed yet in front of the others:
+// a key that always fails says nothing about the target. The caller holds mu.
+func (t *tenure) preferHealthy() {
+	for i, l := range t.ready {
+		if l.queue[0].first.IsZero() {
+			copy(t.ready[1:i+1], t.ready[:i])
+			t.ready[0] = l
+			return
+		}
+	}
 }
 
 // popReady takes up to n lanes off the ready lists, live ones first. An update

@@ -30,6 +30,10 @@ const (
 	// different keys, the circuit opens. One poison key alone never opens it.
 	openAfter = 5
 	openKeys  = 2
+	// openQuiet is for how long there must have been no success. Where many keys
+	// always fail, their retries come due together, and five of them in a row are
+	// no sign that the target is down while others get through (guarantee 7).
+	openQuiet = 100 * time.Millisecond
 	// blockAfter is after how many permanent failures in a row the channel is
 	// blocked: then it is hardly the updates' fault.
 	blockAfter = 20
@@ -53,6 +57,7 @@ type gate struct {
 	probing  bool      // a probe is on its way
 	probes   *backoff.ExponentialBackOff
 	failures int
+	success  time.Time           // the last answer that was none
 	keys     map[string]struct{} // of the failures in a row
 	refusals int                 // permanent failures in a row
 	reason   string
@@ -151,7 +156,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		g.keys[key] = struct{}{}
 		if probe {
 			g.until = g.now().Add(g.probes.NextBackOff())
-		} else if g.state == gateClosed && g.failures >= openAfter && len(g.keys) >= openKeys {
+		} else if g.state == gateClosed && g.failures >= openAfter && len(g.keys) >= openKeys && g.now().Sub(g.success) >= openQuiet {
 			g.shut(gateOpen, res, openProbeFirst, openProbeMost)
 		}
 	case connectors.Permanent:
@@ -192,7 +197,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 
 // reopen lets calls flow, and reports whether they did not. The caller holds mu.
 func (g *gate) reopen() bool {
-	g.failures = 0
+	g.failures, g.success = 0, g.now()
 	clear(g.keys)
 	if g.state == gateClosed {
 		return false

@@ -3,11 +3,13 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
@@ -50,6 +52,7 @@ func (g *clockGate) probe() {
 // open makes the circuit open by failures of different keys.
 func (g *clockGate) open() {
 	g.t.Helper()
+	g.at = g.at.Add(openQuiet)
 	for k := range openAfter {
 		g.report(fmt.Sprint("k", k), failed(connectors.Transient), false)
 	}
@@ -81,6 +84,50 @@ func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
 		}
 	}
 	g.wantState(gateClosed)
+}
+
+// Where every tenth key always failed, retries that came due together opened the
+// circuit, and probes of the same keys kept it open for minutes.
+func TestFailuresInARowDoNotOpenTheCircuitWhileOthersGetThrough(t *testing.T) {
+	g := newClockGate(t)
+	for i := range 1000 {
+		g.report("healthy", connectors.Done(), false)
+		for k := range 20 * openAfter {
+			g.report(fmt.Sprint("poison", k), failed(connectors.Transient), false)
+		}
+		g.at = g.at.Add(openQuiet - time.Nanosecond)
+		g.wantState(gateClosed)
+		if i%2 == 0 {
+			g.report("poison", failed(connectors.Transient), false)
+			g.wantState(gateClosed)
+		}
+	}
+	g.at = g.at.Add(time.Nanosecond)
+	g.report("poison", failed(connectors.Transient), false)
+	g.wantState(gateOpen)
+}
+
+func TestProbeTakesAKeyThatHasNotFailedYet(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
+	tn.locked(func() {
+		for i, key := range []string{"poison1", "poison2", "healthy", "other"} {
+			it := itemOf(key, int64(i+1))
+			if i < 2 {
+				it.first = time.Now()
+			}
+			l := &lane{key: key, queue: []*item{it}, queued: true}
+			tn.lanes[key], tn.ready = l, append(tn.ready, l)
+		}
+		tn.preferHealthy()
+		var order []string
+		for _, l := range tn.popReady(4) {
+			order = append(order, l.key)
+		}
+		if want := []string{"healthy", "poison1", "poison2", "other"}; !slices.Equal(order, want) {
+			t.Errorf("%v, want %v", order, want)
+		}
+	})
 }
 
 func TestGateLetsOneProbeThroughAtATime(t *testing.T) {

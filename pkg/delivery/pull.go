@@ -19,12 +19,17 @@ const (
 	// pullWhileOpen is how far apart updates are taken while the target is down:
 	// new ones may be what gets through.
 	pullWhileOpen = 100 * time.Millisecond
-	// pullMessages and pullBytes bound what lies between broker and lanes, besides
-	// the window. What a fenced worker has buffered still comes out of its client,
-	// and the lease is looked at before each call; a pull that is too small leaves
-	// everybody waiting for the next one (docs/adr/0018).
-	pullMessages = 1024
-	pullBytes    = 5 << 18 // above max_payload: the client stalls on a larger update
+	// pullMost, or a partition's share of pullTotal, and pullBytes bound what lies
+	// between broker and lanes, besides the window. What a fenced worker has buffered
+	// still comes out of its client, and the lease is looked at before each call; a
+	// pull that is too small leaves everybody waiting for the next one
+	// (docs/adr/0018).
+	pullLeast, pullMost = 64, 1024
+	pullTotal           = 8192
+	pullBytes           = 5 << 18 // above max_payload: the client stalls on a larger update
+	// heldBytes is what an update takes in memory besides its payload, measured:
+	// the message with its headers, its item, its lane and its record.
+	heldBytes = 3 << 10
 	// lostAfter is how long what the consumer has sent may take to come out of the
 	// client when nothing else does.
 	lostAfter = 5 * time.Second
@@ -56,8 +61,9 @@ func (t *tenure) pull(ctx context.Context) {
 
 // pullFrom returns why the consumer gives no more.
 func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
+	messages := min(max(pullLeast, pullTotal/max(1, int(t.b.tenures.Load()))), pullMost)
 	it, err := c.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(messages, pullBytes),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
@@ -146,7 +152,7 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 	if meta.Sequence.Consumer != count {
 		return fmt.Errorf("%w: got number %d instead of %d", errMissing, meta.Sequence.Consumer, count)
 	}
-	it := &item{msg: msg, came: time.Now(), published: meta.Timestamp, seq: meta.Sequence.Stream, size: len(msg.Data()) + len(msg.Subject()) + 512}
+	it := &item{msg: msg, came: time.Now(), published: meta.Timestamp, seq: meta.Sequence.Stream, size: len(msg.Data()) + heldBytes}
 	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
 	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
 		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, msg.Subject())

@@ -24,6 +24,10 @@ const (
 	resyncTries = 5
 	// resyncWindow bounds the updates of a resync that are under way.
 	resyncWindow = 1024
+	// resyncFetch is how many are read at once: few enough to be held if each is as
+	// large as can be. By bytes, the last ones would be waited for until the time is
+	// over.
+	resyncFetch = 64
 	resyncSave   = time.Second
 	resyncRetry  = 2 * time.Second
 )
@@ -180,7 +184,7 @@ func (t *tenure) feedResync(ctx context.Context, rs *resync) error {
 	}()
 	count, left := uint64(0), c.CachedInfo().NumPending
 	for left > 0 {
-		batch, err := c.FetchBytes(pullBytes, jetstream.FetchMaxWait(2*time.Second))
+		batch, err := c.Fetch(int(min(left, resyncFetch)), jetstream.FetchMaxWait(2*time.Second))
 		if err != nil {
 			return fmt.Errorf("read the stream again: %w", err)
 		}

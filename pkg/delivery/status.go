@@ -62,8 +62,8 @@ func (w *Worker) Status() Status {
 	return s
 }
 
-// Waiting asks the broker how many updates wait there for each partition that
-// has its hands full; the others take what there is at once. It returns the sums
+// Waiting asks the broker how many updates wait there, or are on their way, for
+// each partition that has its hands full; the others take what there is at once. It returns the sums
 // by channel. One that cannot be asked is left out, and the error says so.
 func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 	_, tenures := w.stats.status()
@@ -71,7 +71,7 @@ func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 	var failed error
 	for _, t := range tenures {
 		t.mu.Lock()
-		busy := len(t.held) > 0
+		busy, received := len(t.held) > 0, uint64(t.received) //nolint:gosec // not negative
 		t.mu.Unlock()
 		consumer := t.lastConsumer()
 		if !busy || consumer == "" {
@@ -85,7 +85,9 @@ func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 			failed = fmt.Errorf("channel %s, partition %d: %w", t.p.r.entry.Config.Name, t.p.index, err)
 			continue
 		}
-		out[t.p.r.entry.Config.Name] += c.CachedInfo().NumPending
+		info := c.CachedInfo()
+		onTheWay := max(info.Delivered.Consumer, received) - received
+		out[t.p.r.entry.Config.Name] += info.NumPending + onTheWay
 	}
 	return out, failed
 }

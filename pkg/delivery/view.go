@@ -19,8 +19,8 @@ import (
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers and updates come as usual. After a flush of more than
-	// flushMany records it is flushBusy: of a key that changes often one record in
-	// that time is enough (docs/adr/0022).
+	// flushMany records it is flushBusy, unless no more outcomes come: of a key that
+	// changes often one record in that time is enough (docs/adr/0022).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 3 * time.Second
 	flushMany  = 1024
@@ -34,14 +34,14 @@ const (
 	// A partition that has flushAbove records ahead of the bucket, or its share of
 	// dirtyBytes, writes them at once, and at twice as much commits wait for that:
 	// their memory has a bound.
-	flushAbove    = 16 << 10
+	flushAbove    = 12 << 10
 	dirtyBytes    = 24 << 20 // all partitions together
 	dirtyLeast    = 64 << 10 // that a partition may always have
 	recordBytes   = 512      // of a record in memory without its settlements, roughly
-	settlingBytes = 256      // of each of them
+	settlingBytes = 224      // of each of them
 	// idleRecords is how many records that nobody uses a worker remembers, of all
 	// partitions together: at most about 2 KiB each.
-	idleRecords = 8192
+	idleRecords = 12 << 10
 	// loadAtOnce bounds the reads that are under way side by side.
 	loadAtOnce = 16
 )
@@ -54,6 +54,7 @@ type view struct {
 	idle  *list.List // of *keyState: what nobody uses, last used last
 	dirty int        // of keys: those that are ahead of the bucket
 	size  int        // of those, roughly, in bytes
+	added int        // outcomes since the last flush began
 	// dropped: the tenure is over.
 	dropped bool
 
@@ -158,6 +159,7 @@ func (v *view) add(key string, e *events.Entry, seq uint64) {
 		return // the bucket was ahead already
 	}
 	s.rec.Add(*e, seq)
+	v.added++
 	if !s.dirty {
 		v.written.add(key)
 	}
@@ -257,26 +259,39 @@ func (t *tenure) flushLoop(ctx context.Context) {
 	}
 }
 
-// awaitFlush waits until it is time for the next flush: most has passed, or, if
-// sooner, too much is ahead of the bucket or somebody asks for one.
+// awaitFlush waits until it is time for the next flush: most has passed or, if
+// sooner, no more outcomes come, too much is ahead of the bucket or somebody asks
+// for one.
 func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool) bool {
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	for {
-		t.mu.Lock()
-		now := t.view.full(1) || len(t.flushWaiters) > 0
-		t.mu.Unlock()
-		if now && sooner {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	_, before := t.flushState()
+	for waited := time.Duration(0); waited < most; {
+		if now, _ := t.flushState(); now && sooner {
 			return true
 		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-timer.C:
-			return true
 		case <-t.wakeFlush:
+		case <-ticker.C:
+			waited += flushEvery
+			_, added := t.flushState()
+			if added == before && sooner {
+				return true
+			}
+			before = added
 		}
 	}
+	return true
+}
+
+// flushState says whether a flush cannot wait, and how many outcomes there were
+// since the last one.
+func (t *tenure) flushState() (now bool, added int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view.full(1) || len(t.flushWaiters) > 0, t.view.added
 }
 
 // flushSoon has the ledger brought up to what is in the log now, and calls done
@@ -307,6 +322,7 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 			dirty = append(dirty, key)
 		}
 	}
+	t.view.added = 0
 	t.mu.Unlock()
 	if err := t.writeRecords(ctx, dirty); err != nil {
 		return len(dirty), err
