@@ -122,7 +122,7 @@ func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
 	must(t, tn.view.load(t.Context(), []string{"k"}))
 	tn.locked(func() {
-		tn.b.idleRecords.Store(idleRecords) // so many that what nobody uses is forgotten
+		tn.b.records.Store(recordsMost) // so many that what nobody uses is forgotten
 		e := tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{})
 		tn.view.add("k", &e, 1)
 	})

@@ -163,7 +163,7 @@ func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 func (t *tenure) takeCommits() []commit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.view.full(2) { // startWrite tells when there is room
+	if t.view.overfull() { // startWrite tells when there is room
 		return nil
 	}
 	size, n := 0, 0

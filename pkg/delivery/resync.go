@@ -28,8 +28,8 @@ const (
 	// large as can be. By bytes, the last ones would be waited for until the time is
 	// over.
 	resyncFetch = 64
-	resyncSave   = time.Second
-	resyncRetry  = 2 * time.Second
+	resyncSave  = time.Second
+	resyncRetry = 2 * time.Second
 )
 
 var errNotWanted = errors.New("the resync is no longer wanted")

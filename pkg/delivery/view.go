@@ -32,16 +32,17 @@ const (
 	// flushAtOnce bounds the records that are written side by side.
 	flushAtOnce = 1024
 	// A partition that has flushAbove records ahead of the bucket, or its share of
-	// dirtyBytes, writes them at once, and at twice as much commits wait for that:
+	// dirtyBytes, writes them at once, and at half as many again commits wait for that:
 	// their memory has a bound.
 	flushAbove    = 12 << 10
 	dirtyBytes    = 24 << 20 // all partitions together
 	dirtyLeast    = 64 << 10 // that a partition may always have
 	recordBytes   = 512      // of a record in memory without its settlements, roughly
 	settlingBytes = 224      // of each of them
-	// idleRecords is how many records that nobody uses a worker remembers, of all
-	// partitions together: at most about 2 KiB each.
-	idleRecords = 12 << 10
+	// recordsMost is how many records a worker remembers, of all partitions
+	// together, before it forgets what nobody uses and the bucket has: at most about
+	// 2 KiB each. If it is below flushAbove, what is to change again was forgotten.
+	recordsMost = flushAbove
 	// loadAtOnce bounds the reads that are under way side by side.
 	loadAtOnce = 16
 )
@@ -122,7 +123,13 @@ func (v *view) evict(s *keyState) {
 		return
 	}
 	s.idle = v.idle.PushBack(s)
-	if v.t.b.idleRecords.Add(1) > idleRecords {
+	v.count(1)
+}
+
+// count changes how many records the worker remembers, and forgets one of this
+// partition's if they are too many.
+func (v *view) count(n int64) {
+	if v.t.b.records.Add(n) > recordsMost && n > 0 && v.idle.Len() > 0 {
 		v.forget(v.idle.Front().Value.(*keyState)) //nolint:forcetypeassert // the list holds nothing else
 	}
 }
@@ -130,7 +137,7 @@ func (v *view) evict(s *keyState) {
 func (v *view) wake(s *keyState) {
 	v.idle.Remove(s.idle)
 	s.idle = nil
-	v.t.b.idleRecords.Add(-1)
+	v.count(-1)
 }
 
 func (v *view) forget(s *keyState) {
@@ -143,6 +150,9 @@ func (v *view) drop() {
 	v.dropped = true
 	for v.idle.Len() > 0 {
 		v.forget(v.idle.Front().Value.(*keyState)) //nolint:forcetypeassert // the list holds nothing else
+	}
+	for _, s := range v.keys {
+		v.setDirty(s, false)
 	}
 }
 
@@ -168,26 +178,37 @@ func (v *view) add(key string, e *events.Entry, seq uint64) {
 
 // setDirty notes whether a record is ahead of the bucket. The caller holds mu.
 func (v *view) setDirty(s *keyState, dirty bool) {
-	if s.dirty {
+	was := s.dirty
+	if was {
 		v.dirty--
 		v.size -= s.size
 	}
-	if s.dirty = dirty; !dirty {
+	switch s.dirty = dirty; {
+	case dirty && !was:
+		v.count(1)
+	case was && !dirty:
+		v.count(-1)
+	}
+	if !dirty {
 		return
 	}
 	s.size = recordBytes + settlingBytes*len(s.rec.Recent)
 	v.dirty++
 	v.size += s.size
-	if v.full(1) {
+	if v.full() {
 		signal(v.t.wakeFlush)
 	}
 }
 
-// full reports whether times as many records as a partition should have are ahead
-// of the bucket. The caller holds mu.
-func (v *view) full(times int) bool {
-	share := max(dirtyLeast, dirtyBytes/max(1, int(v.t.b.tenures.Load())))
-	return v.dirty >= times*flushAbove || v.size >= times*share
+// full reports whether a partition has as many records ahead of the bucket as it
+// should have. The caller holds mu.
+func (v *view) full() bool { return v.dirty >= flushAbove || v.size >= v.share() }
+
+// overfull reports whether it has half as many again. The caller holds mu.
+func (v *view) overfull() bool { return v.dirty >= flushAbove*3/2 || v.size >= v.share()*3/2 }
+
+func (v *view) share() int {
+	return max(dirtyLeast, dirtyBytes/max(1, int(v.t.b.tenures.Load())))
 }
 
 // load reads the records that are not in memory yet, from the ledger's leader.
@@ -291,7 +312,7 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 func (t *tenure) flushState() (now bool, added int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.view.full(1) || len(t.flushWaiters) > 0, t.view.added
+	return t.view.full() || len(t.flushWaiters) > 0, t.view.added
 }
 
 // flushSoon has the ledger brought up to what is in the log now, and calls done

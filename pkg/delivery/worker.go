@@ -138,8 +138,8 @@ type broker struct {
 	leases   jetstream.KeyValue
 	letters  *deadletters.Store
 	leaseTTL time.Duration
-	// idleRecords counts the ledger's records that views remember beyond their use.
-	idleRecords atomic.Int64
+	// records counts the ledger's records that views remember beyond their use.
+	records atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64
 }
