@@ -327,6 +327,8 @@ func differs(applied events.Applied, held connectors.Held) Difference {
 		return DiffAhead
 	case !held.Digest.IsZero() && held.Digest != applied.Digest:
 		return DiffDifferent
+	case held.Op != "" && applied.Op != "" && held.Op != applied.Op: // without a digest nothing else shows it
+		return DiffDifferent
 	default:
 		return ""
 	}

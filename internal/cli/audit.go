@@ -22,8 +22,9 @@ what the ledger says was delivered:
   extra      it has a key that was never delivered
 
 The target is read from here: this process needs the channel's secrets
-(${env:NAME}, ${file:/path}) and the way to the target. Kind sql can be read; kinds
-that cannot are refused. The exit code is 0 if nothing differs and 8 if
+(${env:NAME}, ${file:/path}) and the way to the target. Kind sql can be read, and kind
+http if read.url is configured; extra keys are looked for where the target can be
+listed (sql). Kinds that cannot be read are refused. The exit code is 0 if nothing differs and 8 if
 something does.
 
 --repair delivers the current version again to keys that are missing, behind or

@@ -81,7 +81,7 @@ func verdicts() []verdict {
 		{ExitRefused, "let the platform publish the entities anew", []error{channels.ErrNothingKept}},
 		{ExitUnknown, "start one with 'extsync resync CHANNEL'", []error{channels.ErrNoResync}},
 		{ExitBroker, "start a connector-worker, or resume the channel", []error{channels.ErrNoOwner}},
-		{ExitRefused, "use a connector that can be read, such as sql in the modes document and table", []error{app.ErrNotReadable}},
+		{ExitRefused, "use a connector that can be read: sql in the modes document and table, or http with read.url in its configuration", []error{app.ErrNotReadable}},
 		{ExitBroker, "'extsync broker-config' writes what each role needs; make the configuration again if the channel is new", []error{broker.ErrRefused}},
 		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{tryout.ErrFailed}},
 		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},

@@ -66,6 +66,9 @@ type Config struct {
 	// ProbeURL answers GET with a 2xx status when the target is well. Default: the
 	// connector cannot probe.
 	ProbeURL connectors.Ref `yaml:"probe_url" json:"probe_url,omitempty"`
+	// Read says where the target tells what it holds of a key, for audits. Default:
+	// the connector cannot be read.
+	Read Read `yaml:"read" json:"read,omitzero"`
 }
 
 // Delete says how tombstones are sent.

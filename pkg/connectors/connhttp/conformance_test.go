@@ -22,13 +22,13 @@ func TestConformance(t *testing.T) {
 		guarded bool
 		config  string
 	}{
-		{"guarded receiver", true, "url: %s/entities/{key}\nmethod: PUT\ndelete: {}\nprobe_url: %s/\n"},
-		{"guarded receiver, one URL", true, "url: %s/hook?secret=${env:QUERY}&v={version}\nprobe_url: %s/\n"},
-		{"plain receiver", false, "url: %s/hook\nprobe_url: %s/\n"},
+		{"guarded receiver", true, "url: %[1]s/entities/{key}\nmethod: PUT\ndelete: {}\nprobe_url: %[1]s/\nread: {url: '%[1]s/entities/{key}'}\n"},
+		{"guarded receiver, one URL", true, "url: %[1]s/hook?secret=${env:QUERY}&v={version}\nread: {url: '%[1]s/entities/{key}?secret=${env:QUERY}'}\n"},
+		{"plain receiver", false, "url: %[1]s/hook\nprobe_url: %[1]s/\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newReceiver(t, c.guarded, testToken)
-			config := fmt.Sprintf(c.config, r.url(), r.url()) +
+			config := fmt.Sprintf(c.config, r.url()) +
 				"auth: {bearer: '${env:TOKEN}'}\nallow_cidrs: [127.0.0.0/8]\nheaders: {X-Api-Key: '${env:HEADER}'}\n"
 			connectortest.Run(t, r.target(config))
 		})

@@ -75,22 +75,34 @@ type connector struct {
 	ack          *rule
 	ackOtherwise connectors.Class
 	held         *rule
+	readVersion  *rule
 	now          func() time.Time
 }
 
-// prober is a connector that was given a probe URL. One without does not
-// implement connectors.Prober, as it could not tell.
-type prober struct{ *connector }
-
-var (
-	_ connectors.Connector = (*connector)(nil)
-	_ connectors.Prober    = (*prober)(nil)
+// What a connector can do besides depends on its configuration. One without a
+// probe URL does not implement connectors.Prober, as it could not tell, and one
+// without a read URL no connectors.Reader.
+type (
+	prober       struct{ *connector }
+	reader       struct{ *connector }
+	probedReader struct{ *connector }
 )
+
+func (c *prober) Probe(ctx context.Context) error       { return c.ask(ctx) }
+func (c *probedReader) Probe(ctx context.Context) error { return c.ask(ctx) }
+
+func (c *reader) Read(ctx context.Context, keys []string) ([]connectors.Held, error) {
+	return c.read(ctx, keys)
+}
+
+func (c *probedReader) Read(ctx context.Context, keys []string) ([]connectors.Held, error) {
+	return c.read(ctx, keys)
+}
 
 // New opens a connector. Fields of the configuration that are zero get their
 // defaults. It connects to nothing yet. The error is a *connectors.Error of class
 // Misconfigured. The connector implements connectors.Prober if there is a
-// ProbeURL.
+// ProbeURL, and connectors.Reader if there is a Read.URL.
 func New(_ context.Context, env connectors.Env, config Config) (connectors.Connector, error) {
 	return open(env, config, deps{now: time.Now})
 }
@@ -107,12 +119,13 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 	c := &connector{opened: o, now: d.now}
 	// Validate has compiled all of these once, so none fails here.
 	g, err1 := newGuard(config.AllowCIDRs)
-	var err2, err3, err4, err5 error
+	var err2, err3, err4, err5, err6 error
 	c.table, err2 = newTable(config.Statuses, config.OnGone)
 	c.standard, err3 = newTable(nil, "")
 	c.ack, err4 = compileRule(config.Ack.JQ)
 	c.held, err5 = compileRule(config.HeldVersion)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	c.readVersion, err6 = compileRule(config.Read.Version)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return nil, misconfigured("config", err)
 	}
 	c.ackOtherwise, _ = settableClass(config.Ack.Otherwise)
@@ -125,10 +138,16 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 		c.tokenClient.TLSClientConfig.ServerName = ""
 		c.tokens = newTokens(o.oauth, c.tokenClient, d.now)
 	}
-	if o.probe != nil {
+	switch {
+	case o.probe != nil && o.readFrom != nil:
+		return &probedReader{c}, nil
+	case o.probe != nil:
 		return &prober{c}, nil
+	case o.readFrom != nil:
+		return &reader{c}, nil
+	default:
+		return c, nil
 	}
-	return c, nil
 }
 
 // Apply makes one request for each attempt, one after the other.

@@ -26,6 +26,7 @@ type opened struct {
 	upsert      route
 	remove      route
 	probe       *template
+	readFrom    *template
 	headers     http.Header
 	query       string // of an API key, "name=value" in escaped form
 	oauth       *oauthConfig
@@ -77,6 +78,7 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 	o := &opened{Config: c, concurrency: env.Concurrency, headers: http.Header{}}
 	ca, cert, key := s.text("tls.ca", c.TLS.CA), s.text("tls.cert", c.TLS.Cert), s.text("tls.key", c.TLS.Key)
 	upsert, remove := s.text("url", c.URL), s.text("delete.url", c.Delete.URL)
+	read := s.text("read.url", c.Read.URL)
 	probe, proxy := s.text("probe_url", c.ProbeURL), s.text("proxy.url", c.Proxy.URL)
 	user, password := s.text("proxy.username", c.Proxy.Username), s.text("proxy.password", c.Proxy.Password)
 	o.resolveHeaders(s)
@@ -106,6 +108,11 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 		note("probe_url", err)
 		note("probe_url", to.fixed())
 		o.probe = &to
+	}
+	if read != "" {
+		to, err := parseReadURL(read)
+		note("read.url", err)
+		o.readFrom = &to
 	}
 	if proxy != "" {
 		o.proxy, err = c.Proxy.parse(proxy)

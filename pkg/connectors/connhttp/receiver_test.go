@@ -74,7 +74,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if req.Method == http.MethodGet {
-		return // a probe
+		r.tell(w, req.URL)
+		return
 	}
 	key, err := url.PathUnescape(req.Header.Get(events.HeaderSubject))
 	if err != nil {
@@ -100,6 +101,29 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.write(w, req.Header, key, body)
+}
+
+// tell answers a probe, or what is held of a key.
+func (r *receiver) tell(w http.ResponseWriter, u *url.URL) {
+	escaped, asked := strings.CutPrefix(u.EscapedPath(), "/entities/")
+	if !asked {
+		return // a probe
+	}
+	key, err := url.PathUnescape(escaped)
+	if err != nil {
+		http.Error(w, "key", http.StatusBadRequest)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held, there := r.held[key]
+	if !there {
+		http.NotFound(w, nil)
+		return
+	}
+	w.Header().Set(events.HeaderVersion, held.Version.String())
+	w.Header().Set(HeaderDigest, held.Digest.String())
+	w.Header().Set(events.HeaderOp, string(held.Op))
 }
 
 // write does what an update says, in one step for each key.

@@ -29,6 +29,7 @@ func (c Config) Validate() error {
 	if c.ProbeURL != "" {
 		checkURL(&p, "probe_url", c.ProbeURL, false)
 	}
+	c.Read.check(&p)
 	c.checkHeaders(&p)
 	c.Auth.check(&p)
 	for _, s := range c.Signing.Secrets {
@@ -104,7 +105,7 @@ func (c Config) checkLiteralHosts(p *connectors.Problems) {
 		return // said already
 	}
 	urls := map[string]connectors.Ref{
-		"url": c.URL, "probe_url": c.ProbeURL, "proxy.url": c.Proxy.URL, "auth.oauth2.token_url": c.Auth.OAuth2.TokenURL,
+		"url": c.URL, "probe_url": c.ProbeURL, "read.url": c.Read.URL, "proxy.url": c.Proxy.URL, "auth.oauth2.token_url": c.Auth.OAuth2.TokenURL,
 	}
 	if c.Delete != nil && c.Delete.URL != c.URL {
 		urls["delete.url"] = c.Delete.URL
