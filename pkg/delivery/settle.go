@@ -134,6 +134,7 @@ func (t *tenure) leaveHand(it *item) {
 	t.floor.done(it.seq)
 	t.share.release(it.size)
 	t.inHand--
+	t.endRest() // the floor may have moved
 	signal(t.wakePull)
 }
 

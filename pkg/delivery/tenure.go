@@ -80,6 +80,7 @@ type tenure struct {
 	// flushWaiters want to know when the next flush is done.
 	flushWaiters []func(error)
 	wakeFlush    chan struct{}
+	resting      bool                     // flushLoop waits for something to write
 	untidy       map[string]events.Record // by encoded key: where dead letters may be settled
 	wakeTidy     chan struct{}
 	lastMsg      jetstream.Msg // settled last; for the final double ack

@@ -10,16 +10,16 @@ import (
 func (c *connector) ask(parent context.Context) error {
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
-	answer, _, err := c.fetch(parent, ctx, c.probe.url)
+	got, err := c.fetch(parent, ctx, c.probe.url)
 	if err != nil {
 		return err
 	}
-	if answer.StatusCode/100 == 2 {
+	if got.status/100 == 2 {
 		return nil
 	}
 	class := connectors.Transient
-	if c.standard.classify(answer.StatusCode, "", false) == connectors.Misconfigured {
+	if c.standard.classify(got.status, "", false) == connectors.Misconfigured {
 		class = connectors.Misconfigured
 	}
-	return statusError(class, c.probe.host, answer.StatusCode)
+	return statusError(class, c.probe.host, got.status)
 }

@@ -89,24 +89,25 @@ func (c *connector) readOne(parent context.Context, key string) (connectors.Held
 	if err != nil {
 		return connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "request", err))
 	}
-	answer, body, err := c.fetch(parent, ctx, to)
+	got, err := c.fetch(parent, ctx, to)
 	if err != nil {
 		return connectors.Held{}, err
 	}
-	switch status := answer.StatusCode; {
-	case status == http.StatusNotFound || status == http.StatusGone:
+	switch {
+	case got.status == http.StatusNotFound || got.status == http.StatusGone:
 		return connectors.Held{}, nil
-	case status/100 == 2:
-		return c.heldBy(ctx, to.Host, answer.Header, body)
+	case got.status/100 == 2:
+		return c.heldBy(ctx, to.Host, got)
 	default:
-		class := c.standard.classify(status, "", retryAfter(answer.Header, c.now()) > 0)
-		return connectors.Held{}, statusError(class, to.Host, status)
+		class := c.standard.classify(got.status, "", retryAfter(got.header, c.now()) > 0)
+		return connectors.Held{}, statusError(class, to.Host, got.status)
 	}
 }
 
 // heldBy reads a 2xx answer. One that does not say clearly what the target holds is
 // an error: a guess would be reported as a difference, or hide one.
-func (c *connector) heldBy(ctx context.Context, host string, h http.Header, body []byte) (held connectors.Held, err error) {
+func (c *connector) heldBy(ctx context.Context, host string, got fetched) (held connectors.Held, err error) {
+	h := got.header
 	unclear := func(what string) (connectors.Held, error) {
 		return connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "read",
 			fmt.Errorf("GET %s: %s", host, what)))
@@ -117,7 +118,7 @@ func (c *connector) heldBy(ctx context.Context, host string, h http.Header, body
 			return unclear("the answer's " + events.HeaderVersion + " is not a version")
 		}
 	case c.readVersion != nil:
-		if held.Version = c.readVersion.version(ctx, body); held.Version.IsZero() {
+		if held.Version = c.readVersion.version(ctx, got.body); held.Version.IsZero() {
 			return unclear("read.version finds no version in the first 64 KiB of the answer")
 		}
 	default:
@@ -136,9 +137,16 @@ func (c *connector) heldBy(ctx context.Context, host string, h http.Header, body
 	return held, nil
 }
 
-// fetch makes a GET request and returns the answer and its body, which has been
-// read, whatever the status is. parent is what ctx was bounded from.
-func (c *connector) fetch(parent, ctx context.Context, to *url.URL) (*http.Response, []byte, error) {
+// fetched is an answer that has been read.
+type fetched struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// fetch makes a GET request and returns the answer, whatever its status is. parent
+// is what ctx was bounded from.
+func (c *connector) fetch(parent, ctx context.Context, to *url.URL) (fetched, error) {
 	name := http.MethodGet + " " + to.Host
 	u := *to
 	if c.query != "" {
@@ -146,29 +154,29 @@ func (c *connector) fetch(parent, ctx context.Context, to *url.URL) (*http.Respo
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil { // the cause repeats the URL
-		return nil, nil, asError(connectors.Failed(connectors.Misconfigured, "config", fmt.Errorf("no request can be made for %s", to.Host)))
+		return fetched{}, asError(connectors.Failed(connectors.Misconfigured, "config", fmt.Errorf("no request can be made for %s", to.Host)))
 	}
 	req.Header = c.headers.Clone()
 	token, fresh, err := c.authorize(ctx, req)
 	if err != nil {
-		return nil, nil, asError(c.tokenFailed(parent, ctx, err))
+		return fetched{}, asError(c.tokenFailed(parent, ctx, err))
 	}
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, nil, asError(c.failed(parent, ctx, name, err))
+		return fetched{}, asError(c.failed(parent, ctx, name, err))
 	}
 	defer func() { _ = answer.Body.Close() }() // only read from
 	body, err := readBody(answer)
 	if err != nil {
-		return nil, nil, asError(c.failed(parent, ctx, name, err))
+		return fetched{}, asError(c.failed(parent, ctx, name, err))
 	}
 	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
 		c.tokens.drop(token)
 		if !fresh { // it may have been withdrawn before its time; a new one decides
-			return nil, nil, statusError(connectors.Transient, to.Host, answer.StatusCode)
+			return fetched{}, statusError(connectors.Transient, to.Host, answer.StatusCode)
 		}
 	}
-	return answer, body, nil
+	return fetched{answer.StatusCode, answer.Header, body}, nil
 }
 
 func statusError(class connectors.Class, host string, status int) error {
