@@ -94,6 +94,10 @@ func profile(path string) (end func(), err error) {
 	return func() {
 		pprof.StopCPUProfile()
 		_ = f.Close() // a broken profile shows
+		if f, err := os.Create(filepath.Clean(path + ".allocs")); err == nil {
+			_ = pprof.Lookup("allocs").WriteTo(f, 0) // the same
+			_ = f.Close()
+		}
 	}, nil
 }
 
