@@ -45,46 +45,60 @@ func (t *tenure) dispatch(ctx context.Context) {
 }
 
 // startReady starts what may be started now, and returns after how long to look
-// again: 0 when a signal will come. That ctx has ended is looked at under mu, so
-// that awaitIdle sees every call there will be.
+// again: 0 when a signal will come.
 func (t *tenure) startReady(ctx context.Context) time.Duration {
 	r := t.p.r
 	for {
-		t.mu.Lock()
-		if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
-			t.mu.Unlock()
-			return 0
-		}
-		n, probe, wait := r.gate.admit(r.maxBatch)
-		if n == 0 {
-			t.mu.Unlock()
+		batch, probe, wait := t.nextBatch(ctx)
+		if len(batch) == 0 {
 			return wait
 		}
-		if !probe {
-			if n, wait = t.withinRate(min(n, len(t.ready)+len(t.readyLow))); n == 0 {
-				t.mu.Unlock()
-				return wait
-			}
-		}
-		if probe {
-			t.preferHealthy()
-		}
-		batch := t.popReady(n)
-		t.inFlight++
-		t.mu.Unlock()
 		t.calls.Add(1)
 		r.calls.Add(1)
 		go func() {
 			defer r.calls.Done()
 			defer t.calls.Done()
-			t.deliver(batch, probe)
-			t.mu.Lock()
-			t.inFlight--
-			t.checkIdle()
-			t.mu.Unlock()
-			signal(t.wakeDispatch)
+			t.deliverOn(ctx, batch, probe)
 		}()
 	}
+}
+
+// deliverOn delivers a batch and then, in its place among the calls in flight, the
+// next ones as long as there are any: a goroutine for each call would have to grow
+// its stack and to be woken by the dispatcher each time.
+func (t *tenure) deliverOn(ctx context.Context, batch []*lane, probe bool) {
+	for len(batch) > 0 {
+		t.deliver(batch, probe)
+		t.mu.Lock()
+		t.inFlight--
+		t.checkIdle()
+		t.mu.Unlock()
+		batch, probe, _ = t.nextBatch(ctx)
+	}
+	signal(t.wakeDispatch) // it looks again, and after how long if that is known
+}
+
+// nextBatch takes the lanes of the next call, which is in flight from then on, or
+// returns after how long to ask again: 0 when a signal will come. That ctx has
+// ended is looked at under mu, so that awaitIdle sees every call there will be.
+func (t *tenure) nextBatch(ctx context.Context) (batch []*lane, probe bool, wait time.Duration) {
+	r := t.p.r
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+		return nil, false, 0
+	}
+	n, probe, wait := r.gate.admit(r.maxBatch)
+	if n == 0 {
+		return nil, false, wait
+	}
+	if probe {
+		t.preferHealthy()
+	} else if n, wait = t.withinRate(min(n, len(t.ready)+len(t.readyLow))); n == 0 {
+		return nil, false, wait
+	}
+	t.inFlight++
+	return t.popReady(n), probe, 0
 }
 
 // withinRate returns how many of n updates the channel's rate allows now, or
