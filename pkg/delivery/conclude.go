@@ -181,7 +181,7 @@ func (t *tenure) logFailure(l *lane, it *item, s events.Settlement, wait time.Du
 	e := t.entry(it, s, connectors.Result{})
 	e.TryingMS = it.trying.Milliseconds()
 	e.NextAttempt = it.lastLogged.Add(wait).UTC()
-	t.enqueueCommit(commit{entry: e, key: l.key})
+	t.enqueueCommit(commit{entry: e, state: l.state})
 }
 
 // logAttempt writes one wide line per attempt.

@@ -70,6 +70,6 @@ func (t *tenure) resetKey(key string, done func(error)) {
 		return
 	}
 	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
-	t.enqueueCommit(commit{entry: e, key: enc, committed: func() { t.flushSoon(done) }})
+	t.enqueueCommit(commit{entry: e, state: t.view.state(enc), committed: func() { t.flushSoon(done) }})
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

@@ -131,7 +131,7 @@ func (t *tenure) preferHealthy() {
 // popReady takes up to n lanes off the ready lists, live ones first. An update
 // that has broken a batch before goes alone. The caller holds mu.
 func (t *tenure) popReady(n int) []*lane {
-	var batch []*lane
+	batch := make([]*lane, 0, min(n, len(t.ready)+len(t.readyLow)))
 	for len(batch) < n && len(t.ready)+len(t.readyLow) > 0 {
 		from := &t.ready
 		if len(t.ready) == 0 {
@@ -156,7 +156,7 @@ func (t *tenure) popReady(n int) []*lane {
 // flight anywhere else.
 func (t *tenure) deliver(batch []*lane, probe bool) {
 	gate := t.p.r.gate
-	if err := t.view.load(t.ctx, t.recordsOf(batch)); err != nil {
+	if err := t.view.load(t.ctx, t.statesOf(batch)); err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
 		t.separate(batch) // it may be one record only
@@ -191,18 +191,18 @@ func (t *tenure) deliver(batch []*lane, probe bool) {
 	}
 }
 
-// recordsOf returns the keys whose records decide about the heads of lanes. A
-// malformed update needs none, and its key may be none.
-func (t *tenure) recordsOf(batch []*lane) []string {
+// statesOf returns what decides about the heads of lanes. A malformed update needs
+// no record, and its key may be none.
+func (t *tenure) statesOf(batch []*lane) []*keyState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	keys := make([]string, 0, len(batch))
+	states := make([]*keyState, 0, len(batch))
 	for _, l := range batch {
 		if l.queue[0].malformed == nil {
-			keys = append(keys, l.key)
+			states = append(states, l.state)
 		}
 	}
-	return keys
+	return states
 }
 
 // loadPayloads reads the content of parked updates, and leaves those out for
@@ -309,7 +309,7 @@ func (t *tenure) judgeHeads(batch []*lane) ([]*item, []decision) {
 	for i, l := range batch {
 		it := l.queue[0]
 		heads[i] = it
-		rec := t.view.record(l.key)
+		rec := &l.state.rec
 		if wait := t.resume(it, rec); wait > 0 {
 			t.retryLater(l, wait)
 			decisions[i] = decision{what: doWait}

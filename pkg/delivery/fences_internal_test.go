@@ -16,9 +16,8 @@ import (
 func (t *tenure) laneOf(key string, items ...*item) *lane {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := &lane{key: key, queue: items, busy: true}
-	t.lanes[key] = l
-	t.view.pin(key)
+	l := t.lane(key)
+	l.queue, l.busy = items, true
 	for _, it := range items {
 		t.held[it.seq] = it
 		t.floor.add(it.seq)
@@ -120,24 +119,26 @@ func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
 func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	must(t, tn.view.load(t.Context(), []string{"k"}))
+	var s *keyState
+	tn.locked(func() { s = tn.view.pin("k") })
+	must(t, tn.view.load(t.Context(), []*keyState{s}))
 	tn.locked(func() {
 		tn.b.records.Store(recordsMost) // so many that what nobody uses is forgotten
 		e := tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{})
-		tn.view.add("k", &e, 1)
+		tn.view.add(s, &e, 1)
+		tn.view.unpin(s)
 	})
-	future, err := tn.startWrite("k")
+	w, err := tn.newWriter()
 	must(t, err)
+	defer w.close()
+	must(t, w.send([]*keyState{s}))
 	tn.locked(func() { // a lane came and went meanwhile
-		tn.view.pin("k")
-		tn.view.unpin("k")
+		tn.view.unpin(tn.view.pin("k"))
 	})
 	if tn.view.keys["k"] == nil {
 		t.Fatal("the record was forgotten before the broker had it")
 	}
-	err = tn.awaitWrite(t.Context(), "k", future)
-	tn.endWrite("k", err)
-	must(t, err)
+	must(t, w.await(t.Context()))
 	if tn.view.keys["k"] != nil {
 		t.Fatal("the record is not forgotten although the broker has it")
 	}

@@ -81,7 +81,7 @@ func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) 
 	}
 	committed := make(chan struct{})
 	t.mu.Lock()
-	t.enqueueCommit(commit{entry: e, key: key, item: it, committed: func() { close(committed) }})
+	t.enqueueCommit(commit{entry: e, state: t.view.state(key), item: it, committed: func() { close(committed) }})
 	t.mu.Unlock()
 	select {
 	case <-committed:

@@ -61,12 +61,14 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	if isNew("old") || !isNew("fresh") {
 		t.Fatalf("after listing: old is new: %v, fresh is new: %v", isNew("old"), isNew("fresh"))
 	}
-	must(t, tn.view.load(t.Context(), []string{"old", "fresh"}))
+	var old, fresh *keyState
+	tn.locked(func() { old, fresh = tn.view.pin("old"), tn.view.pin("fresh") })
+	must(t, tn.view.load(t.Context(), []*keyState{old, fresh}))
 	tn.locked(func() {
-		if got := tn.view.record("old").Applied.Version; got != number(7) {
+		if got := old.rec.Applied.Version; got != number(7) {
 			t.Errorf("the old record has version %s", got)
 		}
-		tn.view.add("fresh", &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)
+		tn.view.add(fresh, &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)
 	})
 	if isNew("fresh") {
 		t.Error("a key with a record of ours is still new")

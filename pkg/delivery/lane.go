@@ -46,7 +46,8 @@ type item struct {
 // A lane is the queue of one key. One call is in flight per lane at most, and
 // what follows waits until its outcome is in the log.
 type lane struct {
-	key    string // encoded
+	key    string    // encoded
+	state  *keyState // what is known of the key, in memory as long as the lane is
 	queue  []*item
 	busy   bool        // the head is being attempted or committed, or the queue moved
 	queued bool        // in the tenure's ready list
@@ -87,12 +88,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	}
 	t.held[it.seq] = it
 	t.inHand++
-	l := t.lanes[enc]
-	if l == nil {
-		l = &lane{key: enc}
-		t.lanes[enc] = l
-		t.view.pin(enc)
-	}
+	l := t.lane(enc)
 	t.yieldResync(l)
 	if t.latest() && it.malformed == nil {
 		t.supersedeWaiting(l, it)
@@ -100,6 +96,16 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	l.queue = append(l.queue, it)
 	t.proceed(l)
 	return true
+}
+
+// lane returns the lane of a key, a new one if there is none. The caller holds mu.
+func (t *tenure) lane(enc string) *lane {
+	l := t.lanes[enc]
+	if l == nil {
+		l = &lane{key: enc, state: t.view.pin(enc)}
+		t.lanes[enc] = l
+	}
+	return l
 }
 
 func (t *tenure) latest() bool { return t.p.r.entry.Config.Mode == channels.Latest }
@@ -116,7 +122,7 @@ func (t *tenure) supersedeWaiting(l *lane, it *item) {
 	for _, old := range waiting {
 		if old.malformed == nil && isOlder(old.tag.Version, it.tag.Version) {
 			s := superseded(old, it.tag.Version).settlement
-			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), key: l.key, item: old})
+			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), state: l.state, item: old})
 			continue
 		}
 		kept = append(kept, old)
@@ -233,7 +239,7 @@ func (t *tenure) retire(l *lane) {
 	}
 	l.stopTimer()
 	delete(t.lanes, l.key)
-	t.view.unpin(l.key)
+	t.view.unpin(l.state)
 }
 
 // nextBackoff returns how long the lane's head waits after a failed attempt.

@@ -21,7 +21,7 @@ const (
 
 // A commit is an entry on its way into the log.
 type commit struct {
-	key   string // encoded
+	state *keyState // of the entry's key
 	entry events.Entry
 	item  *item // what it settles; nil for a failed attempt
 	lane  *lane // whose head it is; nil if it left its lane before
@@ -34,7 +34,7 @@ func (t *tenure) enqueueCommit(c commit) {
 	if c.item != nil {
 		t.unsettled++
 	}
-	t.view.pin(c.key)
+	t.view.hold(c.state)
 	t.pending = append(t.pending, c)
 	signal(t.wakeCommit)
 }
@@ -110,7 +110,7 @@ func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 	for i := range commits {
 		c := &commits[i]
 		if c.item != nil && c.lane == nil && inLedger(&c.entry) {
-			if s, ok := t.view.record(c.key).Find(c.item.tag); ok {
+			if s, ok := c.state.rec.Find(c.item.tag); ok {
 				c.entry.Settlement = s
 				known = append(known, *c)
 				continue
@@ -130,7 +130,7 @@ func (t *tenure) finishKnown(known []commit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range known {
-		t.view.unpin(c.key)
+		t.view.unpin(c.state)
 		t.unsettled--
 		t.finish(c.item)
 	}
@@ -141,14 +141,14 @@ func (t *tenure) finishKnown(known []commit) {
 // version that was overtaken in its lane comes here without ever having been
 // judged.
 func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
-	keys := make([]string, 0, len(commits))
+	states := make([]*keyState, 0, len(commits))
 	for i := range commits {
 		if inLedger(&commits[i].entry) {
-			keys = append(keys, commits[i].key)
+			states = append(states, commits[i].state)
 		}
 	}
 	for {
-		err := t.view.load(ctx, keys)
+		err := t.view.load(ctx, states)
 		if err == nil || !events.IsUnavailable(err) {
 			return err
 		}

@@ -286,12 +286,7 @@ func (t *tenure) recoverParked(ctx context.Context) error {
 func (t *tenure) addParked(it *item, key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lanes[key]
-	if l == nil {
-		l = &lane{key: key}
-		t.lanes[key] = l
-		t.view.pin(key)
-	}
+	l := t.lane(key)
 	l.parked = true
 	if len(l.queue) >= parkedInMemory {
 		l.more = true

@@ -259,9 +259,8 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 		t.endResync(it, &rs.report.Skipped)
 		return nil
 	}
-	l := &lane{key: enc, queue: []*item{it}}
-	t.lanes[enc] = l
-	t.view.pin(enc)
+	l := t.lane(enc)
+	l.queue = append(l.queue, it)
 	t.proceed(l)
 	return nil
 }

@@ -34,7 +34,7 @@ func (t *tenure) settleAs(l *lane, it *item, s events.Settlement, res connectors
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.enqueueCommit(commit{entry: e, key: l.key, item: it, lane: l})
+	t.enqueueCommit(commit{entry: e, state: l.state, item: it, lane: l})
 }
 
 // timestamp is what records carry: UTC, milliseconds.
@@ -89,12 +89,13 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	defer t.mu.Unlock()
 	for i := range commits {
 		c := &commits[i]
-		applied := t.view.state(c.key).rec.Applied.Version
-		t.view.add(c.key, &c.entry, seq)
-		if rec := t.view.record(c.key); resolves(c, rec, applied) {
-			t.queueTidy(c.key, *rec)
+		rec := &c.state.rec
+		applied := rec.Applied.Version
+		t.view.add(c.state, &c.entry, seq)
+		if resolves(c, rec, applied) {
+			t.queueTidy(c.state.key, *rec)
 		}
-		t.view.unpin(c.key)
+		t.view.unpin(c.state)
 		if c.item == nil {
 			continue
 		}

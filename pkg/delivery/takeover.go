@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,12 +73,8 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.view.load(ctx, encodedKeys(group.Entries)); err != nil {
+		if err := t.recoverGroup(ctx, group.Entries, msg.Sequence); err != nil {
 			return err
-		}
-		for i := range group.Entries {
-			e := &group.Entries[i]
-			t.view.add(encodedKey(e), e, msg.Sequence)
 		}
 		if err := t.replyAll(ctx, group.Entries); err != nil {
 			return err
@@ -90,6 +87,31 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 	}
 	t.ackedSeq = t.logSeq
 	return nil
+}
+
+// recoverGroup adds the entries of one group to the view.
+func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, seq uint64) error {
+	states := make([]*keyState, len(entries)) // nil: has no place in the ledger
+	t.mu.Lock()
+	for i := range entries {
+		if key := encodedKey(&entries[i]); key != "" {
+			states[i] = t.view.pin(key)
+		}
+	}
+	t.mu.Unlock()
+	err := t.view.load(ctx, slices.DeleteFunc(slices.Clone(states), func(s *keyState) bool { return s == nil }))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, s := range states {
+		if s == nil {
+			continue
+		}
+		if err == nil {
+			t.view.add(s, &entries[i], seq)
+		}
+		t.view.unpin(s)
+	}
+	return err
 }
 
 // startConsumer makes the first consumer of the tenure, at the floor that the

@@ -54,7 +54,6 @@ type tenure struct {
 	floor      floor
 	share      *byteShare
 	view       *view
-	record     []byte // memory for the form of the next record
 
 	wakePull     chan struct{} // there is room in the window
 	wakeDispatch chan struct{}

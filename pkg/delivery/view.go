@@ -76,9 +76,15 @@ func (v *view) state(key string) *keyState {
 	return s
 }
 
-// pin keeps a key's record in memory. The caller holds mu.
-func (v *view) pin(key string) {
+// pin keeps a key's record in memory until unpin. The caller holds mu.
+func (v *view) pin(key string) *keyState {
 	s := v.state(key)
+	v.hold(s)
+	return s
+}
+
+// hold is pin for a key whose state is in memory.
+func (v *view) hold(s *keyState) {
 	s.pins++
 	if s.idle != nil {
 		v.wake(s)
@@ -86,8 +92,7 @@ func (v *view) pin(key string) {
 }
 
 // unpin lets it go, unless it has not been written yet. The caller holds mu.
-func (v *view) unpin(key string) {
-	s := v.keys[key]
+func (v *view) unpin(s *keyState) {
 	s.pins--
 	v.evict(s)
 }
@@ -136,15 +141,11 @@ func (v *view) drop() {
 	}
 }
 
-// record returns a loaded record. The caller holds mu.
-func (v *view) record(key string) *events.Record { return &v.keys[key].rec }
-
 // add brings a loaded record up to an entry of the log. The caller holds mu.
-func (v *view) add(key string, e *events.Entry, seq uint64) {
+func (v *view) add(s *keyState, e *events.Entry, seq uint64) {
 	if !inLedger(e) {
 		return
 	}
-	s := v.state(key)
 	if seq <= s.base {
 		return // the bucket was ahead already
 	}
@@ -152,7 +153,7 @@ func (v *view) add(key string, e *events.Entry, seq uint64) {
 	v.added++
 	v.t.endRest()
 	if !s.dirty {
-		v.written.add(key)
+		v.written.add(s.key)
 	}
 	v.setDirty(s, true)
 }
@@ -192,23 +193,24 @@ func (v *view) share() int {
 	return max(dirtyLeast, dirtyBytes/max(1, int(v.t.b.tenures.Load())))
 }
 
-// load reads the records that are not in memory yet, from the ledger's leader.
-func (v *view) load(ctx context.Context, keys []string) error {
-	missing := v.missing(keys)
+// load reads the records that are not in memory yet, from the ledger's leader. The
+// states are held by the caller.
+func (v *view) load(ctx context.Context, states []*keyState) error {
+	missing := v.missing(states)
 	if len(missing) == 0 {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(loadAtOnce)
-	for _, key := range missing {
+	for _, s := range missing {
 		group.Go(func() error {
-			rec, revision, err := v.t.b.ledger.GetEncoded(ctx, v.t.p.r.entry.Config.Name, key)
+			rec, revision, err := v.t.b.ledger.GetEncoded(ctx, v.t.p.r.entry.Config.Name, s.key)
 			if err != nil && !errors.Is(err, events.ErrNoRecord) {
 				return err
 			}
 			v.t.mu.Lock()
 			defer v.t.mu.Unlock()
-			if s := v.state(key); !s.loaded {
+			if !s.loaded {
 				s.rec, s.revision, s.base, s.loaded = rec, revision, rec.Seq, true
 			}
 			return nil
@@ -217,19 +219,17 @@ func (v *view) load(ctx context.Context, keys []string) error {
 	return group.Wait()
 }
 
-// missing returns those of keys whose records are to be read.
-func (v *view) missing(keys []string) []string {
+// missing returns those whose records are to be read.
+func (v *view) missing(states []*keyState) []*keyState {
 	v.t.mu.Lock()
 	defer v.t.mu.Unlock()
-	var out []string
-	for _, key := range keys {
-		s := v.keys[key]
-		if (s == nil || !s.loaded) && v.isNew(key) {
-			s = v.state(key)
-			s.loaded = true
+	var out []*keyState
+	for _, s := range states {
+		if s.loaded {
+			continue
 		}
-		if s == nil || !s.loaded {
-			out = append(out, key)
+		if s.loaded = v.isNew(s.key); !s.loaded {
+			out = append(out, s)
 		}
 	}
 	return out
@@ -249,14 +249,4 @@ func encodedKey(e *events.Entry) string {
 		return ""
 	}
 	return enc
-}
-
-func encodedKeys(entries []events.Entry) []string {
-	keys := make([]string, 0, len(entries))
-	for i := range entries {
-		if key := encodedKey(&entries[i]); key != "" {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }

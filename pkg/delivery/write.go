@@ -1,0 +1,251 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// writePatience bounds the wait for the broker to confirm what it was sent: an
+	// answer that was lost without the connection never comes.
+	writePatience = 10 * time.Second
+	// writesAtOnce bounds the records that are on their way side by side, and
+	// writeChunk those that are encoded under one lock.
+	writesAtOnce = 1024
+	writeChunk   = 32
+)
+
+// A writer writes records to the ledger, each by compare-and-set. The broker's
+// answers come to a channel by their number: a future of the client for each record
+// would cost the worker more than all the rest of writing it.
+type writer struct {
+	t       *tenure
+	inbox   string
+	answers chan *nats.Msg
+	sub     *nats.Subscription
+	cut     chan nats.Status // the connection broke: what is on its way is not answered
+
+	sent   []*keyState // by number; nil once it is answered
+	under  int         // on their way
+	buffer []byte
+	chunk  []encoded
+}
+
+// An encoded record lies in the writer's buffer.
+type encoded struct {
+	state    *keyState
+	revision uint64
+	end      int // in buffer
+}
+
+// writeRecords writes records, writesAtOnce of them on their way at a time. It
+// returns when none is any more: progress may only be written after that. What the
+// broker does not have then is still ahead of the bucket.
+func (t *tenure) writeRecords(ctx context.Context, states []*keyState) error {
+	if len(states) == 0 {
+		return nil
+	}
+	// The connection can be there and an answer lost all the same.
+	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(states))*time.Millisecond)
+	defer cancel()
+	w, err := t.newWriter()
+	if err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	defer w.close()
+	for err == nil && len(states) > 0 {
+		n := min(writeChunk, len(states), writesAtOnce-w.under)
+		if n == 0 {
+			err = w.await(ctx)
+			continue
+		}
+		err = w.send(states[:n])
+		states = states[n:]
+	}
+	for w.under > 0 && !lost(ctx, err) {
+		if failed := w.await(ctx); err == nil || lost(ctx, failed) {
+			err = failed
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	return nil
+}
+
+// lost reports whether no more answers will come.
+func lost(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, nats.ErrDisconnected)
+}
+
+func (t *tenure) newWriter() (*writer, error) {
+	nc := t.b.js.Conn()
+	w := &writer{t: t, inbox: nc.NewInbox() + ".", answers: make(chan *nats.Msg, writesAtOnce)}
+	var err error
+	if w.sub, err = nc.ChanSubscribe(w.inbox+"*", w.answers); err != nil {
+		return nil, err
+	}
+	w.cut = nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	return w, nil
+}
+
+// close lets go of records that were not answered: they are ahead of the bucket, as
+// far as we know.
+func (w *writer) close() {
+	_ = w.sub.Unsubscribe() // fails only with the connection
+	w.t.b.js.Conn().RemoveStatusListener(w.cut)
+	for _, s := range w.sent {
+		if s != nil {
+			w.t.endWrite(s, 0)
+		}
+	}
+}
+
+// send encodes records as they are now, and keeps them in memory until they are
+// answered.
+func (w *writer) send(states []*keyState) error {
+	if err := w.encode(states); err != nil {
+		return err
+	}
+	names, nc := w.t.b.names, w.t.b.js.Conn()
+	bucket, channel := names.LedgerBucket(), w.t.p.r.entry.Config.Name
+	expected := []string{""}
+	msg := &nats.Msg{Header: nats.Header{nats.ExpectedLastSubjSeqHdr: expected}}
+	from := 0
+	for i := range w.chunk {
+		e := &w.chunk[i]
+		msg.Subject = events.KVSubject(bucket, names.LedgerKey(channel, e.state.key))
+		msg.Reply = w.inbox + strconv.Itoa(len(w.sent)-len(w.chunk)+i)
+		msg.Data = w.buffer[from:e.end]
+		expected[0] = strconv.FormatUint(e.revision, 10)
+		if err := nc.PublishMsg(msg); err != nil {
+			return err
+		}
+		w.under++
+		from = e.end
+	}
+	return nil
+}
+
+// encode takes the records of a chunk off those that are ahead of the bucket.
+func (w *writer) encode(states []*keyState) error {
+	w.buffer, w.chunk = w.buffer[:0], w.chunk[:0]
+	t := w.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range states {
+		var err error
+		if w.buffer, err = s.rec.Append(w.buffer); err != nil {
+			return err
+		}
+		t.view.setDirty(s, false)
+		t.view.hold(s)
+		w.sent = append(w.sent, s)
+		w.chunk = append(w.chunk, encoded{state: s, revision: s.revision, end: len(w.buffer)})
+	}
+	if len(t.pending) > 0 {
+		signal(t.wakeCommit)
+	}
+	return nil
+}
+
+// await takes the answers that are there, at least one.
+func (w *writer) await(ctx context.Context) error {
+	var failed error
+	take := func(m *nats.Msg) {
+		if err := w.answered(ctx, m); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	select {
+	case m := <-w.answers:
+		take(m)
+	case <-w.cut:
+		return nats.ErrDisconnected
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		select {
+		case m := <-w.answers:
+			take(m)
+		default:
+			return failed
+		}
+	}
+}
+
+// answered notes what became of a record. On a conflict the one with the higher log
+// sequence stays.
+func (w *writer) answered(ctx context.Context, m *nats.Msg) error {
+	n, err := strconv.Atoi(m.Subject[min(len(w.inbox), len(m.Subject)):])
+	if err != nil || n < 0 || n >= len(w.sent) || w.sent[n] == nil {
+		return nil //nolint:nilerr // nothing that was asked for
+	}
+	s := w.sent[n]
+	w.sent[n] = nil
+	w.under--
+	revision, err := revisionOf(m)
+	if events.IsWrongSequence(err) {
+		revision, err = w.t.resolve(ctx, s)
+	}
+	w.t.endWrite(s, revision)
+	return err
+}
+
+// revisionOf reads the broker's answer to a record.
+func revisionOf(m *nats.Msg) (uint64, error) {
+	if len(m.Data) == 0 {
+		return 0, jetstream.ErrNoStreamResponse
+	}
+	var ack struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+	}
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return 0, err
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	return ack.Seq, nil
+}
+
+// resolve reads a record that somebody else has written, or that we have written
+// without hearing of it. It returns the revision if that one stays.
+func (t *tenure) resolve(ctx context.Context, s *keyState) (uint64, error) {
+	rec, revision, err := t.b.ledger.GetEncoded(ctx, t.p.r.entry.Config.Name, s.key)
+	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+		return 0, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.revision = revision
+	if rec.Seq >= s.rec.Seq {
+		s.rec, s.base = rec, rec.Seq
+		return revision, nil
+	}
+	return 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer
+}
+
+// endWrite lets go of a record that was sent, with its new revision. One that the
+// broker does not have (0) goes out with the next flush.
+func (t *tenure) endWrite(s *keyState, revision uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if revision == 0 {
+		t.view.setDirty(s, true)
+	} else {
+		s.revision = revision
+	}
+	t.view.unpin(s)
+}
