@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/rs/zerolog"
 
@@ -9,6 +10,10 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
+
+// heapHeadroom is by how much the heap of a worker may grow, besides what it does by
+// itself, before the next garbage collection.
+const heapHeadroom = 16 << 20
 
 // WorkerOptions say how to run a connector-worker.
 type WorkerOptions struct {
@@ -22,6 +27,11 @@ type WorkerOptions struct {
 // the start is an error, so that a wrong address is seen at once; one that goes
 // away later is waited for.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
+	// A collection begins when the heap is twice as large as what the last one left
+	// of it. A worker needs little memory, so that would be many times a second. This
+	// counts as heap, but as nothing is ever written there it takes no memory.
+	headroom := make([]byte, heapHeadroom)
+	defer runtime.KeepAlive(headroom)
 	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Deliver(ctx, o) })
 }
 

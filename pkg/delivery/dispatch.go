@@ -309,7 +309,7 @@ func (t *tenure) judgeHeads(batch []*lane) ([]*item, []decision) {
 	for i, l := range batch {
 		it := l.queue[0]
 		heads[i] = it
-		rec := &l.state.rec
+		rec := t.view.record(l.state)
 		if wait := t.resume(it, rec); wait > 0 {
 			t.retryLater(l, wait)
 			decisions[i] = decision{what: doWait}

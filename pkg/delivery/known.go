@@ -12,16 +12,16 @@ const (
 	// knownMost is the most records of a channel of which the keys are listed at a
 	// takeover. The server sorts all of them for each page of 100,000.
 	knownMost = 300_000
-	// knownBits and knownHashes make one key in about a hundred look as if it had
-	// a record; it is read in vain then.
-	knownBits   = 10
-	knownHashes = 7
+	// knownBits and knownHashes make one key in about a thousand and a half look as if
+	// it had a record, for each layer; it is read in vain then.
+	knownBits   = 16
+	knownHashes = 8
 	knownFirst  = 1024 // keys for which the first layer is made
 	// listPatience bounds the listing.
 	listPatience = 30 * time.Second
 )
 
-// known is a set of keys in about ten bits for each, which may seem to have a few
+// known is a set of keys in about 16 bits for each, which may seem to have a few
 // that were never added. By two of them a view tells that the ledger has no record
 // of a key without reading it (docs/adr/0018): one holds what was listed, one what
 // this tenure has written since. No record is missed:

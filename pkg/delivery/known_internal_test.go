@@ -65,7 +65,7 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	tn.locked(func() { old, fresh = tn.view.pin("old"), tn.view.pin("fresh") })
 	must(t, tn.view.load(t.Context(), []*keyState{old, fresh}))
 	tn.locked(func() {
-		if got := old.rec.Applied.Version; got != number(7) {
+		if got := tn.view.record(old).Applied.Version; got != number(7) {
 			t.Errorf("the old record has version %s", got)
 		}
 		tn.view.add(fresh, &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)

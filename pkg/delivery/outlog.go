@@ -110,7 +110,7 @@ func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 	for i := range commits {
 		c := &commits[i]
 		if c.item != nil && c.lane == nil && inLedger(&c.entry) {
-			if s, ok := c.state.rec.Find(c.item.tag); ok {
+			if s, ok := t.view.record(c.state).Find(c.item.tag); ok {
 				c.entry.Settlement = s
 				known = append(known, *c)
 				continue

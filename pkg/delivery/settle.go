@@ -89,7 +89,7 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	defer t.mu.Unlock()
 	for i := range commits {
 		c := &commits[i]
-		rec := &c.state.rec
+		rec := t.view.record(c.state)
 		applied := rec.Applied.Version
 		t.view.add(c.state, &c.entry, seq)
 		if resolves(c, rec, applied) {

@@ -14,14 +14,13 @@ const (
 	// A partition that has flushAbove records ahead of the bucket, or its share of
 	// dirtyBytes, writes them at once, and at half as many again commits wait for that:
 	// their memory has a bound.
-	flushAbove    = 12 << 10
-	dirtyBytes    = 24 << 20 // all partitions together
-	dirtyLeast    = 64 << 10 // that a partition may always have
-	recordBytes   = 512      // of a record in memory without its settlements, roughly
-	settlingBytes = 224      // of each of them
+	flushAbove = 16 << 10
+	dirtyBytes = 6 << 20  // all partitions together
+	dirtyLeast = 64 << 10 // that a partition may always have
 	// recordsMost is how many records a worker remembers, of all partitions
-	// together, before it forgets what nobody uses and the bucket has: at most about
-	// 2 KiB each. If it is below flushAbove, what is to change again was forgotten.
+	// together, before it forgets what nobody uses and the bucket has: packed, at most
+	// about 1 KiB each. If it is below flushAbove, what is to change again was
+	// forgotten.
 	recordsMost = flushAbove
 	// loadAtOnce bounds the reads that are under way side by side.
 	loadAtOnce = 16
@@ -36,25 +35,15 @@ type view struct {
 	dirty int        // of keys: those that are ahead of the bucket
 	size  int        // of those, roughly, in bytes
 	added int        // outcomes since the last flush began
+	// Memory for records in use, and to pack them.
+	spares []*events.Record
+	buffer []byte
 	// dropped: the tenure is over.
 	dropped bool
 
 	// written are the keys that this tenure writes, listed those that were in the
 	// ledger before; nil: not known. See known.
 	written, listed *known
-}
-
-type keyState struct {
-	key      string
-	rec      events.Record
-	revision uint64 // in the bucket; 0: not there
-	loaded   bool
-	base     uint64 // log sequence of the record that was loaded
-	dirty    bool
-	size     int // with which it counts, while it is dirty
-	pins     int // lanes that use it
-	// idle is its place among those that nobody uses, nil if somebody does.
-	idle *list.Element
 }
 
 func newView(t *tenure) *view {
@@ -94,6 +83,9 @@ func (v *view) hold(s *keyState) {
 // unpin lets it go, unless it has not been written yet. The caller holds mu.
 func (v *view) unpin(s *keyState) {
 	s.pins--
+	if s.pins == 0 && s.loaded {
+		v.pack(s)
+	}
 	v.evict(s)
 }
 
@@ -149,7 +141,7 @@ func (v *view) add(s *keyState, e *events.Entry, seq uint64) {
 	if seq <= s.base {
 		return // the bucket was ahead already
 	}
-	s.rec.Add(*e, seq)
+	v.record(s).Add(*e, seq)
 	v.added++
 	v.t.endRest()
 	if !s.dirty {
@@ -174,7 +166,7 @@ func (v *view) setDirty(s *keyState, dirty bool) {
 	if !dirty {
 		return
 	}
-	s.size = recordBytes + settlingBytes*len(s.rec.Recent)
+	s.size = s.bytes()
 	v.dirty++
 	v.size += s.size
 	if v.full() {
@@ -211,7 +203,8 @@ func (v *view) load(ctx context.Context, states []*keyState) error {
 			v.t.mu.Lock()
 			defer v.t.mu.Unlock()
 			if !s.loaded {
-				s.rec, s.revision, s.base, s.loaded = rec, revision, rec.Seq, true
+				*v.record(s) = rec
+				s.revision, s.base, s.loaded = revision, rec.Seq, true
 			}
 			return nil
 		})

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ const (
 type writer struct {
 	t       *tenure
 	inbox   string
+	plain   []byte // how the answer to a record that was stored begins
 	answers chan *nats.Msg
 	sub     *nats.Subscription
 	cut     chan nats.Status // the connection broke: what is on its way is not answered
@@ -38,6 +40,7 @@ type writer struct {
 	under  int         // on their way
 	buffer []byte
 	chunk  []encoded
+	record events.Record // memory to unpack one
 }
 
 // An encoded record lies in the writer's buffer.
@@ -90,6 +93,7 @@ func lost(ctx context.Context, err error) bool {
 func (t *tenure) newWriter() (*writer, error) {
 	nc := t.b.js.Conn()
 	w := &writer{t: t, inbox: nc.NewInbox() + ".", answers: make(chan *nats.Msg, writesAtOnce)}
+	w.plain = fmt.Appendf(nil, `{"stream":%q,"seq":`, events.KVStream(t.b.names.LedgerBucket()))
 	var err error
 	if w.sub, err = nc.ChanSubscribe(w.inbox+"*", w.answers); err != nil {
 		return nil, err
@@ -143,8 +147,14 @@ func (w *writer) encode(states []*keyState) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range states {
-		var err error
-		if w.buffer, err = s.rec.Append(w.buffer); err != nil {
+		rec, err := s.rec, error(nil)
+		if rec == nil {
+			rec, err = &w.record, unpack(s.key, s.packed, &w.record)
+		}
+		if err == nil {
+			w.buffer, err = rec.Append(w.buffer)
+		}
+		if err != nil {
 			return err
 		}
 		t.view.setDirty(s, false)
@@ -194,7 +204,7 @@ func (w *writer) answered(ctx context.Context, m *nats.Msg) error {
 	s := w.sent[n]
 	w.sent[n] = nil
 	w.under--
-	revision, err := revisionOf(m)
+	revision, err := w.revisionOf(m)
 	if events.IsWrongSequence(err) {
 		revision, err = w.t.resolve(ctx, s)
 	}
@@ -202,8 +212,16 @@ func (w *writer) answered(ctx context.Context, m *nats.Msg) error {
 	return err
 }
 
-// revisionOf reads the broker's answer to a record.
-func revisionOf(m *nats.Msg) (uint64, error) {
+// revisionOf reads the broker's answer to a record. The usual one is read without
+// package json, which takes longer than the rest of writing the record.
+func (w *writer) revisionOf(m *nats.Msg) (uint64, error) {
+	if number, ok := bytes.CutPrefix(m.Data, w.plain); ok {
+		if number, ok = bytes.CutSuffix(number, []byte("}")); ok {
+			if revision, err := strconv.ParseUint(string(number), 10, 64); err == nil {
+				return revision, nil
+			}
+		}
+	}
 	if len(m.Data) == 0 {
 		return 0, jetstream.ErrNoStreamResponse
 	}
@@ -230,8 +248,8 @@ func (t *tenure) resolve(ctx context.Context, s *keyState) (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.revision = revision
-	if rec.Seq >= s.rec.Seq {
-		s.rec, s.base = rec, rec.Seq
+	if ours := t.view.record(s); rec.Seq >= ours.Seq {
+		*ours, s.base = rec, rec.Seq
 		return revision, nil
 	}
 	return 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer
