@@ -14,7 +14,7 @@ const (
 	// flushMany records it is flushBusy, unless no more outcomes come: of a key that
 	// changes often one record in that time is enough (docs/adr/0022).
 	flushEvery = 500 * time.Millisecond
-	flushBusy  = 3 * time.Second
+	flushBusy  = 5 * time.Second
 	flushMany  = 1024
 	flushRest  = 2 * time.Second
 	// flushMost is how far apart tries to write it are while that fails.

@@ -37,7 +37,9 @@ func (v *view) record(s *keyState) *events.Record {
 	}
 	if n := len(v.spares); n > 0 {
 		s.rec, v.spares = v.spares[n-1], v.spares[:n-1]
-		*s.rec = events.Record{}
+		if s.packed == "" {
+			*s.rec = events.Record{}
+		}
 	} else {
 		s.rec = new(events.Record)
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
@@ -42,19 +43,20 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 	return string(p.out), p.out, true
 }
 
-// unpack is the reverse of pack. The record's texts lie in packed.
+// unpack is the reverse of pack. The record's texts lie in packed, and its
+// settlements where r has had some before: no copy of r may be in use.
 func unpack(enc, packed string, r *events.Record) error {
 	u := unpacker{in: packed}
-	*r = events.Record{Format: events.Format, State: events.StateSettled, Key: u.string()}
+	*r = events.Record{Format: events.Format, State: events.StateSettled, Key: u.string(), Recent: r.Recent[:0]}
 	if r.Key == "" {
 		r.Key = enc
 	}
 	r.Seq = u.uint()
-	if n := u.int(); n > 0 && n <= events.RecentMax {
-		r.Recent = make([]events.Settlement, n)
-	} else if n != 0 {
+	n := u.int()
+	if n < 0 || n > events.RecentMax {
 		return errPacked
 	}
+	r.Recent = slices.Grow(r.Recent, n)[:n]
 	for i := range r.Recent {
 		u.settlement(&r.Recent[i])
 	}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
@@ -30,10 +31,11 @@ func resolves(c *commit, rec *events.Record, applied versioning.Version) bool {
 	return false
 }
 
-// queueTidy has the settled dead letters of a key removed soon. The caller holds
-// mu.
+// queueTidy has the settled dead letters of a key removed soon. The record itself
+// is used again. The caller holds mu.
 func (t *tenure) queueTidy(key string, rec events.Record) {
 	if _, ok := t.untidy[key]; ok || len(t.untidy) < tidyMost {
+		rec.Recent = slices.Clone(rec.Recent)
 		t.untidy[key] = rec
 		signal(t.wakeTidy)
 	}

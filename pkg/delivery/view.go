@@ -12,10 +12,9 @@ import (
 
 const (
 	// A partition that has flushAbove records ahead of the bucket, or its share of
-	// dirtyBytes, writes them at once, and at half as many again commits wait for that:
-	// their memory has a bound.
+	// dirtyBytes, writes them at once, and at a quarter more commits wait for that: their memory has a bound.
 	flushAbove = 16 << 10
-	dirtyBytes = 6 << 20  // all partitions together
+	dirtyBytes = 12 << 20 // all partitions together
 	dirtyLeast = 64 << 10 // that a partition may always have
 	// recordsMost is how many records a worker remembers, of all partitions
 	// together, before it forgets what nobody uses and the bucket has: packed, at most
@@ -178,8 +177,8 @@ func (v *view) setDirty(s *keyState, dirty bool) {
 // should have. The caller holds mu.
 func (v *view) full() bool { return v.dirty >= flushAbove || v.size >= v.share() }
 
-// overfull reports whether it has half as many again. The caller holds mu.
-func (v *view) overfull() bool { return v.dirty >= flushAbove*3/2 || v.size >= v.share()*3/2 }
+// overfull reports whether it has a quarter more. The caller holds mu.
+func (v *view) overfull() bool { return v.dirty >= flushAbove*5/4 || v.size >= v.share()*5/4 }
 
 func (v *view) share() int {
 	return max(dirtyLeast, dirtyBytes/max(1, int(v.t.b.tenures.Load())))
