@@ -24,7 +24,7 @@ func TestAllocationsOfABatch(t *testing.T) {
 	}{
 		"postgres": {postgresTarget, 1026},
 		"mysql":    {mariadbTarget, 4098},
-		"sqlite":   {sqliteTarget, 5235},
+		"sqlite":   {sqliteTarget, 4239},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := c.open(t).openHere(t, "auto_create: true\n")
