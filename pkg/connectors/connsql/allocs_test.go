@@ -22,9 +22,9 @@ func TestAllocationsOfABatch(t *testing.T) {
 		open func(testing.TB) *target
 		most float64
 	}{
-		"postgres": {postgresTarget, 1057},
+		"postgres": {postgresTarget, 1026},
 		"mysql":    {mariadbTarget, 4098},
-		"sqlite":   {sqliteTarget, 5235},
+		"sqlite":   {sqliteTarget, 4239},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := c.open(t).openHere(t, "auto_create: true\n")

@@ -10,7 +10,7 @@ import (
 
 // statement is that of the first row.
 func (s *sqlite) statement(rows []row, again bool) (string, []any) {
-	return s.text(again), s.appendArgs(nil, rows[0], time.Now())
+	return s.text(again), append(appendArgs(nil, rows[0], sqliteTime), updatedAt())
 }
 
 // text is the statement that writes one row.
@@ -32,14 +32,14 @@ func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, e
 			_ = tx.Rollback() // err says what happened
 		}
 	}()
-	stored, now := int64(0), time.Now()
+	stored, at := int64(0), updatedAt()
 	size := s.atOnce(len(rows))
 	whole := len(rows) - len(rows)%size
 	for _, part := range [][]row{rows[:whole], rows[whole:]} {
 		if len(part) == 0 {
 			continue
 		}
-		n, err := s.insert(ctx, tx, s.many(s.text(again), min(size, len(part))), part, min(size, len(part)), now)
+		n, err := s.insert(ctx, tx, s.many(s.text(again), min(size, len(part))), part, min(size, len(part)), at)
 		if err != nil {
 			return false, err
 		}
@@ -75,7 +75,7 @@ func (s *sqlite) many(one string, rows int) string {
 
 // insert runs a statement that takes so many rows for all of them, and returns
 // how many were stored.
-func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, text string, rows []row, size int, now time.Time) (stored int64, err error) {
+func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, text string, rows []row, size int, at any) (stored int64, err error) {
 	stmt, err := s.prepare(ctx, tx, text)
 	if err != nil {
 		return 0, err
@@ -85,7 +85,7 @@ func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, text string, rows []row
 	for part := range slices.Chunk(rows, size) {
 		args = args[:0]
 		for _, r := range part {
-			args = s.appendArgs(args, r, now)
+			args = append(appendArgs(args, r, sqliteTime), at)
 		}
 		done, err := stmt.ExecContext(ctx, args...)
 		if err != nil {
@@ -100,10 +100,8 @@ func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, text string, rows []row
 	return stored, nil
 }
 
-// appendArgs appends the parameters of a row in the order of layout.columns.
-func (s *sqlite) appendArgs(args []any, r row, now time.Time) []any {
-	return append(appendArgs(args, r, sqliteTime), now.UTC().Format(sqliteUpdatedAt))
-}
+// updatedAt is the time of a write as a parameter, which all of its rows share.
+func updatedAt() any { return time.Now().UTC().Format(sqliteUpdatedAt) }
 
 // appendArgs appends the parameters of a row, in the order of layout.columns but
 // for the time of the write.
