@@ -161,7 +161,7 @@ func (s Scope) worker() Permissions {
 		g.readers(stream, n.StoredUpdates(channel))
 		g.publish("$JS.ACK." + stream + ".>")
 		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
-			events.KVSubject(n.LedgerBucket(), n.LedgerKey(channel, "*")),
+			events.KVSubject(n.LedgerBucket(), n.LedgerKey(channel, "*")), n.Status(channel, "*"),
 			events.KVSubject(n.ProgressBucket(), channel+".>"))
 		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
 		g.readers(n.DeadStream(), n.DeadFilter(channel))

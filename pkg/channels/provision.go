@@ -64,9 +64,6 @@ func Provision(ctx context.Context, js jetstream.JetStream, names events.Names, 
 // sharedStreams lists them in the order in which they are made: what settling
 // needs comes first and has its own reservation.
 func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
-	ledger := bucket(names.LedgerBucket(), s.LedgerBytes)
-	source, destination := names.StatusRepublish()
-	ledger.RePublish = &jetstream.RePublish{Source: source, Destination: destination}
 	return []jetstream.StreamConfig{
 		{
 			Name: names.OutcomeStream(), Subjects: []string{names.OutcomeSubjects()},
@@ -74,7 +71,7 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
 			MaxBytes: int64(s.OutcomeBytes), MaxAge: s.OutcomeAge,
 		},
-		ledger,
+		bucket(names.LedgerBucket(), s.LedgerBytes),
 		keepAll(names.DeadStream(), names.DeadSubjects(), "extsync: updates that were given up", s.DeadBytes),
 		parkedStream(names, s.ParkedBytes),
 		{

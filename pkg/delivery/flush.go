@@ -12,7 +12,7 @@ const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers and updates come as usual. After a flush of more than
 	// flushMany records it is flushBusy, unless no more outcomes come: of a key that
-	// changes often one record in that time is enough (docs/adr/0022).
+	// changes often one record in that time is enough (docs/adr/0022, 0024).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024

@@ -135,6 +135,10 @@ func (w *writer) send(states []*keyState) error {
 			return err
 		}
 		w.under++
+		// To whoever listens. The outcome is true: the log has it.
+		if err := nc.Publish(names.Status(channel, e.state.key), msg.Data); err != nil {
+			return err
+		}
 		from = e.end
 	}
 	return nil

@@ -13,7 +13,7 @@ var ErrNoRecord = errors.New("no record of this key")
 
 // Ledger reads what became of the updates of each key. It is safe for concurrent
 // use. Records follow the outcome log by up to about a second, under load by up
-// to about 3 s.
+// to about 5 s.
 type Ledger struct {
 	kv    jetstream.KeyValue
 	names Names

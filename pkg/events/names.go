@@ -258,16 +258,10 @@ func (n Names) LedgerKey(channel, encodedKey string) string { return channel + "
 func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 func KVStream(bucket string) string       { return "KV_" + bucket }
 
-// Status returns the subject on which the ledger's records of a key are sent
-// out live. StatusRepublish are the two sides of the rule that does it.
+// Status returns the subject on which the worker sends out each record of a key
+// that it writes to the ledger.
 func (n Names) Status(channel, encodedKey string) string {
 	return n.prefix + ".status." + channel + "." + encodedKey
-}
-
-// StatusRepublish returns source and destination of the rule by which the
-// server sends each ledger record to its Status subject.
-func (n Names) StatusRepublish() (source, destination string) {
-	return KVSubject(n.LedgerBucket(), ">"), n.prefix + ".status.>"
 }
 
 // Slot returns the slot of an encoded key: FNV-1a (32 bit) modulo Slots, which

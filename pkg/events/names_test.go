@@ -19,7 +19,6 @@ import (
 func TestNamesAreFixed(t *testing.T) {
 	n := events.DefaultNames()
 	source, destination := n.UpdateTransform("erp_db")
-	statusSource, statusDestination := n.StatusRepublish()
 	ack, err := n.ServiceAck("billing", "7")
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +64,6 @@ func TestNamesAreFixed(t *testing.T) {
 		events.KVSubject("b", "k"):      "$KV.b.k",
 		events.KVStream("b"):            "KV_b",
 		n.Status("erp_db", "p-1"):       "sync.status.erp_db.p-1",
-		statusSource:                    "$KV.sync_ledger.>",
-		statusDestination:               "sync.status.>",
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
