@@ -56,6 +56,11 @@ type tenure struct {
 	view       *view
 	record     []byte // memory for the form of the next record
 
+	// check says that pull shall look after its consumer now, endRound makes it
+	// come back for that.
+	check    bool
+	endRound context.CancelFunc
+
 	wakePull     chan struct{} // there is room in the window
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
