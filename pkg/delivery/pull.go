@@ -28,13 +28,15 @@ const (
 	// between broker and lanes, besides the window. What a fenced worker has buffered
 	// still comes out of its client, and the lease is looked at before each call; a
 	// pull that is too small leaves everybody waiting for the next one
-	// (docs/adr/0018).
-	pullLeast, pullMost = 64, 1024
-	pullTotal           = 8192
+	// (docs/adr/0018), where there are few partitions. What the client has buffered
+	// is not in the byte budget: 3 KiB for each small update.
+	pullLeast, pullMost = 16, 1024
+	pullTotal           = 4096
 	pullBytes           = 5 << 18 // above max_payload: the client stalls on a larger update
 	// heldBytes is what an update takes in memory besides its payload, measured:
-	// the message with its headers, its item, its lane and its record.
-	heldBytes = 3 << 10
+	// the message with its headers, its item, its lane and its record, and as much
+	// again of what was let go of and is not collected yet.
+	heldBytes = 8 << 10
 	// lostAfter is how long what the consumer has sent may take to come out of the
 	// client when nothing else does.
 	lostAfter = 5 * time.Second
