@@ -16,7 +16,9 @@ const (
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024
-	flushRest  = 2 * time.Second
+	// flushRest is how long a partition rests that nothing is told. Whatever
+	// changes its progress wakes it, so that is for what nobody thought of.
+	flushRest = time.Minute
 	// flushMost is how far apart tries to write it are while that fails.
 	flushMost = 5 * time.Second
 )
@@ -77,9 +79,8 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 	return true
 }
 
-// awaitNews waits until there is something to write, and for flushRest at most: the
-// state of the circuit changes without it. Many partitions have nothing to do most
-// of the time.
+// awaitNews waits until there is something to write, and for flushRest at most.
+// Many partitions have nothing to do most of the time.
 func (t *tenure) awaitNews(ctx context.Context) bool {
 	t.mu.Lock()
 	t.resting = t.view.added == 0 && t.view.dirty == 0 && len(t.flushWaiters) == 0

@@ -63,24 +63,26 @@ type gate struct {
 	reason   string
 	since    time.Time     // of state
 	lasted   time.Duration // how long the last time was that calls did not flow
-	onClose  map[*tenure]struct{}
+	watchers map[*tenure]struct{}
 }
 
 func newGate(log zerolog.Logger) *gate {
-	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, onClose: map[*tenure]struct{}{}}
+	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, watchers: map[*tenure]struct{}{}}
 }
 
-// watch lets t be told when the way is free again, until unwatch.
+// watch lets t be told when the way is free again, and of every change of the
+// state, until unwatch; of the state now, too, for it may not be the first.
 func (g *gate) watch(t *tenure) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.onClose[t] = struct{}{}
+	g.watchers[t] = struct{}{}
+	signal(t.wakeFlush)
 }
 
 func (g *gate) unwatch(t *tenure) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.onClose, t)
+	delete(g.watchers, t)
 }
 
 // admit returns how many updates may be attempted in one call now: want, 1 for a
@@ -145,7 +147,8 @@ func (g *gate) closedSince() time.Time {
 // is the one that blocks the channel.
 func (g *gate) report(key string, res connectors.Result, probe bool) (counts bool) {
 	g.mu.Lock()
-	counts = g.state == gateClosed
+	before := g.state
+	counts = before == gateClosed
 	if probe {
 		g.probing = false
 	}
@@ -188,6 +191,11 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		g.refusals = 0
 		closed = g.reopen()
 	}
+	if g.state != before { // operators read it in the progress
+		for t := range g.watchers {
+			signal(t.wakeFlush)
+		}
+	}
 	g.mu.Unlock()
 	if closed || probe {
 		g.wake(closed)
@@ -224,8 +232,8 @@ func (g *gate) shut(state gateState, res connectors.Result, first, most time.Dur
 func (g *gate) wake(recovered bool) {
 	g.mu.Lock()
 	lasted := g.lasted
-	tenures := make([]*tenure, 0, len(g.onClose))
-	for t := range g.onClose {
+	tenures := make([]*tenure, 0, len(g.watchers))
+	for t := range g.watchers {
 		tenures = append(tenures, t)
 	}
 	g.mu.Unlock()

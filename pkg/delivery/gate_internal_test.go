@@ -86,6 +86,43 @@ func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
 	g.wantState(gateClosed)
 }
 
+// Nothing else has a partition that rests write what operators see.
+func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
+	g := newClockGate(t)
+	tn := &tenure{wakeFlush: make(chan struct{}, 1), wakeDispatch: make(chan struct{}, 1)}
+	woken := func(want bool, when string) {
+		t.Helper()
+		select {
+		case <-tn.wakeFlush:
+			if !want {
+				t.Fatal("woken", when)
+			}
+		default:
+			if want {
+				t.Fatal("not woken", when)
+			}
+		}
+	}
+	g.watch(tn)
+	woken(true, "for the state that it found")
+	g.report("k", connectors.Done(), false)
+	woken(false, "by a success among others")
+	g.open()
+	woken(true, "when the circuit opened")
+	g.probe()
+	g.report("k", failed(connectors.Transient), true)
+	woken(false, "by a probe in vain")
+	g.probe()
+	g.report("k", failed(connectors.Misconfigured), true)
+	woken(true, "when the channel was blocked")
+	g.probe()
+	g.report("k", connectors.Done(), true)
+	woken(true, "when the target was back")
+	g.unwatch(tn)
+	g.open()
+	woken(false, "after it had left")
+}
+
 // Where every tenth key always failed, retries that came due together opened the
 // circuit, and probes of the same keys kept it open for minutes.
 func TestFailuresInARowDoNotOpenTheCircuitWhileOthersGetThrough(t *testing.T) {

@@ -130,8 +130,23 @@ func (m *manager) run(ctx context.Context) error {
 			}
 			m.readRegistry(work)
 			m.tick(work)
+			m.checkConsumers()
 		case f := <-m.posted:
 			f()
+			m.runPosted()
+		}
+	}
+}
+
+// runPosted runs what else is already there, so that all of it is reconciled at
+// once: with many channels that takes longer than what was posted.
+func (m *manager) runPosted() {
+	for {
+		select {
+		case f := <-m.posted:
+			f()
+		default:
+			return
 		}
 	}
 }

@@ -14,8 +14,13 @@ import (
 )
 
 const (
-	pullExpiry    = 30 * time.Second
-	pullHeartbeat = 2 * time.Second
+	pullExpiry = 30 * time.Second
+	// A pull's heartbeats are pullHeartbeat apart, further where a worker has many
+	// partitions, so that there are 100 a second of all together: most of them have
+	// nothing to do. Where there was traffic, and after a reconnect, the consumer is
+	// asked instead whether it is there.
+	pullHeartbeat, pullHeartbeatMost = 2 * time.Second, 10 * time.Second
+	heartbeatShare                   = 10 * time.Millisecond
 	// pullWhileOpen is how far apart updates are taken while the target is down:
 	// new ones may be what gets through.
 	pullWhileOpen = 100 * time.Millisecond
@@ -23,13 +28,15 @@ const (
 	// between broker and lanes, besides the window. What a fenced worker has buffered
 	// still comes out of its client, and the lease is looked at before each call; a
 	// pull that is too small leaves everybody waiting for the next one
-	// (docs/adr/0018).
-	pullLeast, pullMost = 64, 1024
-	pullTotal           = 8192
+	// (docs/adr/0018), where there are few partitions. What the client has buffered
+	// is not in the byte budget: 3 KiB for each small update.
+	pullLeast, pullMost = 16, 1024
+	pullTotal           = 4096
 	pullBytes           = 5 << 18 // above max_payload: the client stalls on a larger update
 	// heldBytes is what an update takes in memory besides its payload, measured:
-	// the message with its headers, its item, its lane and its record.
-	heldBytes = 3 << 10
+	// the message with its headers, its item, its lane and its record, and as much
+	// again of what was let go of and is not collected yet.
+	heldBytes = 8 << 10
 	// lostAfter is how long what the consumer has sent may take to come out of the
 	// client when nothing else does.
 	lostAfter = 5 * time.Second
@@ -61,47 +68,61 @@ func (t *tenure) pull(ctx context.Context) {
 
 // pullFrom returns why the consumer gives no more.
 func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
-	messages := min(max(pullLeast, pullTotal/max(1, int(t.b.tenures.Load()))), pullMost)
+	partitions := max(1, int(t.b.tenures.Load()))
+	messages := min(max(pullLeast, pullTotal/partitions), pullMost)
+	heartbeat := min(max(pullHeartbeat, time.Duration(partitions)*heartbeatShare), pullHeartbeatMost)
 	it, err := c.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(messages, pullBytes),
-		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat),
 		jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return err
 	}
 	defer it.Stop()
 	sent := uint64(0) // by the consumer, at least
+	rare := heartbeat > pullHeartbeat
+	traffic := false // while heartbeats are rare: something came since it was asked
 	for count := uint64(0); ; {
 		last, within := count, t.p.r.hiddenCheck
 		if sent > count {
 			within = min(within, lostAfter)
 		}
-		if count, err = t.pullRound(ctx, it, last, within); err != nil {
+		if traffic {
+			within = min(within, pullHeartbeat)
+		}
+		if count, err = t.pullRound(ctx, it, last, within, rare && !traffic); err != nil {
 			return err
 		}
-		if count > last {
+		asked := t.takeCheck()
+		if count > last && !asked {
+			traffic = rare
 			continue
 		}
-		if count < sent {
+		if count < sent && !asked {
 			return fmt.Errorf("%w: %d of %d", errMissing, sent-count, sent)
 		}
-		if found, err := t.settleHidden(ctx); err != nil || found {
-			return errors.Join(errMissing, err)
+		if !traffic && !asked {
+			if found, err := t.settleHidden(ctx); err != nil || found {
+				return errors.Join(errMissing, err)
+			}
 		}
 		info, err := c.Info(ctx)
 		if err != nil {
 			return err
 		}
-		sent = info.Delivered.Consumer
+		sent, traffic = info.Delivered.Consumer, false
 	}
 }
 
 // pullRound takes what comes within some time, after count messages, and returns
 // how many there were then. One context serves for all of them: making one for
-// each costs more than it does to take the message.
-func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, count uint64, within time.Duration) (uint64, error) {
+// each costs more than it does to take the message. With once, it returns when
+// something has come.
+func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, count uint64, within time.Duration, once bool) (uint64, error) {
 	round, end := context.WithTimeout(ctx, within)
 	defer end()
+	t.setEndRound(end)
+	defer t.setEndRound(nil)
 	inRound := jetstream.NextContext(round)
 	for {
 		msg, err := it.Next(inRound)
@@ -118,7 +139,47 @@ func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, co
 		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
 			sleep(ctx, pullWhileOpen)
 		}
+		if once {
+			return count, nil
+		}
 	}
+}
+
+// checkConsumers has every partition look after its consumer: one in memory is
+// gone when the broker was started again, and heartbeats tell that late.
+func (m *manager) checkConsumers() {
+	_, tenures := m.stats.status()
+	for _, t := range tenures {
+		t.checkConsumer()
+	}
+}
+
+// checkConsumer has pull look after its consumer now.
+func (t *tenure) checkConsumer() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.check = true
+	if t.endRound != nil {
+		t.endRound()
+	}
+}
+
+// setEndRound notes how to end the round of pull that begins; nil: it is over.
+func (t *tenure) setEndRound(end context.CancelFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.endRound = end; t.check && end != nil {
+		end()
+	}
+}
+
+// takeCheck reports whether checkConsumer was called since it was asked last.
+func (t *tenure) takeCheck() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	asked := t.check
+	t.check = false
+	return asked
 }
 
 // renewConsumer replaces a lost consumer. What is held comes again and is

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -53,6 +54,56 @@ func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
 			})
 			cancel()
 			wg.Wait()
+		})
+	}
+}
+
+// A consumer in memory is gone without a word when its server was started again.
+// A worker with many partitions has its heartbeats far apart, and does not wait for
+// them after a reconnect, nor where there was traffic.
+func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
+	const early = 3 * pullHeartbeatMost / 2 // heartbeats tell after twice their distance
+	for _, traffic := range []bool{false, true} {
+		t.Run("traffic="+strconv.FormatBool(traffic), func(t *testing.T) {
+			b := newBench(t, acceptAll)
+			tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+			conn := b.Connect(t) // the bench's own ends with the server
+			var err error
+			b.m.b.js, err = jetstream.New(conn)
+			must(t, err)
+			b.m.b.progress, err = channels.OpenProgress(t.Context(), b.m.b.js, events.DefaultNames())
+			must(t, err)
+			b.m.b.tenures.Store(1000)
+			defer b.m.stats.enter(tn)()
+			must(t, tn.takeOver(t.Context()))
+			var wg sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			defer wg.Wait()
+			defer cancel()
+			wg.Go(func() { tn.pull(ctx) })
+			if traffic {
+				b.publish(t, 1)
+				eventually(t, "an update", func() (came bool) {
+					tn.locked(func() { came = len(tn.held) == 1 })
+					return came
+				})
+			}
+			first := tn.lastConsumer()
+			reconnected := conn.StatusChanged(nats.CONNECTED)
+			b.Stop(t)
+			b.Start(t)
+			deadline := time.After(early)
+			<-reconnected
+			if !traffic {
+				b.m.checkConsumers()
+			}
+			for tn.lastConsumer() == first {
+				select {
+				case <-deadline:
+					t.Fatal("the consumer is not made again")
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
 		})
 	}
 }

@@ -55,6 +55,11 @@ type tenure struct {
 	share      *byteShare
 	view       *view
 
+	// check says that pull shall look after its consumer now, endRound makes it
+	// come back for that.
+	check    bool
+	endRound context.CancelFunc
+
 	wakePull     chan struct{} // there is room in the window
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
