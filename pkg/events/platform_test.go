@@ -14,6 +14,7 @@ import (
 type platform struct {
 	*natstest.Broker
 	names events.Names
+	mute  bool // settle does not tell the live feed
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -66,6 +67,11 @@ func (p *platform) settle(t *testing.T, channel string, e events.Entry) {
 	subject := events.KVSubject(p.names.LedgerBucket(), p.names.LedgerKey(channel, encodeKey(t, e.Key)))
 	if _, err := p.JS.Publish(t.Context(), subject, data); err != nil {
 		t.Fatal(err)
+	}
+	if !p.mute {
+		if err := p.Conn.Publish(p.names.Status(channel, encodeKey(t, e.Key)), data); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.forget(t, channel)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -51,16 +52,27 @@ func (p *Publisher) Request(ctx context.Context, u Update) (Receipt, Ack, error)
 	return receipt, ack, err
 }
 
-// await reads the ledger once, in case the outcome was there before we listened
-// (a duplicate), then waits for what comes.
+// lookAgain is how often the ledger is read while nothing comes: the live feed is
+// sent at most once.
+const lookAgain = 5 * time.Second
+
+// await reads the ledger, in case the outcome was there before we listened (a
+// duplicate), then waits for what comes.
 func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) (Ack, error) {
 	tag := u.Tag()
-	rec, err := p.ledger.Get(ctx, u.Channel, u.Key)
-	if ack, ok := outcomeOf(u.Channel, rec, tag); err == nil && ok {
-		return ack, nil
-	}
-	for {
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	for again := true; ; {
+		if again {
+			rec, err := p.ledger.Get(ctx, u.Channel, u.Key)
+			if ack, ok := outcomeOf(u.Channel, rec, tag); err == nil && ok {
+				return ack, nil
+			}
+			again = false
+		}
 		select {
+		case <-look.C:
+			again = true
 		case <-ctx.Done():
 			return Ack{}, fmt.Errorf("%w: channel %s, key %s, version %s: %w", ErrNoAck, u.Channel, u.Key, u.Version, ctx.Err())
 		case msg, ok := <-news:

@@ -78,6 +78,33 @@ func TestRequestIsSettledByANewerVersion(t *testing.T) {
 	}
 }
 
+// The live feed is sent at most once, and the ledger knows all the same.
+func TestRequestEndsThoughTheLiveFeedSaidNothing(t *testing.T) {
+	p := newPlatform(t)
+	p.mute = true
+	stored := make(chan struct{}, 1)
+	sub, err := p.Conn.Subscribe("sync.updates.latest.*", func(*nats.Msg) { stored <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := p.Conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	pub := p.publisher(t)
+	u := of(t, "latest", "k", "7a")
+	outcome := make(chan events.Outcome, 1)
+	go func() {
+		_, ack, _ := pub.Request(t.Context(), u) // no ack has no outcome
+		outcome <- ack.Outcome
+	}()
+	<-stored
+	p.settle(t, "latest", entry(t, "8a", events.Delivered))
+	if got := <-outcome; got != events.Superseded {
+		t.Errorf("= %q", got)
+	}
+}
+
 func TestRequestWithoutWorker(t *testing.T) {
 	p := newPlatform(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
