@@ -147,13 +147,22 @@ func (b *bed) makeChannels(ctx context.Context) error {
 	for i := range configs {
 		configs[i] = channels.Config{
 			Name: b.channelName(i), Mode: b.s.mode, Partitions: b.s.partitions,
-			Concurrency: b.s.inFlight, Window: max(1024, 4*b.s.inFlight), MaxBytes: channels.Bytes(max(1<<20, 2*share)),
+			Concurrency: b.s.inFlight, Window: b.s.window(), MaxBytes: channels.Bytes(max(1<<20, 2*share)),
 			Connector: b.connector(b.channelName(i)),
 			Retry:     channels.Retry{MaxAttempts: 1000, InitialBackoff: connectors.Duration(100 * time.Millisecond)},
 		}.WithDefaults()
 	}
 	_, err := b.client.Apply(ctx, configs, false)
 	return err
+}
+
+// window is how many updates a worker may hold: a database gets two batches for each
+// connection, one to write and one to fill meanwhile, and two that are committed.
+func (s setup) window() int {
+	if s.target == toHTTP {
+		return max(1024, 4*s.inFlight)
+	}
+	return 2 * (s.inFlight + 1) * floorBatch
 }
 
 func (b *bed) connector(channel string) channels.Connector {
