@@ -104,9 +104,9 @@ type devDoc struct {
 }
 
 // startDev starts the development stack and waits until it is ready.
-func startDev(t *testing.T, dir string) (*process, devDoc) {
+func startDev(t *testing.T, dir string, more ...string) (*process, devDoc) {
 	t.Helper()
-	dev := extsync("dev", "--json", "--data-dir", dir, "--listen", "127.0.0.1:0").start(t)
+	dev := extsync(append([]string{"dev", "--json", "--data-dir", dir, "--listen", "127.0.0.1:0"}, more...)...).start(t)
 	var doc devDoc
 	if err := json.NewDecoder(dev.stdout).Decode(&doc); err != nil {
 		t.Fatalf("dev: %v\n%s", err, dev.stderr())

@@ -186,7 +186,7 @@ channels:
 
 // The development stack can be looked at like a worker.
 func TestDevServesItsTelemetry(t *testing.T) {
-	dev := extsync("dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--telemetry-listen", "127.0.0.1:0").start(t)
+	dev, _ := startDev(t, t.TempDir(), "--telemetry-listen", "127.0.0.1:0") // the worker can be ready before all is
 	url := ""
 	eventually(t, "the address of the metrics", func() bool {
 		for line := range strings.Lines(dev.stderr()) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/app/local"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // pollInterval is how often a record is read that follows the outcome log.
@@ -45,6 +46,23 @@ func (d *demo) await(ctx context.Context, channel string, good func(app.Whereabo
 		select {
 		case <-ctx.Done():
 			return app.Whereabouts{}, fmt.Errorf("%w: channel %s is still %s: %w", ErrExpectation, channel, found[0].State, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// outcome reads what became of an update, once the ledger knows.
+func (d *demo) outcome(ctx context.Context, u events.Update) (events.Ack, error) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		ack, err := d.publisher.Outcome(ctx, u.Channel, u.Key, u.Tag())
+		if !errors.Is(err, events.ErrNoRecord) {
+			return ack, err
+		}
+		select {
+		case <-ctx.Done():
+			return ack, fmt.Errorf("%w: version %s has no outcome: %w", ErrExpectation, u.Version, ctx.Err())
 		case <-tick.C:
 		}
 	}

@@ -116,7 +116,7 @@ func content(version int64) string { return fmt.Sprintf("Booster every %d months
 func (d *demo) expectSuperseded(ctx context.Context, versions ...int64) error {
 	for _, v := range versions {
 		u := policy(local.CalendarChannel, v, content(v))
-		ack, err := d.publisher.Outcome(ctx, u.Channel, u.Key, u.Tag())
+		ack, err := d.outcome(ctx, u)
 		if err != nil {
 			return err
 		}
