@@ -79,6 +79,9 @@ func (t *tenure) writeRecords(ctx context.Context, states []*keyState) error {
 			err = failed
 		}
 	}
+	if err == nil && w.under > 0 { // ctx ended just after an answer
+		err = ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
