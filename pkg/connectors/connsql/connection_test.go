@@ -139,6 +139,8 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	d := postgresTarget(t)
 	for name, dsn := range map[string]string{
 		"unreadable": "postgres://u:" + url.QueryEscape(password) + "@h:port/d", "empty": "postgres://h/d?sslmode=" + url.QueryEscape(password),
+		// Every write would fail with them, as if for a moment.
+		"no arrays": "postgres://h/d?default_query_exec_mode=exec", "no arrays either": "postgres://h/d?default_query_exec_mode=simple_protocol",
 	} {
 		env := d.env()
 		env.Secrets = secrets(map[string]string{"DSN": dsn})

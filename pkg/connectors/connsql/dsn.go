@@ -65,6 +65,10 @@ func isURL(dsn string) bool {
 // the DSN.
 var errPostgresDSN = errors.New("it is neither a URL (postgres://user@host/database) nor a list of keywords and values")
 
+// errPostgresMode: without a description of the statement the driver cannot send
+// arrays, and every write would fail.
+var errPostgresMode = errors.New("default_query_exec_mode may not be exec or simple_protocol; behind a pooler that keeps no statements take describe_exec or cache_describe")
+
 func postgresPasswords(dsn string) ([]string, error) {
 	if !isURL(dsn) {
 		var found []string

@@ -24,6 +24,10 @@ func openPostgres(p pool, l layout) (database, string, error) {
 	if err != nil {
 		return nil, "", errPostgresDSN
 	}
+	switch cfg.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		return nil, "", errPostgresMode
+	}
 	cfg.MaxConns = int32(p.connections)
 	cfg.MinConns = 0
 	settings := cfg.ConnConfig.RuntimeParams
