@@ -12,7 +12,8 @@ import (
 
 const (
 	// A partition that has flushAbove records ahead of the bucket, or its share of
-	// dirtyBytes, writes them at once, and at a quarter more commits wait for that: their memory has a bound.
+	// dirtyBytes, writes them at once, and at a quarter more commits wait for that:
+	// their memory has a bound.
 	flushAbove = 12 << 10
 	dirtyBytes = 12 << 20 // all partitions together
 	dirtyLeast = 64 << 10 // that a partition may always have
