@@ -1,16 +1,13 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -25,17 +22,10 @@ const (
 	writeChunk   = 32
 )
 
-// A writer writes records to the ledger, each by compare-and-set. The broker's
-// answers come to a channel by their number: a future of the client for each record
-// would cost the worker more than all the rest of writing it.
+// A writer writes records to the ledger, each by compare-and-set.
 type writer struct {
-	t       *tenure
-	inbox   string
-	plain   []byte // how the answer to a record that was stored begins
-	answers chan *nats.Msg
-	sub     *nats.Subscription
-	cut     chan nats.Status // the connection broke: what is on its way is not answered
-
+	t      *tenure
+	burst  *events.Burst
 	sent   []*keyState // by number; nil once it is answered
 	under  int         // on their way
 	buffer []byte
@@ -94,22 +84,17 @@ func lost(ctx context.Context, err error) bool {
 }
 
 func (t *tenure) newWriter() (*writer, error) {
-	nc := t.b.js.Conn()
-	w := &writer{t: t, inbox: nc.NewInbox() + ".", answers: make(chan *nats.Msg, writesAtOnce)}
-	w.plain = fmt.Appendf(nil, `{"stream":%q,"seq":`, events.KVStream(t.b.names.LedgerBucket()))
-	var err error
-	if w.sub, err = nc.ChanSubscribe(w.inbox+"*", w.answers); err != nil {
+	burst, err := events.OpenBurst(t.b.js.Conn(), writesAtOnce)
+	if err != nil {
 		return nil, err
 	}
-	w.cut = nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	return w, nil
+	return &writer{t: t, burst: burst}, nil
 }
 
 // close lets go of records that were not answered: they are ahead of the bucket, as
 // far as we know.
 func (w *writer) close() {
-	_ = w.sub.Unsubscribe() // fails only with the connection
-	w.t.b.js.Conn().RemoveStatusListener(w.cut)
+	w.burst.Close()
 	for _, s := range w.sent {
 		if s != nil {
 			w.t.endWrite(s, 0)
@@ -131,10 +116,9 @@ func (w *writer) send(states []*keyState) error {
 	for i := range w.chunk {
 		e := &w.chunk[i]
 		msg.Subject = events.KVSubject(bucket, names.LedgerKey(channel, e.state.key))
-		msg.Reply = w.inbox + strconv.Itoa(len(w.sent)-len(w.chunk)+i)
 		msg.Data = w.buffer[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
-		if err := nc.PublishMsg(msg); err != nil {
+		if _, err := w.burst.Send(msg); err != nil {
 			return err
 		}
 		w.under++
@@ -166,7 +150,7 @@ func (w *writer) encode(states []*keyState) error {
 		}
 		t.view.setDirty(s, false)
 		t.view.hold(s)
-		w.sent = append(w.sent, s)
+		w.sent = append(w.sent, s) // in the order in which they are sent
 		w.chunk = append(w.chunk, encoded{state: s, revision: s.revision, end: len(w.buffer)})
 	}
 	if len(t.pending) > 0 {
@@ -177,72 +161,34 @@ func (w *writer) encode(states []*keyState) error {
 
 // await takes the answers that are there, at least one.
 func (w *writer) await(ctx context.Context) error {
+	answer, err := w.burst.Next(ctx)
+	if err != nil {
+		return err
+	}
 	var failed error
-	take := func(m *nats.Msg) {
-		if err := w.answered(ctx, m); err != nil && failed == nil {
+	for more := true; more; answer, more = w.burst.Waiting() {
+		if err := w.answered(ctx, answer); err != nil && failed == nil {
 			failed = err
 		}
 	}
-	select {
-	case m := <-w.answers:
-		take(m)
-	case <-w.cut:
-		return nats.ErrDisconnected
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for {
-		select {
-		case m := <-w.answers:
-			take(m)
-		default:
-			return failed
-		}
-	}
+	return failed
 }
 
 // answered notes what became of a record. On a conflict the one with the higher log
 // sequence stays.
-func (w *writer) answered(ctx context.Context, m *nats.Msg) error {
-	n, err := strconv.Atoi(m.Subject[min(len(w.inbox), len(m.Subject)):])
-	if err != nil || n < 0 || n >= len(w.sent) || w.sent[n] == nil {
-		return nil //nolint:nilerr // nothing that was asked for
+func (w *writer) answered(ctx context.Context, a events.Answer) error {
+	s := w.sent[a.Number]
+	if s == nil { // answered before
+		return nil
 	}
-	s := w.sent[n]
-	w.sent[n] = nil
+	w.sent[a.Number] = nil
 	w.under--
-	revision, err := w.revisionOf(m)
+	revision, _, err := a.Stored()
 	if events.IsWrongSequence(err) {
 		revision, err = w.t.resolve(ctx, s)
 	}
 	w.t.endWrite(s, revision)
 	return err
-}
-
-// revisionOf reads the broker's answer to a record. The usual one is read without
-// package json, which takes longer than the rest of writing the record.
-func (w *writer) revisionOf(m *nats.Msg) (uint64, error) {
-	if number, ok := bytes.CutPrefix(m.Data, w.plain); ok {
-		if number, ok = bytes.CutSuffix(number, []byte("}")); ok {
-			if revision, err := strconv.ParseUint(string(number), 10, 64); err == nil {
-				return revision, nil
-			}
-		}
-	}
-	if len(m.Data) == 0 {
-		return 0, jetstream.ErrNoStreamResponse
-	}
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-		Seq   uint64              `json:"seq"`
-	}
-	if err := json.Unmarshal(m.Data, &ack); err != nil {
-		return 0, err
-	}
-	if ack.Error != nil {
-		return 0, ack.Error
-	}
-	return ack.Seq, nil
 }
 
 // resolve reads a record that somebody else has written, or that we have written

@@ -5,45 +5,9 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
-
-func TestAnswersOfTheBrokerToARecord(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	w, err := tn.newWriter()
-	must(t, err)
-	defer w.close()
-	// What the server really sends is the form that is read without package json.
-	reply, err := b.JS.Conn().Request(events.KVSubject(tn.b.names.LedgerBucket(), "cal.k"), []byte("{}"), patience)
-	must(t, err)
-	if got := string(w.plain) + "1}"; got != string(reply.Data) {
-		t.Errorf("the server answers %s, expected is %s", reply.Data, got)
-	}
-	for _, tt := range []struct {
-		name, data string
-		revision   uint64
-		check      func(error) bool
-	}{
-		{"stored", `{"stream":"KV_sync_ledger","seq":12}`, 12, nil},
-		{"stored in a domain", `{"stream":"KV_sync_ledger", "domain":"d", "seq":13}`, 13, nil},
-		{"another was there", `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"},"stream":"KV_sync_ledger","seq":0}`, 0, events.IsWrongSequence},
-		{"full", `{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"KV_sync_ledger","seq":0}`, 0, events.IsFull},
-		{"nobody", "", 0, func(err error) bool { return errors.Is(err, jetstream.ErrNoStreamResponse) }},
-		{"rubbish", "{", 0, func(err error) bool { return err != nil }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			revision, err := w.revisionOf(&nats.Msg{Data: []byte(tt.data)})
-			if revision != tt.revision || tt.check == nil && err != nil || tt.check != nil && !tt.check(err) {
-				t.Errorf("revision %d, error %v", revision, err)
-			}
-		})
-	}
-}
 
 // dirtyKey returns the state of a key whose record is ahead of the bucket.
 func (b *bench) dirtyKey(t *testing.T) (*tenure, *keyState) {
@@ -82,9 +46,8 @@ func TestRecordsOnTheirWayWhenTheConnectionBreaksAreWrittenAgain(t *testing.T) {
 	w, err := tn.newWriter()
 	must(t, err)
 	must(t, w.send([]*keyState{s}))
-	for m := range w.answers { // it is lost
-		_ = m
-		break
+	if _, err := w.burst.Next(t.Context()); err != nil { // the answer is lost
+		t.Fatal(err)
 	}
 	must(t, b.JS.Conn().ForceReconnect())
 	if err := w.await(t.Context()); !events.IsUnavailable(err) {

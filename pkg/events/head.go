@@ -42,8 +42,8 @@ const (
 // update that names its base asks for more than the guard's order, and is read
 // for in full.
 func (p *Publisher) remembered(o *outgoing) (head, headSource) {
-	if item := p.heads.Get(o.path); item != nil {
-		return item.Value(), fromMemory
+	if h, ok := p.heads.get(o.path); ok {
+		return h, fromMemory
 	}
 	if fresh, ok := p.fresh.Load(o.u.Channel); ok && fresh.(bool) && o.u.Base.IsZero() { //nolint:forcetypeassert // only bools are stored
 		return head{}, fromLedger

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -17,6 +18,7 @@ var ErrNoRecord = errors.New("no record of this key")
 type Ledger struct {
 	kv    jetstream.KeyValue
 	names Names
+	api   string // prefix of the JetStream API
 }
 
 // OpenLedger returns the ledger of a provisioned broker.
@@ -28,7 +30,7 @@ func OpenLedger(ctx context.Context, js jetstream.JetStream, names Names) (*Ledg
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", unavailable(err))
 	}
-	return &Ledger{kv: kv, names: names}, nil
+	return &Ledger{kv: kv, names: names, api: apiPrefix(js.Options())}, nil
 }
 
 // Get returns the record of a key, or ErrNoRecord.
@@ -55,4 +57,29 @@ func (l *Ledger) GetEncoded(ctx context.Context, channel, enc string) (Record, u
 	}
 	r, err := DecodeRecord(e.Value())
 	return r, e.Revision(), err
+}
+
+// question returns a request for the record of a key, which the ledger's leader
+// answers, and answer reads it: GetEncoded in two parts.
+func (l *Ledger) question(channel, enc string) *nats.Msg {
+	bucket := l.names.LedgerBucket()
+	// Neither a channel's name nor an encoded key has anything to escape.
+	data := []byte(`{"last_by_subj":"` + KVSubject(bucket, l.names.LedgerKey(channel, enc)) + `"}`)
+	return &nats.Msg{Subject: l.api + "STREAM.MSG.GET." + KVStream(bucket), Data: data}
+}
+
+func (l *Ledger) answer(data []byte) (Record, error) {
+	if len(data) == 0 {
+		return Record{}, nats.ErrNoResponders
+	}
+	msg, err := decodeRead(data)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Record{}, ErrNoRecord
+	case err != nil:
+		return Record{}, err
+	case len(msg.Data) == 0: // a tombstone
+		return Record{}, ErrNoRecord
+	}
+	return DecodeRecord(msg.Data)
 }

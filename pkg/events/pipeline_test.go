@@ -182,3 +182,51 @@ func TestPublishAllWithoutBroker(t *testing.T) {
 		}
 	}
 }
+
+// What is on its way when the connection breaks is not answered: it is said at
+// once, and published again it is stored, or was.
+func TestPublishAllWhileTheConnectionBreaks(t *testing.T) {
+	p := newPlatform(t)
+	pub := p.publisher(t)
+	const keys, n = 50, 20
+	for _, err := range pub.PublishAll(t.Context(), versions("every", keys, 1), 16) { // from then on heads are remembered
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := slices.Collect(versions("every", keys, n))
+	for round := 0; len(again) > 0; round++ {
+		if round == 10 {
+			t.Fatalf("%d updates are not stored after %d rounds", len(again), round)
+		}
+		var left []events.Update
+		i := 0
+		for _, err := range pub.PublishAll(t.Context(), slices.Values(again), 64) {
+			switch {
+			case errors.Is(err, events.ErrUnavailable):
+				left = append(left, again[i])
+			case err != nil && !errors.Is(err, events.ErrStale): // a later one was stored meanwhile
+				t.Fatal(err)
+			}
+			if i++; i%300 == 0 && round < 3 {
+				if err := p.JS.Conn().ForceReconnect(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		again = left
+	}
+	stream, err := p.JS.Stream(t.Context(), p.names.UpdateStream("every"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range keys {
+		msg, err := stream.GetLastMsgForSubject(t.Context(), p.names.StoredUpdate("every", fmt.Sprintf("k%d", k)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := msg.Header.Get(events.HeaderVersion); got != fmt.Sprint(n) {
+			t.Errorf("key k%d ends with version %s", k, got)
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jellydator/ttlcache/v3"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -29,7 +28,7 @@ type Receipt struct {
 }
 
 const (
-	// headCacheSize is how many keys a Publisher remembers the head of, about
+	// headCacheSize is how many keys a Publisher remembers the head of at most, about
 	// 200 bytes each.
 	headCacheSize = 20_000
 	// publishTries bounds how often a publish meets a head that somebody else
@@ -49,14 +48,12 @@ type Publisher struct {
 	js      jetstream.JetStream
 	names   Names
 	ledger  *Ledger
-	heads   *ttlcache.Cache[string, head]
+	heads   *heads
 	streams sync.Map // channel name to jetstream.Stream
 	rooms   sync.Map // channel name to *room
 	// fresh says by channel whether the last key that had to be read was not in
 	// its stream, as a bool.
 	fresh sync.Map
-	// pipe is for PublishAll.
-	pipe jetstream.JetStream
 	// locks keep one publish in flight per key, so that two goroutines of one
 	// process do not fight over a sequence. Keys share stripes.
 	locks [lockStripes]sync.Mutex
@@ -71,15 +68,9 @@ func NewPublisher(ctx context.Context, js jetstream.JetStream, names Names) (*Pu
 	if err != nil {
 		return nil, err
 	}
-	// Nobody waits for longer, and the client must not remember what will not be
-	// answered. An API prefix or domain of js does not matter to a publish.
-	pipe, err := jetstream.New(js.Conn(), jetstream.WithPublishAsyncTimeout(defaultTimeout))
-	if err != nil {
-		return nil, err
-	}
 	return &Publisher{
-		js: js, pipe: pipe, names: names, ledger: ledger,
-		heads: ttlcache.New(ttlcache.WithCapacity[string, head](headCacheSize)),
+		js: js, names: names, ledger: ledger,
+		heads: newHeads(headCacheSize),
 	}, nil
 }
 
@@ -169,7 +160,7 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		case versioning.Conflict:
 			return Receipt{}, &HeadError{Reason: ErrConflict, Channel: o.u.Channel, Key: o.u.Key, Refused: o.tag, Head: h.tag, Base: o.u.Base}
 		case versioning.Duplicate:
-			p.heads.Set(o.path, h, ttlcache.NoTTL)
+			p.heads.set(o.path, h)
 			return o.receipt(h.seq, true), nil
 		case versioning.Newer, versioning.Refused:
 			if h.seq == 0 {
@@ -184,18 +175,18 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		ack, err := p.js.PublishMsg(ctx, o.msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
 		switch {
 		case err == nil && !ack.Duplicate:
-			p.heads.Set(o.path, head{tag: o.tag, seq: ack.Sequence}, ttlcache.NoTTL)
+			p.heads.set(o.path, head{tag: o.tag, seq: ack.Sequence})
 			return o.receipt(ack.Sequence, false), nil
 		case err == nil:
 			// The broker knows this very content by its id. Is it still the head?
 			known = ack
-			p.heads.Delete(o.path)
+			p.heads.forget(o.path)
 			source = fromLeader
 		case IsWrongSequence(err):
-			p.heads.Delete(o.path)
+			p.heads.forget(o.path)
 			source = fromLeader
 		default:
-			p.heads.Delete(o.path)
+			p.heads.forget(o.path)
 			return Receipt{}, p.explain(ctx, o.u.Channel, err)
 		}
 	}

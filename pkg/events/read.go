@@ -40,6 +40,18 @@ func ReadFromLeader(ctx context.Context, js jetstream.JetStream, stream string, 
 	if err != nil {
 		return nil, err
 	}
+	msg, err := decodeRead(reply.Data)
+	if hasCode(err, jetstream.JSErrCodeStreamNotFound) {
+		return nil, fmt.Errorf("%w: stream %s is gone", ErrUnknownChannel, stream)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("read from the leader of stream %s: %w", stream, err)
+	}
+	return msg, err
+}
+
+// decodeRead reads the answer to $JS.API.STREAM.MSG.GET.
+func decodeRead(data []byte) (*jetstream.RawStreamMsg, error) {
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
@@ -50,14 +62,12 @@ func ReadFromLeader(ctx context.Context, js jetstream.JetStream, stream string, 
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(reply.Data, &resp); err != nil {
-		return nil, fmt.Errorf("read from the leader of stream %s: %w", stream, err)
+	if err := json.Unmarshal(data, &resp); err != nil {
+		return nil, err
 	}
 	switch {
 	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return nil, jetstream.ErrMsgNotFound
-	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-		return nil, fmt.Errorf("%w: stream %s is gone", ErrUnknownChannel, stream)
 	case resp.Error != nil:
 		return nil, resp.Error
 	case resp.Message == nil:
