@@ -15,7 +15,6 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // The targets of a case.
@@ -149,7 +148,6 @@ func (b *bed) makeChannels(ctx context.Context) error {
 			Name: b.channelName(i), Mode: b.s.mode, Partitions: b.s.partitions,
 			Concurrency: b.s.inFlight, Window: b.s.window(), MaxBytes: channels.Bytes(max(1<<20, 2*share)),
 			Connector: b.connector(b.channelName(i)),
-			Retry:     channels.Retry{MaxAttempts: 1000, InitialBackoff: connectors.Duration(100 * time.Millisecond)},
 		}.WithDefaults()
 	}
 	_, err := b.client.Apply(ctx, configs, false)

@@ -168,6 +168,7 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 		it.msg, it.size = msg, 1
 		items = append(items, it)
 	}
+	go tn.parkLoop(t.Context())
 	l := tn.laneOf("k", items[0], items[1])
 	must(t, tn.parkAll(l))
 	tn.locked(func() { // as if there were many more, and those in memory were done
@@ -191,6 +192,25 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 	})
 	if want := []string{"1", "2", "3", "4"}; !slices.Equal(got, want[:len(got)]) || len(got) < 2 {
 		t.Fatalf("the lane has %v", got)
+	}
+}
+
+// parkAll parks a lane's updates as parkLanes does, and leaves the lane as it is.
+func (t *tenure) parkAll(l *lane) error {
+	burst, err := events.OpenBurst(t.b.js.Conn(), parkAtOnce)
+	if err != nil {
+		return err
+	}
+	defer burst.Close()
+	for {
+		moves, _ := t.nextMoves([]*lane{l})
+		if len(moves) == 0 {
+			return nil
+		}
+		t.parkMoves(t.ctx, burst, moves)
+		if err := moves[0].err; err != nil {
+			return err
+		}
 	}
 }
 

@@ -54,17 +54,22 @@ func (t *tenure) shouldPark(l *lane, it *item) bool {
 	if time.Since(it.came) >= t.p.r.parkAfter || t.floor.last-it.seq >= parkBehind {
 		return true
 	}
-	half := t.p.r.entry.Config.Window / 2
-	if len(t.held) < half {
-		return false
+	if now := time.Now(); now.Sub(t.counted) >= parkEvery { // not each failure goes through all lanes
+		t.counted, t.crowded = now, t.failing() >= t.p.r.entry.Config.Window/2
 	}
-	failing := 0
-	for _, other := range t.lanes {
-		if len(other.queue) > 0 && other.queue[0].attempts > 0 && other.queue[0].parked == 0 {
-			failing += len(other.queue)
+	return t.crowded
+}
+
+// failing counts the updates of failing keys that hold the window. The caller holds
+// mu.
+func (t *tenure) failing() int {
+	n := 0
+	for _, l := range t.lanes {
+		if len(l.queue) > 0 && l.queue[0].attempts > 0 && l.queue[0].parked == 0 {
+			n += len(l.queue)
 		}
 	}
-	return failing >= half
+	return n
 }
 
 // unparked returns the updates of a parked lane that still lie in the channel's
@@ -77,91 +82,11 @@ func (l *lane) unparked() []*item {
 	return l.queue[first:]
 }
 
-// startParking moves what has to move, while the lane is busy. The caller holds
-// mu and is the one who may attempt the lane.
-func (t *tenure) startParking(l *lane) {
-	l.busy, l.parked = true, true
-	l.stopTimer()
-	t.moving++ // draining waits for it
-	go func() {
-		err := t.parkAll(l)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.moving--
-		t.checkIdle()
-		l.busy = false
-		if err == nil {
-			t.dropExcess(l)
-		} else {
-			t.log.Warn().Err(err).Str("key", l.key).Msg("park; the updates stay where they are, and it is tried again")
-			l.parked = l.queue[0].parked > 0
-			l.due = latest(l.due, time.Now().Add(parkRetry))
-			t.startTimer(l)
-			return
-		}
-		t.proceed(l)
-	}()
-}
-
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
 	return b
-}
-
-// parkAll parks one update after the other: their order must be that of the
-// lane even if one of them fails half-way.
-func (t *tenure) parkAll(l *lane) error {
-	for {
-		t.mu.Lock()
-		var (
-			next *item
-			msg  jetstream.Msg // a redelivery may replace it meanwhile
-		)
-		for _, it := range l.queue {
-			if it.parked == 0 {
-				next, msg = it, it.msg
-				break
-			}
-		}
-		t.mu.Unlock()
-		if next == nil {
-			return nil
-		}
-		seq, err := t.parkOne(l, next, msg)
-		if err != nil {
-			return err
-		}
-		t.mu.Lock()
-		if t.held[next.seq] == next {
-			t.leaveHand(next)
-			next.parked, next.size, next.msg, next.u.Payload = seq, 0, nil, nil
-		}
-		t.mu.Unlock()
-	}
-}
-
-// parkOne stores one update, a copy of which is from, in the parked stream and
-// returns its sequence there.
-func (t *tenure) parkOne(l *lane, it *item, from jetstream.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
-	defer cancel()
-	msg := nats.NewMsg(t.b.names.Parked(t.p.r.entry.Config.Name, l.key))
-	msg.Data, msg.Header = from.Data(), withoutBrokerHeaders(from.Headers())
-	seq := strconv.FormatUint(it.seq, 10)
-	msg.Header.Set(headerParkedSequence, seq)
-	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
-	msg.Header.Set(headerParkedID, from.Headers().Get(nats.MsgIdHdr))
-	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")
-	if !it.published.IsZero() {
-		msg.Header.Set(headerParkedSince, it.published.UTC().Format(time.RFC3339Nano))
-	}
-	ack, err := t.b.js.PublishMsg(ctx, msg)
-	if err != nil {
-		return 0, fmt.Errorf("parked stream: %w", err)
-	}
-	return ack.Sequence, nil
 }
 
 // withoutBrokerHeaders copies headers but for those that speak to the broker or

@@ -134,6 +134,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	defer stopWork()
 	wg.Go(func() { t.commitLoop(work) })
 	wg.Go(func() { t.flushLoop(work) })
+	wg.Go(func() { t.parkLoop(work) })
 	wg.Go(func() { t.tidyLoop(work) })
 	wg.Go(func() { t.listKnown(work) })
 

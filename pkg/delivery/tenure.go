@@ -50,6 +50,9 @@ type tenure struct {
 	inHand     int              // updates in held whose message is not let go of
 	inFlight   int              // calls
 	moving     int              // lanes on their way to or from the parked stream
+	toPark     []*lane          // of these, those that parkLoop has not begun with
+	crowded    bool             // failing keys fill half the window, as was
+	counted    time.Time        // then
 	idle       chan struct{}    // closed when awaitIdle's condition holds
 	floor      floor
 	share      *byteShare
@@ -87,6 +90,7 @@ type tenure struct {
 	resting      bool                     // flushLoop waits for something to write
 	untidy       map[string]events.Record // by encoded key: where dead letters may be settled
 	wakeTidy     chan struct{}
+	wakePark     chan struct{}
 	lastMsg      jetstream.Msg // settled last; for the final double ack
 }
 
@@ -107,6 +111,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeRefresh:  make(chan struct{}, 1),
 		untidy:       map[string]events.Record{},
 		wakeTidy:     make(chan struct{}, 1),
+		wakePark:     make(chan struct{}, 1),
 	}
 	t.view, t.share = newView(t), r.budget.share()
 	return t

@@ -23,6 +23,8 @@ type Burst struct {
 	sub     *nats.Subscription
 	cut     chan nats.Status // the connection broke
 	sent    int
+	// Of what was sent before lost, nothing more is answered; told of it so far.
+	lost, told int
 }
 
 // An Answer is what came back for one message.
@@ -52,6 +54,11 @@ func (b *Burst) Close() {
 // Send sends a message and returns its number: they count from 0. It sets the
 // message's Reply. Nothing of the message is used after it has returned.
 func (b *Burst) Send(msg *nats.Msg) (int, error) {
+	select {
+	case <-b.cut:
+		b.lost = b.sent
+	default:
+	}
 	msg.Reply = b.inbox + strconv.Itoa(b.sent)
 	if err := b.nc.PublishMsg(msg); err != nil {
 		return 0, err
@@ -61,25 +68,32 @@ func (b *Burst) Send(msg *nats.Msg) (int, error) {
 }
 
 // Next waits for an answer. It fails with nats.ErrDisconnected, once, when the
-// connection broke: to what was sent before, no answer will come, though it may be
-// stored.
+// connection broke: see Lost.
 func (b *Burst) Next(ctx context.Context) (Answer, error) {
-	if a, ok := b.Waiting(); ok {
-		return a, nil
-	}
 	for {
+		if a, ok := b.Waiting(); ok {
+			return a, nil
+		}
+		if b.told < b.lost {
+			b.told = b.lost
+			return Answer{}, nats.ErrDisconnected
+		}
 		select {
 		case m := <-b.answers:
 			if a, ok := b.read(m); ok {
 				return a, nil
 			}
 		case <-b.cut:
-			return Answer{}, nats.ErrDisconnected
+			b.lost = b.sent
 		case <-ctx.Done():
 			return Answer{}, ctx.Err()
 		}
 	}
 }
+
+// Lost returns the number up to which, without it, no more answers will come: the
+// connection broke. The broker may have stored what was sent all the same.
+func (b *Burst) Lost() int { return b.lost }
 
 // Waiting returns an answer that has come, if there is one.
 func (b *Burst) Waiting() (Answer, bool) {

@@ -71,8 +71,8 @@ func TestBurst(t *testing.T) {
 	if err := p.JS.Conn().ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := burst.Next(t.Context()); !errors.Is(err, nats.ErrDisconnected) {
-		t.Errorf("cut off: %v", err)
+	if _, err := burst.Next(t.Context()); !errors.Is(err, nats.ErrDisconnected) || burst.Lost() != 5 {
+		t.Errorf("cut off: %v, %d lost", err, burst.Lost())
 	}
 	if got := answer(named("s.c")); got.number != 5 || got.err != nil {
 		t.Errorf("after the cut: %+v", got)

@@ -185,8 +185,8 @@ func (l *pipeline) listen(t *ticket) {
 	switch {
 	case err == nil:
 		l.settle(a, nil)
-	case errors.Is(err, nats.ErrDisconnected): // nothing that is on its way is answered
-		for number := l.first; len(l.under) > 0; number++ {
+	case errors.Is(err, nats.ErrDisconnected):
+		for number := l.first; number < l.burst.Lost(); number++ {
 			l.settle(Answer{Number: number}, err)
 		}
 	default:
