@@ -51,9 +51,10 @@ func (t *tenure) startReady(ctx context.Context) time.Duration {
 // next ones as long as there are any: a goroutine for each call would have to grow
 // its stack and to be woken by the dispatcher each time.
 func (t *tenure) deliverOn(ctx context.Context, batch []*lane, probe bool) {
-	var room workspace
+	room := t.b.workspaces.Get().(*workspace) //nolint:forcetypeassert // the pool holds nothing else
+	defer t.b.workspaces.Put(room)
 	for len(batch) > 0 {
-		t.deliver(batch, probe, &room)
+		t.deliver(batch, probe, room)
 		room.clear()
 		t.mu.Lock()
 		t.inFlight--

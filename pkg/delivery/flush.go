@@ -10,9 +10,9 @@ import (
 
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
-	// the broker answers and updates come as usual. After a flush of more than
-	// flushMany records it is flushBusy, unless no more outcomes come: of a key that
-	// changes often one record in that time is enough (docs/adr/0022, 0024).
+	// the broker answers and updates come as usual. When more than flushMany outcomes
+	// came in that time it is flushBusy, unless no more come: of a key that changes
+	// often one record in that time is enough (docs/adr/0022, 0024).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024
@@ -72,6 +72,9 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 			_, added := t.flushState()
 			if added == before && sooner {
 				return true
+			}
+			if most < flushBusy && added-before > flushMany && sooner {
+				most = flushBusy
 			}
 			before = added
 		}

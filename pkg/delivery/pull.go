@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -206,14 +207,14 @@ func (t *tenure) renewConsumer(ctx context.Context) error {
 // was on the wire is missing: a later version must not be taken before it
 // (guarantee 2), nor it be taken for settled when it comes again.
 func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) error {
-	meta, err := msg.Metadata()
+	d, err := deliveryOf(msg)
 	if err != nil {
 		return fmt.Errorf("message of consumer: %w", err)
 	}
-	if meta.Sequence.Consumer != count {
-		return fmt.Errorf("%w: got number %d instead of %d", errMissing, meta.Sequence.Consumer, count)
+	if d.number != count {
+		return fmt.Errorf("%w: got number %d instead of %d", errMissing, d.number, count)
 	}
-	it := &item{msg: msg, came: time.Now(), published: meta.Timestamp, seq: meta.Sequence.Stream, size: len(msg.Data()) + heldBytes}
+	it := &item{msg: msg, came: time.Now(), published: d.published, seq: d.seq, size: len(msg.Data()) + heldBytes}
 	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
 	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
 		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, msg.Subject())
@@ -234,6 +235,39 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 		t.share.release(it.size)
 	}
 	return nil
+}
+
+// A delivery is what a consumer says of a message.
+type delivery struct {
+	number    uint64 // among all that the consumer has sent
+	seq       uint64 // in the stream
+	published time.Time
+}
+
+// deliveryOf reads it from the message's reply subject. The client does so, too, but
+// its way to do it takes as long as decoding the update.
+func deliveryOf(msg jetstream.Msg) (d delivery, err error) {
+	// $JS.ACK.<stream>.<consumer>.<times>.<sequence>.<number>.<time>.<left>
+	const fields = 9
+	rest := msg.Reply()
+	if strings.HasPrefix(rest, "$JS.ACK.") && strings.Count(rest, ".") == fields-1 {
+		var last [fields]string
+		for i := range last {
+			last[i], rest, _ = strings.Cut(rest, ".")
+		}
+		var published int64
+		var err1, err2, err3 error
+		d.seq, err1 = strconv.ParseUint(last[5], 10, 64)
+		d.number, err2 = strconv.ParseUint(last[6], 10, 64)
+		published, err3 = strconv.ParseInt(last[7], 10, 64)
+		d.published = time.Unix(0, published)
+		return d, errors.Join(err1, err2, err3)
+	}
+	meta, err := msg.Metadata() // it knows the longer forms
+	if err != nil {
+		return d, err
+	}
+	return delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}, nil
 }
 
 // awaitRoom waits until fewer updates are in hand than the window allows.

@@ -150,3 +150,44 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 		return next
 	})
 }
+
+// answered is a message of which only the reply subject is known.
+type answered struct {
+	jetstream.Msg
+	reply string
+	meta  jetstream.MsgMetadata // what the client makes of it
+}
+
+func (m *answered) Reply() string                             { return m.reply }
+func (m *answered) Metadata() (*jetstream.MsgMetadata, error) { return &m.meta, nil }
+
+func TestDeliveryIsWhatTheClientSaysOfAMessage(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
+	must(t, tn.takeOver(t.Context()))
+	b.publish(t, 2)
+	batch, err := tn.consumer.Fetch(2, jetstream.FetchMaxWait(patience))
+	must(t, err)
+	n := uint64(0)
+	for msg := range batch.Messages() {
+		n++
+		got, err := deliveryOf(msg)
+		must(t, err)
+		meta, err := msg.Metadata()
+		must(t, err)
+		if want := (delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}); got != want || got.number != n {
+			t.Errorf("= %+v, want %+v", got, want)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d messages came", n)
+	}
+	longer := &answered{reply: "$JS.ACK.domain.hash.SYNC_UPD_cal.c.1.7.3.1700000000000000000.0.x"}
+	longer.meta.Sequence = jetstream.SequencePair{Consumer: 3, Stream: 7}
+	if got, err := deliveryOf(longer); err != nil || got.number != 3 || got.seq != 7 {
+		t.Errorf("of a longer reply subject: %+v, %v", got, err)
+	}
+	if _, err := deliveryOf(&answered{reply: "$JS.ACK.SYNC_UPD_cal.c.1.x.3.1700000000000000000.0"}); err == nil {
+		t.Error("rubbish is no error")
+	}
+}

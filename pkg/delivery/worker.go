@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -142,6 +143,8 @@ type broker struct {
 	records atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64
+	// workspaces are those that no call uses, of type *workspace.
+	workspaces sync.Pool
 }
 
 // open binds to the broker's streams, waiting for them as long as ctx lasts.
@@ -168,6 +171,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	defer cancel()
 	js, names := w.o.JS, w.o.Names
 	b := &broker{js: js, names: names, leaseTTL: w.o.LeaseTTL}
+	b.workspaces.New = func() any { return new(workspace) }
 	var err error
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {
 		return nil, err

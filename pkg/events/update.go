@@ -107,8 +107,10 @@ func ReplayID(messageID, unique string) string {
 // IsReplay reports whether a message id is one that ReplayID makes of one that
 // MessageID makes. Looking for "/replay/" would not do: a key may be "replay".
 func IsReplay(messageID string) bool {
-	parts := strings.Split(messageID, "/")
-	return len(parts) == 6 && parts[4] == replayPart
+	if strings.Count(messageID, "/") != 5 {
+		return false
+	}
+	return strings.HasSuffix(messageID[:strings.LastIndexByte(messageID, '/')], "/"+replayPart)
 }
 
 // WithDefaults returns the update with every zero field that has a default

@@ -16,7 +16,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// maxBody is how much of an answer is read, in bytes after decompression.
+// maxBody is how much of an answer is read, in bytes.
 const maxBody = 64 << 10
 
 // readBody returns the first maxBody bytes of an answer, and what came of

@@ -1,7 +1,6 @@
 package connhttp
 
 import (
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -141,21 +140,18 @@ func TestWholeCallIsBounded(t *testing.T) {
 	wantResult(t, conn.Apply(t.Context(), []connectors.Attempt{testAttempt()})[0], connectors.Transient, "ack_rule")
 }
 
-// TestBodyIsCappedAfterDecompression: a few compressed bytes become no more than
-// the limit.
-func TestBodyIsCappedAfterDecompression(t *testing.T) {
+// TestBodyIsCapped: of an answer without end no more than the limit is read.
+func TestBodyIsCapped(t *testing.T) {
 	const huge = 512 << 20
 	var sent atomic.Int64
 	conn := openTo(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Accept-Encoding") != "gzip" {
-			t.Error("the connector does not take gzip")
+		if got := r.Header.Get("Accept-Encoding"); got != "" {
+			t.Errorf("the connector asks for %s", got)
 		}
-		w.Header().Set("Content-Encoding", "gzip")
 		w.WriteHeader(http.StatusInternalServerError)
-		z := gzip.NewWriter(w)
 		block := []byte(strings.Repeat("bomb", 16<<10))
 		for sent.Load() < huge {
-			if _, err := z.Write(block); err != nil {
+			if _, err := w.Write(block); err != nil {
 				return // the client has gone, as it should
 			}
 			sent.Add(int64(len(block)))

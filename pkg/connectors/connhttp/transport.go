@@ -55,6 +55,7 @@ func newTransport(o *opened, g *guard, d deps) *http.Transport {
 		MaxIdleConnsPerHost:    conns,
 		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: maxAnswerHeader,
+		DisableCompression:     true, // little is read of an answer, and asking costs a header in each request
 		ForceAttemptHTTP2:      true, // an own dialer and TLS configuration would turn it off
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout},
 	}
