@@ -245,3 +245,39 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 	must(t, tn.parkAll(l))
 	<-again
 }
+
+// Whether a failing key is parked depends on how other keys' calls, which end
+// meanwhile, fare. The race detector has seen their attempts read without a lock.
+func TestFailingKeysAreCountedWhileOtherKeysFail(t *testing.T) {
+	b := newBench(t, acceptAll)
+	cfg := memoryChannel("cal", channels.Every)
+	cfg.Window, cfg.Retry.MaxAttempts = 2, 1000
+	tn := b.tenure(t, b.run(t, cfg))
+	one, other := itemOf("a", 1), itemOf("b", 1)
+	la, lb := tn.laneOf("a", one), tn.laneOf("b", other)
+	defer tn.stopTimers()
+	tn.locked(func() { tn.held[1], tn.held[2] = one, other })
+	failed := make(chan struct{})
+	go func() {
+		defer close(failed)
+		for range 50 {
+			tn.failed(la, one, events.Settlement{Version: number(1)}, connectors.Failed(connectors.Transient, "503", errors.New("busy")), true)
+		}
+	}()
+	for ended := false; !ended; {
+		select {
+		case <-failed:
+			ended = true
+		default:
+		}
+		tn.locked(func() {
+			tn.counted = time.Time{}
+			tn.shouldPark(lb, other)
+		})
+	}
+	tn.locked(func() {
+		if !tn.shouldPark(lb, other) {
+			t.Error("a failing key fills half the window, and the next one is not parked")
+		}
+	})
+}

@@ -54,8 +54,12 @@ func (t *tenure) shouldPark(l *lane, it *item) bool {
 	if time.Since(it.came) >= t.p.r.parkAfter || t.floor.last-it.seq >= parkBehind {
 		return true
 	}
+	half := t.p.r.entry.Config.Window / 2
+	if len(t.held) < half {
+		return false
+	}
 	if now := time.Now(); now.Sub(t.counted) >= parkEvery { // not each failure goes through all lanes
-		t.counted, t.crowded = now, t.failing() >= t.p.r.entry.Config.Window/2
+		t.counted, t.crowded = now, t.failing() >= half
 	}
 	return t.crowded
 }
@@ -65,7 +69,8 @@ func (t *tenure) shouldPark(l *lane, it *item) bool {
 func (t *tenure) failing() int {
 	n := 0
 	for _, l := range t.lanes {
-		if len(l.queue) > 0 && l.queue[0].attempts > 0 && l.queue[0].parked == 0 {
+		// Not by the head's attempts: they belong to whoever makes the call.
+		if len(l.queue) > 0 && l.back != nil && l.queue[0].parked == 0 {
 			n += len(l.queue)
 		}
 	}
