@@ -195,7 +195,7 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 	}
 }
 
-// parkAll parks a lane's updates as parkLanes does, and leaves the lane as it is.
+// parkAll parks a lane's updates as parkLoop does, and leaves the lane as it is.
 func (t *tenure) parkAll(l *lane) error {
 	burst, err := events.OpenBurst(t.b.js.Conn(), parkAtOnce)
 	if err != nil {

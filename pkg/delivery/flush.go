@@ -11,8 +11,9 @@ import (
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers and updates come as usual. When more than flushMany outcomes
-	// came in that time it is flushBusy, unless no more come: of a key that changes
-	// often one record in that time is enough (docs/adr/0022, 0024).
+	// come in that time, or the last flush had more records, it is flushBusy, unless no
+	// more come: of a key that changes often one record in that time is enough
+	// (docs/adr/0022, 0024).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024

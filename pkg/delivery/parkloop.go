@@ -59,7 +59,9 @@ func (t *tenure) endParking(l *lane, err error) {
 	t.startTimer(l)
 }
 
-// parkLoop parks what startParking gives it until ctx ends.
+// parkLoop parks what startParking gives it until ctx ends. One update of each lane
+// is on its way at a time: their order must be that of the lane even if one of them
+// fails half-way. Nor does a lane with many wait for others, or they for it.
 func (t *tenure) parkLoop(ctx context.Context) {
 	var burst *events.Burst // most partitions never need it
 	defer func() {
@@ -67,11 +69,14 @@ func (t *tenure) parkLoop(ctx context.Context) {
 			burst.Close()
 		}
 	}()
+	var lanes []*lane
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.wakePark:
+		if len(lanes) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.wakePark:
+			}
 		}
 		if burst == nil {
 			var err error
@@ -80,34 +85,39 @@ func (t *tenure) parkLoop(ctx context.Context) {
 				return
 			}
 		}
-		t.mu.Lock()
-		lanes := t.toPark
-		t.toPark = nil
-		t.mu.Unlock()
-		t.parkLanes(ctx, burst, lanes)
-		sleep(ctx, parkEvery)
+		lanes = t.parkRound(ctx, burst, append(lanes, t.takeToPark()...))
+		if len(lanes) == 0 {
+			sleep(ctx, parkEvery)
+		}
 	}
 }
 
-// parkLanes parks all updates of some lanes, of each one after the other: their
-// order must be that of the lane even if one of them fails half-way.
-func (t *tenure) parkLanes(ctx context.Context, burst *events.Burst, lanes []*lane) {
-	for len(lanes) > 0 {
-		n := min(len(lanes), parkAtOnce)
-		moves, done := t.nextMoves(lanes[:n])
-		lanes = lanes[n:]
-		for _, l := range done {
-			t.endParking(l, nil)
-		}
-		t.parkMoves(ctx, burst, moves)
-		for i := range moves {
-			if m := &moves[i]; m.err != nil {
-				t.endParking(m.lane, m.err)
-			} else {
-				lanes = append(lanes, m.lane)
-			}
+func (t *tenure) takeToPark() []*lane {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lanes := t.toPark
+	t.toPark = nil
+	return lanes
+}
+
+// parkRound parks the next update of each of some lanes, of parkAtOnce at most, and
+// returns those that are to go on, the others first.
+func (t *tenure) parkRound(ctx context.Context, burst *events.Burst, lanes []*lane) []*lane {
+	n := min(len(lanes), parkAtOnce)
+	moves, done := t.nextMoves(lanes[:n])
+	lanes = lanes[n:]
+	for _, l := range done {
+		t.endParking(l, nil)
+	}
+	t.parkMoves(ctx, burst, moves)
+	for i := range moves {
+		if m := &moves[i]; m.err != nil {
+			t.endParking(m.lane, m.err)
+		} else {
+			lanes = append(lanes, m.lane)
 		}
 	}
+	return lanes
 }
 
 // nextMoves returns the first update of each lane that is not parked, and the lanes
@@ -157,7 +167,7 @@ func (t *tenure) parkMoves(ctx context.Context, burst *events.Burst, moves []mov
 		}
 		t.noteParked(m.item, seq)
 	}
-	for under > 0 {
+	for under > 0 { // at the latest ctx ends it
 		a, err := burst.Next(ctx)
 		switch {
 		case err == nil:
