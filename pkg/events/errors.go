@@ -89,6 +89,9 @@ func IsFull(err error) bool {
 }
 
 func hasCode(err error, code jetstream.ErrorCode) bool {
+	if err == nil { // mostly; what follows allocates
+		return false
+	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		return api.ErrorCode == code

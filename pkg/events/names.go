@@ -219,16 +219,20 @@ func (n Names) ReplyAllowed(subject string) bool {
 	if len(subject) > maxReplyLen {
 		return false
 	}
-	parts := strings.Split(subject, ".")
-	for _, p := range parts {
-		if !replyToken(p) {
+	tokens, inbox, service := 0, false, false
+	for token := range strings.SplitSeq(subject, ".") {
+		switch tokens {
+		case 0:
+			inbox, service = strings.HasPrefix(token, "_INBOX"), token == n.prefix
+		case 1:
+			service = service && token == "acks"
+		}
+		if !replyToken(token) {
 			return false
 		}
+		tokens++
 	}
-	if strings.HasPrefix(parts[0], "_INBOX") {
-		return len(parts) >= 2
-	}
-	return len(parts) == 4 && parts[0] == n.prefix && parts[1] == "acks"
+	return inbox && tokens >= 2 || service && tokens == 4
 }
 
 // IsServiceAck reports whether an allowed reply subject is a named service's,
