@@ -75,6 +75,10 @@ func throughput(n int) []Case {
 		c.a, c.b = floor, floor.with(func(s *setup) { s.workers = 1 })
 		return c
 	}
+	bare := func(c Case) Case {
+		c.a.bare = true
+		return c
+	}
 	converging := against(skewed, Case{
 		Name: "skewed-latest", What: "Zipf-skewed keys, sink takes 10 ms, latest: time to converge, against delivering everything without order", AtLeast: 1,
 	})
@@ -82,6 +86,8 @@ func throughput(n int) []Case {
 	return []Case{
 		against(every, Case{Name: "http-every", What: "HTTP, 64 in flight, sink at once, every version", AtLeast: 0.75, Aim: 0.9, control: true}),
 		against(latest, Case{Name: "http-latest", What: "HTTP, 64 in flight, sink at once, latest", AtLeast: 0.75, Aim: 0.9}),
+		bare(against(every, Case{Name: "http-every-bare", What: "http-every against a floor that sends 3 of the event's attributes"})),
+		bare(against(latest, Case{Name: "http-latest-bare", What: "http-latest against the same"})),
 		against(slow, Case{Name: "http-50ms", What: "HTTP, sink takes 50 ms, 256 in flight", AtLeast: 0.95, Aim: 1}),
 		against(rows, Case{Name: "postgres", What: "PostgreSQL, batches of 500, 4 connections", AtLeast: 0.5, Aim: 0.75, control: true}),
 		against(file, Case{Name: "sqlite", What: "SQLite, batches of 500", AtLeast: 0.5, Aim: 0.75}),
@@ -113,6 +119,8 @@ func selves(n int) []Case {
 		mode: channels.Every, keys: n / 10, updates: n / 8, target: toHTTP, inFlight: 64, partitions: 4, workers: 1, ready: true,
 		sink: SinkOptions{Delay: 50 * time.Millisecond},
 	}
+	// In a backlog as long as this the broker searches, see docs/adr/0026.
+	long := four.with(func(s *setup) { s.partitions, s.updates = 64, n/2 })
 	latest := setup{mode: channels.Latest, keys: n, updates: n, target: toHTTP, inFlight: 64, workers: 1}
 	return []Case{
 		{
@@ -130,6 +138,10 @@ func selves(n int) []Case {
 		{
 			Name: "workers-4", What: "4 workers on 4 partitions, 64 in flight each, sink takes 50 ms, against 1 (share of four times its rate)", AtLeast: 0.9, scale: 4,
 			a: four, b: four.with(func(s *setup) { s.workers, s.inFlight = 4, 256 }),
+		},
+		{
+			Name: "workers-4-long", What: "the same on 64 partitions, with four times the backlog", AtLeast: 0.9, scale: 4, once: true,
+			a: long, b: long.with(func(s *setup) { s.workers, s.inFlight = 4, 256 }),
 		},
 		{
 			Name: "power", What: "HTTP, latest, with the broker's durability power, against process", once: true,

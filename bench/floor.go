@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type FloorOptions struct {
 	Updates  int    `json:"updates"`             // after which it is done; 0: never
 	InFlight int    `json:"in_flight,omitempty"` // HTTP calls, or connections
 	HTTP     string `json:"http,omitempty"`
+	Bare     bool   `json:"bare,omitempty"` // over HTTP, only the headers that the sink reads
 	Postgres string `json:"postgres,omitempty"`
 	SQLite   string `json:"sqlite,omitempty"`
 	Reply    bool   `json:"reply,omitempty"` // tell the publisher
@@ -35,6 +37,7 @@ const (
 	floorLinger   = 2 * time.Millisecond
 	floorPull     = 1000
 	floorInFlight = 20_000
+	attribute     = "ce-" // begins the name of a header that is an attribute of an event
 )
 
 // span is when a loop's first and last deliveries were confirmed.
@@ -189,7 +192,7 @@ func (f *floor) target(ctx context.Context) (func(context.Context, []jetstream.M
 	switch {
 	case f.o.HTTP != "":
 		client := &http.Client{Transport: &http.Transport{MaxIdleConns: f.o.InFlight, MaxIdleConnsPerHost: f.o.InFlight, DisableCompression: true}}
-		return func(ctx context.Context, b []jetstream.Msg) error { return post(ctx, client, f.o.HTTP, b[0]) }, client.CloseIdleConnections, nil
+		return func(ctx context.Context, b []jetstream.Msg) error { return f.post(ctx, client, b[0]) }, client.CloseIdleConnections, nil
 	case f.o.Postgres != "":
 		cfg, err := pgxpool.ParseConfig(f.o.Postgres)
 		if err != nil {
@@ -211,13 +214,17 @@ func (f *floor) target(ctx context.Context) (func(context.Context, []jetstream.M
 	}
 }
 
-func post(ctx context.Context, client *http.Client, url string, m jetstream.Msg) (err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(m.Data()))
+// post sends an update as the HTTP binding of CloudEvents has it: with all of the
+// event's attributes, for a request without its id, source and type is none.
+func (f *floor) post(ctx context.Context, client *http.Client, m jetstream.Msg) (err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.o.HTTP, bytes.NewReader(m.Data()))
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{events.HeaderSubject, events.HeaderVersion, events.HeaderOp} {
-		req.Header.Set(name, m.Headers().Get(name))
+	for name, values := range m.Headers() {
+		if f.sends(name) {
+			req.Header.Set(name, values[0])
+		}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
@@ -232,4 +239,12 @@ func post(ctx context.Context, client *http.Client, url string, m jetstream.Msg)
 		return fmt.Errorf("the sink answered %d", res.StatusCode)
 	}
 	return nil
+}
+
+// sends reports whether a header of a message goes into its request.
+func (f *floor) sends(name string) bool {
+	if f.o.Bare {
+		return name == events.HeaderSubject || name == events.HeaderVersion || name == events.HeaderOp
+	}
+	return strings.HasPrefix(name, attribute)
 }

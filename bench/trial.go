@@ -35,7 +35,8 @@ type setup struct {
 	inFlight   int
 	channels   int // the updates are spread over
 	partitions int
-	workers    int // 0: the floor delivers instead
+	workers    int  // 0: the floor delivers instead
+	bare       bool // the floor's requests, see FloorOptions
 	power      bool
 	// partial: only keys that do not fail are waited for and checked.
 	partial bool
@@ -200,7 +201,7 @@ func (b *bed) startWorkers(ctx context.Context) error {
 }
 
 func (b *bed) startFloor(ctx context.Context, reply bool) (*process, error) {
-	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply}
+	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply, Bare: b.s.bare}
 	if !reply {
 		o.Updates = len(left(b.accepted[0], b.s.mode))
 	}
