@@ -108,6 +108,54 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 	}
 }
 
+// It is the worker's loop that has consumers looked after when the broker is back.
+func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
+	const early = 3 * pullHeartbeatMost / 2 // as above
+	b := newBench(t, acceptAll)
+	_, err := b.m.b.registry.Put(t.Context(), memoryChannel("cal", channels.Latest), 0)
+	must(t, err)
+	conn := b.Connect(t)
+	o := b.m.o
+	o.JS, err = jetstream.New(conn)
+	must(t, err)
+	w, err := New(o)
+	must(t, err)
+	reconnecting, err := w.tryOpen(t.Context())
+	must(t, err)
+	reconnecting.tenures.Store(1000) // as many partitions have their heartbeats far apart
+	m := newManager(w.o, reconnecting, w.stats)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		if err := m.run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	var tn *tenure
+	eventually(t, "the partition to be taken over", func() bool {
+		_, tenures := m.stats.status()
+		if len(tenures) == 1 && tenures[0].takenOver.Load() {
+			tn = tenures[0]
+		}
+		return tn != nil
+	})
+	first := tn.lastConsumer()
+	reconnected := conn.StatusChanged(nats.CONNECTED)
+	b.Stop(t)
+	b.Start(t)
+	deadline := time.After(early)
+	<-reconnected
+	for tn.lastConsumer() == first {
+		select {
+		case <-deadline:
+			t.Fatal("the consumer is not made again")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // The window bounds what is in memory also where the broker does not count what
 // is not acked, and an update that is done makes room for the next.
 func TestWindowBoundsWhatIsInHand(t *testing.T) {
