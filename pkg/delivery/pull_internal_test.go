@@ -58,11 +58,32 @@ func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
 	}
 }
 
+// wantConsumerAfterRestart starts the broker again, calls back when conn is, and
+// wants the tenure to have another consumer before heartbeats could have told.
+func (b *bench) wantConsumerAfterRestart(t *testing.T, tn *tenure, conn *nats.Conn, back func()) {
+	t.Helper()
+	const early = 3 * pullHeartbeatMost / 2 // heartbeats tell after twice their distance
+	first := tn.lastConsumer()
+	reconnected := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(reconnected)
+	b.Stop(t)
+	b.Start(t)
+	deadline := time.After(early)
+	<-reconnected
+	back()
+	for tn.lastConsumer() == first {
+		select {
+		case <-deadline:
+			t.Fatal("the consumer is not made again")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // A consumer in memory is gone without a word when its server was started again.
 // A worker with many partitions has its heartbeats far apart, and does not wait for
 // them after a reconnect, nor where there was traffic.
 func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
-	const early = 3 * pullHeartbeatMost / 2 // heartbeats tell after twice their distance
 	for _, traffic := range []bool{false, true} {
 		t.Run("traffic="+strconv.FormatBool(traffic), func(t *testing.T) {
 			b := newBench(t, acceptAll)
@@ -88,29 +109,17 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 					return came
 				})
 			}
-			first := tn.lastConsumer()
-			reconnected := conn.StatusChanged(nats.CONNECTED)
-			b.Stop(t)
-			b.Start(t)
-			deadline := time.After(early)
-			<-reconnected
-			if !traffic {
-				b.m.checkConsumers()
-			}
-			for tn.lastConsumer() == first {
-				select {
-				case <-deadline:
-					t.Fatal("the consumer is not made again")
-				case <-time.After(5 * time.Millisecond):
+			b.wantConsumerAfterRestart(t, tn, conn, func() {
+				if !traffic {
+					b.m.checkConsumers()
 				}
-			}
+			})
 		})
 	}
 }
 
 // It is the worker's loop that has consumers looked after when the broker is back.
 func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
-	const early = 3 * pullHeartbeatMost / 2 // as above
 	b := newBench(t, acceptAll)
 	_, err := b.m.b.registry.Put(t.Context(), memoryChannel("cal", channels.Latest), 0)
 	must(t, err)
@@ -141,19 +150,7 @@ func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
 		}
 		return tn != nil
 	})
-	first := tn.lastConsumer()
-	reconnected := conn.StatusChanged(nats.CONNECTED)
-	b.Stop(t)
-	b.Start(t)
-	deadline := time.After(early)
-	<-reconnected
-	for tn.lastConsumer() == first {
-		select {
-		case <-deadline:
-			t.Fatal("the consumer is not made again")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	b.wantConsumerAfterRestart(t, tn, conn, func() {})
 }
 
 // The window bounds what is in memory also where the broker does not count what
