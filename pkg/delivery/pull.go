@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +36,11 @@ const (
 	// the message with its headers, its item, its lane and its record, and as much
 	// again of what was let go of and is not collected yet.
 	heldBytes = 8 << 10
+	// pullAgain is after how long without an update the client is asked anew where
+	// they came until then. It looks whether to send another pull when it is asked,
+	// but not while the last one is still being sent: if all that was on its way comes
+	// out meanwhile, it waits for more without having asked the broker for any.
+	pullAgain = 100 * time.Millisecond
 	// lostAfter is how long what the consumer has sent may take to come out of the
 	// client when nothing else does.
 	lostAfter = 5 * time.Second
@@ -83,6 +86,7 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 	sent := uint64(0) // by the consumer, at least
 	rare := heartbeat > pullHeartbeat
 	traffic := false // while heartbeats are rare: something came since it was asked
+	busy := false    // something came just before
 	for count := uint64(0); ; {
 		last, within := count, t.p.r.hiddenCheck
 		if sent > count {
@@ -91,12 +95,19 @@ func (t *tenure) pullFrom(ctx context.Context, c jetstream.Consumer) error {
 		if traffic {
 			within = min(within, pullHeartbeat)
 		}
-		if count, err = t.pullRound(ctx, it, last, within, rare && !traffic); err != nil {
+		if busy {
+			within = min(within, pullAgain)
+		}
+		if count, err = t.pullRound(ctx, it, last, within, !busy); err != nil {
 			return err
 		}
 		asked := t.takeCheck()
 		if count > last && !asked {
-			traffic = rare
+			traffic, busy = rare, true
+			continue
+		}
+		if busy && !asked { // too early to say that nothing comes
+			busy = false
 			continue
 		}
 		if count < sent && !asked {
@@ -237,39 +248,6 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 	return nil
 }
 
-// A delivery is what a consumer says of a message.
-type delivery struct {
-	number    uint64 // among all that the consumer has sent
-	seq       uint64 // in the stream
-	published time.Time
-}
-
-// deliveryOf reads it from the message's reply subject. The client does so, too, but
-// its way to do it takes as long as decoding the update.
-func deliveryOf(msg jetstream.Msg) (d delivery, err error) {
-	// $JS.ACK.<stream>.<consumer>.<times>.<sequence>.<number>.<time>.<left>
-	const fields = 9
-	rest := msg.Reply()
-	if strings.HasPrefix(rest, "$JS.ACK.") && strings.Count(rest, ".") == fields-1 {
-		var last [fields]string
-		for i := range last {
-			last[i], rest, _ = strings.Cut(rest, ".")
-		}
-		var published int64
-		var err1, err2, err3 error
-		d.seq, err1 = strconv.ParseUint(last[5], 10, 64)
-		d.number, err2 = strconv.ParseUint(last[6], 10, 64)
-		published, err3 = strconv.ParseInt(last[7], 10, 64)
-		d.published = time.Unix(0, published)
-		return d, errors.Join(err1, err2, err3)
-	}
-	meta, err := msg.Metadata() // it knows the longer forms
-	if err != nil {
-		return d, err
-	}
-	return delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}, nil
-}
-
 // awaitRoom waits until fewer updates are in hand than the window allows.
 func (t *tenure) awaitRoom(ctx context.Context) error {
 	for {
@@ -289,9 +267,6 @@ func (t *tenure) awaitRoom(ctx context.Context) error {
 
 // errMissing says that messages which the broker has sent did not come.
 var errMissing = errors.New("messages of the consumer are missing")
-
-// laneKey returns the encoded key of a stored subject: its last token.
-func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 // isConsumerOverlap reports whether a work queue refused a consumer because
 // another one has its subjects (10100, 10099 in nats-server's errors.json).

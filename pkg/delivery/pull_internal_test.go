@@ -153,6 +153,65 @@ func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
 	b.wantConsumerAfterRestart(t, tn, conn, func() {})
 }
 
+// A deafConsumer hands out iterators that sometimes do what the client's may do:
+// wait for messages without having asked for any, until they are called again.
+type deafConsumer struct {
+	jetstream.Consumer
+	silent jetstream.MessagesContext // nothing ever comes
+	after  int                       // of so many messages
+}
+
+func (c *deafConsumer) Messages(opts ...jetstream.PullMessagesOpt) (jetstream.MessagesContext, error) {
+	it, err := c.Consumer.Messages(opts...)
+	return &deafIterator{MessagesContext: it, c: c}, err
+}
+
+type deafIterator struct {
+	jetstream.MessagesContext
+	c    *deafConsumer
+	came int
+}
+
+func (it *deafIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
+	if it.came == it.c.after {
+		it.came = 0
+		return it.c.silent.Next(opts...)
+	}
+	it.came++
+	return it.MessagesContext.Next(opts...)
+}
+
+// The client may fail to send a pull when the last one came at once, and waits then
+// for what nobody was asked for: with many partitions on a busy machine some stood
+// still until heartbeats were missed, for 4 to 20 s.
+func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
+	const updates = 10
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	must(t, tn.takeOver(t.Context()))
+	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"empty"}})
+	must(t, err)
+	nothing, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{})
+	must(t, err)
+	silent, err := nothing.Messages(jetstream.PullHeartbeat(pullHeartbeat))
+	must(t, err)
+	defer silent.Stop()
+	b.publish(t, updates)
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		if err := tn.pullFrom(ctx, &deafConsumer{Consumer: tn.consumer, silent: silent, after: 3}); ctx.Err() == nil {
+			t.Errorf("pulling ended: %v", err)
+		}
+	})
+	eventually(t, "all updates", func() (all bool) {
+		tn.locked(func() { all = len(tn.held) == updates })
+		return all
+	})
+}
+
 // The window bounds what is in memory also where the broker does not count what
 // is not acked, and an update that is done makes room for the next.
 func TestWindowBoundsWhatIsInHand(t *testing.T) {
