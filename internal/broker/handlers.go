@@ -24,15 +24,28 @@ func handlers(logger zerolog.Logger) []nats.Option {
 			logger.Debug().Err(nc.LastError()).Msg("connection to the broker closed")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			// A refused publish or request shows up here and nowhere else.
-			event := logger.Warn()
-			if errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrSlowConsumer) {
-				event = logger.Error()
-			}
+			event := logger.WithLevel(levelOf(sub, err))
 			if sub != nil {
 				event = event.Str("subject", sub.Subject)
 			}
 			event.Err(err).Msg("the broker reports a problem")
 		}),
+	}
+}
+
+// levelOf says how loudly a problem is to be logged. A refused publish or request
+// shows up here and nowhere else.
+func levelOf(sub *nats.Subscription, err error) zerolog.Level {
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return zerolog.ErrorLevel
+	case errors.Is(err, nats.ErrSlowConsumer) && sub != nil && sub.Type() == nats.ChanSubscription:
+		// A pull: there is room for the messages that were asked for, but not always for
+		// the word that these were all. Whoever reads an inbox counts what comes out of it.
+		return zerolog.DebugLevel
+	case errors.Is(err, nats.ErrSlowConsumer):
+		return zerolog.ErrorLevel
+	default:
+		return zerolog.WarnLevel
 	}
 }

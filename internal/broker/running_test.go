@@ -5,10 +5,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 
@@ -31,6 +33,95 @@ func TestPublishFailsAtOnceWhileDisconnected(t *testing.T) {
 	<-back
 	if err := nc.Publish("subject", []byte("x")); err != nil {
 		t.Errorf("publish after the reconnect: %v", err)
+	}
+}
+
+// A pull of messages has room for those that it asks for, and for the word that
+// these were all only where some have been taken: that is no error, and nothing is
+// missing.
+func TestPullThatIsFullIsNoError(t *testing.T) {
+	const most = 4
+	var log logBuffer
+	b := natstest.Run(t, natstest.Options{TCP: true})
+	nc, err := broker.Connect(t.Context(), broker.Config{URL: b.URL()}, zerolog.New(&log).Level(zerolog.DebugLevel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(most, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Stop()
+	full := func() bool { return strings.Contains(log.String(), nats.ErrSlowConsumer.Error()) }
+	for deadline := time.Now().Add(10 * time.Second); !full(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("there was room for everything: %s", log.String())
+		}
+		for range 2 * most {
+			if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 2 * most {
+			if _, err := it.Next(jetstream.NextMaxWait(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if i == most-1 { // the next ones are asked for, and mostly before these were all
+				for wait := time.After(100 * time.Millisecond); !full() && wait != nil; {
+					select {
+					case <-wait:
+						wait = nil
+					case <-time.After(time.Millisecond):
+					}
+				}
+			}
+		}
+	}
+	if strings.Contains(log.String(), `"level":"error"`) || strings.Contains(log.String(), `"level":"warn"`) {
+		t.Error(log.String())
+	}
+}
+
+// What nobody takes from a subscription without a bound of its own is lost.
+func TestMessagesThatAreLostAreAnError(t *testing.T) {
+	var log logBuffer
+	b := natstest.Run(t, natstest.Options{TCP: true})
+	nc, err := broker.Connect(t.Context(), broker.Config{URL: b.URL()}, zerolog.New(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	held := make(chan struct{})
+	defer close(held)
+	sub, err := nc.Subscribe("s", func(*nats.Msg) { <-held })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.SetPendingLimits(1, -1); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.After(10 * time.Second); !strings.Contains(log.String(), `"level":"error"`); {
+		if err := nc.Publish("s", nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("it is not logged: %s", log.String())
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
