@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/rs/zerolog"
 
@@ -11,9 +13,13 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
 
-// heapHeadroom is by how much the heap of a worker may grow, besides what it does by
-// itself, before the next garbage collection.
-const heapHeadroom = 16 << 20
+// The heap of a worker may grow by heapGrowth percent of what the last garbage
+// collection left and of heapHeadroom before the next one. It leaves more where the
+// backlog is long, and with a percentage of 100 each MiB of that would cost two.
+const (
+	heapGrowth   = 50
+	heapHeadroom = 48 << 20
+)
 
 // WorkerOptions say how to run a connector-worker.
 type WorkerOptions struct {
@@ -27,12 +33,24 @@ type WorkerOptions struct {
 // the start is an error, so that a wrong address is seen at once; one that goes
 // away later is waited for.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
-	// A collection begins when the heap is twice as large as what the last one left
-	// of it. A worker needs little memory, so that would be many times a second. This
-	// counts as heap, but as nothing is ever written there it takes no memory.
-	headroom := make([]byte, heapHeadroom)
-	defer runtime.KeepAlive(headroom)
+	defer relaxCollector()()
 	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Deliver(ctx, o) })
+}
+
+// relaxCollector lets garbage lie until it is worth a collection, unless GOGC says
+// how long, and returns how to end that. By itself a worker would be collected many
+// times a second, as it needs little memory. The headroom counts as heap, but as
+// nothing is ever written there it takes no memory.
+func relaxCollector() (end func()) {
+	if _, set := os.LookupEnv("GOGC"); set {
+		return func() {}
+	}
+	before := debug.SetGCPercent(heapGrowth)
+	headroom := make([]byte, heapHeadroom)
+	return func() {
+		runtime.KeepAlive(headroom)
+		debug.SetGCPercent(before)
+	}
 }
 
 // Deliver runs a worker on the client's connection, as RunWorker does.
