@@ -128,7 +128,7 @@ func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
 		tn.view.add(s, &e, 1)
 		tn.view.unpin(s)
 	})
-	w, err := tn.newWriter()
+	w, err := tn.newWriter(1)
 	must(t, err)
 	defer w.close()
 	must(t, w.send([]*keyState{s}))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,7 +29,7 @@ type writer struct {
 	burst  *events.Burst
 	sent   []*keyState // by number; nil once it is answered
 	under  int         // on their way
-	buffer []byte
+	buffer *[]byte
 	chunk  []encoded
 	record events.Record // memory to unpack one
 }
@@ -50,7 +51,7 @@ func (t *tenure) writeRecords(ctx context.Context, states []*keyState) error {
 	// The connection can be there and an answer lost all the same.
 	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(states))*time.Millisecond)
 	defer cancel()
-	w, err := t.newWriter()
+	w, err := t.newWriter(min(len(states), writesAtOnce))
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
@@ -83,12 +84,17 @@ func lost(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, nats.ErrDisconnected)
 }
 
-func (t *tenure) newWriter() (*writer, error) {
-	burst, err := events.OpenBurst(t.b.js.Conn(), writesAtOnce)
+// writeBuffers are the buffers of writers that are done: each partition makes a
+// writer twice a second.
+var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// newWriter returns a writer with up to most records on their way.
+func (t *tenure) newWriter(most int) (*writer, error) {
+	burst, err := events.OpenBurst(t.b.js.Conn(), most)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{t: t, burst: burst}, nil
+	return &writer{t: t, burst: burst, buffer: writeBuffers.Get().(*[]byte)}, nil
 }
 
 // close lets go of records that were not answered: they are ahead of the bucket, as
@@ -100,6 +106,7 @@ func (w *writer) close() {
 			w.t.endWrite(s, 0)
 		}
 	}
+	writeBuffers.Put(w.buffer)
 }
 
 // send encodes records as they are now, and keeps them in memory until they are
@@ -116,7 +123,7 @@ func (w *writer) send(states []*keyState) error {
 	for i := range w.chunk {
 		e := &w.chunk[i]
 		msg.Subject = events.KVSubject(bucket, names.LedgerKey(channel, e.state.key))
-		msg.Data = w.buffer[from:e.end]
+		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {
 			return err
@@ -133,7 +140,9 @@ func (w *writer) send(states []*keyState) error {
 
 // encode takes the records of a chunk off those that are ahead of the bucket.
 func (w *writer) encode(states []*keyState) error {
-	w.buffer, w.chunk = w.buffer[:0], w.chunk[:0]
+	buffer := (*w.buffer)[:0]
+	defer func() { *w.buffer = buffer }()
+	w.chunk = w.chunk[:0]
 	t := w.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,7 +152,7 @@ func (w *writer) encode(states []*keyState) error {
 			rec, err = &w.record, unpack(s.key, s.packed, &w.record)
 		}
 		if err == nil {
-			w.buffer, err = rec.Append(w.buffer)
+			buffer, err = rec.Append(buffer)
 		}
 		if err != nil {
 			return err
@@ -151,7 +160,7 @@ func (w *writer) encode(states []*keyState) error {
 		t.view.setDirty(s, false)
 		t.view.hold(s)
 		w.sent = append(w.sent, s) // in the order in which they are sent
-		w.chunk = append(w.chunk, encoded{state: s, revision: s.revision, end: len(w.buffer)})
+		w.chunk = append(w.chunk, encoded{state: s, revision: s.revision, end: len(buffer)})
 	}
 	if len(t.pending) > 0 {
 		signal(t.wakeCommit)

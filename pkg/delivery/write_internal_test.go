@@ -43,7 +43,7 @@ func TestWritingThatWasCutShortIsAnError(t *testing.T) {
 func TestRecordsOnTheirWayWhenTheConnectionBreaksAreWrittenAgain(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn, s := b.dirtyKey(t)
-	w, err := tn.newWriter()
+	w, err := tn.newWriter(1)
 	must(t, err)
 	must(t, w.send([]*keyState{s}))
 	if _, err := w.burst.Next(t.Context()); err != nil { // the answer is lost

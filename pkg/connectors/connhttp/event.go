@@ -99,9 +99,9 @@ func textsOf(a *connectors.Attempt) texts {
 	return texts{version: all[:version], base: all[version:base], digest: all[base:digest], time: all[digest:]}
 }
 
-// plainInHeader reports whether a byte stands for itself in the value of a
+// plainInHeader are the bytes that stand for themselves in the value of a
 // CloudEvents header (HTTP binding, section 3.1.3.2).
-func plainInHeader(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }
+var plainInHeader = bytesWhere(func(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' })
 
 // repetitionID returns the id by which a target recognises a request that it has
 // had already: the update's, the same for all attempts. A replay or resync gets

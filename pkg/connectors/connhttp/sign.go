@@ -71,9 +71,8 @@ func newSigner(secret string) (signer, error) {
 	}, nil
 }
 
-// plainInSignedID reports whether a byte of an id stays as it is where the id is
-// signed.
-func plainInSignedID(c byte) bool { return c != '.' && c != '%' }
+// plainInSignedID are the bytes of an id that stay as they are where it is signed.
+var plainInSignedID = bytesWhere(func(c byte) bool { return c != '.' && c != '%' })
 
 // sign adds the headers of Standard Webhooks, with one signature for each live
 // secret. It does nothing if there is none.
