@@ -15,10 +15,11 @@ import (
 
 // The heap of a worker may grow by heapGrowth percent of what the last garbage
 // collection left and of heapHeadroom before the next one. It leaves more where the
-// backlog is long, and with a percentage of 100 each MiB of that would cost two.
+// backlog is long, and with a percentage of 100 each MiB of that would cost two; with 50
+// 100 busy channels, which leave more, would be collected too often.
 const (
-	heapGrowth   = 50
-	heapHeadroom = 48 << 20
+	heapGrowth   = 75
+	heapHeadroom = 28 << 20
 )
 
 // WorkerOptions say how to run a connector-worker.
