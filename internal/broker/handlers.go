@@ -41,7 +41,7 @@ func levelOf(sub *nats.Subscription, err error) zerolog.Level {
 		return zerolog.ErrorLevel
 	case errors.Is(err, nats.ErrSlowConsumer) && sub != nil && sub.Type() == nats.ChanSubscription:
 		// A pull: there is room for the messages that were asked for, but not always for
-		// the word that these were all. Whoever reads an inbox counts what comes out of it.
+		// the word that these were all. Nobody here takes such a channel for complete.
 		return zerolog.DebugLevel
 	case errors.Is(err, nats.ErrSlowConsumer):
 		return zerolog.ErrorLevel
