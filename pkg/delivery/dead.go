@@ -24,7 +24,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	name := t.p.r.entry.Config.Name
-	if err := t.loadPayload(ctx, it); err != nil && !errors.Is(err, errParkedLost) {
+	if err := t.loadContent(ctx, it); err != nil && !errors.Is(err, errParkedLost) {
 		return err
 	}
 	t.mu.Lock() // a redelivery may replace the copy

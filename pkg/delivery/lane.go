@@ -25,6 +25,7 @@ type item struct {
 	size      int                     // of the share of the byte budget
 	parked    uint64                  // sequence in the parked stream; 0: in the channel's
 	raw       *jetstream.RawStreamMsg // content of a parked update while it is attempted
+	kept      int                     // bytes of a parked update that stay between attempts; 0: none
 	came      time.Time
 	published time.Time          // when the broker stored it; zero if that is not known
 	trace     *trace.SpanContext // of its first attempt, if its publisher gave none
@@ -190,7 +191,7 @@ func (t *tenure) startTimer(l *lane) {
 // retryLater lets the lane wait before its head is attempted again. The caller
 // holds mu.
 func (t *tenure) retryLater(l *lane, wait time.Duration) {
-	l.queue[0].unload()
+	t.unload(l.queue[0])
 	l.busy, l.due = false, time.Now().Add(wait)
 	t.proceed(l)
 }

@@ -30,6 +30,8 @@ const (
 	// parkedInMemory bounds the parked updates of one key that are in memory;
 	// the rest is read when these are done.
 	parkedInMemory = 1000
+	// countEvery is how often all lanes are looked at for failing ones.
+	countEvery = 25 * time.Millisecond
 	// parkRetry is how long a lane waits when the parked stream did not answer.
 	parkRetry = time.Second
 )
@@ -41,9 +43,6 @@ const (
 	headerParkedDigest   = "Extsync-Parked-Digest"
 	headerParkedSince    = "Extsync-Parked-Published" // when the broker stored it; left out if not known
 )
-
-// errParkedLost says that a parked update is no longer there.
-var errParkedLost = errors.New("the parked update is gone from its stream")
 
 // shouldPark reports whether a lane whose head has just failed is to be moved
 // out of the way. The caller holds mu.
@@ -58,7 +57,7 @@ func (t *tenure) shouldPark(l *lane, it *item) bool {
 	if len(t.held) < half {
 		return false
 	}
-	if now := time.Now(); now.Sub(t.counted) >= parkEvery { // not each failure goes through all lanes
+	if now := time.Now(); now.Sub(t.counted) >= countEvery { // not each failure goes through all lanes
 		t.counted, t.crowded = now, t.failing() >= half
 	}
 	return t.crowded
@@ -121,48 +120,11 @@ func (t *tenure) dropExcess(l *lane) {
 		keep, l.more = parkedInMemory, true
 	}
 	for _, it := range l.queue[keep:] {
+		t.dropKept(it)
 		delete(t.held, it.seq)
 	}
 	if l.queue = l.queue[:keep]; keep > 0 {
 		l.lastInMemory = l.queue[keep-1].parked
-	}
-}
-
-// loadPayload reads a parked update's content for an attempt or a dead letter.
-func (t *tenure) loadPayload(ctx context.Context, it *item) error {
-	if it.parked == 0 || it.raw != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, readPatience)
-	defer cancel()
-	msg, err := t.b.parked.GetMsg(ctx, it.parked)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return errParkedLost
-	}
-	if err != nil {
-		return fmt.Errorf("read a parked update: %w", err)
-	}
-	it.raw, it.u.Payload = msg, msg.Data
-	return nil
-}
-
-// unload gives the content of a parked update free again. The caller holds mu.
-func (it *item) unload() {
-	if it.parked > 0 {
-		it.raw, it.u.Payload = nil, nil
-	}
-}
-
-// content returns headers and data of an update as the broker has them. The
-// caller holds mu.
-func (it *item) content() (nats.Header, []byte) {
-	switch {
-	case it.raw != nil:
-		return it.raw.Header, it.raw.Data
-	case it.msg != nil:
-		return it.msg.Headers(), it.msg.Data()
-	default:
-		return nil, nil
 	}
 }
 

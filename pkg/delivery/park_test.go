@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -132,6 +133,53 @@ func TestNewerVersionFreesAParkedKey(t *testing.T) {
 		t.Fatalf("%+v", ack)
 	}
 	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Superseded || ack.By != number(2) {
+		t.Fatalf("%+v", ack)
+	}
+	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
+}
+
+// The payload of a parked key that fails again and again is read once by a worker
+// that did not park it, and never by the one that did.
+func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
+	cfg := channel("cal", channels.Every)
+	cfg.Window, cfg.Retry.MaxAttempts = 2, 1000
+	l := newLab(t, cfg)
+	var attempts atomic.Int64
+	var poisoned atomic.Bool
+	poisoned.Store(true)
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if want := update(a.Channel, a.Key, 1).Payload; !bytes.Equal(a.Payload, want) {
+			t.Errorf("attempt %d has the payload %q", a.Number, a.Payload)
+		}
+		if attempts.Add(1); poisoned.Load() {
+			return connectors.Failed(connectors.Transient, "500", errors.New("not this one"))
+		}
+		return connectors.Done()
+	})
+	names := events.DefaultNames()
+	reads, err := l.JS.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET." + names.ParkedStream())
+	must(t, err)
+	failMore := func() {
+		t.Helper()
+		from := attempts.Load()
+		l.eventually("more attempts", func() bool { return attempts.Load() >= from+5 })
+		must(t, l.JS.Conn().Flush())
+	}
+	a := l.work("a")
+	l.push(update("cal", "bad", 1))
+	l.eventually("the key to be parked", func() bool { return parked(l) == 1 })
+	failMore()
+	if n, _, err := reads.Pending(); err != nil || n != 0 {
+		t.Errorf("the worker that parked the key read it %d times (%v)", n, err)
+	}
+	a.shutdown(t)
+	l.work("b")
+	failMore()
+	if n, _, err := reads.Pending(); err != nil || n != 1 {
+		t.Errorf("the next worker read the key %d times (%v)", n, err)
+	}
+	poisoned.Store(false)
+	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Delivered {
 		t.Fatalf("%+v", ack)
 	}
 	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })

@@ -191,7 +191,12 @@ func (t *tenure) noteParked(it *item, seq uint64) {
 	defer t.mu.Unlock()
 	if t.held[it.seq] == it {
 		t.leaveHand(it)
-		it.parked, it.size, it.msg, it.u.Payload = seq, 0, nil, nil
+		it.parked, it.size, it.msg = seq, 0, nil
+		if it.attempts > 0 {
+			t.keep(it)
+		} else {
+			it.u.Payload = nil
+		}
 	}
 }
 

@@ -121,6 +121,7 @@ func (t *tenure) finish(it *item) {
 	}
 	delete(t.held, it.seq)
 	if it.parked > 0 {
+		t.dropKept(it)
 		t.deleteParked(it.parked)
 		return
 	}

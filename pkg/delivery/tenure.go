@@ -201,6 +201,7 @@ func (t *tenure) abandon() {
 	t.view.drop()
 	for seq, it := range t.held {
 		t.share.release(it.size)
+		t.b.kept.Add(-int64(it.kept)) // a call that hangs may still read it
 		delete(t.held, seq)
 	}
 	if t.resync != nil {

@@ -143,6 +143,8 @@ type broker struct {
 	records atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64
+	// kept is the content of parked updates that is kept between attempts, in bytes.
+	kept atomic.Int64
 	// workspaces are those that no call uses, of type *workspace.
 	workspaces sync.Pool
 }
