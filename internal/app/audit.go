@@ -117,7 +117,7 @@ func (a *auditor) ledger(ctx context.Context) error {
 	names := a.c.Names
 	query := events.StreamQuery{
 		Stream:  events.KVStream(names.LedgerBucket()),
-		Subject: events.KVSubject(names.LedgerBucket(), names.LedgerKey(a.entry.Config.Name, ">")),
+		Subject: names.LedgerSubject(a.entry.Config.Name, ">"),
 	}
 	page := make([]events.Record, 0, auditPage)
 	for msg, err := range events.ReadStream(ctx, a.c.JS, query) {

@@ -11,7 +11,8 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// waitLook is how often Wait looks for itself: a live message can be lost.
+// waitLook is how often Wait looks for itself: a message that it listens to can be
+// lost.
 const waitLook = 2 * time.Second
 
 // Wait returns what became of a version of a key as soon as it has an outcome. It
@@ -30,7 +31,7 @@ func (c *Client) Wait(ctx context.Context, channel, key string, version versioni
 		return events.Ack{}, err
 	}
 	news := make(chan *nats.Msg, 16) // one that finds no room is dropped; the others tell the same
-	sub, err := c.conn.ChanSubscribe(c.Names.Status(channel, enc), news)
+	sub, err := c.conn.ChanSubscribe(c.Names.LedgerSubject(channel, enc), news)
 	if err != nil {
 		return events.Ack{}, fmt.Errorf("listen for the outcome: %w", err)
 	}
@@ -50,7 +51,7 @@ func (c *Client) Wait(ctx context.Context, channel, key string, version versioni
 		select {
 		case <-ctx.Done():
 			return events.Ack{}, ctx.Err()
-		case <-news:
+		case <-news: // on its way into the ledger, and in the log already
 		case <-tick.C:
 		}
 	}

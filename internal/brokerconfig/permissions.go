@@ -86,7 +86,7 @@ func (s Scope) publisher() Permissions {
 		g.api("DIRECT.GET", stream)
 		g.api("DIRECT.GET", stream, n.StoredUpdates(channel))
 		g.readers(n.OutcomeStream(), n.OutcomesOf(channel))
-		g.p.Subscribe = append(g.p.Subscribe, n.Status(channel, "*"))
+		g.p.Subscribe = append(g.p.Subscribe, n.LedgerSubject(channel, "*"))
 	}
 	for _, service := range s.Services {
 		filter, err := n.ServiceAcks(service)
@@ -161,8 +161,7 @@ func (s Scope) worker() Permissions {
 		g.readers(stream, n.StoredUpdates(channel))
 		g.publish("$JS.ACK." + stream + ".>")
 		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
-			events.KVSubject(n.LedgerBucket(), n.LedgerKey(channel, "*")), n.Status(channel, "*"),
-			events.KVSubject(n.ProgressBucket(), channel+".>"))
+			n.LedgerSubject(channel, "*"), events.KVSubject(n.ProgressBucket(), channel+".>"))
 		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
 		g.readers(n.DeadStream(), n.DeadFilter(channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
@@ -173,11 +172,11 @@ func (s Scope) worker() Permissions {
 }
 
 func (s Scope) admin() Permissions {
-	ours := s.Names.Prefix() + ".>"
+	ours, records := s.Names.Prefix()+".>", events.KVSubject(s.Names.LedgerBucket(), ">")
 	return Permissions{
 		// $JS.SNAPSHOT.> is for backups: what is acknowledged of one, and what is restored.
 		Publish:   []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.SNAPSHOT.>", "$KV.>", ours},
-		Subscribe: []string{ours, "$JS.EVENT.ADVISORY.>"},
+		Subscribe: []string{ours, records, "$JS.EVENT.ADVISORY.>"},
 	}
 }
 

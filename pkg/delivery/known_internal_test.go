@@ -47,7 +47,7 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	data, err := rec.Encode()
 	must(t, err)
 	names := events.DefaultNames()
-	_, err = b.JS.Publish(t.Context(), events.KVSubject(names.LedgerBucket(), names.LedgerKey("cal", "old")), data)
+	_, err = b.JS.Publish(t.Context(), names.LedgerSubject("cal", "old"), data)
 	must(t, err)
 
 	isNew := func(key string) (is bool) {

@@ -115,24 +115,19 @@ func (w *writer) send(states []*keyState) error {
 	if err := w.encode(states); err != nil {
 		return err
 	}
-	names, nc := w.t.b.names, w.t.b.js.Conn()
-	bucket, channel := names.LedgerBucket(), w.t.p.r.entry.Config.Name
+	names, channel := w.t.b.names, w.t.p.r.entry.Config.Name
 	expected := []string{""}
 	msg := &nats.Msg{Header: nats.Header{nats.ExpectedLastSubjSeqHdr: expected}}
 	from := 0
 	for i := range w.chunk {
 		e := &w.chunk[i]
-		msg.Subject = events.KVSubject(bucket, names.LedgerKey(channel, e.state.key))
+		msg.Subject = names.LedgerSubject(channel, e.state.key)
 		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {
 			return err
 		}
 		w.under++
-		// To whoever listens. The outcome is true: the log has it.
-		if err := nc.Publish(names.Status(channel, e.state.key), msg.Data); err != nil {
-			return err
-		}
 		from = e.end
 	}
 	return nil

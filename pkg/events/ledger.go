@@ -64,7 +64,7 @@ func (l *Ledger) GetEncoded(ctx context.Context, channel, enc string) (Record, u
 func (l *Ledger) question(channel, enc string) *nats.Msg {
 	bucket := l.names.LedgerBucket()
 	// Neither a channel's name nor an encoded key has anything to escape.
-	data := []byte(`{"last_by_subj":"` + KVSubject(bucket, l.names.LedgerKey(channel, enc)) + `"}`)
+	data := []byte(`{"last_by_subj":"` + l.names.LedgerSubject(channel, enc) + `"}`)
 	return &nats.Msg{Subject: l.api + "STREAM.MSG.GET." + KVStream(bucket), Data: data}
 }
 

@@ -19,7 +19,7 @@ var ErrTooManyKeys = errors.New("the ledger has more keys of this channel")
 // with ErrTooManyKeys above most: the server sorts all of them for each page.
 func LedgerKeys(ctx context.Context, js jetstream.JetStream, names Names, channel string, most int, each func(key string)) error {
 	stream := KVStream(names.LedgerBucket())
-	prefix := KVSubject(names.LedgerBucket(), names.LedgerKey(channel, ""))
+	prefix := names.LedgerSubject(channel, "")
 	for offset, total := 0, 1; offset < total; {
 		page, err := readSubjects(ctx, js, stream, prefix+">", offset)
 		if err != nil {

@@ -271,16 +271,16 @@ func (n Names) Audit(action string) string { return n.prefix + ".audit." + actio
 // LedgerKey returns the ledger's key of an entity.
 func (n Names) LedgerKey(channel, encodedKey string) string { return channel + "." + encodedKey }
 
+// LedgerSubject returns the subject of an entity's record in the ledger. Who listens
+// to it hears each record as it is written.
+func (n Names) LedgerSubject(channel, encodedKey string) string {
+	return KVSubject(n.LedgerBucket(), n.LedgerKey(channel, encodedKey))
+}
+
 // KVSubject returns the subject that holds a key of a bucket, KVStream the
 // stream behind the bucket (both fixed by ADR-8 of the NATS project).
 func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 func KVStream(bucket string) string       { return "KV_" + bucket }
-
-// Status returns the subject on which the worker sends out each record of a key
-// that it writes to the ledger.
-func (n Names) Status(channel, encodedKey string) string {
-	return n.prefix + ".status." + channel + "." + encodedKey
-}
 
 // Slot returns the slot of an encoded key: FNV-1a (32 bit) modulo Slots, which
 // is what the server's partition transform computes.

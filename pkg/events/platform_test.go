@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -14,12 +16,14 @@ import (
 type platform struct {
 	*natstest.Broker
 	names events.Names
-	mute  bool // settle does not tell the live feed
+	// records is where settle publishes a key's record.
+	records string
 }
 
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := &platform{Broker: natstest.Run(t), names: events.DefaultNames()}
+	p.records = events.KVSubject(p.names.LedgerBucket(), "")
 	if err := channels.Provision(t.Context(), p.JS, p.names, channels.Storage{}); err != nil {
 		t.Fatal(err)
 	}
@@ -64,16 +68,32 @@ func (p *platform) settle(t *testing.T, channel string, e events.Entry) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject := events.KVSubject(p.names.LedgerBucket(), p.names.LedgerKey(channel, encodeKey(t, e.Key)))
-	if _, err := p.JS.Publish(t.Context(), subject, data); err != nil {
+	if _, err := p.JS.Publish(t.Context(), p.records+p.names.LedgerKey(channel, encodeKey(t, e.Key)), data); err != nil {
 		t.Fatal(err)
 	}
-	if !p.mute {
-		if err := p.Conn.Publish(p.names.Status(channel, encodeKey(t, e.Key)), data); err != nil {
-			t.Fatal(err)
-		}
-	}
 	p.forget(t, channel)
+}
+
+// hush lets records come into the ledger without anybody hearing of them: from
+// another stream.
+func (p *platform) hush(t *testing.T) {
+	t.Helper()
+	aside := jetstream.StreamConfig{Name: "ASIDE", Subjects: []string{"aside.>"}}
+	if _, err := p.JS.CreateStream(t.Context(), aside); err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := p.JS.Stream(t.Context(), events.KVStream(p.names.LedgerBucket()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := ledger.CachedInfo().Config
+	cfg.Sources = []*jetstream.StreamSource{{Name: aside.Name, SubjectTransforms: []jetstream.SubjectTransformConfig{
+		{Source: "aside.>", Destination: p.records + ">"},
+	}}}
+	if _, err := p.JS.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	p.records = "aside."
 }
 
 // forget removes what a channel of mode every holds.

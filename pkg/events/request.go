@@ -31,7 +31,7 @@ func (p *Publisher) Request(ctx context.Context, u Update) (Receipt, Ack, error)
 	// Messages that find no room are dropped by the client; one of these always
 	// finds room, and the ledger is read again for each.
 	news := make(chan *nats.Msg, 64)
-	status, err := nc.ChanSubscribe(p.names.Status(u.Channel, enc), news)
+	status, err := nc.ChanSubscribe(p.names.LedgerSubject(u.Channel, enc), news)
 	if err != nil {
 		return Receipt{}, Ack{}, fmt.Errorf("listen for the outcome: %w", unavailable(err))
 	}
@@ -52,8 +52,8 @@ func (p *Publisher) Request(ctx context.Context, u Update) (Receipt, Ack, error)
 	return receipt, ack, err
 }
 
-// lookAgain is how often the ledger is read while nothing comes: the live feed is
-// sent at most once.
+// lookAgain is how often the ledger is read while nothing comes: what is heard
+// of a record is sent at most once.
 const lookAgain = 5 * time.Second
 
 // await reads the ledger, in case the outcome was there before we listened (a
@@ -86,7 +86,8 @@ func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) 
 	}
 }
 
-// readNews takes a message from the inbox or from the ledger's live feed. What
+// readNews takes a message from the inbox, or a record on its way into the
+// ledger. What
 // cannot be read, or is about something else, is no answer.
 func (p *Publisher) readNews(msg *nats.Msg, replyTo, channel string, tag versioning.Tag) (Ack, bool) {
 	if msg.Subject == replyTo {

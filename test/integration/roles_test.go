@@ -268,8 +268,8 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 		brokerconfig.Admin: {"other.subject", "$SYS.REQ.SERVER.PING", "_INBOX_worker.x"},
 	}
 	deaf := map[brokerconfig.Role][]string{
-		brokerconfig.Publisher: {"_INBOX.>", "_INBOX_worker.>", "_INBOX_admin.>", "sync.updates.>", "sync.status.other.*", "sync.status.>", "sync.ctl.portal.0", "$KV.>", ">"},
-		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "sync.status.other.*", "sync.acks.>", "$KV.>", ">"},
+		brokerconfig.Publisher: {"_INBOX.>", "_INBOX_worker.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "$KV.sync_ledger.>", "sync.ctl.portal.0", "$KV.>", ">"},
+		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "sync.acks.>", "$KV.>", ">"},
 		brokerconfig.Worker:    {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_gateway.>", "sync.updates.>", "sync.ctl.other.0", "$KV.>", ">"},
 		brokerconfig.Admin:     {"_INBOX_publisher.>", "$SYS.>", ">"},
 	}
