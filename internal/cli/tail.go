@@ -95,7 +95,7 @@ func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f 
 	defer it.Stop()
 	shown := 0
 	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+		msg, err := events.NextMessage(ctx, it)
 		if ctx.Err() != nil {
 			return nil // that is how it ends
 		}

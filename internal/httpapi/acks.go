@@ -88,7 +88,7 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, consumer
 	c := callerOf(ctx)
 	for {
 		next, stop := context.WithTimeout(ctx, heartbeat)
-		msg, err := it.Next(jetstream.NextContext(next))
+		msg, err := events.NextMessage(next, it)
 		stop()
 		switch {
 		case ctx.Err() != nil:

@@ -22,8 +22,6 @@ const (
 	serviceIdle = 7 * 24 * time.Hour
 	// serviceRetry is the pause after an error that will pass.
 	serviceRetry = time.Second
-	// nextAgain is after how long without a message the client is asked anew.
-	nextAgain = 100 * time.Millisecond
 )
 
 // ServiceAcks returns the acks that were sent to a named service (see
@@ -62,7 +60,7 @@ func readServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, s
 	var inHand jetstream.Msg
 	defer func() { giveBack(it, inHand) }()
 	for {
-		msg, err := nextMessage(ctx, it)
+		msg, err := NextMessage(ctx, it)
 		if ctx.Err() != nil {
 			inHand = msg
 			return ctx.Err()
@@ -84,20 +82,6 @@ func readServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, s
 			return err
 		}
 	}
-}
-
-// nextMessage waits for a message until ctx ends. The client looks whether to ask
-// the broker for more when it is called, but not while its last request is still
-// being sent: if all of that came at once, it waits for what nobody was asked for. So
-// it is called again.
-func nextMessage(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
-	soon, end := context.WithTimeout(ctx, nextAgain)
-	msg, err := it.Next(jetstream.NextContext(soon))
-	end()
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return it.Next(jetstream.NextContext(ctx))
-	}
-	return msg, err
 }
 
 // giveBack ends the reading and lets the ack in hand (nil: none) and those that

@@ -1,4 +1,4 @@
-package events
+package events_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A deafIterator waits for what never comes when it is called first, as the client's
@@ -28,7 +29,7 @@ func (it *deafIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
 }
 
 // A reader of acks who is as fast as they come could stand still for half a minute.
-func TestAcksThatTheClientForgetsToAskForAreMadeUpFor(t *testing.T) {
+func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
 	b := natstest.Run(t)
 	iterator := func(stream string) jetstream.MessagesContext {
 		s, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream, Subjects: []string{stream}})
@@ -52,11 +53,11 @@ func TestAcksThatTheClientForgetsToAskForAreMadeUpFor(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if msg, err := nextMessage(ctx, &deafIterator{MessagesContext: acks, silent: silent}); err != nil || msg == nil {
+	if msg, err := events.NextMessage(ctx, &deafIterator{MessagesContext: acks, silent: silent}); err != nil || msg == nil {
 		t.Errorf("message %v, error %v", msg, err)
 	}
 	cancel()
-	if _, err := nextMessage(ctx, &deafIterator{MessagesContext: acks, silent: silent}); !errors.Is(err, context.Canceled) {
+	if _, err := events.NextMessage(ctx, &deafIterator{MessagesContext: acks, silent: silent}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end of the context: %v", err)
 	}
 }
