@@ -68,7 +68,7 @@ func (r *Report) Text(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(&b, ", %s %s", name, r.Versions[name])
 	}
-	b.WriteString("\n\n| case | A | B | ratio | sustained | A/A | at least | aim | |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n\n| case | A | B | ratio | rounds | A/A | sustained | at least | aim | |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for i := range r.Results {
 		r.Results[i].row(&b)
 	}
@@ -85,15 +85,19 @@ func (r *Report) Text(w io.Writer) error {
 
 // rounds says how often each case was measured.
 func (r *Report) rounds() string {
-	var once []string
+	others := map[int][]string{}
 	for i := range r.Results {
-		if x := &r.Results[i]; r.Rounds > 1 && len(x.A) == 1 {
-			once = append(once, x.Name)
+		if x := &r.Results[i]; x.Failed == "" && len(x.B) != r.Rounds {
+			others[len(x.B)] = append(others[len(x.B)], x.Name)
 		}
 	}
+	var list []string
+	for _, n := range slices.Sorted(maps.Keys(others)) {
+		list = append(list, fmt.Sprintf("%d of %s", n, strings.Join(others[n], ", ")))
+	}
 	text := fmt.Sprintf("rounds: %d", r.Rounds)
-	if len(once) > 0 {
-		text += " (1 of " + strings.Join(once, ", ") + ")"
+	if len(list) > 0 {
+		text += " (" + strings.Join(list, "; ") + ")"
 	}
 	return text
 }
@@ -102,15 +106,15 @@ func (r *Result) row(b *strings.Builder) {
 	fmt.Fprintf(b, "| %s: %s | ", r.Name, r.What)
 	if r.Failed != "" {
 		first, _, _ := strings.Cut(r.Failed, "\n")
-		fmt.Fprintf(b, " | | | | | | | no result: %s |\n", strings.ReplaceAll(first, "|", "/"))
+		fmt.Fprintf(b, " | | | | | | | | no result: %s |\n", strings.ReplaceAll(first, "|", "/"))
 		return
 	}
 	ratio := number(r.Ratio)
 	if r.Tail > 0 {
 		ratio += fmt.Sprintf(" (p99 %.2f)", r.Tail)
 	}
-	fmt.Fprintf(b, "%s | %s | %s | %s | %s | %s | %s | %s |\n", r.side(r.A), r.side(r.B), ratio,
-		number(r.Sustained), number(r.Noise), number(r.AtLeast), number(r.Aim), r.verdict())
+	fmt.Fprintf(b, "%s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.side(r.A), r.side(r.B), ratio,
+		r.Rounds, r.Noise, number(r.Sustained), number(r.AtLeast), number(r.Aim), r.verdict())
 }
 
 func number(f float64) string {

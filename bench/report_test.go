@@ -42,17 +42,26 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// The rate counts to the last delivery, the sustained one until the ledger is
-// complete; the ratio is of the medians.
+// Each B is compared with the As around it, so a machine that gets slower from round
+// to round changes no ratio. The rate counts to the last delivery, the sustained one
+// until the ledger is complete.
 func TestRatios(t *testing.T) {
 	r := Result{
 		Metric: byRate,
-		A:      []Measure{{Rate: 100}, {Rate: 90}, {Rate: 900}},
-		B:      []Measure{{Rate: 50, Sustained: 25}, {Rate: 60, Sustained: 20}, {Rate: 1, Sustained: 26}},
+		A:      []Measure{{Rate: 900}, {Rate: 700}, {Rate: 500}, {Rate: 300}},
+		B:      []Measure{{Rate: 400, Sustained: 200}, {Rate: 300, Sustained: 150}, {Rate: 100, Sustained: 100}},
 	}
 	r.sum(Case{Metric: byRate, scale: 2})
-	if r.Ratio != 0.25 || r.Sustained != 0.125 {
-		t.Errorf("ratio %v, sustained %v", r.Ratio, r.Sustained)
+	if r.Ratio != 0.25 || r.Rounds != (Range{0.125, 0.25}) || r.Sustained != 0.125 || r.Noise != (Range{1, 1}) {
+		t.Errorf("ratio %v, rounds %v, sustained %v, noise %v", r.Ratio, r.Rounds, r.Sustained, r.Noise)
+	}
+}
+
+func TestRatioOfOneRound(t *testing.T) {
+	r := Result{Metric: byMemory, A: []Measure{{Memory: 10}}, B: []Measure{{Memory: 12}}}
+	r.sum(Case{Metric: byMemory})
+	if r.Ratio != 1.2 || r.Rounds.String() != "" || r.Noise.String() != "" {
+		t.Errorf("ratio %v, rounds %v, noise %v", r.Ratio, r.Rounds, r.Noise)
 	}
 }
 

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +24,6 @@ type Options struct {
 	Cases    []string // names; none: all
 	Rounds   int      // of each case
 	Quick    bool     // small sizes and one round: see that it works
-	Control  bool     // measure A twice in each round of some cases, to see the noise
 	Dir      string   // for broker and databases; "": the system's temporary directory
 	Profiles string   // directory for CPU profiles
 	Progress io.Writer
@@ -44,14 +42,17 @@ type Result struct {
 	Most    int64   `json:"most_bytes,omitempty"`
 	AimMost int64   `json:"aim_bytes,omitempty"`
 	Core    float64 `json:"most_core,omitempty"`
-	Ratio   float64 `json:"ratio,omitempty"` // B to A: of the medians
+	// Ratio is how B compares with A: the median of all rounds, in each of which B is
+	// compared with the mean of the A before it and the A after it. Rounds is from the
+	// least of them to the most, Noise the same of A against the As around it.
+	Ratio  float64 `json:"ratio,omitempty"`
+	Rounds Range   `json:"rounds,omitzero"`
+	Noise  Range   `json:"noise,omitzero"`
 	// Sustained is the ratio when the time counts until the ledger is complete.
 	Sustained float64   `json:"sustained,omitempty"`
 	Tail      float64   `json:"tail,omitempty"`   // the ratio of the 99th percentiles
-	Noise     float64   `json:"noise,omitempty"`  // A to A
 	Failed    string    `json:"failed,omitempty"` // why there is no result
-	A         []Measure `json:"a"`
-	Again     []Measure `json:"a_again,omitempty"`
+	A         []Measure `json:"a"`                // one more than B, if there are rounds
 	B         []Measure `json:"b"`
 }
 
@@ -74,7 +75,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, err
 	}
 	if o.Quick {
-		o.Rounds, o.Control = 1, false
+		o.Rounds = 1
 	}
 	r := Report{Date: time.Now().UTC().Truncate(time.Second), Machine: machine(), Versions: versions(), Rounds: o.Rounds, Quick: o.Quick}
 	var pg *testdb.Server
@@ -121,8 +122,11 @@ func choose(o Options) ([]Case, error) {
 func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result, error) {
 	res := Result{Name: c.Name, What: c.What, Metric: c.Metric, AtLeast: c.AtLeast, Aim: c.Aim, Most: c.Most, AimMost: c.AimMost, Core: c.Core}
 	rounds := o.Rounds
-	if c.once {
+	switch {
+	case c.once:
 		rounds = 1
+	case c.thrice && !o.Quick:
+		rounds *= 3
 	}
 	one := func(side string, s setup, to *[]Measure) error {
 		m, err := c.measure.on(ctx, o, s, pg)
@@ -140,53 +144,14 @@ func runCase(ctx context.Context, o *Options, c Case, pg *testdb.Server) (Result
 		if err := one("B", c.b, &res.B); err != nil {
 			return res, err
 		}
-		if o.Control && c.control {
-			if err := one("A", c.a, &res.Again); err != nil {
-				return res, err
-			}
+	}
+	if rounds > 1 {
+		if err := one("A", c.a, &res.A); err != nil {
+			return res, err
 		}
 	}
 	res.sum(c)
 	return res, nil
-}
-
-// sum computes the ratios.
-func (r *Result) sum(c Case) {
-	value := func(m Measure) float64 { return m.Rate }
-	switch c.Metric {
-	case byLatency:
-		value = func(m Measure) float64 { return m.P50.Seconds() }
-		tail := func(m Measure) float64 { return m.P99.Seconds() }
-		r.Tail = median(r.B, tail) / median(r.A, tail)
-	case byMemory:
-		value = func(m Measure) float64 { return float64(m.Memory) }
-	}
-	if c.Metric == byIdle { // of next to nothing: the share itself counts
-		r.Ratio = 0
-		return
-	}
-	scale := max(c.scale, 1)
-	r.Ratio = median(r.B, value) / median(r.A, value) / scale
-	sustained := func(m Measure) float64 { return cmp.Or(m.Sustained, m.Rate) }
-	if median(r.B, func(m Measure) float64 { return m.Sustained }) > 0 {
-		r.Sustained = median(r.B, sustained) / median(r.A, sustained) / scale
-	}
-	if len(r.Again) > 0 {
-		r.Noise = median(r.Again, value) / median(r.A, value)
-	}
-}
-
-func median(ms []Measure, value func(Measure) float64) float64 {
-	var all []float64
-	for _, m := range ms {
-		all = append(all, value(m))
-	}
-	slices.Sort(all)
-	n := len(all)
-	if n == 0 {
-		return 0
-	}
-	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
 func postgresVersion(ctx context.Context, pg *testdb.Server) (version string, err error) {

@@ -17,9 +17,10 @@ const benchHelp = `Measure extsync against the smallest loop that delivers the s
 its guarantees, on this machine.
 
 Broker, worker, loop and target are processes of their own, and the two sides take
-turns. The ratio counts; the rates depend on the machine. A case whose target does
-not end as it should is not reported. The cases with PostgreSQL need its server
-installed. It takes about half an hour; --quick shows in seconds that it works.`
+turns: each B is compared with the As before and after it, and the median counts. The
+rates depend on the machine. A case whose target does not end as it should is not
+reported. The cases with PostgreSQL need its server installed. It takes about half an
+hour; --quick shows in seconds that it works.`
 
 func benchCommand(sh *cli.Shell) *cobra.Command {
 	o := bench.Options{Progress: sh.Err}
@@ -45,7 +46,6 @@ func benchCommand(sh *cli.Shell) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&o.Cases, "case", nil, "cases to run; all by default")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "rounds of each case")
-	cmd.Flags().BoolVar(&o.Control, "control", true, "measure A twice in each round of some cases, to see the noise")
 	cmd.Flags().BoolVar(&o.Quick, "quick", false, "small sizes and one round, to see that it works")
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "directory for broker and databases; the system's temporary one by default")
 	cmd.Flags().StringVar(&o.Profiles, "profiles", "", "directory for CPU profiles")
