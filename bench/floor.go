@@ -37,7 +37,11 @@ const (
 	floorLinger   = 2 * time.Millisecond
 	floorPull     = 1000
 	floorInFlight = 20_000
-	attribute     = "ce-" // begins the name of a header that is an attribute of an event
+	// The client can forget to ask for more until it misses heartbeats (see
+	// events.NextMessage). By default that is after 30 s, when the broker has removed
+	// the consumer as one that nobody uses: the loop would stand still for good.
+	floorHeartbeat = 500 * time.Millisecond
+	attribute      = "ce-" // begins the name of a header that is an attribute of an event
 )
 
 // span is when a loop's first and last deliveries were confirmed.
@@ -104,7 +108,7 @@ func (f *floor) run(ctx context.Context, c jetstream.Consumer, deliver func(cont
 		case feed <- m:
 		case <-ctx.Done():
 		}
-	}, jetstream.PullMaxMessages(floorPull))
+	}, jetstream.PullMaxMessages(floorPull), jetstream.PullHeartbeat(floorHeartbeat))
 	if err != nil {
 		return err
 	}
