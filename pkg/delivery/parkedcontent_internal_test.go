@@ -9,14 +9,18 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
-// hold has a tenure hold updates as if the parked stream had them.
-func (t *tenure) hold(items ...*item) {
-	t.locked(func() {
+// parkedTenure returns a tenure that holds updates as if the parked stream had them.
+func parkedTenure(t *testing.T, items ...*item) *tenure {
+	t.Helper()
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
+	tn.locked(func() {
 		for _, it := range items {
 			it.parked, it.u.Payload = it.seq, nil
-			t.held[it.seq] = it
+			tn.held[it.seq] = it
 		}
 	})
+	return tn
 }
 
 // read does what loadContent does when the stream answers.
@@ -26,10 +30,8 @@ func (it *item) read(payload string) {
 }
 
 func TestPayloadsOfParkedKeysAreKeptWithinABound(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
 	first, second := itemOf("a", 1), itemOf("b", 2)
-	tn.hold(first, second)
+	tn := parkedTenure(t, first, second)
 	first.read("the first")
 	second.read("the second")
 	tn.b.kept.Store(keptInMemory - int64(len("the first")) - keptBesides)
@@ -59,10 +61,8 @@ func TestPayloadsOfParkedKeysAreKeptWithinABound(t *testing.T) {
 // An attempt that could not read the payload has none to keep: the next one would
 // deliver an empty update.
 func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
 	it := itemOf("a", 1)
-	tn.hold(it)
+	tn := parkedTenure(t, it)
 	tn.locked(func() { tn.unload(it) })
 	if err := tn.loadPayload(t.Context(), it); !errors.Is(err, errParkedLost) {
 		t.Errorf("%v instead of a look into the stream", err)
@@ -74,10 +74,8 @@ func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
 
 // What a call that outlives its tenure gives back is not kept.
 func TestPayloadIsNotKeptAfterTheTenure(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
 	it := itemOf("a", 1)
-	tn.hold(it)
+	tn := parkedTenure(t, it)
 	it.read("late")
 	tn.abandon()
 	tn.locked(func() { tn.unload(it) })
@@ -89,9 +87,7 @@ func TestPayloadIsNotKeptAfterTheTenure(t *testing.T) {
 // An update that the client hides was read from the channel's stream, once: it
 // needs its content for the dead letter.
 func TestContentOfAnUpdateThatIsNotParkedStays(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	it := itemOf("a", 1)
+	tn, it := parkedTenure(t), itemOf("a", 1)
 	it.read("hidden")
 	tn.locked(func() { tn.unload(it) })
 	if it.raw == nil {

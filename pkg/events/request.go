@@ -87,8 +87,7 @@ func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) 
 }
 
 // readNews takes a message from the inbox, or a record on its way into the
-// ledger. What
-// cannot be read, or is about something else, is no answer.
+// ledger. What cannot be read, or is about something else, is no answer.
 func (p *Publisher) readNews(msg *nats.Msg, replyTo, channel string, tag versioning.Tag) (Ack, bool) {
 	if msg.Subject == replyTo {
 		ack, err := DecodeAck(msg.Data)

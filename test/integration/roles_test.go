@@ -184,6 +184,14 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 		break
 	}
 
+	// Waiting for an outcome.
+	first := versioning.Must(versioning.Number(1))
+	for _, c := range []*app.Client{admin, publisher} {
+		if ack, err := c.Wait(t.Context(), "portal", "p-1", first); err != nil || ack.Outcome != events.Delivered {
+			t.Errorf("wait: %+v, %v", ack, err)
+		}
+	}
+
 	// A key that fills the window is parked, a refused one becomes a dead letter.
 	for v := range int64(8) {
 		push("cases", "slow", v+1, "")
