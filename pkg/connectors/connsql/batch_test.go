@@ -72,3 +72,28 @@ func TestBadRowOfALargeBatch(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchesOfAllSizes: statements for several numbers of rows stay compiled, and
+// notice that somebody else has changed the table.
+func TestBatchesOfAllSizes(t *testing.T) {
+	d := sqliteTarget(t)
+	c := d.openHere(t, "auto_create: true\n")
+	for _, n := range []int{1, 7, 8, 9, 50, 57, 58, 59, 167} {
+		batch := make([]connectors.Attempt, n)
+		for i := range batch {
+			batch[i] = attempt(fmt.Sprintf("k-%03d", i), 1, fmt.Sprintf(`{"n":%d}`, i))
+		}
+		for i, res := range apply(t, c, batch...) {
+			want(t, res, connectors.OK, "")
+			if got := d.held(t, table, batch[i].Key)[batch[i].Key]; got.Tag.Version != batch[i].Version {
+				t.Errorf("%d rows: row %d holds %v", n, i, got)
+			}
+		}
+		if got := d.count(t, fmt.Sprintf("SELECT count(DISTINCT updated_at) + count(*) FROM %q", table)); got != n+1 {
+			t.Errorf("%d rows: rows and times are %d", n, got)
+		}
+		d.exec(t, fmt.Sprintf("ALTER TABLE %q RENAME COLUMN digest TO other", table))
+		want(t, apply(t, c, batch...)[0], connectors.Misconfigured, "")
+		d.exec(t, fmt.Sprintf("DROP TABLE %q", table))
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	// The driver registers itself with database/sql under the name "sqlite".
 	_ "modernc.org/sqlite"
@@ -19,6 +20,9 @@ type sqlite struct {
 	db     *sql.DB
 	layout layout
 	sql    statements
+
+	mu    sync.Mutex
+	stmts map[string]*sql.Stmt // that stay compiled, by text
 }
 
 func openSQLite(p pool, l layout) (database, error) {
@@ -48,7 +52,7 @@ func openSQLite(p pool, l layout) (database, error) {
 		return nil, errors.New("it is not the path of a file")
 	}
 	db.SetMaxOpenConns(1)
-	return &sqlite{db: db, layout: l, sql: sqliteStatements(l)}, nil
+	return &sqlite{db: db, layout: l, sql: sqliteStatements(l), stmts: map[string]*sql.Stmt{}}, nil
 }
 
 // errPrepare marks errors that lie in the table and not in a row: the statement

@@ -46,10 +46,13 @@ func sqliteStatements(l layout) statements {
 }
 
 // sqliteInsert is the beginning of a statement that writes rows, up to the
-// first one's values.
+// first one's values. The time of the write is in front: it is the first
+// parameter, which all rows share.
 func sqliteInsert(l layout) string {
 	const mark = `"`
 	columns := l.columns()
+	last := len(columns) - 1
+	columns = append([]string{columns[last]}, columns[:last]...)
 	if l.mode == appendMode {
 		columns = append(columns, outOfOrderColumn)
 	}
@@ -60,11 +63,11 @@ func sqliteInsert(l layout) string {
 // parameters by number, so a statement has one row only.
 func sqliteValues(l layout) string {
 	const mark = `"`
-	marks := strings.Repeat(", ?", len(l.columns()))[len(", "):]
+	marks := "?1" + strings.Repeat(", ?", len(l.columns())-1)
 	if l.mode != appendMode {
 		return "(" + marks + ")"
 	}
-	return fmt.Sprintf("(%s, EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = ?1 AND (o.%s, o.%s) > (?2, ?3)))", marks,
+	return fmt.Sprintf("(%s, EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = ?2 AND (o.%s, o.%s) > (?3, ?4)))", marks,
 		quoteTable(l.table, mark), identifier(l.names.Key, mark), identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark))
 }
 

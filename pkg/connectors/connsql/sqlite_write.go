@@ -10,7 +10,7 @@ import (
 
 // statement is that of the first row.
 func (s *sqlite) statement(rows []row, again bool) (string, []any) {
-	return s.text(again), append(appendArgs(nil, rows[0], sqliteTime), updatedAt())
+	return s.text(again), appendArgs([]any{updatedAt()}, rows[0], sqliteTime)
 }
 
 // text is the statement that writes one row.
@@ -23,6 +23,10 @@ func (s *sqlite) text(again bool) string {
 
 // write runs its statements in one transaction.
 func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, err error) {
+	parts, err := s.parts(ctx, rows, again)
+	if err != nil {
+		return false, err
+	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
@@ -33,13 +37,8 @@ func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, e
 		}
 	}()
 	stored, at := int64(0), updatedAt()
-	size := s.atOnce(len(rows))
-	whole := len(rows) - len(rows)%size
-	for _, part := range [][]row{rows[:whole], rows[whole:]} {
-		if len(part) == 0 {
-			continue
-		}
-		n, err := s.insert(ctx, tx, s.many(s.text(again), min(size, len(part))), part, min(size, len(part)), at)
+	for _, p := range parts {
+		n, err := s.insert(ctx, tx, p, at)
 		if err != nil {
 			return false, err
 		}
@@ -48,48 +47,87 @@ func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, e
 	return stored == int64(len(rows)), tx.Commit()
 }
 
+// A part is rows that a statement writes, so many at a time.
+type part struct {
+	text string
+	stmt *sql.Stmt
+	size int
+	rows []row
+}
+
 // Limits of one statement: more rows would make it no faster, and SQLite takes
-// no more than 32766 parameters.
+// no more than 32766 parameters. What is left over goes fewSQLiteRows at a time,
+// then one by one: compiling a statement for just so many takes longer.
 const (
 	mostSQLiteRows   = 50
+	fewSQLiteRows    = 8
 	mostSQLiteParams = 30000
 )
 
-// atOnce returns how many of so many rows one statement writes.
-func (s *sqlite) atOnce(rows int) int {
+// parts returns how rows are written.
+func (s *sqlite) parts(ctx context.Context, rows []row, again bool) ([]part, error) {
+	most := max(1, min(mostSQLiteRows, mostSQLiteParams/len(s.layout.columns())))
 	if s.layout.mode == appendMode {
-		return 1 // what it says of the other rows of a key is said of one row
+		most = 1 // what it says of the other rows of a key is said of one row
 	}
-	return max(1, min(rows, mostSQLiteRows, mostSQLiteParams/len(s.layout.columns())))
+	var out []part
+	for _, size := range [...]int{most, min(fewSQLiteRows, most), 1} {
+		n := len(rows) - len(rows)%size
+		if n == 0 {
+			continue
+		}
+		p := part{text: s.many(s.text(again), size), size: size, rows: rows[:n]}
+		var err error
+		if p.stmt, err = s.compiled(ctx, p.text); err != nil {
+			return nil, err
+		}
+		out, rows = append(out, p), rows[n:]
+	}
+	return out, nil
 }
 
-// many returns a statement of one row for as many as atOnce allows.
+// many returns a statement of one row for as many.
 func (s *sqlite) many(one string, rows int) string {
-	if rows == 1 {
-		return one
-	}
 	values := sqliteValues(s.layout)
 	before := len(sqliteInsert(s.layout))
 	return one[:before] + strings.Repeat(values+", ", rows-1) + one[before:]
 }
 
-// insert runs a statement that takes so many rows for all of them, and returns
-// how many were stored.
-func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, text string, rows []row, size int, at any) (stored int64, err error) {
-	stmt, err := s.prepare(ctx, tx, text)
-	if err != nil {
-		return 0, err
+// compiled returns a statement that stays compiled. It is safe for concurrent use.
+func (s *sqlite) compiled(ctx context.Context, text string) (*sql.Stmt, error) {
+	s.mu.Lock()
+	stmt := s.stmts[text]
+	s.mu.Unlock()
+	if stmt != nil {
+		return stmt, nil
 	}
-	defer func() { _ = stmt.Close() }() // ends with the transaction anyway
-	args := make([]any, 0, size*len(s.layout.columns()))
-	for part := range slices.Chunk(rows, size) {
-		args = args[:0]
-		for _, r := range part {
-			args = append(appendArgs(args, r, sqliteTime), at)
+	stmt, err := s.prepare(ctx, s.db, text)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first := s.stmts[text]; first != nil { // somebody was faster
+		_ = stmt.Close() // nothing was run
+		return first, nil
+	}
+	s.stmts[text] = stmt
+	return stmt, nil
+}
+
+// insert runs the statement of a part for all of its rows, and returns how many
+// were stored.
+func (s *sqlite) insert(ctx context.Context, tx *sql.Tx, p part, at any) (stored int64, err error) {
+	stmt := tx.StmtContext(ctx, p.stmt) // ends with the transaction
+	args := make([]any, 0, p.size*len(s.layout.columns()))
+	for rows := range slices.Chunk(p.rows, p.size) {
+		args = append(args[:0], at)
+		for _, r := range rows {
+			args = appendArgs(args, r, sqliteTime)
 		}
 		done, err := stmt.ExecContext(ctx, args...)
 		if err != nil {
-			return 0, s.recheck(ctx, tx, text, err)
+			return 0, s.recheck(ctx, tx, p.text, err)
 		}
 		n, err := done.RowsAffected()
 		if err != nil {
