@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -106,18 +107,28 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, consumer
 	}
 }
 
+// sendAck sends the acks of a message.
 func (s *server) sendAck(c *caller, msg jetstream.Msg, send func(string) error) error {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return err
 	}
-	ack, err := events.DecodeAck(msg.Data())
-	if err != nil || !c.allows(ack.Channel) {
-		return nil //nolint:nilerr // nobody can read it, or this one may not
+	var out []string
+	for ack, err := range events.DecodeAcks(msg.Data()) {
+		if err != nil || !c.allows(ack.Channel) {
+			continue // nobody can read it, or this one may not
+		}
+		data, err := json.Marshal(ack)
+		if err != nil {
+			return err
+		}
+		out = append(out, "event: ack\ndata: "+string(data)+"\n\n")
 	}
-	data, err := json.Marshal(ack)
-	if err != nil {
-		return err
+	if len(out) == 0 {
+		return nil
 	}
-	return send("id: " + strconv.FormatUint(meta.Sequence.Stream, 10) + "\nevent: ack\ndata: " + string(data) + "\n\n")
+	// Only the last one has the id: who is cut off before it gets all of them again.
+	last := len(out) - 1
+	out[last] = "id: " + strconv.FormatUint(meta.Sequence.Stream, 10) + "\n" + out[last]
+	return send(strings.Join(out, ""))
 }

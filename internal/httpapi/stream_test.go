@@ -9,6 +9,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // Any number of lines go through one request, with a result for each, in order:
@@ -126,4 +129,31 @@ func TestAcksResume(t *testing.T) {
 		t.Errorf("resumed with %v", keys)
 	}
 	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/acks/a.b", "")
+}
+
+// Of acks that came in one message only the last has an id: a client that is cut off
+// before it gets all of them again.
+func TestAcksInLinesResume(t *testing.T) {
+	r := newRig(t)
+	publish := func(keys ...string) {
+		var lines []string
+		for _, key := range keys {
+			ack := events.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered})
+			data, err := ack.Append(nil)
+			r.must(err)
+			lines = append(lines, string(data))
+		}
+		_, err := r.client.JS.Publish(t.Context(), "sync.acks.portal.all", []byte(strings.Join(lines, "\n")))
+		r.must(err)
+	}
+	publish("a", "b", "c")
+	publish("d")
+	r.serve()
+	ids, keys := r.follow(4)
+	if strings.Join(keys, "") != "abcd" || len(ids) != 2 {
+		t.Fatalf("acks of %v with ids %v", keys, ids)
+	}
+	if _, keys = r.follow(1, "Last-Event-ID", ids[0]); strings.Join(keys, "") != "d" {
+		t.Errorf("resumed with %v", keys)
+	}
 }

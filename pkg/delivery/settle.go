@@ -1,22 +1,17 @@
 package delivery
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// Everything that tells somebody that an update is done is in this file, in the
-// order of guarantee 1: the target has accepted (or never will), the outcome is
-// in the log, the ack is sent, and only then JetStream is acked.
+// What is done with an update that is done, in the order of guarantee 1: the target
+// has accepted (or never will), the outcome is in the log, the ack is sent
+// (reply.go), and only then JetStream is acked.
 
 // settleAs gives the head of a lane its outcome: a dead letter is stored first,
 // then the outcome goes to the log; finish does the rest.
@@ -51,7 +46,7 @@ func (t *tenure) entry(it *item, s events.Settlement, res connectors.Result) eve
 	}
 	if it.u.ReplyTo != "" && s.Outcome.Final() {
 		if t.b.names.ReplyAllowed(it.u.ReplyTo) {
-			e.ReplyTo = it.u.ReplyTo
+			e.ReplyTo, e.ReplyLines = it.u.ReplyTo, it.u.ReplyLines
 		} else if !it.refused {
 			it.refused = true
 			t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.RepliesRefused++ })
@@ -149,50 +144,6 @@ func (t *tenure) ack(msg jetstream.Msg) {
 	if err := msg.Ack(); err != nil {
 		t.log.Debug().Err(err).Msg("ack")
 	}
-}
-
-// replyAll sends the acks of some entries to whoever asked for them: to an inbox
-// as it comes, to a named service's subject so that the broker has it. It
-// returns when that is so. If it fails, or this worker dies before the progress
-// says that they were sent, the next tenure sends them again (guarantee 3).
-func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
-	var kept []jetstream.PubAckFuture
-	var buffer []byte
-	for i := range entries {
-		e := &entries[i]
-		if e.ReplyTo == "" || !e.Outcome.Final() || !t.b.names.ReplyAllowed(e.ReplyTo) {
-			continue
-		}
-		ack := events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement)
-		data, err := ack.Append(buffer[:0])
-		if err != nil {
-			return fmt.Errorf("send ack: %w", err)
-		}
-		buffer = data
-		if !t.b.names.IsServiceAck(e.ReplyTo) {
-			// Nobody can be told if the connection is down; the ledger knows.
-			_ = t.b.js.Conn().Publish(e.ReplyTo, data)
-			continue
-		}
-		msg := nats.NewMsg(e.ReplyTo)
-		msg.Data = bytes.Clone(data) // kept until the broker has answered
-		msg.Header.Set(nats.MsgIdHdr, t.stream+":"+strconv.FormatUint(e.Sequence, 10)+":"+string(e.Outcome))
-		future, err := t.b.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
-		if err != nil {
-			return fmt.Errorf("send ack: %w", err)
-		}
-		kept = append(kept, future)
-	}
-	for _, future := range kept {
-		select {
-		case <-future.Ok():
-		case err := <-future.Err():
-			return fmt.Errorf("send ack: %w", err)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 func (t *tenure) countOutcomes(commits []commit) {

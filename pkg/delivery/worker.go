@@ -147,6 +147,8 @@ type broker struct {
 	kept atomic.Int64
 	// workspaces are those that no call uses, of type *workspace.
 	workspaces sync.Pool
+	// replies is memory for acks, of type *replyRoom.
+	replies sync.Pool
 }
 
 // open binds to the broker's streams, waiting for them as long as ctx lasts.

@@ -27,8 +27,8 @@ const (
 // ServiceAcks returns the acks that were sent to a named service (see
 // Names.ServiceAck), oldest first, and waits for more until ctx ends. An ack
 // counts as handled when the loop asks for the next one: the one in hand when the
-// loop is left comes again, and so does what a killed process had in hand,
-// perhaps after newer ones. A service that starts again goes on where it was,
+// loop is left comes again, with those that came in one message with it, and so
+// does what a killed process had in hand, perhaps after newer ones. A service that starts again goes on where it was,
 // within the 24 hours that acks are kept. Several readers of one service share
 // its acks.
 //
@@ -74,9 +74,11 @@ func readServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, s
 		if err != nil {
 			return err
 		}
-		if !yield(DecodeAck(msg.Data())) {
-			inHand = msg
-			return nil
+		for ack, err := range DecodeAcks(msg.Data()) {
+			if !yield(ack, err) {
+				inHand = msg
+				return nil
+			}
 		}
 		if err := msg.Ack(); err != nil && !IsUnavailable(err) { // an ack that is lost comes again
 			return err

@@ -1,11 +1,13 @@
 package events_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +114,73 @@ func TestServiceAcksSkipsGarbage(t *testing.T) {
 	if got := fmt.Sprint(p.take(t, "billing", 2, true)); got != "[error 1]" {
 		t.Errorf("got %s", got)
 	}
+}
+
+// Acks that came in one message come one by one; all of them come again when the loop
+// is left with one in hand.
+func TestServiceAcksInLines(t *testing.T) {
+	p := newPlatform(t)
+	var lines []string
+	for _, v := range []string{"1a", "2a", "3a"} {
+		data, err := json.Marshal(events.NewAck("latest", "k", entry(t, v, events.Delivered).Settlement))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, string(data))
+	}
+	if _, err := p.JS.Publish(t.Context(), "sync.acks.billing.all", []byte(strings.Join(lines, "\n"))); err != nil {
+		t.Fatal(err)
+	}
+	p.sendAck(t, "billing", 4)
+	if got := fmt.Sprint(p.take(t, "billing", 2, false)); got != "[1 2]" {
+		t.Errorf("first: %s", got)
+	}
+	again := p.take(t, "billing", 4, true)
+	if slices.Sort(again); fmt.Sprint(again) != "[1 2 3 4]" {
+		t.Errorf("again: %v", again)
+	}
+}
+
+func TestDecodeAcks(t *testing.T) {
+	ack, err := json.Marshal(events.NewAck("latest", "k", entry(t, "1a", events.Delivered).Settlement))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := string(ack)
+	for text, want := range map[string]string{
+		one: "k", one + "\n": "k", one + "\n" + one: "k k", one + "\nrubbish\n" + one: "k error k", one + "\n\n" + one: "k error k", "": "error", "\n": "error",
+		`{"f":99}` + "\n" + one: "error k",
+	} {
+		var got []string
+		for ack, err := range events.DecodeAcks([]byte(text)) {
+			if err != nil {
+				ack.Key = "error"
+			}
+			got = append(got, ack.Key)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: got %v, want %s", text, got, want)
+		}
+	}
+}
+
+func FuzzDecodeAcks(f *testing.F) {
+	f.Add([]byte(`{"f":1,"channel":"c","key":"k","version":"1","outcome":"delivered","at":"2024-01-01T00:00:00Z"}` + "\n{}\n"))
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n := 0
+		for ack, err := range events.DecodeAcks(data) {
+			if n++; err != nil {
+				continue
+			}
+			if _, err := ack.Append(nil); err != nil {
+				t.Errorf("%+v cannot be written: %v", ack, err)
+			}
+		}
+		if lines := bytes.Count(data, []byte{'\n'}) + 1; n < 1 || n > lines {
+			t.Errorf("%d acks in %d lines", n, lines)
+		}
+	})
 }
 
 func TestServiceAcksErrors(t *testing.T) {

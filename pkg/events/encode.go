@@ -134,6 +134,10 @@ func (e *Entry) append(out []byte) ([]byte, error) {
 	}
 	o.intIfAny("trying_ms", e.TryingMS)
 	o.strIfAny("reply_to", e.ReplyTo)
+	if e.ReplyLines {
+		o.name("reply_lines")
+		o.out = append(o.out, "true"...)
+	}
 	o.strIfAny("response", e.Response)
 	if !e.Held.IsZero() {
 		o.version("held", e.Held)

@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -85,9 +87,10 @@ type Entry struct {
 	NextAttempt time.Time `json:"next_attempt,omitzero"` // for Retrying
 	// TryingMS is for how many milliseconds the update has been tried in vain, for
 	// Retrying and Parked; times in which the target was down do not count.
-	TryingMS int64  `json:"trying_ms,omitempty"`
-	ReplyTo  string `json:"reply_to,omitempty"`
-	Response string `json:"response,omitempty"` // excerpt of what the target answered
+	TryingMS   int64  `json:"trying_ms,omitempty"`
+	ReplyTo    string `json:"reply_to,omitempty"`
+	ReplyLines bool   `json:"reply_lines,omitempty"` // see Update
+	Response   string `json:"response,omitempty"`    // excerpt of what the target answered
 	// Held is the version that the target said it holds, if it said so.
 	Held versioning.Version `json:"held,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.
@@ -132,6 +135,18 @@ type Ack struct {
 // NewAck returns the ack for a settlement of a key.
 func NewAck(channel, key string, s Settlement) Ack {
 	return Ack{Format: Format, Channel: channel, Key: key, Settlement: s}
+}
+
+// DecodeAcks reads a message of acks, one on each line. Each line that cannot be
+// read comes as an error in its place.
+func DecodeAcks(data []byte) iter.Seq2[Ack, error] {
+	return func(yield func(Ack, error) bool) {
+		for line := range bytes.SplitSeq(bytes.TrimSuffix(data, []byte{'\n'}), []byte{'\n'}) {
+			if !yield(DecodeAck(line)) {
+				return
+			}
+		}
+	}
 }
 
 // DecodeAck reads an ack from the wire.

@@ -37,7 +37,7 @@ func (p *Publisher) Request(ctx context.Context, u Update) (Receipt, Ack, error)
 	}
 	defer func() { _ = status.Unsubscribe() }() // fails only with the connection
 	if u.ReplyTo == "" {
-		u.ReplyTo = nc.NewInbox()
+		u.ReplyTo, u.ReplyLines = nc.NewInbox(), false
 		inbox, err := nc.ChanSubscribe(u.ReplyTo, news)
 		if err != nil {
 			return Receipt{}, Ack{}, fmt.Errorf("listen for the ack: %w", unavailable(err))

@@ -165,7 +165,7 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 			}
 			bare := events.Settlement{Version: tag.Version}
 			e := events.Entry{
-				Key: text, Op: events.Op(text), Settlement: s, NextAttempt: at, TryingMS: 5, ReplyTo: text, Response: text, Held: tag.Version, Sequence: 1 << 63,
+				Key: text, Op: events.Op(text), Settlement: s, NextAttempt: at, TryingMS: 5, ReplyTo: text, ReplyLines: true, Response: text, Held: tag.Version, Sequence: 1 << 63,
 			}
 			ack := events.NewAck("c", text, s)
 			for _, v := range []interface{ Append([]byte) ([]byte, error) }{

@@ -58,7 +58,10 @@ type Update struct {
 	Time   time.Time // when the platform made the version; zero: left out
 
 	// ReplyTo is where the ack goes: an inbox, or Names.ServiceAck. Zero: nowhere.
-	ReplyTo     string
+	ReplyTo string
+	// ReplyLines allows several acks in one message to ReplyTo, for a publisher of
+	// many updates with one ReplyTo; read them with DecodeAcks.
+	ReplyLines  bool
 	TraceParent string // W3C trace context
 	TraceState  string
 }

@@ -26,12 +26,16 @@ const (
 	HeaderBase        = "ce-baseversion"
 	HeaderContentType = "content-type"
 	HeaderReplyTo     = "Extsync-Reply-To"
+	HeaderReplyForm   = "Extsync-Reply-Form"
 	HeaderTraceParent = "traceparent"
 	HeaderTraceState  = "tracestate"
 )
 
 // specVersion is the version of CloudEvents that an update follows.
 const specVersion = "1.0"
+
+// replyLines is the reply form of Update.ReplyLines.
+const replyLines = "lines"
 
 // An outgoing is an update that is ready to be published, with what is known of
 // it, so that nothing is computed twice.
@@ -60,7 +64,7 @@ func encode(n Names, u Update) (outgoing, error) {
 	if err := u.validate(keyErr); err != nil {
 		return outgoing{}, err
 	}
-	h := make(headers, 0, 14)
+	h := make(headers, 0, 15)
 	h.set(HeaderMsgID, id)
 	h.set(HeaderSpecVersion, specVersion)
 	h.set(HeaderID, u.ID)
@@ -75,6 +79,9 @@ func encode(n Names, u Update) (outgoing, error) {
 	}
 	h.set(HeaderBase, u.Base.String())
 	h.set(HeaderReplyTo, u.ReplyTo)
+	if u.ReplyLines {
+		h.set(HeaderReplyForm, replyLines)
+	}
 	h.set(HeaderTraceParent, u.TraceParent)
 	h.set(HeaderTraceState, u.TraceState)
 	header, size := h.header()
@@ -180,6 +187,8 @@ func (u *Update) readHeaders(h nats.Header, t *texts) {
 			u.Type = v
 		case HeaderReplyTo:
 			u.ReplyTo = v
+		case HeaderReplyForm:
+			u.ReplyLines = v == replyLines
 		case HeaderTraceParent:
 			u.TraceParent = v
 		case HeaderTraceState:

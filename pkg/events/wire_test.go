@@ -25,7 +25,7 @@ func TestEncodeGolden(t *testing.T) {
 		Op: events.Upsert, Base: version(t, "2023-12-31T00:00:00Z"), Payload: []byte("<policy/>"), ContentType: "application/xml; charset=utf-8",
 		ID: "change-4711", Source: "https://platform.example/policies", Type: "example.policy.changed",
 		Time:    time.Date(2024, 1, 1, 1, 2, 3, 4, time.FixedZone("", 3600)),
-		ReplyTo: "sync.acks.policies.4711", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=1",
+		ReplyTo: "sync.acks.policies.4711", ReplyLines: true, TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=1",
 	}
 	for name, u := range map[string]events.Update{
 		"update_defaults":   vaccination,
@@ -60,7 +60,7 @@ func (anyUpdate) Generate(r *rand.Rand, _ int) reflect.Value {
 		Channel: "c", Key: randomKey(r),
 		Op:          events.Op(maybe("delete")),
 		ContentType: maybe("text/plain"), ID: maybe("id 1"), Source: maybe("/s"), Type: maybe("t"),
-		ReplyTo: maybe("_INBOX.a"), TraceParent: maybe("00-a-b-01"), TraceState: maybe("a=b,c=d"),
+		ReplyTo: maybe("_INBOX.a"), ReplyLines: r.Intn(2) == 0, TraceParent: maybe("00-a-b-01"), TraceState: maybe("a=b,c=d"),
 	}
 	if r.Intn(2) == 0 {
 		u.Version, u.Base = versioning.Must(versioning.Number(1+r.Int63())), versioning.Must(versioning.Number(1))

@@ -1,0 +1,112 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// mostLines is from how many bytes on a message takes no more acks: far below what a
+// broker takes in one message, and some hundred acks.
+const mostLines = 64 << 10
+
+// A replyRoom is memory for the next acks.
+type replyRoom struct {
+	wanted []*events.Entry
+	buffer []byte
+}
+
+// replyAll sends the acks of some entries to whoever asked for them: to an inbox
+// as it comes, to a named service's subject so that the broker has it. It
+// returns when that is so. If it fails, or this worker dies before the progress
+// says that they were sent, the next tenure sends them again (guarantee 3).
+func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
+	room, _ := t.b.replies.Get().(*replyRoom)
+	if room == nil {
+		room = new(replyRoom)
+	}
+	defer func() {
+		clear(room.wanted) // what they refer to may go
+		t.b.replies.Put(room)
+	}()
+	room.wanted = t.wantAck(room.wanted[:0], entries)
+	wanted, buffer := room.wanted, room.buffer[:0]
+	var kept []jetstream.PubAckFuture
+	for i, first := 0, 0; i < len(wanted); i++ {
+		e := wanted[i]
+		ack := events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement)
+		data, err := ack.Append(buffer)
+		if err != nil {
+			return fmt.Errorf("send ack: %w", err)
+		}
+		buffer = data
+		if i+1 < len(wanted) && joined(e, wanted[i+1]) && len(data) < mostLines {
+			buffer = append(buffer, '\n')
+			continue
+		}
+		future, err := t.reply(wanted[first:i+1], data)
+		if err != nil {
+			return fmt.Errorf("send ack: %w", err)
+		}
+		if future != nil {
+			kept = append(kept, future)
+		}
+		buffer, first = buffer[:0], i+1
+	}
+	room.buffer = buffer
+	for _, future := range kept {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return fmt.Errorf("send ack: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// wantAck appends the entries whose ack somebody gets to wanted, those for one subject
+// in a row and in their order.
+func (t *tenure) wantAck(wanted []*events.Entry, entries []events.Entry) []*events.Entry {
+	for i := range entries {
+		if e := &entries[i]; e.ReplyTo != "" && e.Outcome.Final() && t.b.names.ReplyAllowed(e.ReplyTo) {
+			wanted = append(wanted, e)
+		}
+	}
+	slices.SortStableFunc(wanted, func(a, b *events.Entry) int { return strings.Compare(a.ReplyTo, b.ReplyTo) })
+	return wanted
+}
+
+// joined reports whether the acks of two entries may be in one message.
+func joined(a, b *events.Entry) bool {
+	return a.ReplyLines && b.ReplyLines && a.ReplyTo == b.ReplyTo
+}
+
+// reply sends data, the acks of some entries with one subject. The future, if any, is
+// of a message that the broker has to confirm. data is the caller's again.
+func (t *tenure) reply(entries []*events.Entry, data []byte) (jetstream.PubAckFuture, error) {
+	e := entries[0]
+	if !t.b.names.IsServiceAck(e.ReplyTo) {
+		// Nobody can be told if the connection is down; the ledger knows.
+		_ = t.b.js.Conn().Publish(e.ReplyTo, data)
+		return nil, nil
+	}
+	id := t.stream + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
+	if len(entries) > 1 {
+		id += ":" + strconv.Itoa(len(entries))
+	}
+	msg := nats.NewMsg(e.ReplyTo)
+	msg.Data = bytes.Clone(data) // kept until the broker has answered
+	msg.Header.Set(nats.MsgIdHdr, id)
+	return t.b.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
+}
