@@ -18,8 +18,8 @@ import (
 // backlog is long, and with a percentage of 100 each MiB of that would cost two; with 50
 // 100 busy channels, which leave more, would be collected too often.
 const (
-	heapGrowth   = 75
-	heapHeadroom = 28 << 20
+	heapGrowth   = 60
+	heapHeadroom = 38 << 20
 )
 
 // WorkerOptions say how to run a connector-worker.

@@ -21,10 +21,12 @@ type keyState struct {
 	packed   string         // the record when nobody uses it; "": empty, or in use
 	revision uint64         // in the bucket; 0: not there
 	loaded   bool
-	base     uint64 // log sequence of the record that was loaded
-	dirty    bool
-	size     int // with which it counts, while it is dirty
-	pins     int // lanes that use it
+	// unwritten says that the view's written does not have the key yet.
+	unwritten bool
+	base      uint64 // log sequence of the record that was loaded
+	dirty     bool
+	size      int // with which it counts, while it is dirty
+	pins      int // lanes that use it
 	// idle is its place among those that nobody uses, nil if somebody does.
 	idle *list.Element
 }

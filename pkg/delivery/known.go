@@ -61,6 +61,13 @@ func (k *known) add(key string) {
 			return
 		}
 	}
+	k.put(h)
+}
+
+// addNew adds a key that surely has not been added.
+func (k *known) addNew(key string) { k.put(maphash.String(k.seed, key)) }
+
+func (k *known) put(h uint64) {
 	n := len(k.layers)
 	if n == 0 || k.layers[n-1].room == 0 {
 		size := knownFirst << n // each twice as large as the one before

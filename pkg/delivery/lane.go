@@ -161,7 +161,7 @@ func (t *tenure) proceed(l *lane) {
 	case len(l.queue) == 0:
 		t.retire(l)
 	case l.timer != nil:
-	case time.Now().Before(l.due):
+	case !l.due.IsZero() && time.Now().Before(l.due):
 		t.startTimer(l)
 	default:
 		l.queued = true

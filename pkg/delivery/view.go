@@ -145,7 +145,12 @@ func (v *view) add(s *keyState, e *events.Entry, seq uint64) {
 	v.added++
 	v.t.endRest()
 	if !s.dirty {
-		v.written.add(s.key)
+		if s.unwritten {
+			v.written.addNew(s.key)
+		} else {
+			v.written.add(s.key)
+		}
+		s.unwritten = false
 	}
 	v.setDirty(s, true)
 }
@@ -224,6 +229,7 @@ func (v *view) missing(states []*keyState) []*keyState {
 		if s.loaded = v.isNew(s.key); !s.loaded {
 			out = append(out, s)
 		}
+		s.unwritten = s.loaded
 	}
 	return out
 }
