@@ -80,6 +80,10 @@ func throughput(n int) []Case {
 		c.a.bare = true
 		return c
 	}
+	single := func(c Case) Case {
+		c.a.ackEach, c.b.ackEach = true, true
+		return c
+	}
 	converging := against(skewed, Case{
 		Name: "skewed-latest", What: "Zipf-skewed keys, sink takes 10 ms, latest: time to converge, against delivering everything without order", AtLeast: 1,
 	})
@@ -92,6 +96,7 @@ func throughput(n int) []Case {
 		against(slow, Case{Name: "http-50ms", What: "HTTP, sink takes 50 ms, 256 in flight", AtLeast: 0.95, Aim: 1}),
 		against(rows, Case{Name: "postgres", What: "PostgreSQL, batches of 500, 4 connections", AtLeast: 0.5, Aim: 0.75}),
 		against(file, Case{Name: "sqlite", What: "SQLite, batches of 500", AtLeast: 0.5, Aim: 0.75}),
+		single(against(file, Case{Name: "sqlite-ack-each", What: "sqlite with each ack in a message of its own"})),
 		against(calm, Case{Name: "latency", What: "push to ack at 200/s (ratio of the times: below is better)", Metric: byLatency, AtLeast: 1.5, Aim: 1.15, measure: latency}),
 		against(skewed, Case{Name: "skewed-every", What: "Zipf-skewed keys, sink takes 10 ms, every version in order, against no order", once: true}),
 		converging,

@@ -132,13 +132,9 @@ func (b *bed) await(ctx context.Context, f *process) (over span, err error) {
 		}
 	}
 	if b.s.workers > 0 {
-		want := 0
-		for _, accepted := range b.accepted {
-			want += len(left(b.only(accepted), b.s.mode))
-		}
-		for b.acks.Load() < int64(want) {
+		for b.acks.Load() < b.want {
 			if err := pause(ctx); err != nil {
-				return over, fmt.Errorf("%d of %d acks came: %w", b.acks.Load(), want, err)
+				return over, fmt.Errorf("%d of %d acks came: %w", b.acks.Load(), b.want, err)
 			}
 		}
 		if over.First.IsZero() {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type setup struct {
 	power      bool
 	// partial: only keys that do not fail are waited for and checked.
 	partial bool
+	ackEach bool   // each ack a message of its own
 	publish string // how, where that is measured
 	// peek ends the measurement after so long, whatever is delivered by then.
 	peek time.Duration
@@ -67,6 +69,7 @@ type bed struct {
 	lastAck  atomic.Int64
 	inbox    string
 	accepted [][]faults.Accepted // by channel
+	want     int64               // how many acks come
 	runners  []*process
 	before   map[string]time.Duration
 }
@@ -130,11 +133,11 @@ func (b *bed) connect(ctx context.Context) error {
 	}
 	b.nc = b.client.JS.Conn()
 	b.inbox = nats.NewInbox()
-	_, err = b.nc.Subscribe(b.inbox, func(*nats.Msg) {
+	_, err = b.nc.Subscribe(b.inbox, func(m *nats.Msg) {
 		now := time.Now().UnixNano()
 		b.firstAck.CompareAndSwap(0, now)
 		b.lastAck.Store(now)
-		b.acks.Add(1)
+		b.acks.Add(1 + int64(bytes.Count(m.Data, []byte{'\n'})))
 	})
 	return err
 }
@@ -179,11 +182,12 @@ func (b *bed) connector(channel string) channels.Connector {
 func (b *bed) fill(ctx context.Context) error {
 	n := b.s.channels
 	for i := range n {
-		l := load{channel: b.channelName(i), keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial}
+		l := load{channel: b.channelName(i), keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial, ackEach: b.s.ackEach}
 		var err error
 		if b.accepted[i], err = l.publish(ctx, b.client.JS, b.inbox); err != nil {
 			return fmt.Errorf("make the backlog: %w", err)
 		}
+		b.want += int64(len(left(b.only(b.accepted[i]), b.s.mode)))
 	}
 	return nil
 }
