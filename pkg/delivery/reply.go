@@ -75,15 +75,23 @@ func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 	return nil
 }
 
-// wantAck appends the entries whose ack somebody gets to wanted, those for one subject
-// in a row and in their order.
+// wantAck appends the entries whose ack somebody gets to wanted. Where acks may share
+// messages, those for one subject are in a row and in their order.
 func (t *tenure) wantAck(wanted []*events.Entry, entries []events.Entry) []*events.Entry {
+	lines := 0
 	for i := range entries {
-		if e := &entries[i]; e.ReplyTo != "" && e.Outcome.Final() && t.b.names.ReplyAllowed(e.ReplyTo) {
-			wanted = append(wanted, e)
+		e := &entries[i]
+		if e.ReplyTo == "" || !e.Outcome.Final() || !t.b.names.ReplyAllowed(e.ReplyTo) {
+			continue
+		}
+		wanted = append(wanted, e)
+		if e.ReplyLines {
+			lines++
 		}
 	}
-	slices.SortStableFunc(wanted, func(a, b *events.Entry) int { return strings.Compare(a.ReplyTo, b.ReplyTo) })
+	if lines > 1 {
+		slices.SortStableFunc(wanted, func(a, b *events.Entry) int { return strings.Compare(a.ReplyTo, b.ReplyTo) })
+	}
 	return wanted
 }
 
@@ -102,8 +110,8 @@ func (t *tenure) reply(entries []*events.Entry, data []byte) (jetstream.PubAckFu
 		return nil, nil
 	}
 	id := t.stream + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
-	if len(entries) > 1 {
-		id += ":" + strconv.Itoa(len(entries))
+	if n := len(entries); n > 1 {
+		id += ":" + strconv.Itoa(n) + ":" + strconv.FormatUint(entries[n-1].Sequence, 10)
 	}
 	msg := nats.NewMsg(e.ReplyTo)
 	msg.Data = bytes.Clone(data) // kept until the broker has answered
