@@ -28,9 +28,9 @@ const (
 // Names.ServiceAck), oldest first, and waits for more until ctx ends. An ack
 // counts as handled when the loop asks for the next one: the one in hand when the
 // loop is left comes again, with those that came in one message with it, and so
-// does what a killed process had in hand, perhaps after newer ones. A service that starts again goes on where it was,
-// within the 24 hours that acks are kept. Several readers of one service share
-// its acks.
+// does what a killed process had in hand, perhaps after newer ones. A service that
+// starts again goes on where it was, within the 24 hours that acks are kept.
+// Several readers of one service share its acks.
 //
 // An ack that cannot be read comes as an error, and the loop goes on. Any other
 // error is the last thing that comes; the end of ctx is none.

@@ -94,6 +94,8 @@ func TestBatchesOfAllSizes(t *testing.T) {
 		}
 		d.exec(t, fmt.Sprintf("ALTER TABLE %q RENAME COLUMN digest TO other", table))
 		want(t, apply(t, c, batch...)[0], connectors.Misconfigured, "")
+		d.exec(t, fmt.Sprintf("ALTER TABLE %q RENAME COLUMN other TO digest", table))
+		want(t, apply(t, c, batch...)[0], connectors.OK, "")
 		d.exec(t, fmt.Sprintf("DROP TABLE %q", table))
 	}
 }

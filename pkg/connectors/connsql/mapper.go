@@ -89,7 +89,7 @@ func contentValue(typ string, payload []byte) (any, error) {
 	return string(payload), nil
 }
 
-// validJSON is json.Valid at a fifth of its cost: each payload is looked at.
+// validJSON is json.Valid at a fifth to two fifths of its cost: each payload is looked at.
 func validJSON(payload []byte) bool {
 	return jsontext.Value(payload).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
