@@ -69,7 +69,7 @@ type bed struct {
 	lastAck  atomic.Int64
 	inbox    string
 	accepted [][]faults.Accepted // by channel
-	want     int64               // how many acks come
+	want     int64               // updates that are delivered, and acks that come
 	runners  []*process
 	before   map[string]time.Duration
 }
@@ -207,7 +207,7 @@ func (b *bed) startWorkers(ctx context.Context) error {
 func (b *bed) startFloor(ctx context.Context, reply bool) (*process, error) {
 	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply, Bare: b.s.bare}
 	if !reply {
-		o.Updates = len(left(b.accepted[0], b.s.mode))
+		o.Updates = int(b.want)
 	}
 	switch b.s.target {
 	case toHTTP:
