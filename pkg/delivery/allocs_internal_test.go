@@ -27,7 +27,6 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 	k.add("k1")
 	var f floor
 	group := events.Group{Format: events.Format, Channel: "cal", Worker: "w", At: timestamp(), Entries: []events.Entry{entry}}
-	ack := events.NewAck("cal", "k1", entry.Settlement)
 	buffer := make([]byte, 0, 1<<10)
 	var packed string
 	var spare events.Record
@@ -44,7 +43,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 		{"add an outcome to a record", 1, func() { r := rec; r.Add(entry, 2) }},
 		{"encode a record", 0, func() { buffer, _ = rec.Append(buffer[:0]) }},
 		{"encode an entry of the log", 0, func() { buffer, _ = group.Append(buffer[:0]) }},
-		{"encode an ack", 0, func() { buffer, _ = ack.Append(buffer[:0]) }},
+		{"encode an ack", 0, func() { buffer, _ = entry.AppendAck(buffer[:0], "cal") }},
 		{"settle in the floor", 1, func() { f.add(f.last + 1); f.done(f.last) }},
 		{"pack a record", 1, func() { packed, buffer, _ = pack(buffer, "k1", &rec) }},
 		{"unpack it", 0, func() { _ = unpack("k1", packed, &spare) }},

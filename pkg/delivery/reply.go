@@ -43,8 +43,7 @@ func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 	var kept []jetstream.PubAckFuture
 	for i, first := 0, 0; i < len(wanted); i++ {
 		e := wanted[i]
-		ack := events.NewAck(t.p.r.entry.Config.Name, e.Key, e.Settlement)
-		data, err := ack.Append(buffer)
+		data, err := e.AppendAck(buffer, t.p.r.entry.Config.Name)
 		if err != nil {
 			return fmt.Errorf("send ack: %w", err)
 		}

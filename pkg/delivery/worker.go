@@ -132,13 +132,15 @@ type broker struct {
 	names    events.Names
 	registry *channels.Registry
 	ledger   *events.Ledger
-	progress *channels.ProgressStore
-	outcomes jetstream.Stream
-	parked   jetstream.Stream
-	workers  jetstream.Stream
-	leases   jetstream.KeyValue
-	letters  *deadletters.Store
-	leaseTTL time.Duration
+	// ledgerAlone: the ledger has no replicas, so its stream answers each write once.
+	ledgerAlone bool
+	progress    *channels.ProgressStore
+	outcomes    jetstream.Stream
+	parked      jetstream.Stream
+	workers     jetstream.Stream
+	leases      jetstream.KeyValue
+	letters     *deadletters.Store
+	leaseTTL    time.Duration
 	// records counts the ledger's records that views remember beyond their use.
 	records atomic.Int64
 	// tenures counts the partitions that are worked on.
@@ -183,6 +185,11 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.ledger, err = events.OpenLedger(ctx, js, names); err != nil {
 		return nil, err
 	}
+	stream, err := js.Stream(ctx, events.KVStream(names.LedgerBucket()))
+	if err != nil {
+		return nil, notProvisioned(names.LedgerBucket(), err)
+	}
+	b.ledgerAlone = stream.CachedInfo().Config.Replicas <= 1
 	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
 		return nil, err
 	}

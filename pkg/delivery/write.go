@@ -17,9 +17,10 @@ const (
 	// writePatience bounds the wait for the broker to confirm what it was sent: an
 	// answer that was lost without the connection never comes.
 	writePatience = 10 * time.Second
-	// writesAtOnce bounds the records that are on their way side by side, and
-	// writeChunk those that are encoded under one lock.
-	writesAtOnce = 1024
+	// writesAtOnce bounds the records that are on their way side by side, by less than
+	// the 512 subjects whose listeners the broker remembers, see ReuseReplies. writeChunk
+	// bounds those that are encoded under one lock.
+	writesAtOnce = 480
 	writeChunk   = 32
 )
 
@@ -94,6 +95,9 @@ func (t *tenure) newWriter(most int) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.b.ledgerAlone {
+		burst.ReuseReplies()
+	}
 	return &writer{t: t, burst: burst, buffer: writeBuffers.Get().(*[]byte)}, nil
 }
 
@@ -115,13 +119,13 @@ func (w *writer) send(states []*keyState) error {
 	if err := w.encode(states); err != nil {
 		return err
 	}
-	names, channel := w.t.b.names, w.t.p.r.entry.Config.Name
+	prefix := w.t.b.names.LedgerSubject(w.t.p.r.entry.Config.Name, "")
 	expected := []string{""}
 	msg := &nats.Msg{Header: nats.Header{nats.ExpectedLastSubjSeqHdr: expected}}
 	from := 0
 	for i := range w.chunk {
 		e := &w.chunk[i]
-		msg.Subject = names.LedgerSubject(channel, e.state.key)
+		msg.Subject = prefix + e.state.key
 		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {

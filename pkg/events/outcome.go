@@ -95,6 +95,8 @@ type Entry struct {
 	Held versioning.Version `json:"held,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.
 	Sequence uint64 `json:"sequence,omitempty"`
+
+	encoded []byte // the settlement, as the last group with this entry was appended
 }
 
 // A Group is one record of the outcome log: entries that were committed

@@ -189,6 +189,49 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 	}
 }
 
+// What an encoder remembers of the entry before is that of no other: digests, times and
+// the zones of times that are the same moment.
+func TestGroupOfUnlikeEntries(t *testing.T) {
+	at := time.Date(2024, 1, 1, 12, 0, 0, 120_000_000, time.UTC)
+	east := time.FixedZone("east", 3600)
+	var g events.Group
+	for i, at := range []time.Time{at, at, at.In(east), at.Add(1), {}, at} {
+		for _, digest := range []versioning.Digest{{}, tag(t, "1a").Digest, tag(t, "1a").Digest, tag(t, "1b").Digest, {}} {
+			s := events.Settlement{Version: version(t, "7"), Digest: digest, Outcome: events.Delivered, At: at}
+			g.Entries = append(g.Entries, events.Entry{Key: fmt.Sprint("k", i), Settlement: s, NextAttempt: at.Add(time.Second)})
+		}
+	}
+	if _, err := encoded(&g); err != nil {
+		t.Error(err)
+	}
+	for i := range g.Entries {
+		e := &g.Entries[i]
+		r := events.Record{Applied: events.Applied{Tag: versioning.Tag{Version: e.Version, Digest: e.Digest}, At: e.At}, Recent: []events.Settlement{e.Settlement}}
+		if _, err := encoded(&r); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The ack of an entry is the same whether its group was encoded before or not.
+func TestAckOfAnEntry(t *testing.T) {
+	settled := entry(t, "1a", events.Delivered)
+	want, err := json.Marshal(events.NewAck("erp", settled.Key, settled.Settlement))
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := events.Group{Entries: []events.Entry{entry(t, "2b", events.Superseded), settled}}
+	if _, err := group.Append(make([]byte, 0, 4)); err != nil { // its memory moves as it grows
+		t.Fatal(err)
+	}
+	for name, e := range map[string]*events.Entry{"alone": &settled, "of a group": &group.Entries[1]} {
+		got, err := e.AppendAck([]byte("before"), "erp")
+		if err != nil || string(got) != "before"+string(want) {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, want)
+		}
+	}
+}
+
 // An ack that travels keeps every part of the version and of the time.
 func TestAckRoundTrip(t *testing.T) {
 	for _, v := range []string{"1", "9007199254740993", "9223372036854775807", "2024-01-01T00:00:00.123456789Z"} {
