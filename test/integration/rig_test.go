@@ -75,30 +75,20 @@ func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 	storage := channels.Storage{Replicas: replicas, LedgerBytes: 16 * small, OutcomeBytes: 16 * small, DeadBytes: small, ParkedBytes: small, AckBytes: small}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	r.must(provision(ctx, r, storage))
+	eventually(t, "the leader of a young cluster to find all servers", func() bool {
+		err := channels.Provision(ctx, r.js, r.names, storage)
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == 10005 { // no suitable peers for placement
+			return false
+		}
+		r.must(err)
+		return true
+	})
 	r.registry, err = channels.OpenRegistry(ctx, r.js, r.names, app.Catalog())
 	r.must(err)
 	r.pub, err = events.NewPublisher(ctx, r.js, r.names)
 	r.must(err)
 	return r
-}
-
-// provision tries again while the leader of a young cluster takes a server for gone that
-// was there before: it has not heard of it lately on a slow machine.
-func provision(ctx context.Context, r *rig, storage channels.Storage) error {
-	const noPeers = 10005 // no suitable peers for placement
-	for {
-		err := channels.Provision(ctx, r.js, r.names, storage)
-		var api *jetstream.APIError
-		if !errors.As(err, &api) || api.ErrorCode != noPeers {
-			return err
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }
 
 func (r *rig) must(err error) {
