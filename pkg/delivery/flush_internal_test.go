@@ -16,7 +16,7 @@ func (t *tenure) outcomes(each int, during time.Duration) {
 			t.view.added += each / 8
 			t.endRest()
 		})
-		time.Sleep(step)
+		time.Sleep(step) //nolint:forbidigo // simulated time
 	}
 }
 

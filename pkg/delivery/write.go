@@ -87,7 +87,7 @@ func lost(ctx context.Context, err error) bool {
 
 // writeBuffers are the buffers of writers that are done: each partition makes a
 // writer twice a second.
-var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+var writeBuffers = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // shared on purpose, and holds nothing
 
 // newWriter returns a writer with up to most records on their way.
 func (t *tenure) newWriter(most int) (*writer, error) {

@@ -118,7 +118,7 @@ func (o *object) time(name string, t time.Time) {
 func (o *object) end() ([]byte, error) { return append(o.out, '}'), o.err }
 
 // plain are the bytes that stand in a JSON string as they are.
-var plain = func() (plain [256]bool) {
+var plain = func() (plain [256]bool) { //nolint:gochecknoglobals // a constant that the language cannot express as one
 	for c := byte(' '); c < 0x7f; c++ {
 		plain[c] = !strings.ContainsRune(`"\<>&`, rune(c))
 	}

@@ -101,7 +101,7 @@ func textsOf(a *connectors.Attempt) texts {
 
 // plainInHeader are the bytes that stand for themselves in the value of a
 // CloudEvents header (HTTP binding, section 3.1.3.2).
-var plainInHeader = bytesWhere(func(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' })
+var plainInHeader = bytesWhere(func(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }) //nolint:gochecknoglobals // a constant that the language cannot express as one
 
 // repetitionID returns the id by which a target recognises a request that it has
 // had already: the update's, the same for all attempts. A replay or resync gets

@@ -168,7 +168,7 @@ func bytesWhere(belongs func(byte) bool) *byteSet {
 
 // unreserved are the bytes that stand for themselves anywhere in a URL (RFC 3986,
 // section 2.3).
-var unreserved = bytesWhere(func(c byte) bool {
+var unreserved = bytesWhere(func(c byte) bool { //nolint:gochecknoglobals // a constant that the language cannot express as one
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '~'
 })
 

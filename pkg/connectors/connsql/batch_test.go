@@ -85,7 +85,7 @@ func TestBatchesOfAllSizes(t *testing.T) {
 		}
 		for i, res := range apply(t, c, batch...) {
 			want(t, res, connectors.OK, "")
-			if got := d.held(t, table, batch[i].Key)[batch[i].Key]; got.Tag.Version != batch[i].Version {
+			if got := d.held(t, table, batch[i].Key)[batch[i].Key]; got.Version != batch[i].Version {
 				t.Errorf("%d rows: row %d holds %v", n, i, got)
 			}
 		}
