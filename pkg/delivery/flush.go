@@ -11,9 +11,9 @@ import (
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers and updates come as usual. When more than flushMany outcomes
-	// come in that time, or the last flush had more records, it is flushBusy, unless no
-	// more come: of a key that changes often one record in that time is enough
-	// (docs/adr/0022, 0024).
+	// of all partitions come in that time, or the last flush had more records, it is
+	// flushBusy, unless no more come: of a key that changes often one record in that
+	// time is enough (docs/adr/0022, 0024).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024
@@ -60,6 +60,7 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
 	_, before := t.flushState()
+	allBefore := t.b.outcomesAdded.Load()
 	for waited := time.Duration(0); waited < most; {
 		if now, _ := t.flushState(); now && sooner {
 			return true
@@ -74,10 +75,11 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 			if added == before && sooner {
 				return true
 			}
-			if most < flushBusy && added-before > flushMany && sooner {
+			all := t.b.outcomesAdded.Load()
+			if most < flushBusy && all-allBefore > flushMany && sooner {
 				most = flushBusy
 			}
-			before = added
+			before, allBefore = added, all
 		}
 	}
 	return true

@@ -143,6 +143,7 @@ func (v *view) add(s *keyState, e *events.Entry, seq uint64) {
 	}
 	v.record(s).Add(*e, seq)
 	v.added++
+	v.t.b.outcomesAdded.Add(1)
 	v.t.endRest()
 	if !s.dirty {
 		if s.unwritten {

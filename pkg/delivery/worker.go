@@ -143,6 +143,8 @@ type broker struct {
 	leaseTTL    time.Duration
 	// records counts the ledger's records that views remember beyond their use.
 	records atomic.Int64
+	// outcomesAdded counts the outcomes that views were told of.
+	outcomesAdded atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64
 	// kept is the content of parked updates that is kept between attempts, in bytes.
