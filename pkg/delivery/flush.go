@@ -11,12 +11,13 @@ import (
 const (
 	// flushEvery is by how much the ledger lags behind the log at most, while
 	// the broker answers and updates come as usual. When more than flushMany outcomes
-	// of all partitions come in that time, or the last flush had more records, it is
-	// flushBusy, unless no more come: of a key that changes often one record in that
-	// time is enough (docs/adr/0022, 0024).
+	// of all partitions come in that time, flushShare of them of this one, or the last
+	// flush had more records, it is flushBusy, unless no more come: of a key that
+	// changes often one record in that time is enough (docs/adr/0022, 0024).
 	flushEvery = 500 * time.Millisecond
 	flushBusy  = 5 * time.Second
 	flushMany  = 1024
+	flushShare = 16
 	// flushRest is how long a partition rests that nothing is told. Whatever
 	// changes its progress wakes it, so that is for what nobody thought of.
 	flushRest = time.Minute
@@ -76,7 +77,7 @@ func (t *tenure) awaitFlush(ctx context.Context, most time.Duration, sooner bool
 				return true
 			}
 			all := t.b.outcomesAdded.Load()
-			if most < flushBusy && all-allBefore > flushMany && sooner {
+			if most < flushBusy && all-allBefore > flushMany && added-before >= flushShare && sooner {
 				most = flushBusy
 			}
 			before, allBefore = added, all

@@ -28,12 +28,13 @@ func TestFlushWaitsLongerWhileManyOutcomesCome(t *testing.T) {
 		during      time.Duration
 		least, most time.Duration // until the flush
 	}{
-		"few":                   {flushMany / 2, 0, time.Minute, flushEvery, 2 * flushEvery},
-		"many":                  {2 * flushMany, 0, time.Minute, flushBusy, flushBusy + flushEvery},
-		"many, then no more":    {2 * flushMany, 0, 4 * flushEvery, 4 * flushEvery, 6 * flushEvery},
-		"few of many":           {flushMany / 64, 2 * flushMany, time.Minute, flushBusy, flushBusy + flushEvery},
-		"few of not quite many": {flushMany / 64, flushMany / 2, time.Minute, flushEvery, 2 * flushEvery},
-		"none of many":          {0, 2 * flushMany, time.Minute, flushEvery, 2 * flushEvery},
+		"few":                    {flushMany / 2, 0, time.Minute, flushEvery, 2 * flushEvery},
+		"many":                   {2 * flushMany, 0, time.Minute, flushBusy, flushBusy + flushEvery},
+		"many, then no more":     {2 * flushMany, 0, 4 * flushEvery, 4 * flushEvery, 6 * flushEvery},
+		"a share of many":        {2 * flushShare, 2 * flushMany, time.Minute, flushBusy, flushBusy + flushEvery},
+		"few of many":            {flushShare / 2, 2 * flushMany, time.Minute, flushEvery, 2 * flushEvery},
+		"a share of not so many": {2 * flushShare, flushMany / 2, time.Minute, flushEvery, 2 * flushEvery},
+		"none of many":           {0, 2 * flushMany, time.Minute, flushEvery, 2 * flushEvery},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
