@@ -11,13 +11,6 @@ FUZZTIME ?= 20s
 # The random faults of `make chaos`.
 SEED ?= 1
 MINUTES ?= 5
-# The tests of the engine, which EXTSYNC_TEST_FULL runs at their full size.
-ENGINE := Killed|Frozen|CutOff|Network|Scale|Cluster|OneHeld|Hanging|Outage|Chaos
-
-# The race detector slows the tests of pkg/ the least for what it finds there.
-RACED := ./pkg/...
-# These run the built programs, which the test cache does not know of: never cached.
-PLAIN := ./bench/... ./cmd/... ./examples/... ./internal/... ./test/...
 
 .PHONY: help
 help: ## List the targets
@@ -35,20 +28,26 @@ demo: ## Show what the product does, in a few seconds and without a trace
 deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, a C compiler
 	scripts/test-deps.sh
 
+.PHONY: check
+check: ## All but the tests: format, vet, lint, licences, fuzz what changed, ...
+	scripts/check.sh
+
+.PHONY: format
+format: ## Format the code as `make check` wants it
+	$(GO) tool -modfile=tools/go.mod golangci-lint fmt ./...
+
 .PHONY: test
-test: deps ## Vet and test everything; pkg/ with the race detector
-	$(GO) vet ./...
-	scripts/go-test.sh race -shuffle=on -timeout=8m $(RACED)
-	scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m $(PLAIN)
-	scripts/go-test.sh plain -count=1 -run=Allocations ./pkg/delivery ./pkg/connectors/connhttp ./pkg/connectors/connsql
-	scripts/instructions.sh
+test: deps ## Test everything, in at most 20 minutes on 2 cores; pkg/ with the race detector
+	scripts/test.sh
+
+.PHONY: test-pkg
+test-pkg: deps ## The tests of a package: make test-pkg PKG=./pkg/delivery RUN=TestName
+	@[[ -n "$(PKG)" ]] || { echo "Name a package, as in: make test-pkg PKG=./pkg/delivery RUN=TestName" >&2; exit 2; }
+	scripts/go-test.sh $(if $(filter ./pkg/%,$(PKG)),race,plain) -count=1 -shuffle=on -run='$(RUN)' $(PKG)
 
 .PHONY: test-full
-test-full: deps ## The same, all raced and three times over; the engine at full size
-	$(GO) vet ./...
-	scripts/go-test.sh race -shuffle=on -count=3 -timeout=45m ./...
-	EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=90m -run='$(ENGINE)' ./test/integration/...
-	EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -count=1 -timeout=20m ./internal/httpapi
+test-full: deps ## Test everything raced, three times, and once at full size; takes hours
+	scripts/test.sh full
 
 .PHONY: compose-test
 compose-test: deps ## Run both compose files for real, with crashes; installs an engine
@@ -63,15 +62,15 @@ chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
 
 .PHONY: docs
 docs: ## Write docs/cli.md and deploy/nats from the commands
-	EXTSYNC_UPDATE_DOCS=1 go test -count=1 -run 'TestCommandReferenceIsUpToDate|TestConfigurationInDeployIsUpToDate' ./test/integration
+	EXTSYNC_UPDATE_DOCS=1 $(GO) test -count=1 -run 'IsUpToDate$$' ./test/integration
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-.PHONY: check
-check: ## Format, vet, lint, known vulnerabilities
-	scripts/check.sh
+.PHONY: outdated
+outdated: ## List the dependencies that have a newer version, and fail if there are any
+	scripts/outdated.sh
 
 .PHONY: instructions
 instructions: deps ## Compare the instructions of the hot path with those accepted

@@ -1,78 +1,45 @@
 #!/usr/bin/env bash
-# Format, vet, lint and known vulnerabilities. A tool is taken from this machine
-# if it has the right version, else it is fetched with `go run`. Every check runs
-# even if one before it failed; the end says what failed and what could not be
-# checked at all.
+# All that is checked without running the tests. It needs Go, and fetches the rest
+# in the versions of tools/go.mod, once: Go keeps the built tools in its cache.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+source scripts/parts.bash
 
 go=${GO:-go}
-export PATH="$PATH:$("$go" env GOPATH)/bin"
-failed=()
-unchecked=()
+export CGO_ENABLED=0 # as the programs are built: the same cache serves both
+lint=("$go" tool -modfile="$PWD/tools/go.mod" golangci-lint)
 
-# tool NAME MODULE VERSION VERSION-COMMAND...: puts into the array `tool` how to
-# run it, and fails if it cannot be had.
-tool() {
-	local name=$1 module=$2 version=$3
-	shift 3
-	if command -v "$name" >/dev/null && "$name" "$@" 2>&1 | grep -qF "${version#v}"; then
-		tool=("$name")
+tidy() { "$go" mod tidy -diff && "$go" -C tools mod tidy -diff; }
+format() { "${lint[@]}" fmt --diff ./... || { echo "Run: make format" && return 1; }; }
+vet() { "$go" vet ./... && "$go" -C tools vet ./...; }
+lint() { "${lint[@]}" run ./... && (cd tools && "${lint[@]}" run ./...); }
+licences() { "$go" -C tools test ./... && "$go" run -C tools ./licences "$PWD"; }
+
+generated() {
+	"$go" test -count=1 -run='IsUpToDate$' ./test/integration || { echo "Run: make docs" && return 1; }
+}
+
+# vulnerabilities asks the database of govulncheck, which may not answer here.
+vulnerabilities() {
+	local out code=0
+	out=$("$go" tool -modfile="$PWD/tools/go.mod" govulncheck ./... 2>&1) || code=$?
+	printf '%s\n' "$out"
+	if [[ $code -eq 1 && $out == *"fetching vulnerabilities"* ]]; then
+		not_checked "known vulnerabilities: the database of govulncheck does not answer here (see above)"
 		return
 	fi
-	tool=("$go" run "$module@$version")
-	"${tool[@]}" "$@" >/dev/null 2>&1
+	return "$code"
 }
 
-# check NAME COMMAND...: runs one check.
-check() {
-	local name=$1
-	shift
-	echo "== $name"
-	"$@" || failed+=("$name")
-}
+fuzz() { scripts/fuzz-changed.sh; }
 
-formatted() {
-	local files
-	files=$("${tool[@]}" -l .) || return 1
-	[[ -z $files ]] && return
-	echo "not formatted (gofumpt -w):"
-	echo "$files"
-	return 1
-}
-
-if tool gofumpt mvdan.cc/gofumpt v0.12.0 -version; then
-	check gofumpt formatted
-else
-	unchecked+=("gofumpt (cannot be fetched; gofmt was run instead)")
-	tool=(gofmt)
-	check gofmt formatted
-fi
-
-check vet "$go" vet ./...
-
-if tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0 version; then
-	check golangci-lint "${tool[@]}" run ./...
-else
-	unchecked+=("golangci-lint (cannot be fetched)")
-fi
-
-if tool govulncheck golang.org/x/vuln/cmd/govulncheck v1.9.0 -version; then
-	echo "== govulncheck"
-	"${tool[@]}" ./...
-	case $? in
-	0) ;;
-	3) failed+=(govulncheck) ;; # its code for findings
-	*) unchecked+=("govulncheck (it could not finish, most likely without its database; see above)") ;;
-	esac
-else
-	unchecked+=("govulncheck (cannot be fetched)")
-fi
-
-for name in "${unchecked[@]}"; do
-	echo "NOT CHECKED: $name" >&2
-done
-for name in "${failed[@]}"; do
-	echo "FAILED: $name" >&2
-done
-[[ ${#failed[@]} -eq 0 ]]
+part "modules are tidy" tidy
+part "build the linter" "${lint[@]}" version
+part "format" format
+part "vet" vet
+part "lint" lint
+part "generated files" generated
+part "licences" licences
+part "known vulnerabilities" vulnerabilities
+part "fuzz what changed" fuzz
+parts_end

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs go test, as `go-test.sh race ARGUMENTS` or `go-test.sh plain ARGUMENTS`.
 # The race detector needs cgo and a C compiler; without one the tests still run,
-# and say so. Packages that have no Go files yet are left out.
+# and say so. Plain tests are built as the programs are, without cgo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,22 +9,13 @@ mode=$1
 shift
 go=${GO:-go}
 
-flags=()
-packages=()
-for argument in "$@"; do
-	case $argument in
-	./*/...) [[ -d ${argument%/...} ]] && packages+=("$argument") ;;
-	./...) packages+=("$argument") ;;
-	*) flags+=("$argument") ;;
-	esac
-done
-
+export CGO_ENABLED=0
 if [[ $mode == race ]]; then
 	if command -v "${CC:-gcc}" >/dev/null && CGO_ENABLED=1 "$go" build -race runtime/cgo 2>/dev/null; then
 		export CGO_ENABLED=1
-		flags=(-race "${flags[@]}")
+		set -- -race "$@"
 	else
-		echo "NOTE: no C compiler that works with Go here, so ${packages[*]} run WITHOUT the race detector." >&2
+		echo "NOTE: no C compiler that works with Go here, so these tests run WITHOUT the race detector." >&2
 	fi
 fi
-exec "$go" test "${flags[@]}" "${packages[@]}"
+exec "$go" test "$@"
