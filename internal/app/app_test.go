@@ -130,9 +130,9 @@ func TestFind(t *testing.T) {
 func TestWorkerWithoutBroker(t *testing.T) {
 	cfg := config.Default()
 	cfg.NATS.URL = "nats://user:hunter2@127.0.0.1:1"
-	err := app.RunWorker(t.Context(), app.WorkerOptions{Config: cfg})
-	if !errors.Is(err, broker.ErrConnect) {
-		t.Errorf("error = %v, want ErrConnect", err)
+	_, err := app.Connect(t.Context(), cfg, zerolog.Nop())
+	if !errors.Is(err, broker.ErrAway) || !errors.Is(err, broker.ErrConnect) {
+		t.Errorf("error = %v, want ErrAway", err)
 	}
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a password is shown: %v", err)
@@ -141,9 +141,13 @@ func TestWorkerWithoutBroker(t *testing.T) {
 
 func TestWorkerEndsWithItsContext(t *testing.T) {
 	cfg := config.Default()
-	cfg.NATS.URL = natstest.Run(t, natstest.Options{TCP: true}).URL()
-	for _, name := range []string{"before it starts", "while the broker is not provisioned"} {
+	url := natstest.Run(t, natstest.Options{TCP: true}).URL()
+	for _, name := range []string{"before it starts", "while the broker is not provisioned", "while the broker is not there"} {
 		t.Run(name, func(t *testing.T) {
+			cfg.NATS.URL = url
+			if name == "while the broker is not there" {
+				cfg.NATS.URL = "nats://127.0.0.1:1"
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			if name == "before it starts" {
 				cancel()

@@ -113,10 +113,24 @@ func (c *Client) Provision(ctx context.Context) error {
 	return channels.Provision(ctx, c.JS, c.Names, c.storage)
 }
 
+// A connecting makes the connection of a process.
+type connecting func(ctx context.Context, cfg config.Config, log zerolog.Logger, extra ...nats.Option) (*Client, error)
+
+// connectOrWait is Connect, but if the broker is not there it says so, and returns
+// a client whose connection is made as soon as it is.
+func connectOrWait(ctx context.Context, cfg config.Config, log zerolog.Logger, extra ...nats.Option) (*Client, error) {
+	client, err := Connect(ctx, cfg, log, extra...)
+	if ctx.Err() != nil || !errors.Is(err, broker.ErrAway) {
+		return client, err
+	}
+	log.Warn().Err(err).Msg("waiting for the broker")
+	return Connect(ctx, cfg, log, append(slices.Clone(extra), nats.RetryOnFailedConnect(true))...)
+}
+
 // withClient connects, runs a process on the connection and closes it. To be
 // asked to end before the connection is there is no error.
-func withClient(ctx context.Context, cfg config.Config, log zerolog.Logger, run func(*Client) error) error {
-	client, err := Connect(ctx, cfg, log)
+func withClient(ctx context.Context, cfg config.Config, log zerolog.Logger, connect connecting, run func(*Client) error) error {
+	client, err := connect(ctx, cfg, log)
 	if err == nil {
 		defer client.Close()
 	}

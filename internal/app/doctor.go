@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -93,7 +94,7 @@ func (c *Client) Examine(ctx context.Context, o ExamineOptions) ([]Diagnosis, er
 		return d.found, err
 	}
 	d.drift("channel streams", drift, "apply the channel's configuration with a small change, or restore the stream by hand")
-	for _, check := range []func(context.Context, *channels.Registry) error{d.room, d.workers, d.channels, d.resolved, d.deleted} {
+	for _, check := range []func(context.Context, *channels.Registry) error{d.room, d.brokerClocks, d.workers, d.channels, d.resolved, d.deleted} {
 		if err := check(ctx, registry); err != nil {
 			return d.found, err
 		}
@@ -208,11 +209,11 @@ func (d *doctor) room(ctx context.Context, _ *channels.Registry) error {
 }
 
 func (d *doctor) workers(ctx context.Context, _ *channels.Registry) error {
-	kv, err := d.c.JS.Stream(ctx, events.KVStream(d.c.Names.WorkersBucket()))
+	members, err := delivery.Members(ctx, d.c.JS, d.c.Names)
 	if err != nil {
 		return fmt.Errorf("look for workers: %w", err)
 	}
-	if n := kv.CachedInfo().State.Msgs; n > 0 {
+	if n := len(members); n > 0 {
 		d.add(LevelOK, "workers", "", fmt.Sprintf("%d alive", n), "")
 		return nil
 	}

@@ -37,7 +37,7 @@ type PublisherOptions struct {
 // there at the start, or not provisioned, is an error; one that goes away later is
 // waited for.
 func RunPublisher(ctx context.Context, o PublisherOptions) error {
-	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Serve(ctx, o) })
+	return withClient(ctx, o.Config, o.Logger, Connect, func(c *Client) error { return c.Serve(ctx, o) })
 }
 
 // Serve serves the HTTP API on the client's connection, as RunPublisher does.

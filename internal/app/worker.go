@@ -30,12 +30,12 @@ type WorkerOptions struct {
 }
 
 // RunWorker is the connector-worker: it connects and delivers until ctx ends,
-// then finishes what is in flight and returns nil. A broker that is not there at
-// the start is an error, so that a wrong address is seen at once; one that goes
-// away later is waited for.
+// then finishes what is in flight and returns nil. It waits for a broker that is
+// not there, at the start as later, and says so; one that refuses the worker at the
+// start is an error.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
 	defer relaxCollector()()
-	return withClient(ctx, o.Config, o.Logger, func(c *Client) error { return c.Deliver(ctx, o) })
+	return withClient(ctx, o.Config, o.Logger, connectOrWait, func(c *Client) error { return c.Deliver(ctx, o) })
 }
 
 // relaxCollector lets garbage lie until it is worth a collection, unless GOGC says

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -17,6 +18,15 @@ import (
 // ErrConnect says that no connection could be made. The message names the
 // address and what to check, and never holds a credential.
 var ErrConnect = errors.New("cannot connect to the broker")
+
+// ErrAway is an ErrConnect that time may heal: nothing answered at the address as
+// a broker does.
+var ErrAway error = awayError{}
+
+type awayError struct{}
+
+func (awayError) Error() string { return ErrConnect.Error() }
+func (awayError) Unwrap() error { return ErrConnect }
 
 const (
 	// connectTimeout bounds each try to reach one server, first and later.
@@ -35,6 +45,7 @@ const (
 // that wraps ErrConnect (or connectors.ErrConfig) and tells what to check. The
 // try ends with ctx. The connection does not depend on ctx; once made, it is
 // kept for ever: whenever it is lost the client tries to get it back until Close.
+// With nats.RetryOnFailedConnect among extra, it may be one that is still to be made.
 // While it is lost every publish fails at once with nats.ErrReconnectBufExceeded
 // rather than be sent some time later.
 //
@@ -61,6 +72,9 @@ func Connect(ctx context.Context, c Config, logger zerolog.Logger, extra ...nats
 	first.end()
 	if err != nil {
 		return nil, explain(ctx, address, first.reason(err))
+	}
+	if !nc.IsConnected() { // nats.RetryOnFailedConnect: the handlers tell when it is
+		return nc, nil
 	}
 	logger.Debug().Str("address", nc.ConnectedAddr()).Str("server", nc.ConnectedServerName()).Msg("connected to the broker")
 	return nc, nil
@@ -144,6 +158,7 @@ func nkey(file string) nats.Option {
 // explain turns the client's error into one that says what to do.
 func explain(ctx context.Context, address string, err error) error {
 	var unverified *tls.CertificateVerificationError
+	kind := ErrConnect
 	hint := "check the address and what runs there"
 	switch {
 	case ctx.Err() != nil:
@@ -159,9 +174,19 @@ func explain(ctx context.Context, address string, err error) error {
 		errors.Is(err, nats.ErrSecureConnWanted), isTLSAlert(err):
 		hint = "check the tls settings on both sides"
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, errDial):
+		kind = ErrAway
 		hint = "check that the broker runs and that the address is right"
+	case hungUp(err): // as a broker does that is being stopped
+		kind = ErrAway
 	}
-	return fmt.Errorf("%w at %s: %w (%s)", ErrConnect, address, err, hint)
+	return fmt.Errorf("%w at %s: %w (%s)", kind, address, err, hint)
+}
+
+// hungUp reports whether the other side ended the connection, or said nothing.
+func hungUp(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, nats.ErrConnectionClosed)
 }
 
 // isTLSAlert reports whether the other side ended the handshake, which it does

@@ -75,22 +75,27 @@ func TestConnectErrors(t *testing.T) {
 		config broker.Config
 		names  []string
 		is     error
+		away   bool
 	}{
 		"nobody listens": {
 			config: broker.Config{URL: "nats://user:" + secret + "@" + nobody},
 			names:  []string{"nats://" + nobody, "connection refused", "check that the broker runs"},
+			away:   true,
 		},
 		"token": {
 			config: broker.Config{URL: "nats://" + secret + "@" + nobody},
 			names:  []string{"nats://" + nobody},
+			away:   true,
 		},
 		"several, nobody listens": {
 			config: broker.Config{URL: nobody + "," + other},
 			names:  []string{nobody, other},
+			away:   true,
 		},
 		"name that does not resolve": {
 			config: broker.Config{URL: "nats://user:" + secret + "@nats.invalid:4222"},
 			names:  []string{"nats://nats.invalid:4222", "check that the broker runs"},
+			away:   true,
 		},
 		"wrong password": {
 			config: broker.Config{URL: "nats://user:" + secret + "@" + address},
@@ -124,6 +129,9 @@ func TestConnectErrors(t *testing.T) {
 			}
 			if !errors.Is(err, broker.ErrConnect) {
 				t.Errorf("error = %v, want ErrConnect", err)
+			}
+			if away := errors.Is(err, broker.ErrAway); away != tt.away {
+				t.Errorf("error = %v, that it is away: %t", err, away)
 			}
 			if tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("error = %v, want one that is %v", err, tt.is)

@@ -140,8 +140,6 @@ func (s Scope) worker() Permissions {
 	for _, shared := range []string{n.WorkersBucket(), n.LeasesBucket()} {
 		g.publish(events.KVSubject(shared, ">"))
 	}
-	// Purging is how a worker takes its name off the list of live ones.
-	g.api("STREAM.PURGE", events.KVStream(n.WorkersBucket()))
 	for _, stream := range []string{n.OutcomeStream(), n.ParkedStream(), n.DeadStream()} {
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)

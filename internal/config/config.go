@@ -96,7 +96,7 @@ type Duration = connectors.Duration
 // Worker says how a connector-worker behaves.
 type Worker struct {
 	// LeaseTTL is how long a worker that fell silent keeps its share: whole
-	// seconds, 2s to 1m. Defaults to what suits the broker: 4s on a single server,
+	// seconds, 2s to 30s. Defaults to what suits the broker: 4s on a single server,
 	// 10s in a cluster.
 	LeaseTTL Duration `yaml:"lease_ttl"`
 	// DrainTimeout bounds how long a worker that ends waits for calls in flight,
@@ -111,6 +111,7 @@ const (
 	defaultURL          = "nats://127.0.0.1:4222"
 	defaultDrainTimeout = 30 * time.Second
 	defaultStallAfter   = time.Minute
+	maxLeaseTTL         = 30 * time.Second // as delivery.MaxLeaseTTL
 	defaultHTTPListen   = "127.0.0.1:8080"
 	defaultOutcomeAge   = 7 * 24 * time.Hour
 	minStoreBytes       = 1 << 20
@@ -187,8 +188,8 @@ func (c *Config) check(p *connectors.Problems, where func(path string) string) {
 	}
 	c.Storage.check(bad)
 	c.HTTP.check(bad)
-	if d := c.Worker.LeaseTTL.D(); d != 0 && (d < 2*time.Second || d > time.Minute || d%time.Second != 0) {
-		bad("worker.lease_ttl", "%s is not a whole number of seconds in 2s..1m0s", d)
+	if d := c.Worker.LeaseTTL.D(); d != 0 && (d < 2*time.Second || d > maxLeaseTTL || d%time.Second != 0) {
+		bad("worker.lease_ttl", "%s is not a whole number of seconds in 2s..%s", d, maxLeaseTTL)
 	}
 	if d := c.Worker.DrainTimeout.D(); d <= 0 || d > time.Hour {
 		bad("worker.drain_timeout", "%s is outside 1ns..1h0m0s", d)

@@ -180,6 +180,7 @@ func TestRefused(t *testing.T) {
 		"two credentials":       {file: "nats: {creds_file: a, nkey_seed_file: b}", want: "nkey_seed_file"},
 		"no drain":              {file: "worker: {drain_timeout: 0s}", want: "worker.drain_timeout"},
 		"lease too short":       {args: []string{"--worker-lease-ttl=1s"}, want: "worker.lease_ttl"},
+		"lease too long":        {args: []string{"--worker-lease-ttl=31s"}, want: "worker.lease_ttl"},
 		"outcomes for a moment": {args: []string{"--storage-outcome-max-age=1m"}, want: "storage.outcome_max_age"},
 		"stalled at once":       {args: []string{"--worker-stall-after=1ms"}, want: "worker.stall_after"},
 		"no port":               {args: []string{"--telemetry-listen=127.0.0.1"}, want: "telemetry.listen"},

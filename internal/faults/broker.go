@@ -72,12 +72,21 @@ func StartCluster(t testing.TB, crew *Crew, path string, size int) []*Server {
 	for i, port := range ports {
 		cluster := fmt.Sprintf("cluster { name: faults, listen: \"127.0.0.1:%d\", routes: [%s] }\n", port, strings.Join(routes, ", "))
 		servers[i] = newServer(t, crew, path, fmt.Sprintf("n%d", i+1), cluster)
-		servers[i].launch(t)
+	}
+	StartAll(t, servers)
+	return servers
+}
+
+// StartAll starts the servers of a cluster, or brings them back when all were
+// killed, and returns when streams on all of them can be made.
+func StartAll(t testing.TB, servers []*Server) {
+	t.Helper()
+	for _, s := range servers {
+		s.launch(t)
 	}
 	for _, s := range servers {
-		s.await(t, size)
+		s.await(t, len(servers))
 	}
-	return servers
 }
 
 // URLs returns the address of a cluster for clients.

@@ -109,7 +109,8 @@ func todo(partitions []delivery.PartitionStatus) string {
 // Problems says why the worker is not ready; nothing if it is.
 func (h *WorkerHealth) Problems() []string {
 	var out []string
-	switch h.worker.Status().Phase {
+	status := h.worker.Status()
+	switch status.Phase {
 	case delivery.Starting:
 		out = append(out, "starting: waiting for the broker, which is provisioned when the first channel is applied")
 	case delivery.Draining:
@@ -120,6 +121,8 @@ func (h *WorkerHealth) Problems() []string {
 	}
 	if s := h.connection(); s != nats.CONNECTED {
 		out = append(out, "no connection to the broker: "+strings.ToLower(s.String()))
+	} else if status.MembersUnknown != "" {
+		out = append(out, "which share is this worker's is not known: "+status.MembersUnknown)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

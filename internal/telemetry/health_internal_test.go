@@ -51,6 +51,8 @@ func TestProgress(t *testing.T) {
 	w.has()
 	pass()
 	expect("nothing to do", "")
+	w.status.MembersUnknown = "no permission"
+	expect("the live workers cannot be listed", "which share is this worker's is not known: no permission")
 	waits := busy
 	waits.Ready = 0
 	w.has(waits)

@@ -32,6 +32,12 @@ const (
 	idempotencyAge     = 24 * time.Hour
 	auditBytes         = 64 << 20
 
+	// PresenceAge is how long the broker keeps what workers write of themselves and
+	// of their leases. It is the stream's own age, which a broker that was killed
+	// enforces when it starts: the lifetimes of single messages are lost then, and
+	// what had expired is there for ever (docs/adr/0030).
+	PresenceAge = time.Minute
+
 	// duplicateWindow is how long the broker recognises a repeated publish by
 	// its id. The version guard stands behind it, so it may be short.
 	duplicateWindow = 2 * time.Minute
@@ -82,8 +88,8 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 		},
 		bucket(names.RegistryBucket(), smallBucketBytes),
 		bucket(names.ProgressBucket(), smallBucketBytes),
-		expiring(bucket(names.WorkersBucket(), smallBucketBytes)),
-		expiring(bucket(names.LeasesBucket(), smallBucketBytes)),
+		fleeting(bucket(names.WorkersBucket(), smallBucketBytes)),
+		fleeting(bucket(names.LeasesBucket(), smallBucketBytes)),
 		bucket(names.TokensBucket(), smallBucketBytes),
 		forgetting(bucket(names.IdempotencyBucket(), smallBucketBytes), idempotencyAge),
 		{
@@ -130,10 +136,10 @@ func bucket(name string, size Bytes) jetstream.StreamConfig {
 	}
 }
 
-// expiring lets the entries of a bucket carry a lifetime. There is no marker when
-// one ends, so that the next owner finds the key free at once.
-func expiring(cfg jetstream.StreamConfig) jetstream.StreamConfig {
-	cfg.AllowMsgTTL = true
+// fleeting lets a bucket drop its entries after PresenceAge.
+func fleeting(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.MaxAge, cfg.Duplicates = PresenceAge, PresenceAge
+	cfg.AllowMsgTTL = true // nobody uses it, but it cannot be taken from a bucket that has it
 	return cfg
 }
 

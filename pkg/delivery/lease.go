@@ -26,12 +26,27 @@ var (
 // leaseRecord is the form of a lease in the bucket. An empty Owner marks a shard
 // that was handed over: free, but its key keeps the revision.
 type leaseRecord struct {
-	Format int    `json:"f"`
-	Owner  string `json:"owner"`
+	Format  int    `json:"f"`
+	Owner   string `json:"owner"`
+	Session string `json:"session,omitempty"` // tells two processes of one name apart
+	TTL     int    `json:"ttl,omitempty"`     // in seconds
 }
 
-// releasedTTL is how long the mark of a handed-over shard stays.
-const releasedTTL = time.Minute
+// A storedLease is the newest record of a shard's lease; the zero one: there is none.
+type storedLease struct {
+	leaseRecord
+	revision uint64
+	stored   time.Time // by the broker's clock
+	marker   bool      // a purge marker: somebody ended the lease by hand
+}
+
+// A heldError is an errLeaseHeld that may be over soon.
+type heldError struct {
+	lapses time.Duration // after which the lease has lapsed, unless it is renewed
+}
+
+func (e *heldError) Error() string { return errLeaseHeld.Error() }
+func (e *heldError) Unwrap() error { return errLeaseHeld }
 
 // A lease is the right to work on a shard. Its context ends no later than the
 // moment from which another worker may get it: that is the fence in front of
@@ -52,39 +67,53 @@ type lease struct {
 	leaving bool
 }
 
-// leaser gets, renews and gives back leases of one worker.
+// leaser gets, renews and gives back leases of one worker. Look and acquire are
+// for one goroutine; the others may be called concurrently.
 type leaser struct {
-	js     jetstream.JetStream
-	kv     jetstream.KeyValue
-	bucket string
-	owner  string
-	ttl    time.Duration
-	// margin is how long before the broker forgets a lease its owner stops.
+	js      jetstream.JetStream
+	bucket  string
+	owner   string
+	session string
+	ttl     time.Duration
+	// margin is how long before others may take a lease its owner stops.
 	margin time.Duration
+	seen   sightings
 }
 
 func (l *leaser) subject(shard int) string {
 	return events.KVSubject(l.bucket, strconv.Itoa(shard))
 }
 
-// acquire gets the lease of a shard that nobody holds, else errLeaseHeld. The
+// look notes how far the bucket has got. Leases that others do not renew can be
+// got one TTL after the first look that saw them.
+func (l *leaser) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.ttl/4)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, events.KVStream(l.bucket))
+	if err != nil {
+		return fmt.Errorf("look at the leases: %w", err)
+	}
+	state := stream.CachedInfo().State
+	l.seen.add(sighting{at: time.Now(), last: state.LastSeq, stored: state.LastTime})
+	return nil
+}
+
+// acquire gets the lease of a shard that nobody holds, else a heldError. Nobody
+// holds it if there is no record, if the record says that it was handed over, or
+// if its owner, whoever that was, has not renewed it for the time of the lease. The
 // lease ends with parent.
 func (l *leaser) acquire(parent context.Context, shard int) (*lease, error) {
-	started := time.Now()
-	revision, err := l.write(parent, shard, l.owner, 0, l.ttl)
-	if events.IsWrongSequence(err) {
-		rec, free, rerr := l.read(parent, shard)
-		if rerr != nil {
-			return nil, rerr
-		}
-		if rec.Owner != "" {
-			return nil, errLeaseHeld
-		}
-		started = time.Now()
-		revision, err = l.write(parent, shard, l.owner, free, l.ttl)
+	rec, err := l.read(parent, shard)
+	if err != nil {
+		return nil, err
 	}
+	if wait := l.heldFor(rec); wait > 0 {
+		return nil, &heldError{lapses: wait}
+	}
+	started := time.Now()
+	revision, err := l.write(parent, shard, l.owner, rec.revision)
 	if events.IsWrongSequence(err) {
-		return nil, errLeaseHeld
+		return nil, &heldError{lapses: l.ttl}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("acquire shard %d: %w", shard, err)
@@ -95,34 +124,56 @@ func (l *leaser) acquire(parent context.Context, shard int) (*lease, error) {
 	return got, nil
 }
 
-// read returns a shard's lease record and its revision, 0 if there is none.
-func (l *leaser) read(ctx context.Context, shard int) (leaseRecord, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.ttl/4)
-	defer cancel()
-	e, err := l.kv.Get(ctx, strconv.Itoa(shard))
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return leaseRecord{}, 0, nil
+// heldFor returns after how long a lease has lapsed if it is not renewed; 0 if
+// nobody holds it. Its own name is no exception: a process that had it before may
+// have a call on the wire.
+func (l *leaser) heldFor(rec storedLease) time.Duration {
+	if rec.revision == 0 || rec.Owner == "" && !rec.marker {
+		return 0
 	}
-	if err != nil {
-		return leaseRecord{}, 0, fmt.Errorf("read lease %d: %w", shard, err)
+	ttl := l.ttl
+	if its := time.Duration(rec.TTL) * time.Second; its > 0 && its <= MaxLeaseTTL {
+		ttl = its
 	}
-	var rec leaseRecord
-	if err := json.Unmarshal(e.Value(), &rec); err != nil {
-		return leaseRecord{}, 0, fmt.Errorf("lease %d: %w", shard, err)
-	}
-	return rec, e.Revision(), events.CheckFormat(rec.Format)
+	return max(0, ttl-l.seen.unchanged(rec.revision, rec.stored, time.Now()))
 }
 
-// write stores a lease record by compare-and-set, with a lifetime. The bucket
-// API would drop the lifetime on every update.
-func (l *leaser) write(ctx context.Context, shard int, owner string, expect uint64, ttl time.Duration) (uint64, error) {
-	data, err := json.Marshal(leaseRecord{Format: events.Format, Owner: owner})
+// read returns a shard's lease record. It is read from the leader.
+func (l *leaser) read(ctx context.Context, shard int) (storedLease, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.ttl/4)
+	defer cancel()
+	msg, err := events.ReadFromLeader(ctx, l.js, events.KVStream(l.bucket), events.MessageQuery{LastOn: l.subject(shard)})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return storedLease{}, nil
+	}
+	if err != nil {
+		return storedLease{}, fmt.Errorf("read lease %d: %w", shard, err)
+	}
+	rec := storedLease{revision: msg.Sequence, stored: msg.Time}
+	if len(msg.Data) == 0 {
+		rec.marker = true
+		return rec, nil
+	}
+	if err := json.Unmarshal(msg.Data, &rec.leaseRecord); err != nil {
+		return storedLease{}, fmt.Errorf("lease %d: %w", shard, err)
+	}
+	return rec, events.CheckFormat(rec.Format)
+}
+
+// write stores a lease record by compare-and-set. It has no lifetime of its own:
+// a broker that was killed brings back what stood behind a record that has ended.
+func (l *leaser) write(ctx context.Context, shard int, owner string, expect uint64) (uint64, error) {
+	rec := leaseRecord{Format: events.Format, Owner: owner}
+	if owner != "" {
+		rec.Session, rec.TTL = l.session, int(l.ttl/time.Second)
+	}
+	data, err := json.Marshal(rec)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.ttl/4)
 	defer cancel()
-	ack, err := l.js.Publish(ctx, l.subject(shard), data, jetstream.WithMsgTTL(ttl),
+	ack, err := l.js.Publish(ctx, l.subject(shard), data,
 		jetstream.WithExpectLastSequencePerSubject(expect), jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return 0, err
@@ -133,20 +184,20 @@ func (l *leaser) write(ctx context.Context, shard int, owner string, expect uint
 // renew extends a lease. If another worker has it, the lease ends at once; if the
 // broker does not answer, it ends when its time is over.
 func (l *leaser) renew(ctx context.Context, le *lease) error {
-	started := time.Now() // before the request: the broker counts from a later moment
-	revision, err := l.write(ctx, le.shard, l.owner, le.currentRevision(), l.ttl)
+	started := time.Now() // before the request: others count from a later moment
+	revision, err := l.write(ctx, le.shard, l.owner, le.currentRevision())
 	if events.IsWrongSequence(err) {
-		// It may be our own renewal whose answer was lost: ids are never shared.
-		rec, ours, rerr := l.read(ctx, le.shard)
+		// It may be our own renewal whose answer was lost.
+		rec, rerr := l.read(ctx, le.shard)
 		if rerr != nil {
 			return rerr
 		}
-		if rec.Owner != l.owner {
+		if rec.Owner != l.owner || rec.Session != l.session {
 			le.stop(errLeaseLost)
 			return fmt.Errorf("renew shard %d: %w", le.shard, errLeaseLost)
 		}
 		started = time.Now()
-		revision, err = l.write(ctx, le.shard, l.owner, ours, l.ttl)
+		revision, err = l.write(ctx, le.shard, l.owner, rec.revision)
 	}
 	if err != nil {
 		return fmt.Errorf("renew shard %d: %w", le.shard, err)
@@ -163,7 +214,7 @@ func (l *leaser) release(ctx context.Context, le *lease) error {
 	if lapsed {
 		return nil
 	}
-	if _, err := l.write(ctx, le.shard, "", le.currentRevision(), releasedTTL); err != nil {
+	if _, err := l.write(ctx, le.shard, "", le.currentRevision()); err != nil {
 		return fmt.Errorf("release shard %d: %w", le.shard, err)
 	}
 	return nil

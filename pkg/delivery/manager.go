@@ -3,19 +3,16 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -32,11 +29,12 @@ const (
 // match. All of its state belongs to the goroutine of run; what others have to
 // say comes as a function through post.
 type manager struct {
-	o      Options
-	b      *broker
-	log    zerolog.Logger
-	stats  *stats
-	leaser *leaser
+	o       Options
+	b       *broker
+	log     zerolog.Logger
+	stats   *stats
+	leaser  *leaser
+	members *membership
 
 	entries map[string]channels.Entry // active channels, as the registry has them
 	leases  map[int]*lease
@@ -44,6 +42,9 @@ type manager struct {
 	opening map[string]bool      // channels whose connector is being opened
 	retryAt map[string]time.Time // those whose could not be
 	live    []string             // workers, as last seen
+	liveAt  time.Time            // when they were read last
+	left    bool                 // the worker has taken its leave
+	retake  <-chan time.Time     // when a lease that others hold may have lapsed; nil: not before the next tick
 
 	changes   <-chan struct{} // of the registry; nil: nobody tells
 	stopWatch context.CancelFunc
@@ -57,9 +58,10 @@ func newManager(o Options, b *broker, st *stats) *manager {
 	return &manager{
 		o: o, b: b, log: o.Logger, stats: st,
 		leaser: &leaser{
-			js: b.js, kv: b.leases, bucket: b.names.LeasesBucket(), owner: o.ID,
+			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID, session: nuid.Next(),
 			ttl: b.leaseTTL, margin: b.leaseTTL / 8,
 		},
+		members: &membership{js: b.js, names: b.names, id: o.ID, within: b.leaseTTL / 4},
 		entries: map[string]channels.Entry{},
 		leases:  map[int]*lease{},
 		runs:    map[string]*channelRun{},
@@ -116,6 +118,8 @@ func (m *manager) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			m.tick(work)
+		case <-m.retake:
+			m.take(work)
 		case _, ok := <-m.changes:
 			if !ok {
 				m.changes = nil // the reread goes on
@@ -252,14 +256,11 @@ func (m *manager) sweep(ctx context.Context) {
 	})
 }
 
-// tick announces the worker, renews its leases, and takes or gives up shards by
+// tick renews the worker's leases, announces it, and takes or gives up shards by
 // the workers that are live now.
 func (m *manager) tick(ctx context.Context) {
-	if !m.draining {
-		m.announce(ctx)
-	}
 	m.renew(ctx)
-	m.readWorkers(ctx)
+	m.meet(ctx)
 	desired := m.desiredShards()
 	for shard, le := range m.leases {
 		if le.ctx.Err() != nil {
@@ -269,27 +270,83 @@ func (m *manager) tick(ctx context.Context) {
 		}
 		le.leaving = !desired[shard]
 	}
-	for shard := range desired {
+	m.take(ctx)
+}
+
+// take leases what this worker should have and nobody holds. Where an owner seems
+// to have gone, it comes back when that is certain.
+func (m *manager) take(ctx context.Context) {
+	m.retake = nil
+	if m.draining {
+		return
+	}
+	if err := m.leaser.look(ctx); err != nil {
+		m.log.Warn().Err(err).Msg("lease")
+	}
+	tick := m.b.leaseTTL / 4
+	soonest := tick
+	for shard := range m.desiredShards() {
 		if _, have := m.leases[shard]; have {
 			continue
 		}
 		le, err := m.leaser.acquire(ctx, shard)
-		if err == nil {
+		var held *heldError
+		switch {
+		case err == nil:
 			m.leases[shard] = le
-		} else if !errors.Is(err, errLeaseHeld) {
+		case errors.As(err, &held):
+			soonest = min(soonest, held.lapses)
+		default:
 			m.log.Warn().Err(err).Msg("lease")
 		}
 	}
+	if soonest < tick {
+		m.retake = time.After(soonest)
+	}
 }
 
-// announce says that this worker is live.
-func (m *manager) announce(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
-	defer cancel()
-	subject := events.KVSubject(m.b.names.WorkersBucket(), m.o.ID)
-	if _, err := m.b.js.Publish(ctx, subject, nil, jetstream.WithMsgTTL(m.b.leaseTTL), jetstream.WithRetryAttempts(0)); err != nil {
-		m.log.Warn().Err(err).Msg("announce the worker")
+// meet announces the worker, then lists those that are alive. Without the first
+// the second means nothing: a record that is gone may be the only one there.
+func (m *manager) meet(ctx context.Context) {
+	if m.draining {
+		return
 	}
+	var members []Member
+	err := m.announce(ctx)
+	if err == nil {
+		members, err = m.members.read(ctx)
+	}
+	if err != nil {
+		m.log.Warn().Err(err).Msg("live workers")
+		if time.Since(m.liveAt) >= m.b.leaseTTL {
+			m.stats.tell(func(s *Status) { s.MembersUnknown = err.Error() })
+		}
+		return
+	}
+	m.liveAt = time.Now()
+	m.stats.tell(func(s *Status) { s.MembersUnknown = "" })
+	live := make([]string, len(members))
+	for i, member := range members {
+		live[i] = member.ID
+	}
+	if !slices.Equal(live, m.live) {
+		m.log.Info().Strs("workers", live).Msg("live workers")
+		m.live = live
+	}
+}
+
+// announce says that this worker is live, or has left.
+func (m *manager) announce(ctx context.Context) error {
+	data, err := m.announcement()
+	if err != nil {
+		return err
+	}
+	return m.members.announce(ctx, data)
+}
+
+// announcement returns what the worker says of itself.
+func (m *manager) announcement() ([]byte, error) {
+	return announcement{TTL: int(m.b.leaseTTL / time.Second), Left: m.left}.encode()
 }
 
 // renew extends all leases side by side: one slow answer must not cost the rest.
@@ -306,27 +363,6 @@ func (m *manager) renew(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-}
-
-// readWorkers lists the live workers: those whose announcement has not expired.
-func (m *manager) readWorkers(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
-	defer cancel()
-	prefix := events.KVSubject(m.b.names.WorkersBucket(), "")
-	info, err := m.b.workers.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
-	if err != nil {
-		m.log.Warn().Err(err).Msg("list the live workers")
-		return
-	}
-	live := make([]string, 0, len(info.State.Subjects))
-	for subject := range info.State.Subjects {
-		live = append(live, strings.TrimPrefix(subject, prefix))
-	}
-	slices.Sort(live)
-	if !slices.Equal(live, m.live) {
-		m.log.Info().Strs("workers", live).Msg("live workers")
-		m.live = live
-	}
 }
 
 // desiredShards returns the shards that this worker should have: its share of
@@ -475,7 +511,8 @@ func (m *manager) reconcileRun(ctx context.Context, r *channelRun) {
 }
 
 // leave takes the worker's announcement and its leases back, so that others go
-// on at once.
+// on at once. Both end by a newer record: what is deleted comes back with a broker
+// that is killed.
 func (m *manager) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
 	defer cancel()
@@ -484,10 +521,8 @@ func (m *manager) leave(ctx context.Context) {
 		errs = append(errs, m.leaser.release(ctx, le))
 		delete(m.leases, shard)
 	}
-	subject := events.KVSubject(m.b.names.WorkersBucket(), m.o.ID)
-	if err := m.b.workers.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-		errs = append(errs, fmt.Errorf("withdraw the announcement: %w", err))
-	}
+	m.left = true
+	errs = append(errs, m.announce(ctx))
 	if err := errors.Join(errs...); err != nil {
 		m.log.Warn().Err(err).Msg("leaving: others take over when the leases end")
 	}

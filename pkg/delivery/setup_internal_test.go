@@ -43,7 +43,7 @@ type bench struct {
 	m *manager
 }
 
-func newBench(t *testing.T, apply applyFunc) *bench {
+func newBench(t testing.TB, apply applyFunc) *bench {
 	t.Helper()
 	b := natstest.Run(t)
 	must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))

@@ -26,6 +26,9 @@ type Status struct {
 	// Active, Paused and Deleted count the channels of the registry, of all
 	// workers.
 	Active, Paused, Deleted int
+	// MembersUnknown says why the live workers could not be listed for the time of a
+	// lease, and so the worker's share is not known; "" if they can.
+	MembersUnknown string
 	// Blocked names the channels whose connector could not be opened here.
 	Blocked    []string
 	Partitions []PartitionStatus // ordered by channel and partition

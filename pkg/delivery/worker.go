@@ -32,8 +32,8 @@ type Options struct {
 	// most 64. Zero: the host's name and a random part. It must never be shared.
 	ID string
 	// LeaseTTL is after how long without a sign of life the shards of this
-	// worker go to another. Whole seconds, 2 s to 1 m. Zero: 4 s, and 10 s where
-	// the leases lie on more than one server, to ride through an election.
+	// worker go to another. Whole seconds, 2 s to MaxLeaseTTL. Zero: 4 s, and 10 s
+	// where the leases lie on more than one server, to ride through an election.
 	LeaseTTL time.Duration
 	// DrainTimeout bounds how long Run waits, after its context ended, for calls
 	// in flight to finish. Zero: 30 s.
@@ -47,6 +47,11 @@ type Options struct {
 	// update carries. Zero: no spans; the update's own context goes to the target.
 	Tracer trace.Tracer
 }
+
+// MaxLeaseTTL is the longest LeaseTTL. The broker forgets what workers wrote of
+// themselves and their leases after channels.PresenceAge, by its own clock: the
+// clocks of its servers may differ by what is between the two.
+const MaxLeaseTTL = 30 * time.Second
 
 const (
 	defaultLeaseTTL        = 4 * time.Second
@@ -88,8 +93,8 @@ func New(o Options) (*Worker, error) {
 	if !idPattern.MatchString(o.ID) {
 		return nil, fmt.Errorf("%w: ID %q does not match %s", ErrOptions, o.ID, idPattern)
 	}
-	if o.LeaseTTL != 0 && (o.LeaseTTL < 2*time.Second || o.LeaseTTL > time.Minute || o.LeaseTTL%time.Second != 0) {
-		return nil, fmt.Errorf("%w: LeaseTTL %s is not a whole number of seconds in 2s..1m", ErrOptions, o.LeaseTTL)
+	if o.LeaseTTL != 0 && (o.LeaseTTL < 2*time.Second || o.LeaseTTL > MaxLeaseTTL || o.LeaseTTL%time.Second != 0) {
+		return nil, fmt.Errorf("%w: LeaseTTL %s is not a whole number of seconds in 2s..%s", ErrOptions, o.LeaseTTL, MaxLeaseTTL)
 	}
 	if o.ParkAfter == 0 {
 		o.ParkAfter = defaultParkAfter
@@ -137,8 +142,6 @@ type broker struct {
 	progress    *channels.ProgressStore
 	outcomes    jetstream.Stream
 	parked      jetstream.Stream
-	workers     jetstream.Stream
-	leases      jetstream.KeyValue
 	letters     *deadletters.Store
 	leaseTTL    time.Duration
 	// records counts the ledger's records that views remember beyond their use.
@@ -204,15 +207,16 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.parked, err = js.Stream(ctx, names.ParkedStream()); err != nil {
 		return nil, notProvisioned(names.ParkedStream(), err)
 	}
-	if b.workers, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
+	if _, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
 		return nil, notProvisioned(names.WorkersBucket(), err)
 	}
-	if b.leases, err = js.KeyValue(ctx, names.LeasesBucket()); err != nil {
+	leases, err := js.Stream(ctx, events.KVStream(names.LeasesBucket()))
+	if err != nil {
 		return nil, notProvisioned(names.LeasesBucket(), err)
 	}
 	if b.leaseTTL == 0 {
 		b.leaseTTL = defaultLeaseTTL
-		if b.workers.CachedInfo().Config.Replicas > 1 {
+		if leases.CachedInfo().Config.Replicas > 1 {
 			b.leaseTTL = defaultClusterLeaseTTL
 		}
 	}
@@ -220,7 +224,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 }
 
 func notProvisioned(what string, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%w: %s is missing", events.ErrNotProvisioned, what)
 	}
 	return fmt.Errorf("open %s: %w", what, err)

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,23 @@ func TestClusterLosesItsLeaderUnderLoad(t *testing.T) {
 			r.check("c", mode, p.wait(r), func() (faults.History, error) { return tg.History(), nil })
 		})
 	}
+}
+
+// A worker that starts while the broker is away ended with exit code 3, and its
+// supervisor gave up on it.
+func TestWorkerThatStartsWhileTheBrokerIsAwayWaits(t *testing.T) {
+	t.Parallel()
+	crew := faults.NewCrew(t)
+	server := faults.StartServer(t, crew, natsServer(t))
+	r := newRigAt(t, crew, server.URL, 1)
+	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
+	r.channel("c", channels.Latest, "http", tg.Connector())
+	accepted := []faults.Accepted{r.accept(update("c", "k", 1, 0))}
+	server.Kill()
+	w := r.worker("w0")
+	eventually(t, "the worker to say that it waits", func() bool { return strings.Contains(w.Log(), "waiting for the broker") })
+	server.Start(t)
+	r.check("c", channels.Latest, accepted, func() (faults.History, error) { return tg.History(), nil })
 }
 
 // leader returns the server that leads a stream.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -21,8 +22,9 @@ const (
 )
 
 // Any mix of faults, one round after the other: at the end of each everything
-// heals, settles and is checked, the rounds before included. The seed decides
-// which faults come when; what they meet is up to the machine.
+// heals, no partition stands still, all settles and is checked, the rounds before
+// included. The seed decides which faults each round has, in which order; how many
+// there is time for, and what they meet, is up to the machine.
 func TestChaos(t *testing.T) {
 	seed := numberFrom(t, chaosSeed, 1)
 	length := time.Duration(numberFrom(t, chaosMinutes, 0.5) * float64(time.Minute))
@@ -56,13 +58,14 @@ func numberFrom(t testing.TB, variable string, otherwise float64) float64 {
 // chaos is a deployment and what breaks it.
 type chaos struct {
 	*rig
-	dice     *rand.Rand
+	seed     uint64
+	dice     *rand.Rand // of the round
 	server   *faults.Server
 	proxy    *faults.Proxy // between worker 0 and the broker
 	targets  []*faults.HTTPTarget
 	channels []*chaosChannel
-	workers  []*faults.Process
-	absences []faults.Absence // by the clock of the first target
+	workers  []*faults.Process // nil: it has left
+	absences []faults.Absence  // by the clock of the first target
 
 	rounds, started         int
 	updates, faults, checks int
@@ -80,7 +83,7 @@ func newChaos(t testing.TB, seed uint64) *chaos {
 	crew := faults.NewCrew(t)
 	server := faults.StartServer(t, crew, natsServer(t))
 	c := &chaos{
-		rig: newRigAt(t, crew, server.URL, 1), dice: rand.New(rand.NewPCG(seed, 0)),
+		rig: newRigAt(t, crew, server.URL, 1), seed: seed,
 		server: server, proxy: faults.NewProxy(t, server.URL[len("nats://"):]), workers: make([]*faults.Process, 3),
 	}
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
@@ -117,6 +120,7 @@ func (c *chaos) hire(i int) {
 func (c *chaos) round(ends time.Time) {
 	c.t.Helper()
 	c.rounds++
+	c.dice = rand.New(rand.NewPCG(c.seed, uint64(c.rounds)))
 	for i := range c.workers {
 		c.hire(i)
 	}
@@ -147,10 +151,17 @@ func (c *chaos) round(ends time.Time) {
 func (c *chaos) settle(loads []*publishing) {
 	c.t.Helper()
 	c.proxy.Heal()
+	if !slices.ContainsFunc(c.workers, func(w *faults.Process) bool { return w != nil }) {
+		c.hire(0) // all have left
+	}
 	for i, ch := range c.channels {
 		accepted := loads[i].wait(c.rig)
 		c.updates += len(accepted)
 		ch.accepted = append(ch.accepted, accepted...)
+	}
+	healed := time.Now() // and nothing is published any more
+	for _, ch := range c.channels {
+		c.progresses(ch.name, 4, ch.accepted, healed)
 	}
 	for _, ch := range c.channels {
 		log := c.settled(ch.name, ch.accepted, settleWithin)
@@ -172,26 +183,24 @@ func (c *chaos) strike() {
 	short := time.Duration(200+c.dice.IntN(1500)) * time.Millisecond
 	long := leaseTTL + short
 	what := ""
-	switch c.dice.IntN(9) {
-	case 0:
-		what = "kill worker " + w.Name
-		w.Kill()
-		c.hire(i)
+	switch fault := c.dice.IntN(11); fault {
+	case 0, 2, 3, 9:
+		if w == nil {
+			c.hire(i)
+			what = "worker " + c.workers[i].Name + " comes"
+			break
+		}
+		what = c.strikeWorker(fault, i, long)
 	case 1:
 		what = "kill all workers"
-		for i := range c.workers {
-			c.workers[i].Kill()
+		for _, w := range c.workers {
+			if w != nil {
+				w.Kill()
+			}
 		}
 		for i := range c.workers {
 			c.hire(i)
 		}
-	case 2:
-		what = fmt.Sprintf("freeze worker %s for %s", w.Name, long)
-		c.freeze(w, long)
-	case 3:
-		what = "replace worker " + w.Name
-		w.Terminate()
-		c.hire(i)
 	case 4:
 		what = fmt.Sprintf("cut worker 0 off for %s", short)
 		c.proxy.Cut()
@@ -212,7 +221,7 @@ func (c *chaos) strike() {
 		tg.Cause(faults.Trouble{Errors: 0.5, Refused: 0.5})
 		c.pass(short)
 		tg.Cause(tenPercent())
-	case 8:
+	case 8, 10:
 		what = fmt.Sprintf("the broker is dead for %s", short)
 		c.server.Kill()
 		c.pass(short)
@@ -220,6 +229,29 @@ func (c *chaos) strike() {
 	}
 	c.faults++
 	c.t.Logf("round %d: %s", c.rounds, what)
+}
+
+// strikeWorker breaks one worker that is there.
+func (c *chaos) strikeWorker(fault, i int, long time.Duration) (what string) {
+	w := c.workers[i]
+	switch fault {
+	case 0:
+		what = "kill worker " + w.Name
+		w.Kill()
+		c.hire(i)
+	case 2:
+		what = fmt.Sprintf("freeze worker %s for %s", w.Name, long)
+		c.freeze(w, long)
+	case 3:
+		what = "replace worker " + w.Name
+		w.Terminate()
+		c.hire(i)
+	case 9:
+		what = "worker " + w.Name + " leaves"
+		w.Terminate()
+		c.workers[i] = nil // until a fault would hit it
+	}
+	return what
 }
 
 // freeze stops a worker for a while. The targets started within milliseconds of

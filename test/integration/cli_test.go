@@ -50,7 +50,6 @@ func TestWithoutBroker(t *testing.T) {
 		"get":               extsync("get", "k"),
 		"channels list":     extsync("channels", "list"),
 		"channels show":     extsync("channels", "show", "erp_db"),
-		"worker":            {name: "connector-worker", args: []string{"run"}},
 	}
 	for name, p := range tests {
 		t.Run(name, func(t *testing.T) {

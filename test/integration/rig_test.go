@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -170,6 +171,55 @@ func (r *rig) settled(channel string, accepted []faults.Accepted, most time.Dura
 	log := faults.NewLogReader(r.js, r.names, channel)
 	r.must(log.Await(ctx, accepted))
 	return log
+}
+
+// progressWithin bounds how long after the last fault a partition may settle
+// nothing although it has something to do.
+const progressWithin = 30 * time.Second
+
+// progresses finds partitions of a channel that stand still: they have updates
+// without an outcome, and none of these gets one within progressWithin of healed.
+func (r *rig) progresses(channel string, partitions int, accepted []faults.Accepted, healed time.Time) {
+	r.t.Helper()
+	log := faults.NewLogReader(r.js, r.names, channel)
+	var waiting map[int][]faults.Accepted // of each partition that has not moved yet
+	ctx, cancel := context.WithDeadline(r.t.Context(), healed.Add(progressWithin))
+	defer cancel()
+	for waiting == nil || len(waiting) > 0 {
+		err := log.CatchUp(ctx)
+		if err == nil && waiting == nil {
+			waiting = pending(log, partitions, accepted)
+		}
+		for p, list := range waiting {
+			if slices.ContainsFunc(list, log.Settled) {
+				delete(waiting, p)
+			}
+		}
+		if ctx.Err() != nil {
+			for p, list := range waiting {
+				r.t.Errorf("channel %s: partition %d stands still: %d updates have no outcome, and none got one within %s of the last fault", channel, p, len(list), progressWithin)
+			}
+			if waiting == nil {
+				r.t.Errorf("channel %s: its outcomes cannot be read: %v", channel, err)
+			}
+			return
+		}
+		waitFor(ctx, 100*time.Millisecond)
+	}
+}
+
+// pending returns the updates that have no outcome, by partition.
+func pending(log *faults.LogReader, partitions int, accepted []faults.Accepted) map[int][]faults.Accepted {
+	out := map[int][]faults.Accepted{}
+	for _, a := range accepted {
+		enc, err := events.EncodeKey(a.Key)
+		if err != nil || a.Uncertain || log.Settled(a) {
+			continue
+		}
+		p := events.Slot(enc) % partitions
+		out[p] = append(out[p], a)
+	}
+	return out
 }
 
 // recorder is a target that can tell what it has seen.

@@ -270,6 +270,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 			"sync.updates.portal.k", "sync.out.other.0", "sync.dead.other.1.k", "sync.ctl.portal.0",
 			"$KV.sync_channels.portal", "$KV.sync_ledger.other.k", "$KV.sync_progress.other.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_ledger",
+			"$JS.API.STREAM.PURGE.KV_sync_workers", "$JS.API.STREAM.MSG.DELETE.KV_sync_leases",
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_other.x", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.1", "_INBOX_worker.x",
 			"sync.audit.channel", "$KV.sync_tokens.t", "$JS.API.STREAM.MSG.GET.KV_sync_tokens", "$KV.sync_idempotency.k",
 		},
