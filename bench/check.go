@@ -32,7 +32,7 @@ func (b *bed) awaitLedger(ctx context.Context) error {
 	}
 	for i := range b.s.channels {
 		for p := range b.s.partitions {
-			last, err := log.GetLastMsgForSubject(ctx, b.client.Names.Outcomes(b.channelName(i), p))
+			last, err := log.GetLastMsgForSubject(ctx, b.client.Names.Outcomes(b.channelName(i), progress.Incarnation(), p))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				continue
 			}

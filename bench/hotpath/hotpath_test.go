@@ -49,7 +49,7 @@ func BenchmarkHotPath(b *testing.B) {
 	var record events.Record
 	for i := range int64(entries) {
 		group.Entries = append(group.Entries, entry(&u, i+1))
-		record.Add(group.Entries[i], uint64(i)+1)
+		record.Add(group.Entries[i], events.LogPosition{Seq: uint64(i) + 1})
 	}
 	next := entry(&u, entries+1)
 	acked := group
@@ -81,7 +81,7 @@ func BenchmarkHotPath(b *testing.B) {
 		{"digest-300-bytes", func() error { _ = large.Tag(); return nil }},
 		{"encode-100-plain-keys", func() error { return encodeKeys("k000123") }},
 		{"encode-100-other-keys", func() error { return encodeKeys("tenant/ä 7.b") }},
-		{"add-to-record", func() error { r := record; r.Add(next, entries+1); return nil }},
+		{"add-to-record", func() error { r := record; r.Add(next, events.LogPosition{Seq: entries + 1}); return nil }},
 		{"encode-record", func() error { out, err = record.Append(out[:0]); return err }},
 		{"decode-record", func() error { _, err := events.DecodeRecord(stored); return err }},
 		{"encode-100-acks", func() error {

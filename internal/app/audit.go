@@ -131,7 +131,7 @@ func (a *auditor) ledger(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rec.Applied.IsZero() {
+		if rec.Applied.IsZero() || rec.ChannelID != a.entry.ID { // the latter is of a former channel of the name
 			continue
 		}
 		if page = append(page, rec); len(page) == auditPage {

@@ -240,6 +240,10 @@ func (d *doctor) channels(ctx context.Context, registry *channels.Registry) erro
 		case s.Circuit == "open" || s.Circuit == "blocked":
 			d.add(LevelProblem, "circuit", s.Channel, s.Circuit+": "+s.Reason, "put right what the reason names; deliveries then go on by themselves")
 		}
+		if !s.Restored.IsZero() {
+			d.add(LevelProblem, "restored", s.Channel, "the broker holds older files than before, found at "+s.Restored.Format(time.RFC3339),
+				"stop workers and publishers, run 'extsync recover' and do what it says")
+		}
 		d.target(ctx, e.Config)
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // PublisherOptions say how to run the HTTP API.
@@ -66,6 +67,10 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 			o.Logger.Warn().Err(err).Msg("traces")
 		}
 	}()
+	incarnation, err := events.ReadIncarnation(ctx, c.JS, c.Names)
+	if err != nil {
+		return err
+	}
 	var handler http.Handler
 	var keep func(context.Context)
 	err = c.refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
@@ -86,6 +91,11 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	var group errgroup.Group
 	group.Go(func() error { cache.Keep(background); return nil })
 	group.Go(func() error { keep(background); return nil })
+	restored := make(chan error, 1)
+	group.Go(func() error {
+		restored <- c.watchIncarnation(background, incarnation)
+		return nil
+	})
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
@@ -96,7 +106,11 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	if o.Ready != nil {
 		o.Ready(address(o, listener))
 	}
-	<-ctx.Done()
+	var changed error
+	select {
+	case <-ctx.Done():
+	case changed = <-restored:
+	}
 	drain, cancel := context.WithTimeout(background, o.Config.HTTP.DrainTimeout.D())
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
@@ -104,7 +118,7 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 		_ = server.Close() // what is left did not end in time
 	}
 	stop()
-	err = group.Wait()
+	err = errors.Join(changed, group.Wait())
 	o.Logger.Info().Msg("publisher stopped")
 	return err
 }

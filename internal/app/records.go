@@ -41,7 +41,7 @@ const catchUpLook = 100 * time.Millisecond
 func (r *Records) CatchUp(ctx context.Context, e channels.Entry, most time.Duration) error {
 	ends := make([]uint64, max(e.Config.Partitions, 1))
 	for p := range ends {
-		last, err := events.ReadFromLeader(ctx, r.c.JS, r.c.Names.OutcomeStream(), events.MessageQuery{LastOn: r.c.Names.Outcomes(e.Config.Name, p)})
+		last, err := events.ReadFromLeader(ctx, r.c.JS, r.c.Names.OutcomeStream(), events.MessageQuery{LastOn: r.c.Names.Outcomes(e.Config.Name, r.progress.Incarnation(), p)})
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fmt.Errorf("read the outcome log: %w", err)
 		}
@@ -92,7 +92,7 @@ func (r *Records) Get(ctx context.Context, e channels.Entry, key string) (events
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
 		return events.Record{}, err
 	}
-	subject := r.c.Names.Outcomes(channel, partition)
+	subject := r.c.Names.Outcomes(channel, r.progress.Incarnation(), partition)
 	last, err := events.ReadFromLeader(ctx, r.c.JS, r.c.Names.OutcomeStream(), events.MessageQuery{LastOn: subject})
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && last.Sequence <= p.LogSeq {
 		return rec, nil
@@ -111,7 +111,7 @@ func (r *Records) Get(ctx context.Context, e channels.Entry, key string) (events
 		}
 		for _, entry := range group.Entries {
 			if entry.Key == key {
-				rec.Add(entry, msg.Sequence)
+				rec.Add(entry, events.LogPosition{Incarnation: r.progress.Incarnation(), Seq: msg.Sequence})
 			}
 		}
 	}

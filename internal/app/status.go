@@ -29,6 +29,9 @@ type ChannelStatus struct {
 	// worker has said. Reason says why it is not closed.
 	Circuit string `json:"circuit,omitempty"`
 	Reason  string `json:"reason,omitempty"`
+	// Restored is when a worker found that the broker holds older files than before,
+	// without a new incarnation; zero if none has.
+	Restored time.Time `json:"restored,omitzero"`
 	// Workers that were on the partitions last.
 	Workers []string `json:"workers"`
 	// Bytes that the channel's stream holds, of MaxBytes.
@@ -144,6 +147,9 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 func (s *ChannelStatus) add(p *channels.Progress) {
 	if p.Worker != "" && !slices.Contains(s.Workers, p.Worker) {
 		s.Workers = append(s.Workers, p.Worker)
+	}
+	if at := time.Unix(p.Restored, 0).UTC(); p.Restored != 0 && (s.Restored.IsZero() || at.Before(s.Restored)) {
+		s.Restored = at
 	}
 	order := []string{"", "closed", "open", "blocked"}
 	if slices.Index(order, p.Circuit) > slices.Index(order, s.Circuit) {

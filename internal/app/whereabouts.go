@@ -133,6 +133,9 @@ func (c *Client) head(ctx context.Context, channel, key string) (head Copy, malf
 	if err != nil {
 		return Copy{}, nil, err
 	}
+	if events.IsReset(msg.Header) {
+		return Copy{}, nil, nil
+	}
 	u, malformed := events.Decode(c.Names, msg.Subject, msg.Header, msg.Data)
 	if malformed != nil {
 		return Copy{At: msg.Time}, malformed, nil

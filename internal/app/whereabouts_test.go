@@ -45,7 +45,7 @@ func TestDescribe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var rec events.Record
 			for i, e := range tt.entries {
-				rec.Add(e, uint64(i+1))
+				rec.Add(e, events.LogPosition{Seq: uint64(i + 1)})
 			}
 			w := Whereabouts{State: StateAbsent}
 			w.describe(tt.head, rec)

@@ -75,6 +75,7 @@ func (s Scope) publisher() Permissions {
 	g.watchBucket(n.RegistryBucket())
 	g.readBucket(n.LedgerBucket())
 	g.readBucket(n.ProgressBucket())
+	g.readBucket(n.InstallationBucket())
 	// The delivery history of its channels.
 	g.api("STREAM.INFO", n.OutcomeStream())
 	g.api("STREAM.MSG.GET", n.OutcomeStream())
@@ -117,6 +118,7 @@ func (s Scope) gateway() Permissions {
 		g.api("STREAM.MSG.GET", stream)
 	}
 	g.api("STREAM.INFO", n.AuditStream()) // to see that the broker is provisioned
+	g.readBucket(n.LettersBucket())
 	g.readers(n.DeadStream(), n.DeadSubjects())
 	// Which service's acks a token may read is for the API to say.
 	g.api("STREAM.INFO", n.AckStream())
@@ -133,7 +135,7 @@ func (s Scope) gateway() Permissions {
 func (s Scope) worker() Permissions {
 	n := s.Names
 	var g grants
-	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket()} {
+	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(), n.LettersBucket(), n.InstallationBucket()} {
 		g.readBucket(bucket)
 	}
 	g.watchBucket(n.RegistryBucket())
@@ -159,7 +161,8 @@ func (s Scope) worker() Permissions {
 		g.readers(stream, n.StoredUpdates(channel))
 		g.publish("$JS.ACK." + stream + ".>")
 		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
-			n.LedgerSubject(channel, "*"), events.KVSubject(n.ProgressBucket(), channel+".>"))
+			n.LedgerSubject(channel, "*"), events.KVSubject(n.ProgressBucket(), channel+".>"),
+			events.KVSubject(n.LettersBucket(), channel+".*"))
 		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
 		g.readers(n.DeadStream(), n.DeadFilter(channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")

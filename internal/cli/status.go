@@ -20,7 +20,8 @@ UNDELIVERED counts updates without an outcome; it is an upper bound where a
 partition has no worker. OLDEST is since when the oldest of them waits. IN and OUT are
 updates a second, measured between two looks. DEAD counts dead letters. A
 circuit that is open waits for the target to come back; one that is blocked
-waits for you: the reason says for what.`
+waits for you: the reason says for what. "broker restored" means that a worker has
+found older files at the broker than before, and nobody has run 'extsync recover'.`
 
 const (
 	clearScreen = "\x1b[H\x1b[2J"
@@ -146,6 +147,9 @@ func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
 		circuit := l.Circuit
 		if l.Reason != "" {
 			circuit += ": " + l.Reason
+		}
+		if !l.Restored.IsZero() {
+			circuit = strings.TrimPrefix(circuit+"; broker restored: run 'extsync recover'", "; ")
 		}
 		rows[i] = []string{
 			l.Channel, l.State, strconv.FormatUint(l.Undelivered, 10), oldest, rateText(l.In), rateText(l.Out),

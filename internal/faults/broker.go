@@ -111,6 +111,9 @@ func newServer(t testing.TB, crew *Crew, path, name, cluster string) *Server {
 	return s
 }
 
+// Data returns the directory in which the server keeps its streams.
+func (s *Server) Data() string { return filepath.Join(filepath.Dir(s.conf), "data") }
+
 // Kill ends the server with SIGKILL.
 func (s *Server) Kill() { s.running().Kill() }
 

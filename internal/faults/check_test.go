@@ -62,7 +62,7 @@ func (s *story) log(key string, v int64, o events.Outcome) {
 	s.seq++
 	s.outcomes.Add(events.Group{Format: events.Format, Worker: "w", Entries: []events.Entry{{
 		Key: key, Settlement: events.Settlement{Version: tag(v).Version, Digest: tag(v).Digest, Outcome: o},
-	}}}, s.seq)
+	}}}, events.LogPosition{Seq: s.seq})
 }
 
 func (s *story) deliver(key string, versions ...int64) {

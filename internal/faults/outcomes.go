@@ -28,12 +28,12 @@ type Outcomes struct {
 }
 
 // Add takes the next group of the log.
-func (o *Outcomes) Add(g events.Group, seq uint64) {
+func (o *Outcomes) Add(g events.Group, at events.LogPosition) {
 	if o.Records == nil {
 		o.Records = map[string]*events.Record{}
 	}
 	for _, e := range g.Entries {
-		o.Entries = append(o.Entries, Logged{Entry: e, Seq: seq, Worker: g.Worker})
+		o.Entries = append(o.Entries, Logged{Entry: e, Seq: at.Seq, Worker: g.Worker})
 		if e.Version.IsZero() {
 			continue // malformed: it has a record of its own kind, but no place in the ledger
 		}
@@ -42,7 +42,7 @@ func (o *Outcomes) Add(g events.Group, seq uint64) {
 			rec = &events.Record{}
 			o.Records[e.Key] = rec
 		}
-		rec.Add(e, seq)
+		rec.Add(e, at)
 	}
 }
 
@@ -78,10 +78,8 @@ func (r *LogReader) CatchUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("outcome log: %w", err)
 	}
-	subject := r.names.Outcomes(r.channel, 0)
-	subject = subject[:len(subject)-1] + "*"
 	for {
-		msg, err := stream.GetMsg(ctx, r.next, jetstream.WithGetMsgSubject(subject))
+		msg, err := stream.GetMsg(ctx, r.next, jetstream.WithGetMsgSubject(r.names.OutcomesOf(r.channel)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -92,7 +90,11 @@ func (r *LogReader) CatchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.Add(group, msg.Sequence)
+		at, err := r.names.OutcomePosition(msg.Subject, msg.Sequence)
+		if err != nil {
+			return err
+		}
+		r.Add(group, at)
 		r.next = msg.Sequence + 1
 	}
 }

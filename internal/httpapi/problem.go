@@ -146,6 +146,7 @@ func mappings() []mapping {
 		{events.ErrName, http.StatusUnprocessableEntity, "invalid", 0},
 		{events.ErrFull, http.StatusTooManyRequests, "channel_full", later},
 		{events.ErrBusy, http.StatusTooManyRequests, "key_busy", soon},
+		{events.ErrIncarnation, http.StatusServiceUnavailable, "restored", later},
 		{events.ErrNotProvisioned, http.StatusServiceUnavailable, "not_provisioned", later},
 		{events.ErrUnavailable, http.StatusServiceUnavailable, "broker_unavailable", soon},
 		{context.Canceled, http.StatusServiceUnavailable, "stopping", soon},

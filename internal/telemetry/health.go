@@ -124,6 +124,9 @@ func (h *WorkerHealth) Problems() []string {
 	} else if status.MembersUnknown != "" {
 		out = append(out, "which share is this worker's is not known: "+status.MembersUnknown)
 	}
+	if at := h.worker.Status().Restored; !at.IsZero() {
+		out = append(out, "the broker's files were restored and nobody ran 'extsync recover'; found at "+at.Format(time.RFC3339))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d := h.now().Sub(h.good); d > h.stallAfter {

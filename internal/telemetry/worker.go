@@ -93,7 +93,7 @@ type workerDescs struct {
 	outcomes, conflicts, probes, refused, malformed, resynced, takeovers, openFailures *prometheus.Desc
 
 	shards, channels, circuit, blocked, behind, oldest, held, parked, inFlight *prometheus.Desc
-	letters, ready, connected, refreshed                                       *prometheus.Desc
+	letters, ready, connected, restored, refreshed                             *prometheus.Desc
 }
 
 func newWorkerDescs() workerDescs {
@@ -122,6 +122,7 @@ func newWorkerDescs() workerDescs {
 		letters:   desc("extsync_dead_letters", "Dead letters of the channel; every worker counts all.", channelLabel),
 		ready:     desc("extsync_ready", "1 if /readyz says yes."),
 		connected: desc("extsync_broker_connected", "1 if there is a connection to the broker."),
+		restored:  desc("extsync_broker_restored", "1 if the broker was found to hold older files than before, and 'extsync recover' was not run since."),
 		refreshed: desc("extsync_refreshed_timestamp_seconds", "When the broker was asked last for what this worker cannot know: what waits there, and dead letters."),
 	}
 }
@@ -138,7 +139,7 @@ func (m *WorkerMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.outcomes, d.conflicts, d.probes, d.refused, d.malformed, d.resynced, d.takeovers, d.openFailures,
 		d.shards, d.channels, d.circuit, d.blocked, d.behind, d.oldest, d.held, d.parked, d.inFlight,
-		d.letters, d.ready, d.connected, d.refreshed,
+		d.letters, d.ready, d.connected, d.restored, d.refreshed,
 	} {
 		ch <- desc
 	}
@@ -166,6 +167,7 @@ func (m *WorkerMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(d.channels, float64(s.Deleted), "deleted")
 	gauge(d.ready, truth(ready()))
 	gauge(d.connected, truth(connected()))
+	gauge(d.restored, truth(!s.Restored.IsZero()))
 	if !refreshed.IsZero() {
 		gauge(d.refreshed, float64(refreshed.UnixMilli())/1000)
 	}

@@ -56,8 +56,10 @@ var (
 	// ErrInvalid says that a token cannot be made as asked. The message names
 	// every bad field.
 	ErrInvalid = errors.New("invalid token")
-	// ErrNotFound says that there is no such token.
+	// ErrNotFound says that there is no such token, or that it was revoked.
 	ErrNotFound = errors.New("token not found")
+	// ErrRevoked says that a token was revoked and cannot be made known again.
+	ErrRevoked = errors.New("token was revoked")
 )
 
 var idPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
@@ -77,6 +79,9 @@ type Token struct {
 	// Hash is the SHA-256 of the secret: 32 random bytes, so that nothing slower
 	// is needed.
 	Hash string `json:"hash,omitempty"`
+	// Revoked is when the token was revoked; zero if it was not. Its record stays, without
+	// Hash: were it removed, a broker that is killed could bring the token back.
+	Revoked time.Time `json:"revoked,omitzero"`
 }
 
 // Public is the token without its hash.
@@ -177,8 +182,10 @@ func (s *Store) Adopt(ctx context.Context, t Token, text string) (known Token, a
 	if raw, err := base64.RawURLEncoding.DecodeString(secret); !ok || err != nil || len(raw) != secretBytes {
 		return Token{}, nil, fmt.Errorf("%w: text: it is not that of a token; 'extsync tokens create' makes one", ErrInvalid)
 	}
-	known, err = s.Get(ctx, id)
+	known, _, err = s.read(ctx, id)
 	switch {
+	case errors.Is(err, ErrRevoked):
+		return Token{}, nil, fmt.Errorf("%w: text: %w: %s; make another one", ErrInvalid, ErrRevoked, id)
 	case errors.Is(err, ErrNotFound):
 		return Token{}, func(ctx context.Context) (Token, error) { return s.create(ctx, t, id, secret) }, nil
 	case err == nil && !known.Matches(secret):
@@ -209,17 +216,31 @@ func (s *Store) create(ctx context.Context, t Token, id, secret string) (Token, 
 
 // Get returns one token, or ErrNotFound.
 func (s *Store) Get(ctx context.Context, id string) (Token, error) {
+	t, _, err := s.read(ctx, id)
+	return t, err
+}
+
+// read is Get, with the revision of the token's record. Of a revoked token it returns
+// ErrNotFound and ErrRevoked.
+func (s *Store) read(ctx context.Context, id string) (Token, uint64, error) {
 	if !idPattern.MatchString(id) {
-		return Token{}, fmt.Errorf("%w: %.20q is not the id of one", ErrNotFound, id)
+		return Token{}, 0, fmt.Errorf("%w: %.20q is not the id of one", ErrNotFound, id)
 	}
 	kve, err := s.kv.Get(ctx, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Token{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+		return Token{}, 0, fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
 	if err != nil {
-		return Token{}, fmt.Errorf("read token %s: %w", id, err)
+		return Token{}, 0, fmt.Errorf("read token %s: %w", id, err)
 	}
-	return decode(kve)
+	t, err := decode(kve)
+	if err == nil && !t.Revoked.IsZero() {
+		err = fmt.Errorf("%w: %s: %w", ErrNotFound, id, ErrRevoked)
+	}
+	if err != nil {
+		return Token{}, 0, err
+	}
+	return t, kve.Revision(), nil
 }
 
 func decode(kve jetstream.KeyValueEntry) (Token, error) {
@@ -233,7 +254,7 @@ func decode(kve jetstream.KeyValueEntry) (Token, error) {
 	return t, nil
 }
 
-// List returns all tokens, oldest first.
+// List returns all tokens that were not revoked, oldest first.
 func (s *Store) List(ctx context.Context) ([]Token, error) {
 	w, err := s.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
@@ -257,18 +278,28 @@ func (s *Store) List(ctx context.Context) ([]Token, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, t)
+			if t.Revoked.IsZero() {
+				out = append(out, t)
+			}
 		}
 	}
 }
 
-// Revoke removes a token for good. ErrNotFound if there is none.
+// Revoke ends a token for good. ErrNotFound if there is none. A record takes the place
+// of the token's: it is the newest of its key for ever, whatever a broker that is killed
+// forgets of deletions.
 func (s *Store) Revoke(ctx context.Context, id string) (Token, error) {
-	t, err := s.Get(ctx, id)
+	t, revision, err := s.read(ctx, id)
 	if err != nil {
 		return Token{}, err
 	}
-	if err := s.kv.Purge(ctx, id); err != nil {
+	gone := t.Public()
+	gone.Revoked = time.Now().UTC().Truncate(time.Second)
+	data, err := json.Marshal(gone)
+	if err != nil {
+		return Token{}, fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	if _, err := s.kv.Update(ctx, id, data, revision); err != nil {
 		return Token{}, fmt.Errorf("revoke token %s: %w", id, err)
 	}
 	return t, nil

@@ -19,9 +19,10 @@ const ControlReset = "reset"
 // A ControlRequest goes to the owner of a partition on Names.Control; the owner
 // answers with a ControlReply.
 type ControlRequest struct {
-	Format int    `json:"f"`
-	Op     string `json:"op"`
-	Key    string `json:"key"`
+	Format int          `json:"f"`
+	Op     string       `json:"op"`
+	Key    string       `json:"key"`
+	Void   *events.Void `json:"void,omitempty"` // for ControlReset: what no longer counts
 }
 
 // A ControlReply has an empty Error if the request was carried out.
@@ -59,28 +60,62 @@ func (r *Registry) ResetKey(ctx context.Context, channel, key string) error {
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
 	}
-	lastLetter := letters.CachedInfo().State.LastSeq // later ones are of new versions
-	// The ledger first: between this and the last step the old newest version still
-	// keeps publishers from starting anew, so nothing can be lost there.
-	if err := r.resetLedger(ctx, e.Config, key, enc); err != nil {
-		return err
-	}
-	if err := letters.Purge(ctx, jetstream.WithPurgeSubject(r.names.Dead(channel, enc)), jetstream.WithPurgeSequence(lastLetter+1)); err != nil {
-		return fmt.Errorf("reset key: remove its dead letters: %w", err)
-	}
-	stream, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
+	updates, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
 	}
-	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(r.names.StoredUpdate(channel, enc))); err != nil {
-		return fmt.Errorf("reset key: remove its newest version: %w", err)
+	// What is stored later is of new versions.
+	void := &events.Void{Updates: end(updates), Letters: end(letters), At: time.Now().UTC().Truncate(time.Millisecond)}
+	// The ledger first: between this and the last step the old newest version still
+	// keeps publishers from starting anew, so nothing can be lost there. Its record says
+	// what is void, for whatever of that a killed broker brings back.
+	if err := r.resetLedger(ctx, e.Config, key, enc, void); err != nil {
+		return err
+	}
+	if err := letters.Purge(ctx, jetstream.WithPurgeSubject(r.names.Dead(channel, enc)), jetstream.WithPurgeSequence(void.Letters.Sequence+1)); err != nil {
+		return fmt.Errorf("reset key: remove its dead letters: %w", err)
+	}
+	if err := r.resetHead(ctx, e.Config, updates, enc, void); err != nil {
+		return fmt.Errorf("reset key: end its newest version: %w", err)
 	}
 	return nil
 }
 
+// end returns the last place in a stream.
+func end(s jetstream.Stream) events.Mark {
+	state := s.CachedInfo().State
+	return events.Mark{Sequence: state.LastSeq, Stored: state.LastTime}
+}
+
+// resetHead lets the versions of a key start anew for publishers. In a latest channel a
+// message takes the place of the newest update: were it removed, the update before it
+// would be the head again once a broker was killed.
+func (r *Registry) resetHead(ctx context.Context, c Config, updates jetstream.Stream, enc string, void *events.Void) error {
+	if c.Mode == Every {
+		return updates.Purge(ctx, jetstream.WithPurgeSubject(r.names.StoredUpdate(c.Name, enc)), jetstream.WithPurgeSequence(void.Updates.Sequence+1))
+	}
+	head, err := events.ReadFromLeader(ctx, r.js, r.names.UpdateStream(c.Name), events.MessageQuery{LastOn: r.names.StoredUpdate(c.Name, enc)})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		head = &jetstream.RawStreamMsg{}
+	case err != nil:
+		return err
+	case !void.Updates.Covers(head.Sequence, head.Time):
+		return ErrKeyBusy // a version that was published before the ledger forgot the older ones
+	}
+	_, err = r.js.PublishMsg(ctx, events.ResetMessage(r.names, c.Name, enc, void.At), jetstream.WithExpectLastSequencePerSubject(head.Sequence))
+	switch {
+	case events.IsWrongSequence(err):
+		return ErrKeyBusy
+	case events.IsFull(err):
+		return fmt.Errorf("%w: %s: %w", events.ErrFull, c.Name, err)
+	}
+	return err
+}
+
 // resetLedger has the owner of a key's partition make the ledger forget it.
-func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string) error {
-	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlReset, Key: key})
+func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string, void *events.Void) error {
+	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlReset, Key: key, Void: void})
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
 	}

@@ -147,7 +147,7 @@ func deletedError(e Entry) error {
 
 // Sweep removes what belongs to channels that were deleted longer ago than
 // DeletedRetention, as of now, and returns their names. It may run anywhere, any
-// number of times: the registry's entry goes last.
+// number of times: the registry's entry ends last.
 func (r *Registry) Sweep(ctx context.Context, now time.Time) ([]string, error) {
 	entries, err := r.List(ctx)
 	var (
@@ -158,7 +158,7 @@ func (r *Registry) Sweep(ctx context.Context, now time.Time) ([]string, error) {
 		if e.Deleted.IsZero() || now.Before(e.Deleted.Add(DeletedRetention)) {
 			continue
 		}
-		if err := r.remove(ctx, e); err != nil {
+		if err := r.remove(ctx, e, now); err != nil {
 			errs = append(errs, fmt.Errorf("remove channel %s: %w", e.Config.Name, err))
 			continue
 		}
@@ -167,7 +167,9 @@ func (r *Registry) Sweep(ctx context.Context, now time.Time) ([]string, error) {
 	return swept, errors.Join(errs...)
 }
 
-func (r *Registry) remove(ctx context.Context, e Entry) error {
+// remove removes all of a channel. What a killed broker brings back of it is known by
+// the channel's id, progress by its generation.
+func (r *Registry) remove(ctx context.Context, e Entry, now time.Time) error {
 	name := e.Config.Name
 	err := r.js.DeleteStream(ctx, r.names.UpdateStream(name)) // and its consumers
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -178,6 +180,7 @@ func (r *Registry) remove(ctx context.Context, e Entry) error {
 		{events.KVStream(r.names.ProgressBucket()), events.KVSubject(r.names.ProgressBucket(), name+".>")},
 		{r.names.ParkedStream(), r.names.ParkedFilter(name)},
 		{r.names.DeadStream(), r.names.DeadFilter(name)},
+		{events.KVStream(r.names.LettersBucket()), events.KVSubject(r.names.LettersBucket(), name+".>")},
 	} {
 		s, err := r.js.Stream(ctx, what.stream)
 		if err != nil {
@@ -187,8 +190,7 @@ func (r *Registry) remove(ctx context.Context, e Entry) error {
 			return err
 		}
 	}
-	if err := r.kv.Purge(ctx, name, jetstream.LastRevision(e.Revision)); err != nil {
-		return err
-	}
-	return nil
+	gone := stored{ID: e.ID, Generation: e.Generation, Config: Config{Name: name}, Deleted: e.Deleted, Swept: now.UTC().Truncate(time.Second)}
+	_, err = r.store(ctx, gone, e.Revision)
+	return err
 }

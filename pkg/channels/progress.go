@@ -17,11 +17,21 @@ import (
 // people to look at.
 type Progress struct {
 	Format int `json:"f"`
+	// Incarnation is that of the installation in which it was written. In another one
+	// nothing that it says of sequences holds, see Read.
+	Incarnation events.Incarnation `json:"incarnation"`
 	// Floor: every update of the partition up to this sequence of the stream is
 	// settled. It holds for the stream that was created at StreamCreated
 	// (nanoseconds since the Unix epoch).
 	Floor         uint64 `json:"floor"`
 	StreamCreated int64  `json:"stream_created"`
+	// FloorTime is when the broker stored the newest update up to Floor, in
+	// nanoseconds since the Unix epoch; 0 if that is not known. Messages up to Floor
+	// that are newer have a sequence that was given twice.
+	FloorTime int64 `json:"floor_time,omitempty"`
+	// Restored (Unix seconds) is when a worker found that the broker holds older files
+	// than before, without a new incarnation; 0: no worker has.
+	Restored int64 `json:"restored,omitempty"`
 	// LogSeq: the ledger reflects the partition's log up to this sequence, and
 	// the acks up to there were sent.
 	LogSeq uint64 `json:"log_seq"`
@@ -45,9 +55,12 @@ type Progress struct {
 // ErrProgressChanged says that somebody else has written a partition's progress.
 var ErrProgressChanged = errors.New("the partition's progress was written by another worker")
 
-// ProgressStore keeps the progress of all partitions. It is safe for concurrent
-// use.
-type ProgressStore struct{ kv jetstream.KeyValue }
+// ProgressStore keeps the progress of all partitions, in the incarnation that the
+// installation had when it was opened. It is safe for concurrent use.
+type ProgressStore struct {
+	kv          jetstream.KeyValue
+	incarnation events.Incarnation
+}
 
 // OpenProgress returns the progress store of a provisioned broker.
 func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Names) (*ProgressStore, error) {
@@ -58,8 +71,15 @@ func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open progress: %w", err)
 	}
-	return &ProgressStore{kv: kv}, nil
+	incarnation, err := events.ReadIncarnation(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	return &ProgressStore{kv: kv, incarnation: incarnation}, nil
 }
+
+// Incarnation returns the incarnation in which the store was opened.
+func (s *ProgressStore) Incarnation() events.Incarnation { return s.incarnation }
 
 // progressKey names a partition's record. The generation is part of it because
 // another number of partitions spreads the keys in another way.
@@ -68,7 +88,9 @@ func progressKey(channel string, generation, partition int) string {
 }
 
 // Read returns a partition's progress and its revision: clean, and revision 0,
-// if nobody has worked on it yet.
+// if nobody has worked on it yet. Of a record of another incarnation only the
+// consumer is left: its floor is 0, the ledger reflects nothing, nobody has handed
+// over.
 func (s *ProgressStore) Read(ctx context.Context, channel string, generation, partition int) (Progress, uint64, error) {
 	key := progressKey(channel, generation, partition)
 	e, err := s.kv.Get(ctx, key)
@@ -85,13 +107,16 @@ func (s *ProgressStore) Read(ctx context.Context, channel string, generation, pa
 	if err := events.CheckFormat(p.Format); err != nil {
 		return Progress{}, 0, fmt.Errorf("progress %s: %w", key, err)
 	}
+	if p.Incarnation != s.incarnation {
+		p = Progress{Format: p.Format, Consumer: p.Consumer}
+	}
 	return p, e.Revision(), nil
 }
 
 // Write stores a partition's progress if it is still at a revision (0: not
 // there), and returns the new one. ErrProgressChanged means that it is not.
 func (s *ProgressStore) Write(ctx context.Context, channel string, generation, partition int, p Progress, expect uint64) (uint64, error) {
-	p.Format = events.Format
+	p.Format, p.Incarnation = events.Format, s.incarnation
 	data, err := json.Marshal(p)
 	if err != nil {
 		return 0, fmt.Errorf("write progress: %w", err)

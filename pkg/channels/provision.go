@@ -27,6 +27,7 @@ const (
 	defaultLedgerBytes = 1 << 30
 	defaultOtherBytes  = 256 << 20
 	smallBucketBytes   = 32 << 20
+	tinyBucketBytes    = 1 << 20
 	defaultOutcomeAge  = 7 * 24 * time.Hour
 	ackAge             = 24 * time.Hour
 	idempotencyAge     = 24 * time.Hour
@@ -64,6 +65,9 @@ func Provision(ctx context.Context, js jetstream.JetStream, names events.Names, 
 			return fmt.Errorf("provision stream %s (%s reserved): %w", cfg.Name, Bytes(cfg.MaxBytes), err)
 		}
 	}
+	if err := events.EnsureIncarnation(ctx, js, names); err != nil {
+		return fmt.Errorf("provision: %w", err)
+	}
 	return nil
 }
 
@@ -86,11 +90,13 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
 			MaxBytes: int64(s.AckBytes), MaxAge: ackAge, Duplicates: duplicateWindow,
 		},
+		bucket(names.InstallationBucket(), tinyBucketBytes),
 		bucket(names.RegistryBucket(), smallBucketBytes),
 		bucket(names.ProgressBucket(), smallBucketBytes),
 		fleeting(bucket(names.WorkersBucket(), smallBucketBytes)),
 		fleeting(bucket(names.LeasesBucket(), smallBucketBytes)),
 		bucket(names.TokensBucket(), smallBucketBytes),
+		forgetting(bucket(names.LettersBucket(), smallBucketBytes), 0),
 		forgetting(bucket(names.IdempotencyBucket(), smallBucketBytes), idempotencyAge),
 		{
 			Name: names.AuditStream(), Subjects: []string{names.AuditSubjects()},
@@ -143,7 +149,7 @@ func fleeting(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	return cfg
 }
 
-// forgetting lets a bucket drop its oldest entries, by age and when it is full.
+// forgetting lets a bucket drop its oldest entries, by age (0: any) and when it is full.
 func forgetting(cfg jetstream.StreamConfig, age time.Duration) jetstream.StreamConfig {
 	cfg.MaxAge, cfg.Discard = age, jetstream.DiscardOld
 	return cfg
@@ -166,6 +172,7 @@ func channelStream(names events.Names, e Entry, replicas int) jetstream.StreamCo
 		Duplicates:       duplicateWindow,
 		AllowDirect:      true,
 		Replicas:         replicas,
+		Metadata:         map[string]string{events.MetadataChannelID: e.ID},
 	}
 	if c.Mode == Every {
 		cfg.Retention = jetstream.WorkQueuePolicy
@@ -174,7 +181,7 @@ func channelStream(names events.Names, e Entry, replicas int) jetstream.StreamCo
 	}
 	if !e.Deleted.IsZero() { // it listens to nothing, and says why
 		cfg.Subjects, cfg.SubjectTransform = []string{names.DeletedUpdates(c.Name)}, nil
-		cfg.Metadata = map[string]string{events.MetadataDeleted: e.Deleted.Format(time.RFC3339)}
+		cfg.Metadata[events.MetadataDeleted] = e.Deleted.Format(time.RFC3339)
 	}
 	return cfg
 }

@@ -3,6 +3,7 @@ package channels
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,9 +29,13 @@ var (
 // An Entry is a channel as the registry holds it.
 type Entry struct {
 	Config Config
+	// ID is made with the channel. Whatever is stored of a channel carries it, and with
+	// another id is of a channel that had the name before (docs/adr/0032).
+	ID string
 	// Revision is that of the registry's entry; it changes with every change.
 	Revision uint64
-	// Generation counts the changes of Partitions, from 1.
+	// Generation counts the changes of Partitions, from 1, and on from where a former
+	// channel of the name has ended.
 	Generation int
 	// Gated says that the partitions are being changed: workers drain them and
 	// start no other work.
@@ -41,24 +46,31 @@ type Entry struct {
 }
 
 func (e *Entry) stored() stored {
-	return stored{Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted}
+	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted}
 }
 
 // stored is the form of an entry in the bucket.
 type stored struct {
 	Format     int       `json:"f"`
+	ID         string    `json:"id"`
 	Generation int       `json:"generation"`
 	Config     Config    `json:"config"`
 	Gated      bool      `json:"gated,omitempty"`
 	Deleted    time.Time `json:"deleted,omitzero"`
+	// Swept is when the last of the channel was removed. The entry stays, and is none:
+	// were it removed, a killed broker could bring back the one before it.
+	Swept time.Time `json:"swept,omitzero"`
 }
 
 func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	return Entry{
-		Config: s.Config, Revision: revision, Generation: s.Generation,
+		Config: s.Config, ID: s.ID, Revision: revision, Generation: s.Generation,
 		Gated: s.Gated, Deleted: s.Deleted, Updated: updated,
 	}
 }
+
+// idLen is how long the id of a channel is: 60 random bits.
+const idLen = 12
 
 // Registry keeps the configurations of all channels in a bucket at the broker.
 // It is safe for concurrent use.
@@ -90,28 +102,39 @@ func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 
 // Get returns one channel, or ErrNotFound.
 func (r *Registry) Get(ctx context.Context, name string) (Entry, error) {
+	e, _, err := r.get(ctx, name)
+	return e, err
+}
+
+// get is Get. With ErrNotFound it returns what is left of a former channel of the
+// name: its generation, and the revision to expect.
+func (r *Registry) get(ctx context.Context, name string) (e, former Entry, err error) {
 	if err := events.CheckChannel(name); err != nil {
-		return Entry{}, fmt.Errorf("%w: %w", ErrNotFound, err)
+		return Entry{}, Entry{}, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	kve, err := r.kv.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Entry{}, fmt.Errorf("%w: %s", ErrNotFound, name)
+		return Entry{}, Entry{}, fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	if err != nil {
-		return Entry{}, fmt.Errorf("read channel %s: %w", name, err)
+		return Entry{}, Entry{}, fmt.Errorf("read channel %s: %w", name, err)
 	}
-	return decodeEntry(kve)
+	e, swept, err := decodeEntry(kve)
+	if err == nil && swept {
+		return Entry{}, e, fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	return e, Entry{}, err
 }
 
-func decodeEntry(kve jetstream.KeyValueEntry) (Entry, error) {
+func decodeEntry(kve jetstream.KeyValueEntry) (e Entry, swept bool, err error) {
 	var s stored
 	if err := json.Unmarshal(kve.Value(), &s); err != nil {
-		return Entry{}, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
 	}
 	if err := events.CheckFormat(s.Format); err != nil {
-		return Entry{}, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
 	}
-	return s.entry(kve.Revision(), kve.Created()), nil
+	return s.entry(kve.Revision(), kve.Created()), !s.Swept.IsZero(), nil
 }
 
 // List returns every channel that can be read, ordered by name, and an error
@@ -138,12 +161,14 @@ func (r *Registry) List(ctx context.Context) ([]Entry, error) {
 				slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
 				return out, errors.Join(errs...)
 			}
-			e, err := decodeEntry(kve)
+			e, swept, err := decodeEntry(kve)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			out = append(out, e)
+			if !swept {
+				out = append(out, e)
+			}
 		}
 	}
 }
@@ -159,10 +184,13 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	if err := c.Validate(r.catalog); err != nil {
 		return Entry{}, fmt.Errorf("channel %q: %w", c.Name, err)
 	}
-	old, err := r.Get(ctx, c.Name)
+	old, former, err := r.get(ctx, c.Name)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		old = Entry{Generation: 1}
+		old = Entry{Generation: former.Generation + 1}
+		if old.ID, err = r.newID(ctx, c.Name); err != nil {
+			return Entry{}, err
+		}
 	case err != nil:
 		return Entry{}, err
 	}
@@ -181,7 +209,22 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	if change == Changed && (old.Gated || old.Config.Partitions != c.Partitions) {
 		return r.repartition(ctx, old, c)
 	}
-	return r.store(ctx, next.stored(), expect)
+	return r.store(ctx, next.stored(), max(expect, former.Revision))
+}
+
+// newID returns the id of a channel that is made. One whose entry was lost, but not
+// its stream, keeps the id: the ledger has its records.
+func (r *Registry) newID(ctx context.Context, name string) (string, error) {
+	s, err := r.js.Stream(ctx, r.names.UpdateStream(name))
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return "", fmt.Errorf("channel %s: %w", name, err)
+	}
+	if err == nil {
+		if id := s.CachedInfo().Config.Metadata[events.MetadataChannelID]; id != "" {
+			return id, nil
+		}
+	}
+	return rand.Text()[:idLen], nil
 }
 
 // applyStream brings the stream of a channel up to its entry.

@@ -30,20 +30,23 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 	gated := old
 	if !old.Gated {
 		var err error
-		if gated, err = r.store(ctx, stored{Generation: old.Generation, Config: old.Config, Gated: true}, old.Revision); err != nil {
+		if gated, err = r.store(ctx, stored{ID: old.ID, Generation: old.Generation, Config: old.Config, Gated: true}, old.Revision); err != nil {
 			return Entry{}, err
 		}
 	}
-	floor, created, err := r.closeGeneration(ctx, old)
+	lowest, err := r.closeGeneration(ctx, old)
 	if err != nil {
-		_, uerr := r.store(context.WithoutCancel(ctx), stored{Generation: old.Generation, Config: old.Config}, gated.Revision)
+		_, uerr := r.store(context.WithoutCancel(ctx), stored{ID: old.ID, Generation: old.Generation, Config: old.Config}, gated.Revision)
 		return Entry{}, errors.Join(err, uerr)
 	}
 	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the outcome log: %w", err)
 	}
-	next := Progress{Floor: floor, StreamCreated: created, LogSeq: log.CachedInfo().State.LastSeq, Clean: true}
+	next := Progress{
+		Floor: lowest.Floor, FloorTime: lowest.FloorTime, StreamCreated: lowest.StreamCreated, Restored: lowest.Restored,
+		LogSeq: log.CachedInfo().State.LastSeq, Clean: true,
+	}
 	for p := range c.Partitions {
 		_, revision, err := r.progress.Read(ctx, c.Name, old.Generation+1, p)
 		if err != nil {
@@ -53,29 +56,29 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 			return Entry{}, err
 		}
 	}
-	return r.store(ctx, stored{Generation: old.Generation + 1, Config: c}, gated.Revision)
+	return r.store(ctx, stored{ID: old.ID, Generation: old.Generation + 1, Config: c}, gated.Revision)
 }
 
 // closeGeneration waits until every partition of a gated channel is handed over,
-// closes it, and returns the lowest floor.
-func (r *Registry) closeGeneration(ctx context.Context, e Entry) (floor uint64, created int64, err error) {
+// closes it, and returns the progress with the lowest floor.
+func (r *Registry) closeGeneration(ctx context.Context, e Entry) (lowest Progress, err error) {
 	ctx, cancel := context.WithTimeout(ctx, drainPatience)
 	defer cancel()
 	for p := range e.Config.Partitions {
 		got, err := r.closePartition(ctx, e, p)
 		if err != nil {
-			return 0, 0, err
+			return Progress{}, err
 		}
+		restored := max(lowest.Restored, got.Restored)
 		switch {
-		case p == 0:
-			floor, created = got.Floor, got.StreamCreated
-		case got.StreamCreated != created:
-			floor, created = 0, 0 // from the beginning: what is settled is recognised
-		default:
-			floor = min(floor, got.Floor)
+		case p == 0, got.StreamCreated == lowest.StreamCreated && got.Floor < lowest.Floor:
+			lowest = got
+		case got.StreamCreated != lowest.StreamCreated:
+			lowest = Progress{} // from the beginning: what is settled is recognised
 		}
+		lowest.Restored = restored
 	}
-	return floor, created, nil
+	return lowest, nil
 }
 
 func (r *Registry) closePartition(ctx context.Context, e Entry, partition int) (Progress, error) {

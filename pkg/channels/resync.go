@@ -84,9 +84,12 @@ const (
 // A Resync delivers the current version of every selected key of a channel
 // again, also where the target should have it already.
 type Resync struct {
-	Format int         `json:"f"`
-	ID     string      `json:"id"`
-	State  ResyncState `json:"state"`
+	Format int    `json:"f"`
+	ID     string `json:"id"`
+	// ChannelID is Entry.ID: what was wanted of a former channel of the name is not
+	// wanted of this one.
+	ChannelID string      `json:"channel_id"`
+	State     ResyncState `json:"state"`
 	Selection
 	// Upto is the last sequence of the channel's stream when the resync began:
 	// what came later is delivered anyway. It holds for the stream that was
@@ -101,6 +104,9 @@ type Resync struct {
 type ResyncProgress struct {
 	Format int    `json:"f"`
 	ID     string `json:"id"`
+	// Incarnation is that of the installation in which it was written: in another one
+	// the partition begins again.
+	Incarnation events.Incarnation `json:"incarnation"`
 	// Cursor: every update of the partition up to this sequence is dealt with.
 	Cursor    uint64 `json:"cursor"`
 	Delivered uint64 `json:"delivered"`
@@ -162,7 +168,7 @@ func (r *Registry) planResync(ctx context.Context, channel string, s Selection) 
 	}
 	info := stream.CachedInfo()
 	out := Resync{
-		Format: events.Format, Selection: s, Upto: info.State.LastSeq,
+		Format: events.Format, ChannelID: e.ID, Selection: s, Upto: info.State.LastSeq,
 		StreamCreated: info.Created.UnixNano(), Total: info.State.Msgs,
 	}
 	if len(s.Keys) == 0 && s.Prefix == "" {
@@ -287,6 +293,9 @@ func (r *Registry) ResyncStatus(ctx context.Context, channel string) (ResyncStat
 	resync, _, err := r.progress.readResync(ctx, channel)
 	if err != nil {
 		return ResyncStatus{}, err
+	}
+	if resync.ChannelID != e.ID {
+		return ResyncStatus{}, fmt.Errorf("%w: %s", ErrNoResync, channel)
 	}
 	status := ResyncStatus{Resync: resync}
 	done := true

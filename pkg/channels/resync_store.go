@@ -41,7 +41,7 @@ func (s *ProgressStore) readResync(ctx context.Context, channel string) (Resync,
 func (s *ProgressStore) ReadResyncProgress(ctx context.Context, channel string, generation, partition int) (ResyncProgress, error) {
 	var p ResyncProgress
 	revision, err := s.read(ctx, resyncProgressKey(channel, generation, partition), &p)
-	if err != nil || revision == 0 {
+	if err != nil || revision == 0 || p.Incarnation != s.incarnation {
 		return ResyncProgress{}, err
 	}
 	return p, events.CheckFormat(p.Format)
@@ -50,7 +50,7 @@ func (s *ProgressStore) ReadResyncProgress(ctx context.Context, channel string, 
 // WriteResyncProgress records how far a partition has come. Only its owner does;
 // a former owner that is late makes the next one repeat a little.
 func (s *ProgressStore) WriteResyncProgress(ctx context.Context, channel string, generation, partition int, p ResyncProgress) error {
-	p.Format = events.Format
+	p.Format, p.Incarnation = events.Format, s.incarnation
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("write progress: %w", err)

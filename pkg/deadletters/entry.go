@@ -24,7 +24,7 @@ const (
 	// is about to commit it; or was killed, and the update comes again.
 	StatePending State = "pending"
 	// StateResolved: the update was delivered or superseded since, a newer version of
-	// the key was delivered, or a later letter holds the same update.
+	// the key was delivered, a later letter holds the same update, or it has Ended.
 	StateResolved State = "resolved"
 )
 
@@ -37,8 +37,11 @@ type Entry struct {
 
 	State State `json:"state"`
 	// By is the version that settled a resolved letter: a newer one, or its own.
-	// Zero if a later letter holds the same update.
+	// Zero if a later letter holds the same update, or if Ended.
 	By versioning.Version `json:"by,omitzero"`
+	// Ended says of a resolved letter that it was discarded, or that its key was reset
+	// or its channel removed since: a broker that was killed has brought it back.
+	Ended bool `json:"ended,omitempty"`
 
 	Channel string `json:"channel"`
 	// Key is "" if it cannot be read; EncodedKey is there in any case.
@@ -75,12 +78,13 @@ type letter struct {
 	subject string
 	header  nats.Header
 	whole   bool // Update has its payload
+	lasting bool // it is resolved, and the ledger will always say so
 }
 
 // ofUpdate reports whether a letter has a header from its update; the others say
 // why it was given up, or speak to the broker.
 func ofUpdate(header string) bool {
-	return !strings.HasPrefix(header, "Extsync-Dead-") && !strings.HasPrefix(header, "Nats-")
+	return !strings.HasPrefix(header, "Extsync-Dead-") && !strings.HasPrefix(header, "Nats-") && header != events.HeaderChannelID
 }
 
 // decode reads a letter without its payload. It never fails: a letter of

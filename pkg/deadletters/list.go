@@ -182,20 +182,17 @@ func (s *Store) scan(ctx context.Context, f Filter, from uint64) iter.Seq2[[]let
 // judgeChunk finds out the states of letters, side by side, and returns those that
 // the filter selects. The record of a key is read once.
 func (s *Store) judgeChunk(ctx context.Context, f Filter, chunk []letter) ([]letter, error) {
-	records := newRecords(s.ledger)
+	records := newRecords(s)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(judgeAtOnce)
 	for i := range chunk {
 		l := &chunk[i]
 		group.Go(func() error {
-			if l.Malformed != "" {
-				return s.judgeMalformed(ctx, l)
-			}
-			rec, err := records.get(ctx, l.Channel, l.EncodedKey)
+			known, err := records.get(ctx, l.Channel, l.EncodedKey)
 			if err != nil {
 				return err
 			}
-			return s.judgeBy(ctx, l, rec)
+			return s.judgeBy(ctx, l, &known.rec, &known.ended)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -210,28 +207,40 @@ func (s *Store) judgeChunk(ctx context.Context, f Filter, chunk []letter) ([]let
 	return selected, nil
 }
 
-// records reads ledger records, each once.
+// records reads what is known of keys, each once.
 type records struct {
-	ledger *events.Ledger
-	mu     sync.Mutex
-	known  map[string]func() (*events.Record, error)
+	s     *Store
+	mu    sync.Mutex
+	known map[string]func() (*knownKey, error)
 }
 
-func newRecords(ledger *events.Ledger) *records {
-	return &records{ledger: ledger, known: map[string]func() (*events.Record, error){}}
+// A knownKey is what is known of a key: its records in the ledger and in the bucket of
+// ended letters.
+type knownKey struct {
+	rec   events.Record
+	ended ended
 }
 
-func (r *records) get(ctx context.Context, channel, enc string) (*events.Record, error) {
+func newRecords(s *Store) *records {
+	return &records{s: s, known: map[string]func() (*knownKey, error){}}
+}
+
+func (r *records) get(ctx context.Context, channel, enc string) (*knownKey, error) {
 	r.mu.Lock()
 	id := channel + "/" + enc
 	read := r.known[id]
 	if read == nil {
-		read = sync.OnceValues(func() (*events.Record, error) {
-			rec, _, err := r.ledger.GetEncoded(ctx, channel, enc)
+		read = sync.OnceValues(func() (*knownKey, error) {
+			var k knownKey
+			var err error
+			if k.ended, _, err = r.s.readEnded(ctx, channel, enc); err != nil {
+				return nil, err
+			}
+			k.rec, _, err = r.s.ledger.GetEncoded(ctx, channel, enc)
 			if errors.Is(err, events.ErrNoRecord) {
 				err = nil
 			}
-			return &rec, err
+			return &k, err
 		})
 		r.known[id] = read
 	}

@@ -85,6 +85,8 @@ func (r *replayer) replay(ctx context.Context, sequence uint64) (Result, error) 
 	switch {
 	case l.State == StatePending:
 		return Result{}, fmt.Errorf("dead letter %d: %w; try again in a moment", sequence, ErrPending)
+	case l.Ended:
+		return Result{}, fmt.Errorf("dead letter %d: %w: it was discarded, or its key was reset or its channel removed since", sequence, ErrResolved)
 	case l.State == StateResolved && older(l.Version, l.By):
 		return Result{SupersededBy: l.By}, nil
 	case l.State == StateResolved && l.By == l.Version:

@@ -21,6 +21,8 @@ type verdict struct {
 	// time: it depends on the key's other letters which of them it means.
 	rival bool
 	named time.Time
+	// lasting: no later record says anything else, but that of a reset.
+	lasting bool
 }
 
 // weigh decides by the ledger's record about a letter of the update tag that was
@@ -28,7 +30,7 @@ type verdict struct {
 // ok is false if the digest is needed. It has no effects.
 func weigh(rec *events.Record, tag versioning.Tag, last time.Time) (v verdict, ok bool) {
 	if older(tag.Version, rec.Applied.Version) {
-		return verdict{state: StateResolved, by: rec.Applied.Version}, true
+		return verdict{state: StateResolved, by: rec.Applied.Version, lasting: true}, true
 	}
 	// The time of the outcome and of the letter are one: where they agree, the
 	// ledger means this letter.
@@ -51,13 +53,15 @@ func weigh(rec *events.Record, tag versioning.Tag, last time.Time) (v verdict, o
 	case s.Outcome == events.Superseded && !s.By.IsZero():
 		return verdict{state: StateResolved, by: s.By}, true
 	default:
-		return verdict{state: StateResolved, by: tag.Version}, true
+		return verdict{state: StateResolved, by: tag.Version, lasting: tag == rec.Applied.Tag}, true
 	}
 }
 
 // unnamed decides about an update that the record does not list.
 func unnamed(rec *events.Record, tag versioning.Tag) verdict {
 	switch {
+	case tag == rec.Applied.Tag:
+		return verdict{state: StateResolved, by: tag.Version, lasting: true}
 	case rec.Settled.IsZero() || older(rec.Settled.Version, tag.Version):
 		return verdict{state: StatePending}
 	case len(rec.Recent) >= events.RecentMax:
@@ -81,18 +85,29 @@ func older(v, w versioning.Version) bool {
 
 // judge finds out a letter's state.
 func (s *Store) judge(ctx context.Context, l *letter) error {
-	if l.Malformed != "" {
-		return s.judgeMalformed(ctx, l)
+	ended, _, err := s.readEnded(ctx, l.Channel, l.EncodedKey)
+	if err != nil {
+		return err
 	}
 	rec, _, err := s.ledger.GetEncoded(ctx, l.Channel, l.EncodedKey)
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
 		return err
 	}
-	return s.judgeBy(ctx, l, &rec)
+	return s.judgeBy(ctx, l, &rec, &ended)
 }
 
-// judgeBy is judge with a record that was read before.
-func (s *Store) judgeBy(ctx context.Context, l *letter, rec *events.Record) error {
+// judgeBy is judge with records that were read before.
+func (s *Store) judgeBy(ctx context.Context, l *letter, rec *events.Record, ended *ended) error {
+	if is, err := s.judgeEnded(ctx, l, ended); err != nil || is {
+		return err
+	}
+	if rec.Void != nil && rec.Void.Letters.Covers(l.Sequence, l.Stored) {
+		l.State, l.Ended, l.lasting = StateResolved, true, true
+		return nil
+	}
+	if l.Malformed != "" {
+		return s.judgeMalformed(ctx, l)
+	}
 	tag := versioning.Tag{Version: l.Version}
 	if l.whole {
 		tag = l.Update.Tag()
@@ -110,7 +125,7 @@ func (s *Store) judgeBy(ctx context.Context, l *letter, rec *events.Record) erro
 		*l = whole
 		v, _ = weigh(rec, l.Update.Tag(), l.Last)
 	}
-	l.State, l.By = v.state, v.by
+	l.State, l.By, l.lasting = v.state, v.by, v.lasting
 	if v.rival {
 		return s.judgeByRivals(ctx, l, v.named)
 	}

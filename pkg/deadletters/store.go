@@ -41,6 +41,7 @@ type Store struct {
 	names  events.Names
 	ledger *events.Ledger
 	stream jetstream.Stream
+	ended  jetstream.KeyValue
 }
 
 // Open returns the dead letters of a provisioned broker, else
@@ -57,7 +58,14 @@ func Open(ctx context.Context, js jetstream.JetStream, names events.Names) (*Sto
 	if err != nil {
 		return nil, fmt.Errorf("open the dead letters: %w", unavailable(err))
 	}
-	return &Store{js: js, names: names, ledger: ledger, stream: stream}, nil
+	kv, err := js.KeyValue(ctx, names.LettersBucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, names.LettersBucket())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the dead letters: %w", unavailable(err))
+	}
+	return &Store{js: js, names: names, ledger: ledger, stream: stream, ended: kv}, nil
 }
 
 // Get returns a letter with its update. sequence is Entry.Sequence. The errors:
@@ -94,41 +102,71 @@ func (s *Store) load(ctx context.Context, sequence uint64) (letter, error) {
 // outcome. A pending letter is refused with ErrPending: its update would be given
 // up without a letter if the worker stored the same one again.
 func (s *Store) Discard(ctx context.Context, sequence uint64) error {
-	e, err := s.Get(ctx, sequence)
+	l, err := s.load(ctx, sequence)
 	if err != nil {
 		return err
 	}
-	if e.State == StatePending {
+	if err := s.judge(ctx, &l); err != nil {
+		return err
+	}
+	if l.State == StatePending {
 		return fmt.Errorf("dead letter %d: %w; it cannot be discarded", sequence, ErrPending)
 	}
-	return s.remove(ctx, sequence)
+	return s.endAndRemove(ctx, &l)
 }
 
-// Tidy removes the resolved letters of a key, and returns how many they were. It
+// endAndRemove removes a letter that is no longer wanted. That it has ended is noted
+// first, unless the ledger says so for good.
+func (s *Store) endAndRemove(ctx context.Context, l *letter) error {
+	if !l.lasting {
+		if err := s.end(ctx, l); err != nil {
+			return err
+		}
+	}
+	return s.remove(ctx, l.Sequence)
+}
+
+// Counts reports whether a letter is there and has not ended.
+func (s *Store) Counts(ctx context.Context, sequence uint64) (bool, error) {
+	l, err := s.load(ctx, sequence)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		err = s.judge(ctx, &l)
+	}
+	return !l.Ended, err
+}
+
+// Tidy removes the resolved letters of a key, and returns how many are left. It
 // is for the worker that owns the key, after it has committed an outcome: rec is
 // the record with that outcome, which the bucket may not show yet. What a killed
 // worker leaves is resolved all the same; see DiscardAll.
-func (s *Store) Tidy(ctx context.Context, channel, encodedKey string, rec *events.Record) (int, error) {
-	removed := 0
+func (s *Store) Tidy(ctx context.Context, channel, encodedKey string, rec *events.Record) (left int, err error) {
+	var ended *ended
 	for l, err := range s.lettersOf(ctx, s.names.Dead(channel, encodedKey), 1) {
 		if err != nil {
-			return removed, err
+			return left, err
 		}
-		if l.Malformed != "" {
+		if ended == nil { // most keys have no letters
+			known, _, err := s.readEnded(ctx, channel, encodedKey)
+			if err != nil {
+				return left, err
+			}
+			ended = &known
+		}
+		if err := s.judgeBy(ctx, &l, rec, ended); err != nil {
+			return left, err
+		}
+		if l.State != StateResolved || l.Malformed != "" && !l.Ended {
+			left++
 			continue
 		}
-		if err := s.judgeBy(ctx, &l, rec); err != nil {
-			return removed, err
+		if err := s.endAndRemove(ctx, &l); err != nil {
+			return left, err
 		}
-		if l.State != StateResolved {
-			continue
-		}
-		if err := s.remove(ctx, l.Sequence); err != nil {
-			return removed, err
-		}
-		removed++
 	}
-	return removed, nil
+	return left, nil
 }
 
 // remove deletes a letter. One that is gone already is no error: somebody else

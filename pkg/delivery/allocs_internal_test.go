@@ -22,7 +22,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 	it := &item{u: u, tag: u.Tag()}
 	var rec events.Record
 	entry := events.Entry{Key: "k1", Op: u.Op, Settlement: events.Settlement{Version: number(6), Digest: u.Digest(), Outcome: events.Delivered, At: timestamp()}}
-	rec.Add(entry, 1)
+	rec.Add(entry, events.LogPosition{Seq: 1})
 	k := newKnown()
 	k.add("k1")
 	var f floor
@@ -40,11 +40,11 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 		{"its digest", 0, func() { _ = u.Tag() }},
 		{"judge it", 0, func() { _ = judge(it, &rec, true) }},
 		{"look for a new key", 0, func() { _ = k.mayHave("k2") }},
-		{"add an outcome to a record", 1, func() { r := rec; r.Add(entry, 2) }},
+		{"add an outcome to a record", 1, func() { r := rec; r.Add(entry, events.LogPosition{Seq: 2}) }},
 		{"encode a record", 0, func() { buffer, _ = rec.Append(buffer[:0]) }},
 		{"encode an entry of the log", 0, func() { buffer, _ = group.Append(buffer[:0]) }},
 		{"encode an ack", 0, func() { buffer, _ = entry.AppendAck(buffer[:0], "cal") }},
-		{"settle in the floor", 1, func() { f.add(f.last + 1); f.done(f.last) }},
+		{"settle in the floor", 1, func() { f.add(f.last+1, 1); f.done(f.last) }},
 		{"pack a record", 1, func() { packed, buffer, _ = pack(buffer, "k1", &rec) }},
 		{"unpack it", 0, func() { _ = unpack("k1", packed, &spare) }},
 	} {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -32,7 +33,7 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 	case err != nil:
 		t.answer(msg, err)
 	case req.Op == channels.ControlReset:
-		t.resetKey(req.Key, func(err error) { t.answer(msg, err) })
+		t.resetKey(req.Key, req.Void, func(err error) { t.answer(msg, err) })
 	case req.Op == channels.ControlResync:
 		signal(t.wakeResync)
 		t.answer(msg, nil)
@@ -57,8 +58,12 @@ func (t *tenure) answer(msg *nats.Msg, err error) {
 
 // resetKey makes the ledger forget a key, through the log like everything else,
 // and calls done when the bucket, which publishers read, says so too. A key with updates in flight is left alone.
-func (t *tenure) resetKey(key string, done func(error)) {
+// void says what of the key does not count any more, whenever it comes.
+func (t *tenure) resetKey(key string, void *events.Void, done func(error)) {
 	enc, err := events.EncodeKey(key)
+	if err == nil && void == nil {
+		err = errors.New("the request does not say what is void")
+	}
 	if err != nil {
 		done(err)
 		return
@@ -70,6 +75,7 @@ func (t *tenure) resetKey(key string, done func(error)) {
 		return
 	}
 	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
+	e.Void = void
 	t.enqueueCommit(commit{entry: e, state: t.view.state(enc), committed: func() { t.flushSoon(done) }})
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

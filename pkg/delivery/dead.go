@@ -29,6 +29,9 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	}
 	t.mu.Lock() // a redelivery may replace the copy
 	headers, data := it.content()
+	if it.lettered = t.lettered[key]; len(t.lettered) < letteredMost {
+		t.lettered[key] = true // also if we do not hear that it is stored
+	}
 	t.mu.Unlock()
 	msg := nats.NewMsg(t.b.names.Dead(name, key))
 	msg.Data, msg.Header = data, withoutBrokerHeaders(headers)
@@ -47,6 +50,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	set(events.HeaderDeadLast, formatTime(e.At))
 	set(events.HeaderDeadWorker, t.p.r.worker)
 	set(events.HeaderDeadSequence, strconv.FormatUint(it.seq, 10))
+	set(events.HeaderChannelID, t.p.r.entry.ID)
 	if err := t.publishDead(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
@@ -57,7 +61,8 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 // without them.
 var dispensable = [...]string{ //nolint:gochecknoglobals // a constant that the language cannot express as one
 	events.HeaderDeadReason, events.HeaderDeadWorker, events.HeaderDeadFirst, events.HeaderDeadClass, events.HeaderDeadCode,
-	events.HeaderDeadAttempts, events.HeaderDeadSequence, events.HeaderDeadOutcome, events.HeaderDeadLast, nats.MsgIdHdr,
+	events.HeaderDeadAttempts, events.HeaderDeadSequence, events.HeaderDeadOutcome, events.HeaderDeadLast, events.HeaderChannelID,
+	nats.MsgIdHdr,
 }
 
 // publishDead stores a letter. An update that nearly fills a message leaves no
@@ -76,8 +81,8 @@ func (t *tenure) publishDead(ctx context.Context, msg *nats.Msg) error {
 	}
 	// The broker has had this letter before: from a worker that was killed then.
 	// If it was discarded since, it must be stored again.
-	_, err = events.ReadFromLeader(ctx, t.b.js, t.b.names.DeadStream(), events.MessageQuery{Sequence: ack.Sequence})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	counts, err := t.b.letters.Counts(ctx, ack.Sequence)
+	if err == nil && !counts {
 		msg.Header.Del(nats.MsgIdHdr)
 		_, err = t.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(2))
 	}

@@ -19,6 +19,7 @@ const (
 	doSettle        // it has an outcome without a call
 	doWait          // its next attempt is not due
 	doSkip          // a resync need not deliver it again
+	doForget        // it ended before, and its publisher was told
 )
 
 type decision struct {
@@ -39,6 +40,9 @@ const (
 // judge decides by the ledger whether an update may be brought to the target
 // (guarantee 2). It has no effects.
 func judge(it *item, rec *events.Record, latest bool) decision {
+	if it.reset || isVoid(it, rec) {
+		return decision{what: doForget}
+	}
 	if it.malformed != nil {
 		return settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, it.malformed.Error())
 	}
@@ -57,6 +61,9 @@ func judge(it *item, rec *events.Record, latest bool) decision {
 	}
 	switch verdict {
 	case versioning.Stale:
+		if it.seq <= rec.Sequence {
+			return decision{what: doForget}
+		}
 		return superseded(it, rec.Settled.Version)
 	case versioning.Conflict:
 		return settle(it, events.Conflict, connectors.Conflict, codeDigest, "this version was settled with other content before")
@@ -77,6 +84,20 @@ func judge(it *item, rec *events.Record, latest bool) decision {
 	return decision{what: doCall}
 }
 
+// isVoid reports whether an update is of the versions that ended when its key was
+// reset: a broker that was killed has brought it back (docs/adr/0032).
+func isVoid(it *item, rec *events.Record) bool {
+	return rec.Void != nil && rec.Void.Updates.Covers(it.seq, it.published)
+}
+
+// endedBefore reports whether an update that the record does not list had an outcome:
+// its place in the stream is known as settled, and it is older than what was settled.
+// A place alone would not tell: a broker that was restored from older files gives it
+// again, to updates that are newer.
+func endedBefore(it *item, rec *events.Record) bool {
+	return isVoid(it, rec) || it.seq <= rec.Sequence && isOlder(it.tag.Version, rec.Settled.Version)
+}
+
 // filtered reports whether the newest version of a key is this one and the
 // channel's filter kept it back: the target does not hold it, rightly.
 func filtered(rec *events.Record, v versioning.Version) bool {
@@ -87,6 +108,11 @@ func filtered(rec *events.Record, v versioning.Version) bool {
 // judgeReplay decides about a dead letter that an operator sends again: it may
 // repeat what the target holds, but never move it back.
 func judgeReplay(it *item, rec *events.Record) decision {
+	// Each replay is a message of its own. One that comes again has its outcome: the
+	// record knows its place, and was written after it was stored.
+	if s, ok := rec.Find(it.tag); ok && it.seq <= rec.Sequence && it.published.Before(s.At) {
+		return decision{what: doAckAgain, settlement: s}
+	}
 	verdict, err := versioning.Guard(rec.Applied.Tag, it.tag, versioning.Version{})
 	switch {
 	case err != nil:

@@ -188,6 +188,8 @@ func (t *tenure) judgeAll(batch []*lane, room *workspace) {
 			t.endResync(it, &it.resync.report.Skipped)
 			t.settled(l)
 			t.mu.Unlock()
+		case doForget:
+			t.forget(l, it)
 		case doWait:
 		}
 	}

@@ -20,7 +20,7 @@ func (t *tenure) laneOf(key string, items ...*item) *lane {
 	l.queue, l.busy = items, true
 	for _, it := range items {
 		t.held[it.seq] = it
-		t.floor.add(it.seq)
+		t.floor.add(it.seq, 0)
 	}
 	return l
 }
@@ -125,7 +125,7 @@ func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
 	tn.locked(func() {
 		tn.b.records.Store(recordsMost) // so many that what nobody uses is forgotten
 		e := tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{})
-		tn.view.add(s, &e, 1)
+		tn.view.add(s, &e, tn.at(1))
 		tn.view.unpin(s)
 	})
 	w, err := tn.newWriter(1)

@@ -6,26 +6,28 @@ package delivery
 type floor struct {
 	last  uint64 // highest sequence that came
 	base  uint64 // all up to here are settled
+	time  int64  // when the newest of those was stored, in nanoseconds since the Unix epoch
 	open  []seen // those after base, in order
 	first int    // index in open of the first that is not settled
 }
 
 type seen struct {
 	seq  uint64
+	time int64
 	done bool
 }
 
-// startAt forgets everything and starts behind seq.
-func (f *floor) startAt(seq uint64) { *f = floor{last: seq, base: seq} }
+// startAt forgets everything and starts behind seq, which was stored at a time.
+func (f *floor) startAt(seq uint64, time int64) { *f = floor{last: seq, base: seq, time: time} }
 
-// add notes that an update came. It returns false for one that is not newer than
-// all before it.
-func (f *floor) add(seq uint64) bool {
+// add notes that an update came, and when it was stored. It returns false for one
+// that is not newer than all before it.
+func (f *floor) add(seq uint64, time int64) bool {
 	if seq <= f.last {
 		return false
 	}
 	f.last = seq
-	f.open = append(f.open, seen{seq: seq})
+	f.open = append(f.open, seen{seq: seq, time: time})
 	return true
 }
 
@@ -44,7 +46,7 @@ func (f *floor) done(seq uint64) {
 	}
 	f.open[low].done = true
 	for f.first < len(f.open) && f.open[f.first].done {
-		f.base = f.open[f.first].seq
+		f.base, f.time = f.open[f.first].seq, max(f.time, f.open[f.first].time)
 		f.first++
 	}
 	if f.first > 1024 && f.first > len(f.open)/2 { // give the memory back
@@ -58,3 +60,7 @@ func (f *floor) unsettled() int { return len(f.open) - f.first }
 
 // value returns the sequence up to which everything is settled.
 func (f *floor) value() uint64 { return f.base }
+
+// storedAt returns when the newest update up to value was stored, in nanoseconds
+// since the Unix epoch; 0 if that is not known.
+func (f *floor) storedAt() int64 { return f.time }

@@ -29,14 +29,14 @@ func TestFloorAgreesWithTheNaiveOne(t *testing.T) {
 	for range 50 {
 		var f floor
 		model := naiveFloor{start: rng.Uint64N(1000), done: map[uint64]bool{}}
-		f.startAt(model.start)
+		f.startAt(model.start, 0)
 		last := model.start
 		var open []uint64
 		for range 400 {
 			switch rng.IntN(5) {
 			case 0, 1: // sequences have gaps: other partitions' updates
 				last += 1 + rng.Uint64N(5)
-				if !f.add(last) {
+				if !f.add(last, int64(last)) {
 					t.Fatalf("sequence %d is refused", last)
 				}
 				model.came, open = append(model.came, last), append(open, last)
@@ -49,7 +49,7 @@ func TestFloorAgreesWithTheNaiveOne(t *testing.T) {
 				model.done[open[i]] = true
 				open = append(open[:i], open[i+1:]...)
 			case 4: // what never came, came before, or is settled already
-				if f.add(last - rng.Uint64N(min(last, 10)+1)) {
+				if f.add(last-rng.Uint64N(min(last, 10)+1), 0) {
 					t.Fatal("an old sequence was taken")
 				}
 				stray := model.start + rng.Uint64N(last-model.start+2)
@@ -67,7 +67,7 @@ func TestFloorAgreesWithTheNaiveOne(t *testing.T) {
 func TestFloorGivesItsMemoryBack(t *testing.T) {
 	var f floor
 	for seq := uint64(1); seq <= 100_000; seq++ {
-		f.add(seq)
+		f.add(seq, int64(seq))
 		if seq > 10 { // ten stay open
 			f.done(seq - 10)
 		}
@@ -75,8 +75,8 @@ func TestFloorGivesItsMemoryBack(t *testing.T) {
 	if f.value() != 99_990 || len(f.open) > 5000 {
 		t.Fatalf("floor %d, %d entries in memory", f.value(), len(f.open))
 	}
-	f.startAt(5)
-	if f.value() != 5 || f.add(5) || !f.add(6) {
+	f.startAt(5, 0)
+	if f.value() != 5 || f.add(5, 0) || !f.add(6, 0) {
 		t.Fatal("startAt does not start anew")
 	}
 }

@@ -140,11 +140,10 @@ func (t *tenure) takeFlushWaiters() []func(error) {
 	return waiting
 }
 
-// flush writes every record that is ahead of the bucket, then the progress that
-// they add up to. It returns how many records there were.
-func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
+// takeDirty returns the records that are ahead of the bucket.
+func (t *tenure) takeDirty() []*keyState {
 	t.mu.Lock()
-	logSeq, floor, done := t.ackedSeq, t.floor.value(), uint64(max(0, t.received-t.inHand)) //nolint:gosec // not negative
+	defer t.mu.Unlock()
 	dirty := make([]*keyState, 0, t.view.dirty)
 	for _, s := range t.view.keys {
 		if s.dirty {
@@ -152,13 +151,23 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 		}
 	}
 	t.view.added = 0
+	return dirty
+}
+
+// flush writes every record that is ahead of the bucket, then the progress that
+// they add up to. It returns how many records there were.
+func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
+	t.mu.Lock()
+	logSeq, floor, storedAt := t.ackedSeq, t.floor.value(), t.floor.storedAt()
+	done := uint64(max(0, t.received-t.inHand)) //nolint:gosec // not negative
 	t.mu.Unlock()
+	dirty := t.takeDirty()
 	if err := t.writeRecords(ctx, dirty); err != nil {
 		return len(dirty), err
 	}
 	circuit, since, reason := t.p.r.gate.status()
 	return len(dirty), t.writeProgress(ctx, func(p *channels.Progress) {
-		p.LogSeq, p.Floor, p.Done, p.Clean = logSeq, floor, done, clean
+		p.LogSeq, p.Floor, p.FloorTime, p.Done, p.Clean = logSeq, floor, storedAt, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
 	})
 }

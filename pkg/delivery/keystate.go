@@ -23,7 +23,7 @@ type keyState struct {
 	loaded   bool
 	// unwritten says that the view's written does not have the key yet.
 	unwritten bool
-	base      uint64 // log sequence of the record that was loaded
+	base      events.LogPosition // of the record that was loaded
 	dirty     bool
 	size      int // with which it counts, while it is dirty
 	pins      int // lanes that use it

@@ -42,8 +42,8 @@ func TestKnownNeverMissesAKey(t *testing.T) {
 func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	rec := events.Record{}
-	rec.Add(events.Entry{Key: "old", Settlement: events.Settlement{Version: number(7), Outcome: events.Delivered}}, 1)
+	rec := events.Record{ChannelID: tn.p.r.entry.ID}
+	rec.Add(events.Entry{Key: "old", Settlement: events.Settlement{Version: number(7), Outcome: events.Delivered}}, events.LogPosition{Seq: 1})
 	data, err := rec.Encode()
 	must(t, err)
 	names := events.DefaultNames()
@@ -68,7 +68,7 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 		if got := tn.view.record(old).Applied.Version; got != number(7) {
 			t.Errorf("the old record has version %s", got)
 		}
-		tn.view.add(fresh, &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 2)
+		tn.view.add(fresh, &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, tn.at(2))
 	})
 	if isNew("fresh") {
 		t.Error("a key with a record of ours is still new")

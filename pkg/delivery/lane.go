@@ -30,11 +30,13 @@ type item struct {
 	published time.Time          // when the broker stored it; zero if that is not known
 	trace     *trace.SpanContext // of its first attempt, if its publisher gave none
 	replay    bool
+	reset     bool      // not an update: the mark that the key was reset; malformed, too
 	resync    *resync   // that delivers it again; nil for what is live
 	attempts  int       // spent so far
 	resumed   bool      // attempts of a former owner were taken over
 	alone     bool      // not in a batch: it has broken one
 	refused   bool      // its reply subject is not allowed; said once
+	lettered  bool      // given up, and its key had dead letters before
 	first     time.Time // first attempt by this worker
 	failed    time.Time // last attempt that counted
 	// trying is for how long it has been tried without success, but for times in
@@ -83,7 +85,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 		}
 		return false
 	}
-	if !t.floor.add(it.seq) { // settled before; its ack was lost
+	if !t.floor.add(it.seq, it.published.UnixNano()) { // settled before; its ack was lost
 		t.ack(it.msg)
 		return false
 	}

@@ -30,6 +30,8 @@ type leaseRecord struct {
 	Owner   string `json:"owner"`
 	Session string `json:"session,omitempty"` // tells two processes of one name apart
 	TTL     int    `json:"ttl,omitempty"`     // in seconds
+	// Incarnation is that of the installation for its owner.
+	Incarnation events.Incarnation `json:"incarnation"`
 }
 
 // A storedLease is the newest record of a shard's lease; the zero one: there is none.
@@ -74,7 +76,9 @@ type leaser struct {
 	bucket  string
 	owner   string
 	session string
-	ttl     time.Duration
+	// incarnation is that of the installation when the worker started.
+	incarnation events.Incarnation
+	ttl         time.Duration
 	// margin is how long before others may take a lease its owner stops.
 	margin time.Duration
 	seen   sightings
@@ -163,7 +167,7 @@ func (l *leaser) read(ctx context.Context, shard int) (storedLease, error) {
 // write stores a lease record by compare-and-set. It has no lifetime of its own:
 // a broker that was killed brings back what stood behind a record that has ended.
 func (l *leaser) write(ctx context.Context, shard int, owner string, expect uint64) (uint64, error) {
-	rec := leaseRecord{Format: events.Format, Owner: owner}
+	rec := leaseRecord{Format: events.Format, Owner: owner, Incarnation: l.incarnation}
 	if owner != "" {
 		rec.Session, rec.TTL = l.session, int(l.ttl/time.Second)
 	}
@@ -192,7 +196,7 @@ func (l *leaser) renew(ctx context.Context, le *lease) error {
 		if rerr != nil {
 			return rerr
 		}
-		if rec.Owner != l.owner || rec.Session != l.session {
+		if rec.Owner != l.owner || rec.Session != l.session || rec.Incarnation != l.incarnation {
 			le.stop(errLeaseLost)
 			return fmt.Errorf("renew shard %d: %w", le.shard, errLeaseLost)
 		}

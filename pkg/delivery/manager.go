@@ -58,7 +58,7 @@ func newManager(o Options, b *broker, st *stats) *manager {
 	return &manager{
 		o: o, b: b, log: o.Logger, stats: st,
 		leaser: &leaser{
-			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID, session: nuid.Next(),
+			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID, session: nuid.Next(), incarnation: b.incarnation,
 			ttl: b.leaseTTL, margin: b.leaseTTL / 8,
 		},
 		members: &membership{js: b.js, names: b.names, id: o.ID, within: b.leaseTTL / 4},
@@ -117,6 +117,9 @@ func (m *manager) run(ctx context.Context) error {
 			m.leave(context.WithoutCancel(ctx))
 			return nil
 		case <-tick.C:
+			if err := m.checkIncarnation(work); err != nil {
+				return m.quit(work, stop, err)
+			}
 			m.tick(work)
 		case <-m.retake:
 			m.take(work)
@@ -129,6 +132,10 @@ func (m *manager) run(ctx context.Context) error {
 		case <-reread.C:
 			m.readRegistry(work)
 		case <-reconnected:
+			if err := m.checkIncarnation(work); err != nil {
+				return m.quit(work, stop, err)
+			}
+			m.checkLog(work)
 			if err := m.watch(work); err != nil {
 				m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
 			}
@@ -140,6 +147,15 @@ func (m *manager) run(ctx context.Context) error {
 			m.runPosted()
 		}
 	}
+}
+
+// quit drops everything at once: what this worker knows is of another incarnation.
+func (m *manager) quit(ctx context.Context, stop context.CancelCauseFunc, cause error) error {
+	m.log.Error().Err(cause).Msg("worker stops")
+	stop(cause)
+	m.waitRuns()
+	m.leave(context.WithoutCancel(ctx))
+	return cause
 }
 
 // runPosted runs what else is already there, so that all of it is reconciled at

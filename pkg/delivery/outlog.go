@@ -110,8 +110,14 @@ func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 	for i := range commits {
 		c := &commits[i]
 		if c.item != nil && c.lane == nil && inLedger(&c.entry) {
-			if s, ok := t.view.record(c.state).Find(c.item.tag); ok {
+			rec := t.view.record(c.state)
+			s, ok := rec.Find(c.item.tag)
+			if ok {
 				c.entry.Settlement = s
+			} else if ok = endedBefore(c.item, rec); ok {
+				c.entry.ReplyTo = "" // the publisher was told, and we cannot say what
+			}
+			if ok {
 				known = append(known, *c)
 				continue
 			}
@@ -205,7 +211,7 @@ func (t *tenure) fenceLog(ctx context.Context) error {
 func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint64, error) {
 	t.logNumber++
 	group := events.Group{
-		Format: events.Format, Channel: t.p.r.entry.Config.Name, Partition: t.p.index,
+		Format: events.Format, Channel: t.p.r.entry.Config.Name, ChannelID: t.p.r.entry.ID, Partition: t.p.index,
 		Epoch: t.p.lease.epoch, Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
 	}
 	data, err := group.Append(t.buffer[:0])
@@ -216,13 +222,13 @@ func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint6
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		ack, err := t.publishGroup(ctx, data)
 		if err == nil {
-			t.logSeq = ack
+			t.atLogEnd(ack)
 			return ack, nil
 		}
 		if events.IsWrongSequence(err) || events.IsUnavailable(err) {
 			seq, stored, rerr := t.wasStored(ctx)
 			if rerr == nil && stored {
-				t.logSeq = seq
+				t.atLogEnd(seq)
 				return seq, nil
 			}
 			if rerr != nil && !events.IsUnavailable(rerr) {
@@ -236,6 +242,19 @@ func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint6
 			return 0, context.Cause(ctx)
 		}
 	}
+}
+
+// atLogEnd notes the sequence of the partition's last record.
+func (t *tenure) atLogEnd(seq uint64) {
+	t.logSeq = seq
+	t.logEnd.Store(seq)
+	for seen := t.b.logSeen.Load(); seen < seq && !t.b.logSeen.CompareAndSwap(seen, seq); seen = t.b.logSeen.Load() {
+	}
+}
+
+// at returns the place in the log of a record of this incarnation.
+func (t *tenure) at(seq uint64) events.LogPosition {
+	return events.LogPosition{Incarnation: t.b.incarnation, Seq: seq}
 }
 
 func (t *tenure) publishGroup(ctx context.Context, data []byte) (uint64, error) {

@@ -16,10 +16,10 @@ import (
 
 // pack returns the packed form of a record whose encoded key is enc; buffer is
 // memory to work in. Records of what is being retried, and others that are rare, are
-// not packed.
+// not packed. The channel's id is not packed either: it is the same for all.
 func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []byte, ok bool) {
 	if r.Format != events.Format || r.State != events.StateSettled || !r.Pending.IsZero() ||
-		r.Attempts != 0 || r.TryingMS != 0 || !r.NextAttempt.IsZero() || r.Error != nil {
+		r.Attempts != 0 || r.TryingMS != 0 || !r.NextAttempt.IsZero() || r.Error != nil || r.Void != nil {
 		return "", buffer, false
 	}
 	p := packer{out: buffer[:0], ok: true}
@@ -28,7 +28,9 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 	} else {
 		p.string(r.Key)
 	}
+	p.uint(uint64(r.Incarnation))
 	p.uint(r.Seq)
+	p.uint(r.Sequence)
 	p.int(len(r.Recent))
 	for i := range r.Recent {
 		p.settlement(&r.Recent[i])
@@ -51,7 +53,8 @@ func unpack(enc, packed string, r *events.Record) error {
 	if r.Key == "" {
 		r.Key = enc
 	}
-	r.Seq = u.uint()
+	r.Incarnation = events.Incarnation(u.uint())
+	r.Seq, r.Sequence = u.uint(), u.uint()
 	n := u.int()
 	if n < 0 || n > events.RecentMax {
 		return errPacked

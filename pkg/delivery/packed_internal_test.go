@@ -27,7 +27,7 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		rec.Add(events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
 			Version: v, Digest: versioning.Sum("upsert", []byte{byte(dice.IntN(2))}), ID: strings.Repeat("i", dice.IntN(3)), At: at,
 			Outcome: outcomes[dice.IntN(len(outcomes))], Attempts: dice.IntN(300), Class: "transient", Code: "503", Message: key,
-		}}, uint64(i+1))
+		}, Sequence: dice.Uint64N(1 << 40)}, events.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: uint64(i + 1)})
 	}
 	return rec
 }
@@ -65,7 +65,7 @@ func TestPackedRecordIsTheSameRecord(t *testing.T) {
 // A record that is retried has more than a packed one can say.
 func TestRecordOfWhatIsRetriedIsNotPacked(t *testing.T) {
 	var rec events.Record
-	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: number(1), Outcome: events.Retrying, Attempts: 1}}, 1)
+	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: number(1), Outcome: events.Retrying, Attempts: 1}}, events.LogPosition{Seq: 1})
 	if _, _, ok := pack(nil, "k", &rec); ok {
 		t.Error("it was packed")
 	}

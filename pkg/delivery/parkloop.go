@@ -207,6 +207,7 @@ func (t *tenure) parkedMessage(m *move) *nats.Msg {
 	msg.Data, msg.Header = m.msg.Data(), withoutBrokerHeaders(m.msg.Headers())
 	seq := strconv.FormatUint(it.seq, 10)
 	msg.Header.Set(headerParkedSequence, seq)
+	msg.Header.Set(events.HeaderChannelID, t.p.r.entry.ID)
 	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
 	msg.Header.Set(headerParkedID, m.msg.Headers().Get(nats.MsgIdHdr))
 	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")

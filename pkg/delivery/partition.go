@@ -29,6 +29,10 @@ type partition struct {
 	rate  *rate.Limiter // nil: no limit
 	log   zerolog.Logger
 
+	// restored: the broker's files are older than they were, and the next consumer begins
+	// at 0. Used by run only.
+	restored bool
+
 	drainOnce sync.Once
 	drain     chan struct{} // closed when the partition shall finish
 }
@@ -74,6 +78,9 @@ func (p *partition) run() {
 		if cause := context.Cause(p.lease.ctx); cause != nil {
 			p.log.Info().Err(cause).Msg("partition stopped")
 			return
+		}
+		if errors.Is(err, errRestored) {
+			p.restored = true
 		}
 		if time.Since(started) > time.Minute {
 			wait.Reset()

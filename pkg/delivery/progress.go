@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -20,6 +21,9 @@ func (t *tenure) readProgress(ctx context.Context) error {
 		return errGenerationClosed
 	}
 	t.prog, t.progRevision = p, revision
+	if p.Restored != 0 { // another worker has found it
+		t.b.alarm(time.Unix(p.Restored, 0))
+	}
 	return nil
 }
 
@@ -38,6 +42,7 @@ func (t *tenure) writeProgress(ctx context.Context, change func(*channels.Progre
 	next := t.prog
 	change(&next)
 	next.Worker, next.Epoch = t.p.r.worker, t.p.lease.epoch
+	next.Restored = t.b.restored.Load()
 	if next == t.prog && t.progRevision != 0 {
 		return nil
 	}

@@ -198,10 +198,13 @@ func (t *tenure) takeCheck() bool {
 // recognised by its sequence.
 func (t *tenure) renewConsumer(ctx context.Context) error {
 	t.mu.Lock()
-	floor := t.floor.value()
+	floor, storedAt, last := t.floor.value(), t.floor.storedAt(), t.floor.last
 	t.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := t.replaceConsumer(ctx, floor)
+		err := t.checkStream(ctx, floor, storedAt, last)
+		if err == nil {
+			err = t.replaceConsumer(ctx, floor, storedAt)
+		}
 		if err == nil || !events.IsUnavailable(err) {
 			return err
 		}
@@ -227,6 +230,9 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 	}
 	it := &item{msg: msg, came: time.Now(), published: d.published, seq: d.seq, size: len(msg.Data()) + heldBytes}
 	it.u, err = events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
+	if err != nil {
+		it.reset = t.latest() && events.IsReset(msg.Headers())
+	}
 	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
 		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, msg.Subject())
 	}

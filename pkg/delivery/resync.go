@@ -84,7 +84,7 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 	}
 	window := min(resyncWindow, 2*max(t.p.r.maxBatch, t.p.r.callLimit()))
 	rs := &resync{want: want, slots: make(chan struct{}, window), out: map[uint64]*item{}, report: p}
-	rs.floor.startAt(p.Cursor)
+	rs.floor.startAt(p.Cursor, 0)
 	t.mu.Lock()
 	t.resync = rs
 	t.mu.Unlock()
@@ -199,7 +199,7 @@ func (t *tenure) feedResync(ctx context.Context, rs *resync) error {
 			if left = meta.NumPending; meta.Sequence.Stream > rs.want.Upto {
 				return nil
 			}
-			if err := t.feedOne(ctx, rs, msg, meta.Sequence.Stream); err != nil {
+			if err := t.feedOne(ctx, rs, msg, meta.Sequence.Stream, meta.Timestamp); err != nil {
 				return err
 			}
 		}
@@ -231,7 +231,7 @@ func (t *tenure) resyncSubjects(s *channels.Selection) []string {
 }
 
 // feedOne puts an update into its lane, once there is room for it.
-func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq uint64) error {
+func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq uint64, published time.Time) error {
 	u, err := events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
 	if err != nil || u.Channel != t.p.r.entry.Config.Name || !rs.want.Has(u.Key) {
 		return nil //nolint:nilerr // what cannot be read is a dead letter already
@@ -243,7 +243,7 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 		return context.Cause(ctx)
 	}
 	it := &item{
-		u: u, tag: u.Tag(), resync: rs, seq: seq, came: time.Now(),
+		u: u, tag: u.Tag(), resync: rs, seq: seq, came: time.Now(), published: published,
 		size: len(msg.Data()) + len(msg.Subject()) + 512,
 	}
 	if err := t.share.acquire(ctx, it.size); err != nil {
@@ -253,7 +253,7 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 	enc := laneKey(msg.Subject())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rs.floor.add(seq)
+	rs.floor.add(seq, 0)
 	rs.out[seq] = it
 	if seq > t.floor.last || t.lanes[enc] != nil { // live, or about to be
 		t.endResync(it, &rs.report.Skipped)

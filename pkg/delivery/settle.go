@@ -70,6 +70,23 @@ func (t *tenure) settleAgain(l *lane, it *item, s events.Settlement) {
 	t.settled(l)
 }
 
+// forget lets go of the head of a lane that needs no outcome: it is the mark of a
+// reset, or an update that ended before and that the broker has brought back.
+func (t *tenure) forget(l *lane, it *item) {
+	if !it.reset {
+		t.log.Info().Str("key", it.u.Key).Stringer("version", it.tag.Version).Uint64("sequence", it.seq).
+			Msg("an update came again that ended before; it is dropped")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if it.resync != nil {
+		t.endResync(it, &it.resync.report.Skipped)
+	} else {
+		t.finish(it)
+	}
+	t.settled(l)
+}
+
 // finishAll follows a commit whose acks are out: JetStream acks, then the lanes
 // go on. seq is the sequence of the group in the log.
 func (t *tenure) finishAll(commits []commit, seq uint64) {
@@ -86,8 +103,8 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 		c := &commits[i]
 		rec := t.view.record(c.state)
 		applied := rec.Applied.Version
-		t.view.add(c.state, &c.entry, seq)
-		if resolves(c, rec, applied) {
+		t.view.add(c.state, &c.entry, t.at(seq))
+		if resolves(c, rec, applied, t.lettered[c.state.key]) {
 			t.queueTidy(c.state.key, *rec)
 		}
 		t.view.unpin(c.state)

@@ -30,7 +30,11 @@ type Status struct {
 	// lease, and so the worker's share is not known; "" if they can.
 	MembersUnknown string
 	// Blocked names the channels whose connector could not be opened here.
-	Blocked    []string
+	Blocked []string
+	// Restored is when the broker was found to hold older files than before, without a
+	// new incarnation; zero if it was not. It stays until the worker is started again
+	// after 'extsync recover'.
+	Restored   time.Time
 	Partitions []PartitionStatus // ordered by channel and partition
 }
 

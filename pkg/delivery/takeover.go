@@ -27,7 +27,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if err := t.readProgress(ctx); err != nil {
 		return err
 	}
-	t.floor.startAt(t.prog.Floor)
+	t.floor.startAt(t.prog.Floor, t.prog.FloorTime)
 	gated := t.p.r.entry.Gated
 	if gated && t.prog.Clean {
 		return nil
@@ -55,11 +55,21 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// recoverTail adds to the view what the log has and the ledger may not.
+// recoverEvery is how often a long recovery of the log's tail says how far it is.
+const recoverEvery = 10 * time.Second
+
+// recoverTail adds to the view what the log has and the ledger may not, of all
+// incarnations: the first owner in a new one goes through all of the log, because a
+// ledger that was restored may be older than the log that was.
 func (t *tenure) recoverTail(ctx context.Context) error {
-	groups := 0
+	if t.prog.LogSeq >= t.logSeq { // our mark is the last of the log
+		t.distrust(fmt.Sprintf("the outcome log ends at %d, but the ledger reflects it up to %d", t.logSeq, t.prog.LogSeq))
+		t.prog.LogSeq = 0
+	}
+	all := t.b.names.PartitionOutcomes(t.p.r.entry.Config.Name, t.p.index)
+	groups, said := 0, time.Now()
 	for from := t.prog.LogSeq + 1; from < t.logSeq; {
-		msg, err := t.b.outcomes.GetMsg(ctx, from, jetstream.WithGetMsgSubject(t.logSubject))
+		msg, err := t.b.outcomes.GetMsg(ctx, from, jetstream.WithGetMsgSubject(all))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			break
 		}
@@ -73,14 +83,30 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.recoverGroup(ctx, group.Entries, msg.Sequence); err != nil {
+		from = msg.Sequence + 1
+		if group.ChannelID != t.p.r.entry.ID { // of a former channel of the name
+			continue
+		}
+		at, err := t.b.names.OutcomePosition(msg.Subject, msg.Sequence)
+		if err != nil {
 			return err
 		}
-		if err := t.replyAll(ctx, group.Entries); err != nil {
+		if err := t.recoverGroup(ctx, group.Entries, at); err != nil {
 			return err
+		}
+		if at.Incarnation == t.b.incarnation { // who waited before the restore waits no more
+			if err := t.replyAll(ctx, group.Entries); err != nil {
+				return err
+			}
 		}
 		groups++
-		from = msg.Sequence + 1
+		if err := t.makeRoom(ctx, msg.Sequence); err != nil {
+			return err
+		}
+		if time.Since(said) > recoverEvery {
+			said = time.Now()
+			t.log.Info().Uint64("sequence", msg.Sequence).Uint64("until", t.logSeq).Msg("outcomes are being recovered from the log")
+		}
 	}
 	if groups > 0 {
 		t.log.Info().Int("groups", groups).Msg("outcomes recovered from the log")
@@ -89,8 +115,23 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 	return nil
 }
 
+// makeRoom writes what was recovered up to a sequence of the log to the ledger, when
+// that is much.
+func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
+	t.mu.Lock()
+	full := t.view.full()
+	t.mu.Unlock()
+	if !full {
+		return nil
+	}
+	if err := t.writeRecords(ctx, t.takeDirty()); err != nil {
+		return err
+	}
+	return t.writeProgress(ctx, func(p *channels.Progress) { p.LogSeq, p.Clean = seq, false })
+}
+
 // recoverGroup adds the entries of one group to the view.
-func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, seq uint64) error {
+func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, at events.LogPosition) error {
 	states := make([]*keyState, len(entries)) // nil: has no place in the ledger
 	t.mu.Lock()
 	for i := range entries {
@@ -107,7 +148,7 @@ func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, seq u
 			continue
 		}
 		if err == nil {
-			t.view.add(s, &entries[i], seq)
+			t.view.add(s, &entries[i], at)
 		}
 		t.view.unpin(s)
 	}
@@ -123,18 +164,32 @@ func (t *tenure) startConsumer(ctx context.Context) error {
 	}
 	info := stream.CachedInfo()
 	t.created = info.Created.UnixNano()
-	floor := t.prog.Floor
-	if t.prog.StreamCreated != t.created || floor > info.State.LastSeq {
-		floor = 0 // another stream: a floor past its end would wait in silence
+	floor, storedAt := t.prog.Floor, t.prog.FloorTime
+	if t.prog.StreamCreated != t.created { // another stream
+		floor, storedAt = 0, 0
 	}
-	t.floor.startAt(floor)
-	return t.replaceConsumer(ctx, floor)
+	why, err := t.contradiction(ctx, info, floor, storedAt, floor)
+	if err != nil {
+		return err
+	}
+	if why != "" { // a floor past the end would wait in silence, another would skip
+		t.distrust(why)
+	}
+	if t.p.restored {
+		floor, storedAt = 0, 0
+	}
+	t.floor.startAt(floor, storedAt)
+	if err := t.replaceConsumer(ctx, floor, storedAt); err != nil {
+		return err
+	}
+	t.p.restored = false // what comes from now on is of the stream as it is
+	return nil
 }
 
 // replaceConsumer makes a consumer to which all above floor comes again, after
 // deleting the one before, which ends its open pull and voids its acks. A name
 // is never used twice: an old consumer's acks would settle our messages.
-func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
+func (t *tenure) replaceConsumer(ctx context.Context, floor uint64, storedAt int64) error {
 	stream, err := t.b.js.Stream(ctx, t.stream)
 	if err != nil {
 		return fmt.Errorf("stream of the channel: %w", err)
@@ -148,7 +203,7 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64) error {
 	t.consumers++
 	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.epoch, t.attempt, t.consumers)
 	if err := t.writeProgress(ctx, func(p *channels.Progress) {
-		p.Floor, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, t.created, name, 0, false
+		p.Floor, p.FloorTime, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, storedAt, t.created, name, 0, false
 	}); err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ type tenure struct {
 	// next one must expect. Used by takeOver, then by commitLoop only.
 	logSeq    uint64
 	logNumber uint64
+	// logEnd is logSeq for the ledger's readers: what a record says to reflect beyond
+	// it was in a log that the broker no longer has.
+	logEnd atomic.Uint64
 	// Memory for the next group: its commits, its entries, their form in the log.
 	// Used by commitLoop only, once the tail is recovered.
 	taken   []commit
@@ -89,6 +92,7 @@ type tenure struct {
 	wakeFlush    chan struct{}
 	resting      bool                     // flushLoop waits for something to write
 	untidy       map[string]events.Record // by encoded key: where dead letters may be settled
+	lettered     map[string]bool          // encoded keys that have dead letters, as far as is known
 	wakeTidy     chan struct{}
 	wakePark     chan struct{}
 	lastMsg      jetstream.Msg // settled last; for the final double ack
@@ -100,7 +104,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t := &tenure{
 		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt, since: time.Now(),
 		stream:       r.b.names.UpdateStream(name),
-		logSubject:   r.b.names.Outcomes(name, p.index),
+		logSubject:   r.b.names.Outcomes(name, r.b.incarnation, p.index),
 		lanes:        map[string]*lane{},
 		held:         map[uint64]*item{},
 		wakePull:     make(chan struct{}, 1),
@@ -110,6 +114,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeResync:   make(chan struct{}, 1),
 		wakeRefresh:  make(chan struct{}, 1),
 		untidy:       map[string]events.Record{},
+		lettered:     map[string]bool{},
 		wakeTidy:     make(chan struct{}, 1),
 		wakePark:     make(chan struct{}, 1),
 	}

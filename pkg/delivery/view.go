@@ -134,14 +134,14 @@ func (v *view) drop() {
 }
 
 // add brings a loaded record up to an entry of the log. The caller holds mu.
-func (v *view) add(s *keyState, e *events.Entry, seq uint64) {
+func (v *view) add(s *keyState, e *events.Entry, at events.LogPosition) {
 	if !inLedger(e) {
 		return
 	}
-	if seq <= s.base {
+	if !s.base.Before(at) {
 		return // the bucket was ahead already
 	}
-	v.record(s).Add(*e, seq)
+	v.record(s).Add(*e, at)
 	v.added++
 	v.t.b.outcomesAdded.Add(1)
 	v.t.endRest()
@@ -202,20 +202,29 @@ func (v *view) load(ctx context.Context, states []*keyState) error {
 	group.SetLimit(loadAtOnce)
 	for _, s := range missing {
 		group.Go(func() error {
-			rec, revision, err := v.t.b.ledger.GetEncoded(ctx, v.t.p.r.entry.Config.Name, s.key)
+			rec, revision, err := v.t.b.ledger.GetOf(ctx, v.t.p.r.entry.Config.Name, v.t.p.r.entry.ID, s.key)
 			if err != nil && !errors.Is(err, events.ErrNoRecord) {
 				return err
 			}
 			v.t.mu.Lock()
 			defer v.t.mu.Unlock()
 			if !s.loaded {
+				v.t.placeRecord(&rec)
 				*v.record(s) = rec
-				s.revision, s.base, s.loaded = revision, rec.Seq, true
+				s.revision, s.base, s.loaded = revision, rec.LogPosition, true
 			}
 			return nil
 		})
 	}
 	return group.Wait()
+}
+
+// placeRecord takes a record's place away that the log does not reach: it was in a
+// log that the broker no longer has. What the record says of the target holds.
+func (t *tenure) placeRecord(rec *events.Record) {
+	if t.at(t.logEnd.Load()).Before(rec.LogPosition) {
+		rec.LogPosition = events.LogPosition{}
+	}
 }
 
 // missing returns those whose records are to be read.

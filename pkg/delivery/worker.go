@@ -116,8 +116,9 @@ func (w *Worker) Stats() map[string]ChannelStats { return w.stats.snapshot() }
 
 // Run delivers until ctx ends. Then it stops taking updates, finishes the calls
 // in flight within DrainTimeout, hands its shards over and returns nil. While
-// the broker is not provisioned, or not there, it waits and says so. It may be
-// called once.
+// the broker is not provisioned, or not there, it waits and says so. When the
+// installation gets another incarnation it drops everything and returns
+// events.ErrIncarnation. It may be called once.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.stats.tell(func(s *Status) { s.Phase, s.Shards = Stopped, 0 })
 	b, err := w.open(ctx)
@@ -135,11 +136,13 @@ func (w *Worker) Run(ctx context.Context) error {
 type broker struct {
 	js       jetstream.JetStream
 	names    events.Names
+	stats    *stats
 	registry *channels.Registry
 	ledger   *events.Ledger
 	// ledgerAlone: the ledger has no replicas, so its stream answers each write once.
 	ledgerAlone bool
 	progress    *channels.ProgressStore
+	incarnation events.Incarnation // of the installation when the worker started
 	outcomes    jetstream.Stream
 	parked      jetstream.Stream
 	letters     *deadletters.Store
@@ -148,6 +151,10 @@ type broker struct {
 	records atomic.Int64
 	// outcomesAdded counts the outcomes that views were told of.
 	outcomesAdded atomic.Int64
+	// logSeen is the highest sequence of the outcome log that this worker was given, and
+	// restored when the broker was found to have been restored (Unix seconds; 0: it was not).
+	logSeen  atomic.Uint64
+	restored atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64
 	// kept is the content of parked updates that is kept between attempts, in bytes.
@@ -181,7 +188,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	js, names := w.o.JS, w.o.Names
-	b := &broker{js: js, names: names, leaseTTL: w.o.LeaseTTL}
+	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL}
 	b.workspaces.New = func() any { return new(workspace) }
 	var err error
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {
@@ -198,6 +205,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
 		return nil, err
 	}
+	b.incarnation = b.progress.Incarnation()
 	if b.letters, err = deadletters.Open(ctx, js, names); err != nil {
 		return nil, err
 	}

@@ -151,6 +151,7 @@ func (w *writer) encode(states []*keyState) error {
 			rec, err = &w.record, unpack(s.key, s.packed, &w.record)
 		}
 		if err == nil {
+			rec.ChannelID = t.p.r.entry.ID
 			buffer, err = rec.Append(buffer)
 		}
 		if err != nil {
@@ -202,15 +203,15 @@ func (w *writer) answered(ctx context.Context, a events.Answer) error {
 // resolve reads a record that somebody else has written, or that we have written
 // without hearing of it. It returns the revision if that one stays.
 func (t *tenure) resolve(ctx context.Context, s *keyState) (uint64, error) {
-	rec, revision, err := t.b.ledger.GetEncoded(ctx, t.p.r.entry.Config.Name, s.key)
+	rec, revision, err := t.b.ledger.GetOf(ctx, t.p.r.entry.Config.Name, t.p.r.entry.ID, s.key)
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
 		return 0, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.revision = revision
-	if ours := t.view.record(s); rec.Seq >= ours.Seq {
-		*ours, s.base = rec, rec.Seq
+	if ours := t.view.record(s); !rec.Before(ours.LogPosition) {
+		*ours, s.base = rec, rec.LogPosition
 		return revision, nil
 	}
 	return 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer

@@ -17,7 +17,7 @@ func (b *bench) dirtyKey(t *testing.T) (*tenure, *keyState) {
 	tn.locked(func() { s = tn.view.pin("k") })
 	must(t, tn.view.load(t.Context(), []*keyState{s}))
 	tn.locked(func() {
-		tn.view.add(s, &events.Entry{Key: "k", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, 1)
+		tn.view.add(s, &events.Entry{Key: "k", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, tn.at(1))
 		tn.view.unpin(s)
 	})
 	return tn, s

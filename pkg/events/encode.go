@@ -83,6 +83,16 @@ func (o *object) uint(name string, value uint64) {
 	o.out = strconv.AppendUint(o.out, value, 10)
 }
 
+func (o *object) incarnation(name string, i Incarnation) {
+	const digits = "0123456789abcdef"
+	o.name(name)
+	o.out = append(o.out, '"')
+	for shift := 60; shift >= 0; shift -= 4 {
+		o.out = append(o.out, digits[i>>shift&0xf])
+	}
+	o.out = append(o.out, '"')
+}
+
 func (o *object) version(name string, v versioning.Version) {
 	o.name(name)
 	o.out = append(o.out, '"')
@@ -184,6 +194,34 @@ func (o *object) entry(e *Entry) {
 	if e.Sequence != 0 {
 		o.uint(`,"sequence":`, e.Sequence)
 	}
+	o.void(e.Void)
+	o.close(outer)
+}
+
+func (o *object) void(v *Void) {
+	if v == nil {
+		return
+	}
+	o.name(`,"void":`)
+	outer := o.open()
+	o.markIfAny(`,"updates":`, v.Updates)
+	o.markIfAny(`,"letters":`, v.Letters)
+	o.time(`,"at":`, v.At)
+	o.close(outer)
+}
+
+func (o *object) markIfAny(name string, m Mark) {
+	if m == (Mark{}) {
+		return
+	}
+	o.name(name)
+	outer := o.open()
+	if m.Sequence != 0 {
+		o.uint(`,"sequence":`, m.Sequence)
+	}
+	if !m.Stored.IsZero() {
+		o.time(`,"stored":`, m.Stored)
+	}
 	o.close(outer)
 }
 
@@ -192,6 +230,7 @@ func (g *Group) Append(out []byte) ([]byte, error) {
 	o := begin(out)
 	o.int(`,"f":`, int64(g.Format))
 	o.str(`,"channel":`, g.Channel)
+	o.strIfAny(`,"channel_id":`, g.ChannelID)
 	o.int(`,"partition":`, int64(g.Partition))
 	o.uint(`,"epoch":`, g.Epoch)
 	o.uint(`,"n":`, g.Number)
@@ -245,7 +284,9 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 	o := begin(out)
 	o.int(`,"f":`, int64(r.Format))
 	o.str(`,"key":`, r.Key)
+	o.incarnation(`,"incarnation":`, r.Incarnation)
 	o.uint(`,"seq":`, r.Seq)
+	o.strIfAny(`,"channel_id":`, r.ChannelID)
 	if !r.Applied.IsZero() {
 		o.name(`,"applied":`)
 		outer := o.open()
@@ -283,6 +324,10 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 		o.close(outer)
 	}
 	o.intIfAny(`,"trying_ms":`, r.TryingMS)
+	if r.Sequence != 0 {
+		o.uint(`,"sequence":`, r.Sequence)
+	}
+	o.void(r.Void)
 	return finish("ledger record", o)
 }
 

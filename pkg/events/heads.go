@@ -42,6 +42,13 @@ func (c *heads) put(path string, h head) {
 	}
 }
 
+func (c *heads) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.young)
+	clear(c.old)
+}
+
 func (c *heads) forget(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

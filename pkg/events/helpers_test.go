@@ -99,3 +99,8 @@ func randomKey(r *rand.Rand) string {
 	}
 	return string(runes)
 }
+
+// place returns a place in the outcome log.
+func place(seq uint64) events.LogPosition {
+	return events.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: seq}
+}

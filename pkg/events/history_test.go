@@ -28,7 +28,7 @@ func (p *platform) logGroups(t *testing.T, n int, mine func(i int) bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.JS.PublishAsync(p.names.Outcomes(g.Channel, g.Partition), data); err != nil {
+		if _, err := p.JS.PublishAsync(p.names.Outcomes(g.Channel, events.Incarnation(1+i/2), g.Partition), data); err != nil {
 			t.Fatal(err)
 		}
 	}

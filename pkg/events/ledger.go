@@ -14,11 +14,13 @@ var ErrNoRecord = errors.New("no record of this key")
 
 // Ledger reads what became of the updates of each key. It is safe for concurrent
 // use. Records follow the outcome log by up to about a second, under load by up
-// to about 5 s.
+// to about 5 s. A record of a channel that had the same name before counts as none: a
+// broker that was killed may bring it back.
 type Ledger struct {
 	kv    jetstream.KeyValue
 	names Names
 	api   string // prefix of the JetStream API
+	ids   *channelIDs
 }
 
 // OpenLedger returns the ledger of a provisioned broker.
@@ -30,7 +32,7 @@ func OpenLedger(ctx context.Context, js jetstream.JetStream, names Names) (*Ledg
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", unavailable(err))
 	}
-	return &Ledger{kv: kv, names: names, api: apiPrefix(js.Options())}, nil
+	return &Ledger{kv: kv, names: names, api: apiPrefix(js.Options()), ids: &channelIDs{js: js, names: names}}, nil
 }
 
 // Get returns the record of a key, or ErrNoRecord.
@@ -43,8 +45,43 @@ func (l *Ledger) Get(ctx context.Context, channel, key string) (Record, error) {
 	return r, err
 }
 
-// GetEncoded is Get for an encoded key. It returns the record's revision too.
+// GetEncoded is Get for an encoded key. It returns the revision of what lies in the
+// bucket, too, also of what counts as no record.
 func (l *Ledger) GetEncoded(ctx context.Context, channel, enc string) (Record, uint64, error) {
+	r, revision, err := l.read(ctx, channel, enc)
+	if err != nil {
+		return Record{}, revision, err
+	}
+	ours, err := l.Owns(ctx, channel, r.ChannelID)
+	if err == nil && !ours {
+		err = ErrNoRecord
+	}
+	if err != nil {
+		return Record{}, revision, err
+	}
+	return r, revision, nil
+}
+
+// Owns reports whether what carries the id of a channel is of the one that has the name
+// now.
+func (l *Ledger) Owns(ctx context.Context, channel, id string) (bool, error) {
+	ours, err := l.ids.owns(ctx, channel, id)
+	if err != nil {
+		return false, fmt.Errorf("read the id of channel %s: %w", clip(channel), unavailable(err))
+	}
+	return ours, nil
+}
+
+// GetOf is GetEncoded for who knows the channel's id.
+func (l *Ledger) GetOf(ctx context.Context, channel, id, enc string) (Record, uint64, error) {
+	r, revision, err := l.read(ctx, channel, enc)
+	if err == nil && r.ChannelID != id {
+		return Record{}, revision, ErrNoRecord
+	}
+	return r, revision, err
+}
+
+func (l *Ledger) read(ctx context.Context, channel, enc string) (Record, uint64, error) {
 	if err := CheckChannel(channel); err != nil {
 		return Record{}, 0, err
 	}
@@ -60,7 +97,8 @@ func (l *Ledger) GetEncoded(ctx context.Context, channel, enc string) (Record, u
 }
 
 // question returns a request for the record of a key, which the ledger's leader
-// answers, and answer reads it: GetEncoded in two parts.
+// answers, and answer reads it: read in two parts. answer says ErrNoRecord of a record
+// that is surely of another channel of the name.
 func (l *Ledger) question(channel, enc string) *nats.Msg {
 	bucket := l.names.LedgerBucket()
 	// Neither a channel's name nor an encoded key has anything to escape.
@@ -68,7 +106,7 @@ func (l *Ledger) question(channel, enc string) *nats.Msg {
 	return &nats.Msg{Subject: l.api + "STREAM.MSG.GET." + KVStream(bucket), Data: data}
 }
 
-func (l *Ledger) answer(data []byte) (Record, error) {
+func (l *Ledger) answer(ctx context.Context, channel string, data []byte) (Record, error) {
 	if len(data) == 0 {
 		return Record{}, nats.ErrNoResponders
 	}
@@ -81,5 +119,13 @@ func (l *Ledger) answer(data []byte) (Record, error) {
 	case len(msg.Data) == 0: // a tombstone
 		return Record{}, ErrNoRecord
 	}
-	return DecodeRecord(msg.Data)
+	r, err := DecodeRecord(msg.Data)
+	if err != nil {
+		return Record{}, err
+	}
+	ours, err := l.ids.owns(ctx, channel, r.ChannelID)
+	if err == nil && !ours {
+		err = ErrNoRecord
+	}
+	return r, err
 }

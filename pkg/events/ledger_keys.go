@@ -10,20 +10,29 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrTooManyKeys says that a ledger has more keys of a channel than asked for.
-var ErrTooManyKeys = errors.New("the ledger has more keys of this channel")
+// ErrTooManyKeys says that a stream has more keys of a channel than asked for.
+var ErrTooManyKeys = errors.New("there are more keys of this channel")
 
 // LedgerKeys calls each with the encoded keys of a channel that have a record, a
 // page of up to 100,000 at a time, as the ledger's leader knows them. Keys that
 // get a record meanwhile may be left out, no others; one may come twice. It fails
 // with ErrTooManyKeys above most: the server sorts all of them for each page.
 func LedgerKeys(ctx context.Context, js jetstream.JetStream, names Names, channel string, most int, each func(key string)) error {
-	stream := KVStream(names.LedgerBucket())
-	prefix := names.LedgerSubject(channel, "")
+	return eachKey(ctx, js, KVStream(names.LedgerBucket()), names.LedgerSubject(channel, ">"), most, each)
+}
+
+// LetterKeys calls each with the encoded keys of a channel that have dead letters, as
+// LedgerKeys does.
+func LetterKeys(ctx context.Context, js jetstream.JetStream, names Names, channel string, most int, each func(key string)) error {
+	return eachKey(ctx, js, names.DeadStream(), names.DeadFilter(channel), most, each)
+}
+
+// eachKey calls each with the last tokens of a stream's subjects.
+func eachKey(ctx context.Context, js jetstream.JetStream, stream, filter string, most int, each func(key string)) error {
 	for offset, total := 0, 1; offset < total; {
-		page, err := readSubjects(ctx, js, stream, prefix+">", offset)
+		page, err := readSubjects(ctx, js, stream, filter, offset)
 		if err != nil {
-			return fmt.Errorf("list the ledger: %w", unavailable(err))
+			return fmt.Errorf("list the keys in stream %s: %w", stream, unavailable(err))
 		}
 		if total = page.Total; total > most {
 			return fmt.Errorf("%w: %d", ErrTooManyKeys, total)
@@ -33,7 +42,7 @@ func LedgerKeys(ctx context.Context, js jetstream.JetStream, names Names, channe
 		}
 		offset += len(page.State.Subjects)
 		for subject := range page.State.Subjects {
-			each(strings.TrimPrefix(subject, prefix))
+			each(subject[strings.LastIndexByte(subject, '.')+1:])
 		}
 	}
 	return nil

@@ -118,6 +118,10 @@ func (n Names) DeletedUpdates(channel string) string { return n.prefix + ".delet
 // deleted.
 const MetadataDeleted = "extsync.deleted"
 
+// MetadataChannelID is the metadata field of a channel's stream with the channel's
+// id: made with the channel, and another one for each channel of the same name.
+const MetadataChannelID = "extsync.channel_id"
+
 // Control returns the subject on which the owner of a partition takes requests
 // from administrators.
 func (n Names) Control(channel string, partition int) string {
@@ -172,13 +176,29 @@ func (n Names) DeadSubjects() string { return n.prefix + ".dead.>" }
 func (n Names) ParkedStream() string   { return n.upper + "_PARKED" }
 func (n Names) ParkedSubjects() string { return n.prefix + ".parked.>" }
 
-// Outcomes returns the subject of a partition's part of the outcome log.
-func (n Names) Outcomes(channel string, partition int) string {
-	return n.prefix + ".out." + channel + "." + strconv.Itoa(partition)
+// Outcomes returns the subject of a partition's part of the outcome log. The
+// incarnation is part of it: what is written with the last sequence of another one
+// expected must fail, although a restored broker gives that sequence again.
+func (n Names) Outcomes(channel string, i Incarnation, partition int) string {
+	return n.prefix + ".out." + channel + "." + i.String() + "." + strconv.Itoa(partition)
 }
 
-// OutcomesOf returns the filter of a channel's part of the outcome log.
-func (n Names) OutcomesOf(channel string) string { return n.prefix + ".out." + channel + ".*" }
+// OutcomesOf returns the filter of a channel's part of the outcome log, and
+// PartitionOutcomes that of a partition's, of all incarnations.
+func (n Names) OutcomesOf(channel string) string { return n.prefix + ".out." + channel + ".*.*" }
+func (n Names) PartitionOutcomes(channel string, partition int) string {
+	return n.prefix + ".out." + channel + ".*." + strconv.Itoa(partition)
+}
+
+// OutcomePosition returns where a record of the outcome log stands.
+func (n Names) OutcomePosition(subject string, seq uint64) (LogPosition, error) {
+	p := LogPosition{Seq: seq}
+	parts := strings.Split(subject, ".")
+	if len(parts) != 5 || parts[0] != n.prefix || parts[1] != "out" {
+		return p, fmt.Errorf("%w: %q is no subject of the outcome log", ErrName, clip(subject))
+	}
+	return p, p.Incarnation.UnmarshalText([]byte(parts[3]))
+}
 
 // OutcomeStream returns the stream of the outcome log, OutcomeSubjects what it
 // listens to.
@@ -250,6 +270,10 @@ func replyToken(s string) bool {
 	return s != ""
 }
 
+// InstallationBucket returns the bucket of what concerns the installation as a
+// whole: its incarnation.
+func (n Names) InstallationBucket() string { return n.prefix + "_installation" }
+
 // The buckets: channel configurations, ledger, progress, live workers, leases.
 func (n Names) RegistryBucket() string { return n.prefix + "_channels" }
 func (n Names) LedgerBucket() string   { return n.prefix + "_ledger" }
@@ -261,6 +285,9 @@ func (n Names) LeasesBucket() string   { return n.prefix + "_leases" }
 // the one of its answers to requests with an Idempotency-Key.
 func (n Names) TokensBucket() string      { return n.prefix + "_tokens" }
 func (n Names) IdempotencyBucket() string { return n.prefix + "_idempotency" }
+
+// LettersBucket returns the bucket that says which dead letters of a key are ended.
+func (n Names) LettersBucket() string { return n.prefix + "_letters" }
 
 // AuditStream returns the stream of administrative acts, AuditSubjects what it
 // listens to, and Audit the subject of one kind of act.

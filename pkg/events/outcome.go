@@ -95,6 +95,7 @@ type Entry struct {
 	Held versioning.Version `json:"held,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.
 	Sequence uint64 `json:"sequence,omitempty"`
+	Void     *Void  `json:"void,omitempty"` // for Reset
 
 	encoded []byte // the settlement, as the last group with this entry was appended
 }
@@ -105,6 +106,7 @@ type Entry struct {
 type Group struct {
 	Format    int       `json:"f"`
 	Channel   string    `json:"channel"`
+	ChannelID string    `json:"channel_id,omitempty"` // see MetadataChannelID
 	Partition int       `json:"partition"`
 	Epoch     uint64    `json:"epoch"`
 	Number    uint64    `json:"n"`

@@ -9,7 +9,7 @@ func (n Names) Owns(stream string) bool {
 	case n.DeadStream(), n.ParkedStream(), n.OutcomeStream(), n.AckStream():
 		return true
 	}
-	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket()} {
+	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(), n.LettersBucket()} {
 		if stream == KVStream(bucket) {
 			return true
 		}

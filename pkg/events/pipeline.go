@@ -82,6 +82,9 @@ func (l *pipeline) start(u Update) {
 	if t.o, t.err = l.p.prepare(u); t.err != nil {
 		return
 	}
+	if t.err = l.p.at.check(l.ctx); t.err != nil {
+		return
+	}
 	l.hear() // what the ledger has said is to be published
 	if before := l.last[t.o.path]; before != nil {
 		l.await(before) // its sequence is the one to expect
@@ -221,8 +224,11 @@ func (l *pipeline) settle(a Answer, failed error) {
 // guarded publishes an update of which the ledger has no newer version. It returns
 // false if that is not so, or not known.
 func (l *pipeline) guarded(t *ticket, answer []byte) bool {
-	rec, err := l.p.ledger.answer(answer)
-	if err != nil && !errors.Is(err, ErrNoRecord) {
+	rec, err := l.p.ledger.answer(l.ctx, t.o.u.Channel, answer)
+	if errors.Is(err, ErrNoRecord) {
+		rec, err = Record{}, nil
+	}
+	if err != nil {
 		return false
 	}
 	verdict, err := versioning.Guard(rec.Settled, t.o.tag, t.o.u.Base)

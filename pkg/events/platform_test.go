@@ -63,7 +63,12 @@ func (p *platform) settle(t *testing.T, channel string, e events.Entry) {
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
 		t.Fatal(err)
 	}
-	rec.Add(e, rec.Seq+1)
+	stream, err := p.JS.Stream(t.Context(), p.names.UpdateStream(channel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.ChannelID = stream.CachedInfo().Config.Metadata[events.MetadataChannelID]
+	rec.Add(e, place(rec.Seq+1))
 	data, err := rec.Encode()
 	if err != nil {
 		t.Fatal(err)

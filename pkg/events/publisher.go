@@ -49,6 +49,7 @@ type Publisher struct {
 	names   Names
 	ledger  *Ledger
 	heads   *heads
+	at      *installation
 	streams sync.Map // channel name to jetstream.Stream
 	rooms   sync.Map // channel name to *room
 	// fresh says by channel whether the last key that had to be read was not in
@@ -68,10 +69,12 @@ func NewPublisher(ctx context.Context, js jetstream.JetStream, names Names) (*Pu
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher{
-		js: js, names: names, ledger: ledger,
-		heads: newHeads(headCacheSize),
-	}, nil
+	h := newHeads(headCacheSize)
+	at, err := openInstallation(ctx, js, names, h)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{js: js, names: names, ledger: ledger, heads: h, at: at}, nil
 }
 
 // Ledger returns the ledger that the publisher reads.
@@ -87,8 +90,9 @@ func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFun
 // Publish stores an update if the version guard allows (see versioning.Guard).
 // The receipt means that the broker has it. The errors: ErrInvalidUpdate,
 // ErrTooLarge, ErrUnknownChannel, ErrFull, ErrBusy, a *HeadError that wraps
-// ErrStale or ErrConflict, or ErrUnavailable, after which the same update may
-// and should be published again. A context without deadline gets 5 s.
+// ErrStale or ErrConflict, ErrUnavailable, after which the same update may
+// and should be published again, or ErrIncarnation, after which this Publisher is of
+// no use any more: make another one. A context without deadline gets 5 s.
 func (p *Publisher) Publish(ctx context.Context, u Update) (Receipt, error) {
 	o, err := p.prepare(u)
 	if err != nil {
@@ -117,6 +121,9 @@ func (o *outgoing) receipt(seq uint64, duplicate bool) Receipt {
 func (p *Publisher) publish(ctx context.Context, o *outgoing) (Receipt, error) {
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
+	if err := p.at.check(ctx); err != nil {
+		return Receipt{}, err
+	}
 	lock := &p.locks[hash32(o.path)%lockStripes]
 	lock.Lock()
 	defer lock.Unlock()

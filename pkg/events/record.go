@@ -40,8 +40,11 @@ type Failure struct {
 type Record struct {
 	Format int    `json:"f"`
 	Key    string `json:"key"`
-	// Seq is the sequence in the outcome log up to which the record is true.
-	Seq     uint64  `json:"seq"`
+	// LogPosition is the place in the outcome log up to which the record is true.
+	LogPosition
+	// ChannelID is that of the channel (see MetadataChannelID). A record with another
+	// id is none: it is of a channel that had the same name before.
+	ChannelID string `json:"channel_id,omitempty"`
 	Applied Applied `json:"applied,omitzero"`
 	// Settled is the newest version with an outcome, delivered or not.
 	Settled versioning.Tag `json:"settled,omitzero"`
@@ -55,22 +58,26 @@ type Record struct {
 	NextAttempt time.Time      `json:"next_attempt,omitzero"`
 	Error       *Failure       `json:"error,omitempty"`
 	TryingMS    int64          `json:"trying_ms,omitempty"` // see Entry
+	// Sequence is, in the channel's stream, the last update of the key that was
+	// delivered or given up: everything of the key up to there has an outcome.
+	Sequence uint64 `json:"sequence,omitempty"`
+	// Void says what does not count since the key was reset; nil if it never was.
+	Void *Void `json:"void,omitempty"`
 }
 
-// Add brings the record up to an entry of the outcome log with sequence seq.
-// Entries must come in the order of the log, those of one group with the same
-// sequence; an entry from before Seq changes nothing. Copies of the record stay
-// as they are.
-func (r *Record) Add(e Entry, seq uint64) {
-	if seq < r.Seq {
+// Add brings the record up to an entry at a place of the outcome log. Entries must
+// come in the order of the log, those of one group with the same position; an entry
+// from before the record's changes nothing. Copies of the record stay as they are.
+func (r *Record) Add(e Entry, at LogPosition) {
+	if at.Before(r.LogPosition) {
 		return
 	}
 	if r.Key != e.Key {
 		r.Key = strings.Clone(e.Key) // as it may be part of a message's headers
 	}
-	r.Format, r.Seq = Format, seq
+	r.Format, r.LogPosition = Format, at
 	if e.Outcome == Reset {
-		*r = Record{Format: Format, Key: r.Key, Seq: seq, State: StateSettled}
+		*r = Record{Format: Format, Key: r.Key, ChannelID: r.ChannelID, LogPosition: at, State: StateSettled, Void: e.Void}
 		return
 	}
 	if e.Version.IsZero() {
@@ -96,6 +103,9 @@ func (r *Record) Add(e Entry, seq uint64) {
 		r.Settled = tag
 	}
 	r.remember(e.Settlement)
+	if e.Outcome != Superseded { // that one may have left its lane from the middle
+		r.Sequence = max(r.Sequence, e.Sequence)
+	}
 	// The end of an older version says nothing of one that is still retried or
 	// parked.
 	if atLeast(e.Version, r.Pending.Version) {

@@ -154,7 +154,7 @@ func TestRecordAdd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r events.Record
 			for i, s := range tt.steps {
-				r.Add(entry(t, s.version, s.outcome), uint64(i+1))
+				r.Add(entry(t, s.version, s.outcome), place(uint64(i+1)))
 			}
 			if got := summarize(r); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
@@ -173,12 +173,12 @@ func TestRecordAddOfAppliedContent(t *testing.T) {
 	var r events.Record
 	e := entry(t, "7a", events.Delivered)
 	e.Op = events.Delete
-	r.Add(e, 1)
+	r.Add(e, place(1))
 	if want := (events.Applied{Tag: tag(t, "7a"), Op: events.Delete, At: e.At}); r.Applied != want {
 		t.Errorf("applied = %+v, want %+v", r.Applied, want)
 	}
 	// A delivery of an older version, from a frozen worker, is no step back.
-	r.Add(entry(t, "6a", events.Delivered), 2)
+	r.Add(entry(t, "6a", events.Delivered), place(2))
 	if r.Applied.Version != version(t, "7") || r.Settled.Version != version(t, "7") {
 		t.Errorf("applied %s, settled %s", r.Applied.Version, r.Settled.Version)
 	}
@@ -186,9 +186,9 @@ func TestRecordAddOfAppliedContent(t *testing.T) {
 
 func TestRecordAddOfAMalformedUpdate(t *testing.T) {
 	var r events.Record
-	r.Add(entry(t, "7a", events.Delivered), 1)
+	r.Add(entry(t, "7a", events.Delivered), place(1))
 	before := summarize(r)
-	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.DeadLettered}}, 2)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.DeadLettered}}, place(2))
 	if got := summarize(r); !reflect.DeepEqual(got, before) || r.Seq != 2 {
 		t.Errorf("got %+v at %d, want %+v at 2", got, r.Seq, before)
 	}
@@ -202,14 +202,14 @@ func TestRecordAddOfWhatIsReflected(t *testing.T) {
 	}
 	var r events.Record
 	for i, e := range log {
-		r.Add(e, uint64(i+1))
+		r.Add(e, place(uint64(i+1)))
 	}
 	want, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, e := range log {
-		r.Add(e, uint64(i+1))
+		r.Add(e, place(uint64(i+1)))
 		got, err := r.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -222,12 +222,12 @@ func TestRecordAddOfWhatIsReflected(t *testing.T) {
 
 // A parked key stays parked when an older version of it ends.
 func TestRecordAddWhileParked(t *testing.T) {
-	r := events.Record{Format: events.Format, Key: "k", State: events.StateParked, Pending: tag(t, "8a"), Attempts: 5, Seq: 1}
-	r.Add(entry(t, "7a", events.Superseded), 2)
+	r := events.Record{Format: events.Format, Key: "k", State: events.StateParked, Pending: tag(t, "8a"), Attempts: 5, LogPosition: place(1)}
+	r.Add(entry(t, "7a", events.Superseded), place(2))
 	if r.State != events.StateParked || r.Pending.Version != version(t, "8") || r.Attempts != 5 {
 		t.Errorf("state %s, pending %s, attempts %d", r.State, r.Pending.Version, r.Attempts)
 	}
-	r.Add(entry(t, "8a", events.Delivered), 3)
+	r.Add(entry(t, "8a", events.Delivered), place(3))
 	if r.State != events.StateSettled || !r.Pending.IsZero() {
 		t.Errorf("state %s, pending %s", r.State, r.Pending.Version)
 	}
@@ -239,7 +239,7 @@ func TestRecordAddLeavesCopiesAlone(t *testing.T) {
 	for i, v := range []string{"1a", "2a", "3a", "4a", "5a", "6a", "7a", "8a", "9a", "5a"} {
 		shared := r
 		want := slices.Clone(r.Recent)
-		r.Add(entry(t, v, events.Delivered), uint64(i+1))
+		r.Add(entry(t, v, events.Delivered), place(uint64(i+1)))
 		if !slices.Equal(shared.Recent, want) {
 			t.Fatalf("adding %s changed a copy from %v to %v", v, want, shared.Recent)
 		}
@@ -258,7 +258,7 @@ func TestRecordOverRandomLogs(t *testing.T) {
 			before := rec
 			s := string(rune('1'+r.Intn(9))) + string(rune('a'+r.Intn(2)))
 			e := entry(t, s, outcomes[r.Intn(len(outcomes))])
-			rec.Add(e, seq+1)
+			rec.Add(e, place(seq+1))
 			if older(t, rec.Settled, before.Settled) || older(t, rec.Applied.Tag, before.Applied.Tag) {
 				t.Fatalf("%s %s: from %+v back to %+v", s, e.Outcome, summarize(before), summarize(rec))
 			}
@@ -296,7 +296,7 @@ func TestOutcomeOf(t *testing.T) {
 	for i, e := range []events.Entry{
 		entry(t, "5a", events.Delivered), entry(t, "7a", events.DeadLettered), entry(t, "7b", events.Conflict), entry(t, "8a", events.Retrying),
 	} {
-		r.Add(e, uint64(i+1))
+		r.Add(e, place(uint64(i+1)))
 	}
 	noDigest := versioning.Tag{Version: version(t, "7")}
 	tests := map[string]struct {
@@ -336,9 +336,9 @@ func TestOutcomeOf(t *testing.T) {
 func TestOutcomeOfAnotherVersionKindMovesNothing(t *testing.T) {
 	five := versioning.Must(versioning.Number(5))
 	var r events.Record
-	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: five, Outcome: events.Delivered}}, 1)
-	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Number(6)), Outcome: events.Retrying}}, 2)
-	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Time(noon())), Outcome: events.DeadLettered}}, 3)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: five, Outcome: events.Delivered}}, place(1))
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Number(6)), Outcome: events.Retrying}}, place(2))
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Time(noon())), Outcome: events.DeadLettered}}, place(3))
 	if r.Settled.Version != five || r.State != events.StateRetrying || len(r.Recent) != 2 {
 		t.Fatalf("%+v", r)
 	}

@@ -34,20 +34,26 @@ func TestStoredFormsGolden(t *testing.T) {
 		Outcome: events.DeadLettered, Class: "permanent", Code: "malformed", Message: "ce-entityversion: it is missing", At: noon(),
 	}}
 	group := events.Group{
-		Format: events.Format, Channel: "erp_db", Partition: 3, Epoch: 17, Number: 2, Worker: "w-1", At: noon(),
+		Format: events.Format, Channel: "erp_db", ChannelID: "CVT7Q2K4WZ3M", Partition: 3, Epoch: 17, Number: 2, Worker: "w-1", At: noon(),
 		Entries: []events.Entry{delivered, superseded, conflict, retrying, malformed},
 	}
 	var failing, settled events.Record
 	for i, e := range []events.Entry{superseded, conflict, retrying} {
-		failing.Add(e, uint64(i+1))
+		failing.Add(e, place(uint64(i+1)))
 	}
-	settled.Add(delivered, 9)
+	settled.ChannelID = "CVT7Q2K4WZ3M"
+	settled.Add(delivered, place(9))
+	reset := settled
+	reset.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset, At: noon()}, Void: &events.Void{
+		Updates: events.Mark{Sequence: 41, Stored: noon()}, Letters: events.Mark{Sequence: 2, Stored: noon()}, At: noon(),
+	}}, place(10))
 	for name, v := range map[string]any{
 		"group":           group,
-		"group_ownership": events.Group{Format: events.Format, Channel: "erp_db", Epoch: 18, Worker: "w-2", At: noon()},
+		"group_ownership": events.Group{Format: events.Format, Channel: "erp_db", ChannelID: "CVT7Q2K4WZ3M", Epoch: 18, Worker: "w-2", At: noon()},
 		"ack_delivered":   events.NewAck("erp_db", "k", delivered.Settlement),
 		"ack_superseded":  events.NewAck("erp_db", "k", superseded.Settlement),
 		"record_failing":  failing,
+		"record_reset":    reset,
 		"record_settled":  settled,
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, name, indent(t, v)) })
@@ -166,13 +172,15 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 			bare := events.Settlement{Version: tag.Version}
 			e := events.Entry{
 				Key: text, Op: events.Op(text), Settlement: s, NextAttempt: at, TryingMS: 5, ReplyTo: text, ReplyLines: true, Response: text, Held: tag.Version, Sequence: 1 << 63,
+				Void: &events.Void{Letters: events.Mark{Stored: at}},
 			}
 			ack := events.NewAck("c", text, s)
 			for _, v := range []interface{ Append([]byte) ([]byte, error) }{
 				&events.Group{}, &events.Ack{}, &events.Record{}, &ack,
-				&events.Group{Format: 1, Channel: text, Partition: 2, Epoch: 3, Number: 4, Worker: text, At: at, Entries: []events.Entry{e, {Settlement: bare}}},
+				&events.Group{Format: 1, Channel: text, ChannelID: text, Partition: 2, Epoch: 3, Number: 4, Worker: text, At: at, Entries: []events.Entry{e, {Settlement: bare}}},
 				&events.Record{
-					Format: 1, Key: text, Seq: 1 << 63, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Settled: tag,
+					Format: 1, Key: text, LogPosition: events.LogPosition{Incarnation: 1 << 63, Seq: 1 << 63}, ChannelID: text, Sequence: 7,
+					Void: &events.Void{Updates: events.Mark{Sequence: 8, Stored: at}, At: at}, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Settled: tag,
 					Recent: []events.Settlement{s, bare}, State: events.StateParked, Pending: tag, Attempts: 2, NextAttempt: at,
 					Error: &events.Failure{Class: text, Code: text, Message: text}, TryingMS: 9,
 				},

@@ -227,6 +227,26 @@ func decodeSubject(header, enc string) (string, error) {
 	return key, nil
 }
 
+// HeaderChannelID says in a parked update and in a dead letter which channel they are
+// of (see MetadataChannelID).
+const HeaderChannelID = "Extsync-Channel-Id"
+
+// HeaderReset makes a message in a channel's stream the head of a key that has no
+// version any more: the key was reset then (RFC 3339). Such a message takes the place
+// of the newest update, which would come back, or the one before it, if it were
+// removed and the broker killed. It is no update and has no outcome.
+const HeaderReset = "Extsync-Reset"
+
+// ResetMessage returns the message that ends a key's versions.
+func ResetMessage(n Names, channel, encodedKey string, at time.Time) *nats.Msg {
+	msg := nats.NewMsg(n.Update(channel, encodedKey))
+	msg.Header.Set(HeaderReset, at.UTC().Format(time.RFC3339Nano))
+	return msg
+}
+
+// IsReset reports whether headers are those of such a message.
+func IsReset(h nats.Header) bool { return len(h[HeaderReset]) > 0 }
+
 // The headers that a dead letter has besides those of its update.
 const (
 	HeaderDeadOutcome  = "Extsync-Dead-Outcome"

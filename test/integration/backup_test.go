@@ -97,11 +97,12 @@ func TestBackupAndRestoreOfAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The disk is gone. Restore, publish, start.
+	// The disk is gone. Restore, recover, publish, start.
 	if err := os.CopyFS(s.broker.Dir, os.DirFS(backup)); err != nil {
 		t.Fatal(err)
 	}
 	s.broker.Start(t)
+	s.extsync("recover", "--yes").ok(t)
 	s.extsync("channels", "resume", calendar).ok(t)
 	var got getDoc
 	s.extsync("get", calendar, "waiting", "--json").decode(t, &got)
@@ -235,7 +236,7 @@ func TestAdminBacksUpAndRestoresStreams(t *testing.T) {
 
 	nc := g.client(brokerconfig.Admin).JS.Conn()
 	streams := []string{ // in this order: the log may be newer than the ledger, never older
-		"KV_sync_channels", "KV_sync_tokens", "SYNC_AUDIT", "KV_sync_progress", "KV_sync_ledger", "SYNC_DEAD", "SYNC_PARKED", "SYNC_OUTCOMES",
+		"KV_sync_installation", "KV_sync_channels", "KV_sync_tokens", "KV_sync_letters", "SYNC_AUDIT", "KV_sync_progress", "KV_sync_ledger", "SYNC_DEAD", "SYNC_PARKED", "SYNC_OUTCOMES",
 		"SYNC_UPD_cases", "SYNC_UPD_portal",
 	}
 	backup := map[string]stored{}
@@ -252,6 +253,7 @@ func TestAdminBacksUpAndRestoresStreams(t *testing.T) {
 		restore(t, nc, stream, backup[stream])
 	}
 	admin("channels", "apply", "-f", file).ok(t)
+	admin("recover", "--yes").ok(t)
 	push("changed", 2)
 	push("waiting", 2)
 	g.program(brokerconfig.Worker, "connector-worker", "run").start(t)

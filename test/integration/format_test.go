@@ -61,7 +61,9 @@ func TestRecordsOfANewerReleaseAreRefusedNotGuessed(t *testing.T) {
 	undoRegistry := rewrite(r.names.RegistryBucket(), "registered")
 	// The later release has committed something that this one does not understand.
 	group := fmt.Appendf(nil, `{"f":%d,"channel":"logged","partition":0,"epoch":1,"n":1,"worker":"later","at":"2026-01-01T00:00:00Z"}`, events.Format+1)
-	ack, err := r.js.Publish(ctx, r.names.Outcomes("logged", 0), group)
+	incarnation, err := events.ReadIncarnation(ctx, r.js, r.names)
+	r.must(err)
+	ack, err := r.js.Publish(ctx, r.names.Outcomes("logged", incarnation, 0), group)
 	r.must(err)
 
 	w := r.worker("w1")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,6 +73,45 @@ func (b *Broker) Stop(t testing.TB) {
 func (b *Broker) Start(t testing.TB) {
 	t.Helper()
 	b.start(t)
+}
+
+// Kill is Stop and Start of a server that was killed (SIGKILL): the next one finds the
+// files as they are now, without what a shutdown writes. Nobody may write meanwhile.
+func (b *Broker) Kill(t testing.TB) {
+	t.Helper()
+	dir := t.TempDir()
+	copyDir(t, dir, b.Dir)
+	b.Stop(t)
+	b.Dir, b.opts.StoreDir = dir, dir
+	b.start(t)
+}
+
+// KeepFiles restarts the server and keeps a copy of a stream's files. putBack restarts
+// it with them: what was deleted or acked since is there again, as it is when a killed
+// server forgets deletions (docs/adr/0032).
+func (b *Broker) KeepFiles(t testing.TB, stream string) (putBack func()) {
+	t.Helper()
+	kept := t.TempDir()
+	live := func() string { return filepath.Join(b.Dir, "jetstream", "$G", "streams", stream) }
+	b.Stop(t)
+	copyDir(t, kept, live())
+	b.start(t)
+	return func() {
+		t.Helper()
+		b.Stop(t)
+		if err := os.RemoveAll(live()); err != nil {
+			t.Fatalf("broker: %v", err)
+		}
+		copyDir(t, live(), kept)
+		b.start(t)
+	}
+}
+
+func copyDir(t testing.TB, to, from string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatalf("copy the broker's files: %v", err)
+	}
 }
 
 func (b *Broker) start(t testing.TB) {

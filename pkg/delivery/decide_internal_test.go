@@ -1,0 +1,57 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// What a record that lists eight outcomes says of updates that come again, and of ones
+// that are new at a place that was given before (docs/adr/0032).
+func TestJudgeWhatComesAgain(t *testing.T) {
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	digest := versioning.Sum("upsert", nil)
+	var rec events.Record
+	for v := range int64(20) { // version v at 10 v, settled a second after it was stored
+		rec.Add(events.Entry{Key: "k", Op: events.Upsert, Sequence: uint64(10 * (v + 1)), Settlement: events.Settlement{
+			Version: number(v + 1), Digest: digest, Outcome: events.Delivered, At: at.Add(time.Duration(v+1) * time.Minute),
+		}}, events.LogPosition{Seq: uint64(v + 1)})
+	}
+	var reset events.Record
+	reset.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}, Void: &events.Void{
+		Updates: events.Mark{Sequence: 200, Stored: at.Add(time.Hour)},
+	}}, events.LogPosition{Seq: 21})
+	for _, c := range []struct {
+		name    string
+		rec     events.Record
+		version int64
+		seq     uint64
+		stored  time.Duration // after at
+		replay  bool
+		want    step
+	}{
+		{"settled, and no longer listed", rec, 3, 30, 3*time.Minute - time.Second, false, doForget},
+		{"settled, and listed", rec, 15, 150, 15*time.Minute - time.Second, false, doAckAgain},
+		{"new and older than what was settled", rec, 3, 201, time.Hour, false, doSettle},
+		{"new, at a place that a restored broker gave again", rec, 21, 150, time.Hour, false, doCall},
+		{"a replay that was settled", rec, 20, 200, 20*time.Minute - time.Second, true, doAckAgain},
+		{"another replay of it", rec, 20, 201, time.Hour, true, doCall},
+		{"another replay, at a place that was given again", rec, 20, 150, time.Hour, true, doCall},
+		{"of before the reset", reset, 20, 200, time.Minute, false, doForget},
+		{"a replay of before the reset", reset, 20, 200, time.Minute, true, doForget},
+		{"of after the reset", reset, 1, 201, time.Hour + time.Second, false, doCall},
+		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, false, doCall},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			it := &item{tag: versioning.Tag{Version: number(c.version), Digest: digest}, seq: c.seq, published: at.Add(c.stored), replay: c.replay}
+			if got := judge(it, &c.rec, false); got.what != c.want {
+				t.Errorf("step %d, want %d", got.what, c.want)
+			}
+		})
+	}
+	if got := judge(&item{reset: true, malformed: errHidden}, &rec, true); got.what != doForget {
+		t.Errorf("the mark of a reset: step %d", got.what)
+	}
+}

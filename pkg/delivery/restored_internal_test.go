@@ -1,0 +1,223 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// publishRaw stores n messages of a channel, each of a key of its own.
+func (b *bench) publishRaw(t *testing.T, channel string, n int) {
+	t.Helper()
+	for i := range n {
+		_, err := b.JS.Publish(t.Context(), b.m.b.names.Update(channel, fmt.Sprint("k", i)), nil)
+		must(t, err)
+	}
+}
+
+func TestNewestMessageUpToASequence(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	const all = 60
+	b.publishRaw(t, "cal", all)
+	stream, err := b.JS.Stream(t.Context(), tn.stream)
+	must(t, err)
+	var left []uint64
+	for seq := uint64(1); seq <= all; seq++ {
+		if seq < 4 || seq > 20 && seq < 45 || seq%7 == 0 {
+			must(t, stream.DeleteMsg(t.Context(), seq))
+			continue
+		}
+		left = append(left, seq)
+	}
+	for most := uint64(1); most <= all+3; most++ {
+		var want uint64
+		for _, seq := range left {
+			if seq <= most {
+				want = seq
+			}
+		}
+		got, err := tn.newestUpTo(t.Context(), most)
+		must(t, err)
+		if got == nil && want != 0 || got != nil && got.Sequence != want {
+			t.Errorf("up to %d: %+v, want %d", most, got, want)
+		}
+	}
+	must(t, stream.Purge(t.Context()))
+	if got, err := tn.newestUpTo(t.Context(), all); got != nil || err != nil {
+		t.Errorf("nothing is left: %+v, %v", got, err)
+	}
+}
+
+func TestFloorThatContradictsTheStream(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	b.publishRaw(t, "cal", 10)
+	stream, err := b.JS.Stream(t.Context(), tn.stream)
+	must(t, err)
+	info, err := stream.Info(t.Context())
+	must(t, err)
+	msg, err := stream.GetMsg(t.Context(), 8)
+	must(t, err)
+	stored := msg.Time.UnixNano()
+	must(t, stream.DeleteMsg(t.Context(), 8)) // a newer version has taken its place
+	for _, tt := range []struct {
+		name        string
+		floor, last uint64
+		storedAt    int64
+		contradicts bool
+	}{
+		{"of the stream", 8, 10, stored, false},
+		{"at its end", 10, 10, stored + int64(time.Second), false},
+		{"not known when", 8, 8, 0, false},
+		{"nothing was settled", 0, 0, 0, false},
+		{"clocks differ a little", 8, 8, stored - int64(clockSlack)/2, false},
+		{"given again", 8, 8, stored - int64(time.Second), true},
+		{"past the end", 11, 11, stored, true},
+		{"more came than there is", 8, 11, stored, true},
+	} {
+		why, err := tn.contradiction(t.Context(), info, tt.floor, tt.storedAt, tt.last)
+		if err != nil || (why != "") != tt.contradicts {
+			t.Errorf("%s: %q, %v", tt.name, why, err)
+		}
+	}
+}
+
+// A ledger record that reflects more than the log has must not hide what comes.
+func TestRecordFromALostLogTakesNewOutcomes(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	must(t, tn.readProgress(t.Context()))
+	must(t, tn.fenceLog(t.Context()))
+	for name, place := range map[string]events.LogPosition{
+		"later":   tn.at(tn.logSeq + 500),
+		"another": {Incarnation: tn.b.incarnation + 1, Seq: 1},
+	} {
+		rec := events.Record{}
+		rec.Add(events.Entry{Key: name, Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, place)
+		data, err := rec.Encode()
+		must(t, err)
+		_, err = b.JS.Publish(t.Context(), b.m.b.names.LedgerSubject("cal", name), data)
+		must(t, err)
+		var s *keyState
+		tn.locked(func() { s = tn.view.pin(name) })
+		must(t, tn.view.load(t.Context(), []*keyState{s}))
+		tn.locked(func() {
+			tn.view.add(s, &events.Entry{Key: name, Settlement: events.Settlement{Version: number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
+			if got := tn.view.record(s); got.Applied.Version != number(2) {
+				t.Errorf("%s: version %s is applied", name, got.Applied.Version)
+			}
+		})
+	}
+}
+
+// What a worker of another incarnation has left counts for nothing but its consumer.
+func TestProgressOfAnotherIncarnation(t *testing.T) {
+	b := newBench(t, acceptAll)
+	names := b.m.b.names
+	old := b.m.b.progress
+	_, err := old.Write(t.Context(), "cal", 1, 0, channels.Progress{
+		Floor: 800, FloorTime: 1, StreamCreated: 2, LogSeq: 700, Consumer: "c", Clean: true, Closed: true, Restored: 3,
+	}, 0)
+	must(t, err)
+	_, after, err := events.RenewIncarnation(t.Context(), b.JS, names)
+	must(t, err)
+	now, err := channels.OpenProgress(t.Context(), b.JS, names)
+	must(t, err)
+	if now.Incarnation() != after {
+		t.Errorf("incarnation %s, not %s", now.Incarnation(), after)
+	}
+	p, revision, err := now.Read(t.Context(), "cal", 1, 0)
+	if err != nil || revision == 0 || p != (channels.Progress{Format: events.Format, Consumer: "c"}) {
+		t.Errorf("%+v at %d, %v", p, revision, err)
+	}
+	if _, err := now.Write(t.Context(), "cal", 1, 0, p, revision); err != nil {
+		t.Error(err)
+	}
+	if p, _, err = old.Read(t.Context(), "cal", 1, 0); err != nil || p.Floor != 0 || p.Incarnation == after {
+		t.Errorf("read by a worker of the incarnation before: %+v, %v", p, err)
+	}
+}
+
+// The fence of an incarnation stands in a subject of its own.
+func TestFenceOfAnotherIncarnationDoesNotPass(t *testing.T) {
+	b := newBench(t, acceptAll)
+	r := b.run(t, memoryChannel("cal", channels.Latest))
+	tn := b.tenure(t, r)
+	must(t, tn.readProgress(t.Context()))
+	must(t, tn.fenceLog(t.Context()))
+	frozen := tn.logSeq
+	var err error
+	_, b.m.b.incarnation, err = events.RenewIncarnation(t.Context(), b.JS, b.m.b.names)
+	must(t, err)
+	later := newTenure(tn.ctx, tn.p, tn.fail, 1)
+	if later.logSubject == tn.logSubject {
+		t.Fatal("both write to", tn.logSubject)
+	}
+	// Numbers meet: the later one has written nothing, and expects 0.
+	_, err = later.b.js.Publish(t.Context(), later.logSubject, nil, jetstream.WithExpectLastSequencePerSubject(frozen))
+	if !events.IsWrongSequence(err) {
+		t.Errorf("a sequence of another incarnation is taken: %v", err)
+	}
+}
+
+// The log of all incarnations is what the first owner of a new one begins with.
+func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
+	b := newBench(t, acceptAll)
+	r := b.run(t, memoryChannel("cal", channels.Latest))
+	names := b.m.b.names
+	group := events.Group{Format: events.Format, Channel: "cal", Epoch: 1, Number: 1, Worker: "gone", At: timestamp()}
+	for i, i0 := range []events.Incarnation{b.m.b.incarnation - 2, b.m.b.incarnation - 1} {
+		group.Entries = []events.Entry{{Key: "k", Settlement: events.Settlement{Version: number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()}}}
+		data, err := group.Append(nil)
+		must(t, err)
+		_, err = b.JS.Publish(t.Context(), names.Outcomes("cal", i0, 0), data)
+		must(t, err)
+	}
+	tn := b.tenure(t, r)
+	must(t, tn.readProgress(t.Context()))
+	must(t, tn.fenceLog(t.Context()))
+	must(t, tn.recoverTail(t.Context()))
+	tn.locked(func() {
+		if got := tn.view.record(tn.view.pin("k")); got.Applied.Version != number(2) {
+			t.Errorf("version %s is applied", got.Applied.Version)
+		}
+	})
+	if tn.p.restored {
+		t.Error("the log of earlier incarnations is taken for a restored one")
+	}
+}
+
+// A running worker that finds the log shorter than it was says so.
+func TestLogThatIsShorterThanItWas(t *testing.T) {
+	b := newBench(t, acceptAll)
+	b.m.b.logSeen.Store(5)
+	b.m.checkLog(t.Context())
+	if b.m.b.restoredAt().IsZero() {
+		t.Error("no alarm")
+	}
+	if now, _ := b.m.stats.status(); now.Restored.IsZero() {
+		t.Error("the status does not say so")
+	}
+}
+
+// A stream that ends before what came from it is not the one that it was.
+func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	b.publishRaw(t, "cal", 3)
+	must(t, tn.readProgress(t.Context()))
+	must(t, tn.startConsumer(t.Context()))
+	if err := tn.checkStream(t.Context(), 2, 0, 3); err != nil {
+		t.Error(err)
+	}
+	if err := tn.checkStream(t.Context(), 2, 0, 4); !errors.Is(err, errRestored) {
+		t.Errorf("= %v", err)
+	}
+}
