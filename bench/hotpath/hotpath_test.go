@@ -45,8 +45,8 @@ func BenchmarkHotPath(b *testing.B) {
 	}
 	raw := wire(msg)
 	subject := names.StoredUpdate(u.Channel, u.Key)
-	group := events.Group{Format: events.Format, Channel: u.Channel, Epoch: 17, Number: 2, Worker: "w-1", At: time.Unix(1_700_000_000, 0).UTC()}
-	var record events.Record
+	group := events.Group{Format: events.Format, Channel: u.Channel, ChannelID: "CVT7Q2K4WZ3M", Epoch: 17, Number: 2, Worker: "w-1", At: time.Unix(1_700_000_000, 0).UTC()}
+	record := events.Record{ChannelID: group.ChannelID}
 	for i := range int64(entries) {
 		group.Entries = append(group.Entries, entry(&u, i+1))
 		record.Add(group.Entries[i], events.LogPosition{Seq: uint64(i) + 1})

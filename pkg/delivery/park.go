@@ -270,7 +270,7 @@ func (t *tenure) readParked(ctx context.Context, subjects []string, from uint64,
 func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item {
 	h := msg.Headers()
 	name := t.p.r.entry.Config.Name
-	if h.Get(events.HeaderChannelID) != t.p.r.entry.ID {
+	if id := h.Get(events.HeaderChannelID); id != "" && id != t.p.r.entry.ID {
 		t.log.Warn().Uint64("sequence", parked).Msg("a parked update is of a former channel of this name; it is removed")
 		t.deleteParked(parked)
 		return nil

@@ -57,11 +57,11 @@ func TestRecordSequenceIsOfWhatWasDeliveredOrGivenUp(t *testing.T) {
 	}
 	void := &events.Void{Updates: events.Mark{Sequence: 13}}
 	r.ChannelID = "id"
-	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}, Void: void}, r.Seq+1)
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}, Void: void}, place(r.Seq+1))
 	if r.Void != void || r.ChannelID != "id" || r.Sequence != 0 || !r.Settled.IsZero() {
 		t.Errorf("after a reset: %+v", r)
 	}
-	r.Add(entry(t, "1a", events.Delivered), r.Seq+1)
+	r.Add(entry(t, "1a", events.Delivered), place(r.Seq+1))
 	if r.Void != void {
 		t.Error("what is void was forgotten")
 	}
