@@ -45,19 +45,21 @@ else
 	echo "Since $(git log -1 --format='%h (%s)' "$base"): $(grep -c . <<<"$changed" || true) directories with code changed."
 	# Those that changed themselves come first, then those that use fewest packages:
 	# these are built soonest.
-	chosen=
-	while read -r package names; do
-		used=$("$go" list -deps -test -f '{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}' "$package" | sed "s#^$PWD#.#" | sort -u)
-		if grep -qxF "$package" <<<"$changed"; then
-			rank=0
-		elif grep -qxF ./ <<<"$changed" || grep -qxFf <(printf '%s\n' "$changed") <<<"$used"; then
-			rank=$(wc -l <<<"$used")
-		else
-			continue
-		fi
-		for name in $names; do chosen+="$rank $package $name"$'\n'; done
-	done < <(awk '{ names[$1] = names[$1] " " $2 } END { for (p in names) print p names[p] }' <<<"$tests")
-	chosen=$(sort -n <<<"$chosen" | grep . || true)
+	module=$("$go" mod edit -json | awk -F '"' '/"Path"/ { print $4; exit }')
+	mapfile -t packages < <(cut -d ' ' -f 1 <<<"$tests" | sort -u)
+	uses=$("$go" list -test -f '{{.ImportPath}} {{join .Deps " "}}' "${packages[@]}" | grep -E '^[^ ]+\.test ')
+	chosen=$(awk -v module="$module" '
+		FILENAME == ARGV[1] { changed[$0] = 1; next }
+		FILENAME == ARGV[2] {
+			sub(/\.test$/, "", $1)
+			sub("^" module, ".", $1)
+			rank = $1 in changed ? 1 : "./" in changed ? NF : 0
+			for (i = 2; i <= NF && !rank; i++) if (sub("^" module, ".", $i) && $i in changed) rank = NF
+			if (rank) ranks[$1] = rank
+			next
+		}
+		$1 in ranks { print ranks[$1], $0 }
+	' <(printf '%s\n' "$changed") <(printf '%s\n' "$uses") <(printf '%s\n' "$tests") | sort -n)
 fi
 
 if [[ -z $chosen ]]; then

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
@@ -54,28 +55,28 @@ func TestApplyChangesNothingIfOneIsInvalid(t *testing.T) {
 	client := connect(t)
 	bad := channel("b")
 	bad.Window = -1
-	changes, err := client.Apply(t.Context(), []channels.Config{channel("a"), bad}, false)
-	if !errors.Is(err, connectors.ErrConfig) || len(changes) != 0 {
-		t.Fatalf("changes %v, error %v", changes, err)
+	applied, err := client.Apply(t.Context(), []channels.Config{channel("a"), bad}, false)
+	if !errors.Is(err, connectors.ErrConfig) || len(applied.Channels) != 0 {
+		t.Fatalf("changes %v, error %v", applied, err)
 	}
 	if _, err := client.Registry(t.Context()); !errors.Is(err, events.ErrNotProvisioned) {
 		t.Errorf("something was made: %v", err)
 	}
 }
 
-func TestApplyTellsWhatWasDoneBeforeAFailure(t *testing.T) {
+func TestApplyChangesNothingIfOneCannotBeChanged(t *testing.T) {
 	client := connect(t)
 	if _, err := client.Apply(t.Context(), []channels.Config{channel("a"), channel("b")}, false); err != nil {
 		t.Fatal(err)
 	}
 	first, second := channel("a"), channel("b")
 	first.Description, second.Mode = "changed", channels.Every
-	changes, err := client.Apply(t.Context(), []channels.Config{first, second, channel("c")}, false)
-	if !errors.Is(err, channels.ErrImmutable) {
-		t.Errorf("error = %v, want ErrImmutable", err)
+	applied, err := client.Apply(t.Context(), []channels.Config{first, second, channel("c")}, false)
+	if !errors.Is(err, channels.ErrImmutable) || len(applied.Channels) != 0 {
+		t.Errorf("changes %+v, error %v; want ErrImmutable", applied, err)
 	}
-	if len(changes) != 1 || changes[0].Channel != "a" || changes[0].Change != channels.Changed {
-		t.Errorf("changes = %+v", changes)
+	if _, err := client.JS.Stream(t.Context(), client.Names.UpdateStream("c")); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the stream of c was made: %v", err)
 	}
 }
 

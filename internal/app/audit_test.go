@@ -49,7 +49,7 @@ func TestFieldChanges(t *testing.T) {
 		change(&c)
 		return c.WithDefaults()
 	}
-	old := channels.Entry{Revision: 1, Config: cfg(func(c *channels.Config) { c.Paused = true })}
+	old := channels.Entry{Revision: 1, Config: cfg(func(c *channels.Config) { c.Paused = new(true) })}
 	got, err := fieldChanges(old, cfg(func(c *channels.Config) {
 		c.Retry.MaxAttempts = 3
 		c.Connector.Config = []byte(`{"url":"https://a.example","auth":{"bearer":"y"}}`)

@@ -45,7 +45,8 @@ type MissingPermissions struct {
 // ExamineOptions say what to examine.
 type ExamineOptions struct {
 	// Fix tidies what can be tidied without harm: dead letters that are settled,
-	// and channels whose time to be restored is over.
+	// and channels whose time to be restored is over. Streams that are gone it makes
+	// again, empty.
 	Fix bool
 	// Role is what the connection is to the broker, and so what it may see.
 	// Defaults to brokerconfig.Admin.
@@ -53,7 +54,6 @@ type ExamineOptions struct {
 }
 
 const (
-	doctorFill  = 70 // hundredths of a stream's room
 	doctorClock = 2 * time.Second
 	doctorProbe = 15 * time.Second
 )
@@ -76,11 +76,19 @@ func (c *Client) Examine(ctx context.Context, o ExamineOptions) ([]Diagnosis, er
 	if d.role != brokerconfig.Admin {
 		return d.found, d.limited(ctx)
 	}
+	if o.Fix {
+		if err := d.mend(ctx); err != nil {
+			return d.found, err
+		}
+	}
 	drift, err := channels.SharedDrift(ctx, c.JS, c.Names, c.storage)
 	if err != nil {
 		return d.found, err
 	}
 	d.drift("shared streams", drift, "run 'extsync channels apply' with the --storage-... settings that you want; give doctor the same ones")
+	if err := d.account(ctx); err != nil {
+		return d.found, err
+	}
 	for _, x := range drift {
 		if x.Missing {
 			return d.found, nil // the rest would fail for that reason
@@ -93,8 +101,10 @@ func (c *Client) Examine(ctx context.Context, o ExamineOptions) ([]Diagnosis, er
 	if drift, err = registry.Drift(ctx); err != nil {
 		return d.found, err
 	}
-	d.drift("channel streams", drift, "apply the channel's configuration with a small change, or restore the stream by hand")
-	for _, check := range []func(context.Context, *channels.Registry) error{d.room, d.brokerClocks, d.workers, d.channels, d.resolved, d.deleted} {
+	d.drift("channel streams", drift, "run 'extsync channels apply' with the channel's file: it puts the stream right")
+	for _, check := range []func(context.Context, *channels.Registry) error{
+		d.orphans, d.room, d.stores, d.brokerClocks, d.workers, d.channels, d.resolved, d.deleted,
+	} {
 		if err := check(ctx, registry); err != nil {
 			return d.found, err
 		}
@@ -174,38 +184,13 @@ func (d *doctor) drift(check string, drift []channels.Drift, advice string) {
 	}
 	for _, x := range drift {
 		if x.Missing {
-			d.add(LevelProblem, check, x.Stream, "is missing", "run 'extsync channels apply' to provision the broker")
+			d.add(LevelProblem, check, x.Stream, "is missing", "at a new broker run 'extsync channels apply'; where it was there before, 'extsync doctor --fix' makes it again, empty: "+x.Lost)
 			continue
 		}
 		for _, field := range x.Fields {
 			d.add(LevelWarning, check, x.Stream, field, advice)
 		}
 	}
-}
-
-// room warns of streams that fill up. Those that drop their oldest are meant to
-// be full.
-func (d *doctor) room(ctx context.Context, _ *channels.Registry) error {
-	full := false
-	list := d.c.JS.ListStreams(ctx)
-	for info := range list.Info() {
-		most := info.Config.MaxBytes
-		if !d.c.Names.Owns(info.Config.Name) || most <= 0 || info.Config.Discard == jetstream.DiscardOld {
-			continue
-		}
-		if percent := int64(info.State.Bytes) * 100 / most; percent >= doctorFill { //nolint:gosec // a stream's size fits
-			full = true
-			d.add(LevelWarning, "room", info.Config.Name, fmt.Sprintf("is %d %% full (%d of %d bytes)", percent, info.State.Bytes, most),
-				"raise max_bytes of the channel, or --storage-... and apply; see what keeps its updates")
-		}
-	}
-	if err := list.Err(); err != nil {
-		return fmt.Errorf("list the streams: %w", err)
-	}
-	if !full {
-		d.add(LevelOK, "room", "", fmt.Sprintf("no stream is %d %% full", doctorFill), "")
-	}
-	return nil
 }
 
 func (d *doctor) workers(ctx context.Context, _ *channels.Registry) error {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -51,12 +53,20 @@ type ImportSummary struct {
 	Rejected   int64 `json:"rejected"`
 }
 
+// ErrNotStored says that the broker is there and answers, but not when it is to store
+// something.
+var ErrNotStored = errors.New("the broker answers, but stores nothing: its disk may be full, its log says more")
+
 const (
 	importEvery = 500 * time.Millisecond // between two reports of progress
 	// importRetry and importTries bound how long an import waits for a broker that
 	// does not answer: about two minutes.
 	importRetry = 2 * time.Second
 	importTries = 60
+	// importSilent is after how many publishes without an answer an import ends, if the
+	// broker answers all else: its disk is full or fails, and a server whose write has
+	// failed says so in its log only.
+	importSilent = 2
 	// importHeld bounds the lines behind one that is not done yet, in bytes as
 	// heldBytes counts them: a key that has to wait must not let the rest of a file
 	// into memory.
@@ -73,7 +83,7 @@ func (c *Client) Import(ctx context.Context, o ImportOptions) (ImportSummary, er
 	if err != nil {
 		return ImportSummary{Offset: o.From, Line: o.Line}, err
 	}
-	im := importer{o: o, publish: publisher.Publish, room: semaphore.NewWeighted(importHeld), sum: ImportSummary{Offset: o.From, Line: o.Line}}
+	im := importer{o: o, publish: publisher.Publish, answers: c.answers, room: semaphore.NewWeighted(importHeld), sum: ImportSummary{Offset: o.From, Line: o.Line}}
 	err = im.run(ctx)
 	im.mu.Lock()
 	defer im.mu.Unlock()
@@ -83,6 +93,7 @@ func (c *Client) Import(ctx context.Context, o ImportOptions) (ImportSummary, er
 type importer struct {
 	o       ImportOptions
 	publish func(context.Context, events.Update) (events.Receipt, error)
+	answers func(ctx context.Context, channel string) bool
 	room    *semaphore.Weighted // of importHeld; a line has its share until all before it are done, too
 
 	mu      sync.Mutex
@@ -173,6 +184,7 @@ func (im *importer) read(ctx context.Context, lanes []chan *importItem) error {
 }
 
 func (im *importer) send(ctx context.Context, it *importItem) error {
+	silent := 0 // publishes in a row that a broker which is there has not answered
 	for try := 1; ; try++ {
 		receipt, err := im.publish(ctx, it.u)
 		switch {
@@ -189,12 +201,49 @@ func (im *importer) send(ctx context.Context, it *importItem) error {
 		case !events.IsUnavailable(err) && !errors.Is(err, events.ErrBusy), try == importTries:
 			return fmt.Errorf("line %d: %w", it.line, err)
 		}
+		if noAnswer(err) && im.answers(ctx, it.u.Channel) {
+			silent++
+		} else {
+			silent = 0
+		}
+		if silent == importSilent {
+			return fmt.Errorf("line %d: %w: %w", it.line, ErrNotStored, err)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(importRetry):
 		}
 	}
+}
+
+// StreamCreated returns when the stream of a channel was made.
+func (c *Client) StreamCreated(ctx context.Context, channel string) (time.Time, error) {
+	stream, err := c.JS.Stream(ctx, c.Names.UpdateStream(channel))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return time.Time{}, fmt.Errorf("%w: %s: its stream is gone; 'extsync channels apply' makes it again", events.ErrUnknownChannel, channel)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return stream.CachedInfo().Created, nil
+}
+
+// noAnswer reports whether a request was sent and nothing came back.
+func noAnswer(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
+// answers reports whether the leader of a channel's stream answers questions.
+func (c *Client) answers(ctx context.Context, channel string) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeProbe)
+	defer cancel()
+	stream, err := c.JS.Stream(ctx, c.Names.UpdateStream(channel))
+	if err != nil {
+		return false
+	}
+	cluster := stream.CachedInfo().Cluster
+	return cluster == nil || cluster.Leader != ""
 }
 
 func (im *importer) reject(it *importItem, why error) error {

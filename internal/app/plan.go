@@ -18,6 +18,11 @@ type Plan struct {
 	Channel string          `json:"channel"`
 	Change  channels.Change `json:"change"`
 	Fields  []FieldChange   `json:"fields"`
+	// Paused says that the channel is paused and would stay so: the configuration does
+	// not say otherwise.
+	Paused bool `json:"paused,omitempty"`
+	// Drift is what is wrong with the channel's stream, which Apply would put right.
+	Drift *channels.Drift `json:"drift,omitempty"`
 }
 
 // A FieldChange is one field of a channel's configuration that would get another
@@ -28,9 +33,18 @@ type FieldChange struct {
 	New   json.RawMessage `json:"new,omitempty"`
 }
 
-// Plan says what Apply would do, and changes nothing. It works on a broker that
-// is not provisioned.
-func (c *Client) Plan(ctx context.Context, configs []channels.Config) ([]Plan, error) {
+// Plan says what Apply would do, and changes nothing: to streams of all channels that
+// are gone, and to each channel. It works on a broker that is not provisioned.
+func (c *Client) Plan(ctx context.Context, configs []channels.Config) ([]channels.Loss, []Plan, error) {
+	missing, err := c.missing(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := c.plan(ctx, configs)
+	return missing, plan, err
+}
+
+func (c *Client) plan(ctx context.Context, configs []channels.Config) ([]Plan, error) {
 	registry, err := c.Registry(ctx)
 	if err != nil && !errors.Is(err, events.ErrNotProvisioned) {
 		return nil, err
@@ -43,13 +57,21 @@ func (c *Client) Plan(ctx context.Context, configs []channels.Config) ([]Plan, e
 				return nil, err
 			}
 		}
-		p := Plan{Channel: cfg.Name, Fields: []FieldChange{}}
+		p := Plan{Channel: cfg.Name, Fields: []FieldChange{}, Paused: old.Paused() && cfg.Paused == nil}
 		if p.Change, err = old.Change(cfg); err != nil {
 			return nil, err
 		}
 		if p.Change != channels.Unchanged {
-			if p.Fields, err = fieldChanges(old, cfg.WithDefaults()); err != nil {
+			if p.Fields, err = fieldChanges(old, old.Wanted(cfg)); err != nil {
 				return nil, fmt.Errorf("channel %s: %w", cfg.Name, err)
+			}
+		}
+		if old.Revision != 0 {
+			if p.Drift, err = registry.DriftOf(ctx, old); err != nil {
+				return nil, err
+			}
+			if p.Drift != nil && p.Change == channels.Unchanged {
+				p.Change = channels.Mended
 			}
 		}
 		out = append(out, p)

@@ -49,7 +49,7 @@ func ChannelState(e channels.Entry) string {
 		return "deleted"
 	case e.Gated:
 		return "changing" // its partitions
-	case e.Config.Paused:
+	case e.Paused():
 		return "paused"
 	default:
 		return "active"

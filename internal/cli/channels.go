@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,8 +26,14 @@ func ChannelsCommand(sh *Shell) *cobra.Command {
 const applyHelp = `Make or change the channels that a file, or the files of a directory, list, and
 provision the broker.
 
-Channels that the file does not name stay as they are. Secrets are written as
-${env:NAME} or ${file:/path}; the connector-workers resolve them.`
+Channels that the file does not name stay as they are. So does a channel that was
+paused, unless the file says 'paused: false'; 'paused: true' pauses it. Secrets are
+written as ${env:NAME} or ${file:/path}; the connector-workers resolve them.
+
+A stream that is gone is made again, empty, and what it held is said. Storage is
+reserved for all channels before one is changed: if the broker has not enough, the
+exit code is 3 and nothing was changed. While the broker elects a leader the
+command waits, for half a minute at most.`
 
 const applyExample = `  extsync channels apply -f channels.yaml --dry-run
   extsync channels apply -f channels.d
@@ -65,8 +73,8 @@ func channelsApply(sh *Shell) *cobra.Command {
 				return err
 			}
 			defer client.Close()
-			changes, err := client.Apply(cmd.Context(), configs, dryRun)
-			return errors.Join(err, writeChanges(sh, changes, dryRun))
+			applied, err := client.Apply(cmd.Context(), configs, dryRun)
+			return errors.Join(err, writeApplied(sh, applied, dryRun))
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, a directory of such files, or - for standard input")
@@ -75,23 +83,51 @@ func channelsApply(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func writeChanges(sh *Shell, changes []app.Change, dryRun bool) error {
+func writeApplied(sh *Shell, applied app.Applied, dryRun bool) error {
 	if sh.JSON {
 		return sh.WriteJSON(struct {
-			DryRun   bool         `json:"dry_run"`
-			Channels []app.Change `json:"channels"`
-		}{dryRun, append([]app.Change{}, changes...)})
+			DryRun bool `json:"dry_run"`
+			app.Applied
+		}{dryRun, applied})
 	}
 	would := ""
 	if dryRun {
 		would = " (dry run)"
 	}
-	for _, c := range changes {
-		if _, err := fmt.Fprintf(sh.Out, "%s: %s%s\n", c.Channel, c.Change, would); err != nil {
-			return err
+	var b strings.Builder
+	for _, s := range applied.Streams {
+		writeLoss(&b, sh, s.Stream, s.Lost, would)
+	}
+	for _, c := range applied.Channels {
+		fmt.Fprintf(&b, "%s: %s%s%s\n", c.Channel, c.Change, pausedNote(c), would)
+		if d := c.Drift; d != nil && d.Missing {
+			b.WriteString("  ")
+			writeLoss(&b, sh, d.Stream, d.Lost, would)
+		} else if d != nil {
+			fmt.Fprintf(&b, "  %s: %s\n", d.Stream, strings.Join(d.Fields, "; "))
 		}
 	}
-	return nil
+	_, err := io.WriteString(sh.Out, b.String())
+	return err
+}
+
+// writeLoss says what became of a stream that was gone.
+func writeLoss(b *strings.Builder, sh *Shell, stream, lost, would string) {
+	fmt.Fprintf(b, "%s: %s%s: %s\n", stream, sh.Strong("was gone, is made again empty"), would, lost)
+}
+
+// pausedNote says what apply has done to a channel's pause.
+func pausedNote(c app.Change) string {
+	switch {
+	case c.Paused && c.PausedBefore:
+		return ", stays paused ('extsync channels resume " + c.Channel + "' lets it go on)"
+	case c.Paused:
+		return ", paused as the file says"
+	case c.PausedBefore:
+		return ", resumed as the file says"
+	default:
+		return ""
+	}
 }
 
 // channelView is a channel as list and show tell it.
@@ -162,7 +198,8 @@ func channelsShow(sh *Shell) *cobra.Command {
 		Use:   "show NAME",
 		Short: "Show a channel's configuration, with its defaults",
 		Long: `Show a channel's configuration with its defaults, as YAML that apply takes. It
-holds references to secrets, not the secrets.`,
+holds references to secrets, not the secrets. Whether it is paused is said in a
+comment: that is for its operators, and the file would undo it.`,
 		Example:           "  extsync channels show erp_db > erp_db.yaml",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeChannels(sh, loader, 1),
@@ -180,6 +217,12 @@ holds references to secrets, not the secrets.`,
 				return sh.WriteJSON(view(entry))
 			}
 			// In the form that apply takes.
+			if entry.Paused() {
+				if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", entry.Config.Name); err != nil {
+					return err
+				}
+			}
+			entry.Config.Paused = nil
 			enc := yaml.NewEncoder(sh.Out)
 			enc.SetIndent(2)
 			return errors.Join(enc.Encode(map[string]any{"channels": []channels.Config{entry.Config}}), enc.Close())

@@ -69,7 +69,7 @@ func channelState(e channels.Entry) any {
 	return struct {
 		Paused  bool      `json:"paused"`
 		Deleted time.Time `json:"deleted,omitzero"`
-	}{e.Config.Paused, e.Deleted}
+	}{e.Paused(), e.Deleted}
 }
 
 func channelsPause(sh *Shell) *cobra.Command {
@@ -118,7 +118,7 @@ new channel is paused: it has the same target until that is changed.`,
 				return e, "", err
 			}
 			cfg := e.Config
-			cfg.Name, cfg.Paused = args[1], true
+			cfg.Name, cfg.Paused = args[1], new(true)
 			e, err = r.Put(ctx, cfg, 0)
 			return e, "created like " + args[0] + ", paused", err
 		},

@@ -39,11 +39,11 @@ Channels that the file does not name stay as they are.`,
 				return err
 			}
 			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
-				plan, err := client.Plan(ctx, configs)
+				missing, plan, err := client.Plan(ctx, configs)
 				if err != nil {
 					return err
 				}
-				return writePlan(sh, plan)
+				return writePlan(sh, missing, plan)
 			})
 		},
 	}
@@ -53,14 +53,26 @@ Channels that the file does not name stay as they are.`,
 }
 
 // writePlan writes a plan; errFound says that there are changes.
-func writePlan(sh *Shell, plan []app.Plan) error {
-	changes := 0
+func writePlan(sh *Shell, missing []channels.Loss, plan []app.Plan) error {
+	changes := len(missing)
 	var b strings.Builder
+	for _, m := range missing {
+		fmt.Fprintf(&b, "%s: is gone, would be made again empty: %s\n", m.Stream, m.Lost)
+	}
 	for _, p := range plan {
 		if p.Change != channels.Unchanged {
 			changes++
 		}
-		fmt.Fprintf(&b, "%s: %s\n", p.Channel, p.Change)
+		stays := ""
+		if p.Paused {
+			stays = ", stays paused"
+		}
+		fmt.Fprintf(&b, "%s: %s%s\n", p.Channel, p.Change, stays)
+		if d := p.Drift; d != nil && d.Missing {
+			fmt.Fprintf(&b, "  %s: is gone, would be made again empty: %s\n", d.Stream, d.Lost)
+		} else if d != nil {
+			fmt.Fprintf(&b, "  %s: %s\n", d.Stream, strings.Join(d.Fields, "; "))
+		}
 		for _, f := range p.Fields {
 			fmt.Fprintf(&b, "  %s: %s -> %s\n", clean(f.Field), planValue(f.Old), planValue(f.New))
 		}
@@ -68,9 +80,10 @@ func writePlan(sh *Shell, plan []app.Plan) error {
 	var err error
 	if sh.JSON {
 		err = sh.WriteJSON(struct {
-			Changes  int        `json:"changes"`
-			Channels []app.Plan `json:"channels"`
-		}{changes, plan})
+			Changes  int             `json:"changes"`
+			Streams  []channels.Loss `json:"streams"` // that are gone
+			Channels []app.Plan      `json:"channels"`
+		}{changes, missing, plan})
 	} else {
 		_, err = io.WriteString(sh.Out, b.String())
 	}

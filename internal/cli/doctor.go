@@ -18,7 +18,8 @@ const doctorHelp = `Look at everything that extsync needs, and say for each find
   broker           it answers; its clock and this machine's agree
   permissions      it lets this connection do what its role needs
   streams          they are as provisioning and the channels would make them
-  room             no stream is 70 % full
+  room             no stream, and not the account, is 70 % full; 80 % counts as full
+  disk             the broker can write every stream
   workers          at least one is alive
   channels         no circuit is open or blocked
   targets          they can be opened and probed from here, with the secrets here
@@ -27,7 +28,9 @@ const doctorHelp = `Look at everything that extsync needs, and say for each find
 
 The exit code is 0 if all is well, 8 if there is a warning or a problem, and 3
 if the broker cannot be reached. --fix removes resolved dead letters and deleted
-channels that can no longer be restored; it changes nothing else.
+channels that can no longer be restored. Streams and buckets that are gone it makes
+again, empty, and says what they held: running publishers and workers go on with
+them. It changes nothing else.
 
 At a broker with roles ('extsync broker-config') run it as each of them: with
 the role's seed, certificate and inbox prefix. The role is known by its inbox

@@ -57,6 +57,10 @@ var (
 	errUndelivered = errors.New("not delivered")
 )
 
+// storageHint is for a broker that has not as much room as is reserved.
+const storageHint = "give the broker more storage (its max_file_store, or the account's limit), or reserve less: --storage-ledger-bytes, " +
+	"--storage-outcome-bytes, --storage-dead-bytes, --storage-parked-bytes, --storage-ack-bytes, and max_bytes of the channels"
+
 // A verdict is what an error means for who ran the command.
 type verdict struct {
 	code int
@@ -104,6 +108,9 @@ func verdicts() []verdict {
 		{ExitBroker, "another process may use the directory or the address; choose others with --data-dir and --listen", []error{app.ErrEmbedded}},
 		{ExitBroker, "start a broker ('extsync dev' runs one for trying out), or give its address with --nats-url or EXTSYNC_NATS_URL", []error{broker.ErrConnect}},
 		{ExitBroker, "start the NATS server with JetStream (-js), and allow it for this account", []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount}},
+		{ExitBroker, storageHint, []error{channels.ErrNoRoom}},
+		{ExitBroker, "free the broker's disk and start it again: after a write that failed it stores nothing until then; 'extsync doctor' names the streams", []error{app.ErrNotStored}},
+		{ExitBroker, "give the broker more storage (its max_file_store, or the account's limit); nothing can be stored until then", []error{events.ErrBrokerFull}},
 		{ExitBroker, "let the channel drain, or raise its max_bytes", []error{events.ErrFull}},
 		{ExitUnexpected, "what read the output ended before this command did", []error{syscall.EPIPE}},
 		{ExitUnexpected, "run it again", []error{events.ErrBusy, channels.ErrRevision}},
@@ -119,9 +126,11 @@ func classify(err error) (code int, hint string) {
 			}
 		}
 	}
-	switch {
+	switch m := events.MeaningOf(err); {
 	case events.IsFull(err):
-		return ExitBroker, "give the broker more storage, or reserve less with --storage-..."
+		return ExitBroker, storageHint
+	case m == events.Failed, m == events.Misconfigured:
+		return ExitBroker, "the broker says why; correct it there and run it again"
 	case events.IsUnavailable(err):
 		return ExitBroker, "check the broker and run it again: repeating the same command is safe"
 	case errors.Is(err, context.Canceled):

@@ -25,8 +25,12 @@ what it has. Lines that cannot be published go to a file with their line number 
 reason, and the exit code is 8.
 
 How far all is done is kept in a file beside the input: an import that was
-interrupted goes on there, and one that is finished ends at once. Running it
-again is harmless, with that file or without. Standard input (-) has none.`
+interrupted goes on there, and one that is finished ends at once, and says so. That
+counts for the stream that has the updates: at another broker, or after the
+channel's stream was made again, an import begins anew. Running it again is
+harmless, with that file or without. Standard input (-) has none.
+
+A broker that is full ends the import, with exit code 3; it can go on later.`
 
 // maxInFlight bounds --in-flight.
 const maxInFlight = 4096
@@ -76,6 +80,10 @@ func ImportCommand(sh *Shell) *cobra.Command {
 type imported struct {
 	Channel string `json:"channel"`
 	From    int64  `json:"from"`
+	// SkippedLines were done by an earlier import to the same stream. Anew says why one
+	// that there was does not count.
+	SkippedLines int64  `json:"skipped_lines,omitempty"`
+	Anew         string `json:"anew,omitempty"`
 	app.ImportSummary
 	Rejects string `json:"rejects,omitempty"`
 }
@@ -88,8 +96,15 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 	if _, err := registry.Get(ctx, channel); err != nil {
 		return err
 	}
-	input, err := openImport(sh, channel, name, f.restart)
+	created, err := client.StreamCreated(ctx, channel)
 	if err != nil {
+		return err
+	}
+	input, err := openImport(sh, channel, streamIdentity(created), name, f.restart)
+	if err != nil {
+		return err
+	}
+	if err := sayResumed(sh, input, name); err != nil {
 		return err
 	}
 	defer func() { _ = input.close() }() // only read from
@@ -111,7 +126,7 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 		},
 	})
 	bar.end()
-	doc := imported{Channel: channel, From: input.from, ImportSummary: sum}
+	doc := imported{Channel: channel, From: input.from, SkippedLines: input.line, Anew: input.anew, ImportSummary: sum}
 	if sum.Rejected > 0 {
 		doc.Rejects = f.rejects
 	}
@@ -122,6 +137,24 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 		return errFound
 	}
 	return nil
+}
+
+// sayResumed says, before anything is published, what of the input is left out and
+// why, or why it is not.
+func sayResumed(sh *Shell, input *importInput, name string) error {
+	text := ""
+	switch {
+	case input.anew != "":
+		text = fmt.Sprintf("%s begins anew: %s\n", name, input.anew)
+	case input.from > 0 && input.from == input.size:
+		text = fmt.Sprintf("%s NOTHING IS LEFT TO PUBLISH: all %d lines were done by an earlier import to this very stream, says %s; --restart begins anew\n",
+			name, input.line, input.path)
+	case input.from > 0:
+		text = fmt.Sprintf("%s goes on behind line %d: what is before was done by an earlier import to this very stream, says %s; --restart begins anew\n",
+			name, input.line, input.path)
+	}
+	_, err := io.WriteString(sh.Err, text)
+	return err
 }
 
 func writeImported(sh *Shell, doc imported) error {

@@ -9,9 +9,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/hms-utl/extsync/internal/app"
 )
+
+// importFormat is that of the file beside an input. Another one is no state: what was
+// published is known by the broker, too.
+const importFormat = 2
 
 // importHead is how much of an input tells it from another one, in bytes.
 const importHead = 4096
@@ -21,6 +26,9 @@ const importHead = 4096
 type importState struct {
 	Format  int    `json:"f"`
 	Channel string `json:"channel"`
+	// Stream says which stream has what was published: one that was made at another
+	// time, at this broker or another one, has nothing of it.
+	Stream  string `json:"stream"`
 	HeadLen int    `json:"head_len"`
 	Head    string `json:"head_sha256"`
 	Size    int64  `json:"size"`
@@ -37,9 +45,10 @@ type importInput struct {
 	from, line int64
 	path       string // of the state; "" for none
 	state      importState
+	anew       string // why an earlier import of the input does not count; "" if none does
 }
 
-func openImport(sh *Shell, channel, name string, restart bool) (*importInput, error) {
+func openImport(sh *Shell, channel, stream, name string, restart bool) (*importInput, error) {
 	if name == "-" {
 		return &importInput{in: sh.In, close: func() error { return nil }}, nil
 	}
@@ -48,14 +57,14 @@ func openImport(sh *Shell, channel, name string, restart bool) (*importInput, er
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	i := &importInput{in: file, close: file.Close, path: name + "." + channel + ".state"}
-	if err := i.resume(file, channel, restart); err != nil {
+	if err := i.resume(file, channel, stream, restart); err != nil {
 		return nil, errors.Join(fmt.Errorf("import: %w", err), file.Close())
 	}
 	return i, nil
 }
 
 // resume goes to where an earlier import of the same input has ended.
-func (i *importInput) resume(file *os.File, channel string, restart bool) error {
+func (i *importInput) resume(file *os.File, channel, stream string, restart bool) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
@@ -76,7 +85,9 @@ func (i *importInput) resume(file *os.File, channel string, restart bool) error 
 		if err != nil {
 			return err
 		}
-		if head == old.Head && old.Channel == channel {
+		if head == old.Head && old.Channel == channel && old.Stream != stream {
+			i.anew = fmt.Sprintf("an earlier import came to line %d, but to a stream that is not this one (%s, now %s)", old.Line, old.Stream, stream)
+		} else if head == old.Head && old.Channel == channel {
 			i.from, i.line, i.state = old.Offset, old.Line, old
 			i.state.Size, i.state.Changed = i.size, changed
 			_, err := file.Seek(i.from, io.SeekStart)
@@ -85,9 +96,13 @@ func (i *importInput) resume(file *os.File, channel string, restart bool) error 
 	}
 	size := int(min(i.size, importHead))
 	head, err := headSum(file, size)
-	i.state = importState{Format: 1, Channel: channel, HeadLen: size, Head: head, Size: i.size, Changed: changed}
+	i.state = importState{Format: importFormat, Channel: channel, Stream: stream, HeadLen: size, Head: head, Size: i.size, Changed: changed}
 	return err
 }
+
+// streamIdentity tells a channel's stream from one that was made in its place, or at
+// another broker.
+func streamIdentity(created time.Time) string { return created.UTC().Format(time.RFC3339Nano) }
 
 func headSum(file io.ReaderAt, size int) (string, error) {
 	head := make([]byte, size)
@@ -118,7 +133,7 @@ func readImportState(path string) (importState, error) {
 
 func decodeImportState(data []byte) importState {
 	var s importState
-	if json.Unmarshal(data, &s) != nil || s.Format != 1 || s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
+	if json.Unmarshal(data, &s) != nil || s.Format != importFormat || s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
 		return importState{}
 	}
 	return s

@@ -148,7 +148,7 @@ func (s *server) listChannels(ctx context.Context, _ *struct{}) (*channelsOutput
 		c := e.Config
 		if callerOf(ctx).allows(c.Name) {
 			out.Body.Channels = append(out.Body.Channels, Channel{
-				Name: c.Name, Description: c.Description, Mode: c.Mode, Kind: c.Connector.Kind, Paused: c.Paused,
+				Name: c.Name, Description: c.Description, Mode: c.Mode, Kind: c.Connector.Kind, Paused: e.Paused(),
 				Deleted: e.Deleted, Revision: e.Revision, Updated: e.Updated,
 			})
 		}
@@ -210,8 +210,13 @@ func (s *server) putChannel(ctx context.Context, in *putInput) (*channelOutput, 
 	if err != nil {
 		return nil, err
 	}
+	c = old.Wanted(c)
 	e := channels.Entry{Config: c, Revision: old.Revision}
-	if !in.DryRun && change != channels.Unchanged {
+	if change == channels.Unchanged {
+		if change, err = s.mend(ctx, old, in.DryRun); err != nil {
+			return nil, err
+		}
+	} else if !in.DryRun {
 		err = s.audited(ctx, "channel.put", in.Channel, before(old), c, func(ctx context.Context) (any, error) {
 			e, err = s.o.Registry.Put(ctx, c, old.Revision)
 			return nil, err
@@ -230,6 +235,21 @@ func (s *server) putChannel(ctx context.Context, in *putInput) (*channelOutput, 
 		out.Status = http.StatusCreated
 	}
 	return out, nil
+}
+
+// mend makes the stream of a channel whose configuration is as it should be again, if
+// it is gone or was changed.
+func (s *server) mend(ctx context.Context, e channels.Entry, dryRun bool) (channels.Change, error) {
+	drift, err := s.o.Registry.DriftOf(ctx, e)
+	if err != nil || drift == nil {
+		return channels.Unchanged, err
+	}
+	if dryRun {
+		return channels.Mended, nil
+	}
+	return channels.Mended, s.audited(ctx, "channel.mend", e.Config.Name, drift, nil, func(ctx context.Context) (any, error) {
+		return nil, s.o.Registry.Repair(ctx, e)
+	})
 }
 
 func before(e channels.Entry) any {
@@ -311,7 +331,7 @@ func state(e channels.Entry) any {
 	return struct {
 		Paused  bool      `json:"paused"`
 		Deleted time.Time `json:"deleted,omitzero"`
-	}{e.Config.Paused, e.Deleted}
+	}{e.Paused(), e.Deleted}
 }
 
 // audited does an administrative act on a channel and records it.

@@ -144,6 +144,8 @@ func mappings() []mapping {
 		{channels.ErrSelection, http.StatusUnprocessableEntity, "invalid", 0},
 		{events.ErrInvalidUpdate, http.StatusUnprocessableEntity, "invalid", 0},
 		{events.ErrName, http.StatusUnprocessableEntity, "invalid", 0},
+		{channels.ErrNoRoom, http.StatusInsufficientStorage, "broker_full", later},
+		{events.ErrBrokerFull, http.StatusInsufficientStorage, "broker_full", later},
 		{events.ErrFull, http.StatusTooManyRequests, "channel_full", later},
 		{events.ErrBusy, http.StatusTooManyRequests, "key_busy", soon},
 		{events.ErrIncarnation, http.StatusServiceUnavailable, "restored", later},
@@ -183,9 +185,17 @@ func (s *server) known(err error) *Problem {
 			return p
 		}
 	}
-	switch {
-	case events.IsFull(err):
-		p := problem(http.StatusTooManyRequests, "broker_full", err.Error())
+	switch m := events.MeaningOf(err); {
+	case events.IsFull(err): // of what all channels share, such as the audit log
+		p := problem(http.StatusInsufficientStorage, "broker_full", err.Error())
+		p.retryAfter = later
+		return p
+	case m == events.NoStream: // one that all channels share
+		p := problem(http.StatusServiceUnavailable, "not_provisioned", err.Error())
+		p.retryAfter = later
+		return p
+	case m == events.Failed, m == events.Misconfigured:
+		p := problem(http.StatusServiceUnavailable, "broker_unavailable", err.Error())
 		p.retryAfter = later
 		return p
 	case events.IsUnavailable(err):

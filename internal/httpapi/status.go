@@ -62,7 +62,7 @@ func (s *server) status(ctx context.Context, channel string) (ChannelStatus, err
 		st.State = "deleted"
 	case e.Gated:
 		st.State = "changing"
-	case e.Config.Paused:
+	case e.Paused():
 		st.State = "paused"
 	}
 	if st.Lag, err = s.o.Registry.Undelivered(ctx, channel); err != nil {

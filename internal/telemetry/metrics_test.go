@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 	l.channel("cal")
-	l.channel("off", func(c *channels.Config) { c.Paused = true })
+	l.channel("off", func(c *channels.Config) { c.Paused = new(true) })
 	if ack := l.request(update("cal", "k", 2)); ack.Outcome != events.Delivered {
 		t.Fatalf("ack %+v", ack)
 	}

@@ -29,6 +29,17 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
+// Rounded returns the size for people: with one digit behind the point where it is
+// no round number.
+func (b Bytes) Rounded() string {
+	for _, u := range byteUnits {
+		if int64(b) >= u.size {
+			return strconv.FormatFloat(math.Round(float64(b)/float64(u.size)*10)/10, 'f', -1, 64) + u.name
+		}
+	}
+	return b.String() + " bytes"
+}
+
 // MarshalText returns String.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 

@@ -14,13 +14,28 @@ const (
 	Created   Change = "created"
 	Changed   Change = "changed"
 	Unchanged Change = "unchanged"
+	// Mended is not what Put does, but what Repair does for the channel's stream.
+	Mended Change = "mended"
 )
+
+// Wanted returns the configuration that the entry would have after Put: with its
+// defaults, and paused as the configuration says or else as the channel is.
+func (e *Entry) Wanted(c Config) Config {
+	c = c.WithDefaults()
+	if c.Paused == nil {
+		c.Paused = new(e.Paused())
+	}
+	return c
+}
+
+// Paused reports whether deliveries are held back.
+func (e *Entry) Paused() bool { return e.Config.Paused != nil && *e.Config.Paused }
 
 // Change tells what Put would do to the entry, the zero Entry standing for a
 // channel that is not there. It fails with ErrDeleted or ErrImmutable where Put
 // would.
 func (e *Entry) Change(c Config) (Change, error) {
-	c = c.WithDefaults()
+	c = e.Wanted(c)
 	switch {
 	case e.Revision == 0:
 		return Created, nil

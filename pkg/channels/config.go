@@ -35,8 +35,10 @@ type Config struct {
 	Description string `yaml:"description,omitempty" json:"description,omitempty"`
 	// Mode cannot be changed later. Defaults to latest.
 	Mode Mode `yaml:"mode,omitempty" json:"mode"`
-	// Paused holds deliveries back; updates are still accepted and kept.
-	Paused    bool      `yaml:"paused,omitempty" json:"paused,omitempty"`
+	// Paused, where it is given, holds deliveries back or lets them go on; updates
+	// are accepted and kept either way. Where it is not, a channel stays as its
+	// operators have left it, and a new one is not paused (docs/adr/0035).
+	Paused    *bool     `yaml:"paused,omitempty" json:"paused,omitempty"`
 	Connector Connector `yaml:"connector" json:"connector"`
 	// Filter is a jq expression over the payload; an update for which it gives
 	// false, null or nothing is not sent. Deletes always are. Mapping is one that

@@ -17,6 +17,8 @@ import (
 type Drift struct {
 	Stream  string `json:"stream"`
 	Missing bool   `json:"missing,omitempty"`
+	// Lost says what a missing one held, for people.
+	Lost string `json:"lost,omitempty"`
 	// Fields that differ, each as "name: is X, should be Y".
 	Fields []string `json:"fields,omitempty"`
 }
@@ -31,6 +33,9 @@ func SharedDrift(ctx context.Context, js jetstream.JetStream, names events.Names
 		d, err := drift(ctx, js, want)
 		if err != nil {
 			return nil, err
+		}
+		for i := range d {
+			d[i].lose(sharedLoss(names, want.Name))
 		}
 		out = append(out, d...)
 	}
@@ -53,13 +58,40 @@ func (r *Registry) Drift(ctx context.Context) ([]Drift, error) {
 		if err != nil {
 			return nil, err
 		}
+		for i := range d {
+			d[i].lose(channelLoss(e.Config))
+		}
 		out = append(out, d...)
 	}
 	return out, nil
 }
 
+// DriftOf is Drift for one channel; nil if its stream is as it should be.
+func (r *Registry) DriftOf(ctx context.Context, e Entry) (*Drift, error) {
+	replicas, err := r.replicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := drift(ctx, r.js, channelStream(r.names, e, replicas))
+	if err != nil || len(d) == 0 {
+		return nil, err
+	}
+	d[0].lose(channelLoss(e.Config))
+	return &d[0], nil
+}
+
+func (d *Drift) lose(what string) {
+	if d.Missing {
+		d.Lost = what
+	}
+}
+
 func drift(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) ([]Drift, error) {
-	stream, err := js.Stream(ctx, want.Name)
+	var stream jetstream.Stream
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		stream, err = js.Stream(ctx, want.Name)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return []Drift{{Stream: want.Name, Missing: true}}, nil
 	}

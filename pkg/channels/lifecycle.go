@@ -36,10 +36,10 @@ func (r *Registry) setPaused(ctx context.Context, name string, paused bool) (Ent
 	if !e.Deleted.IsZero() {
 		return Entry{}, deletedError(e)
 	}
-	if e.Config.Paused == paused {
+	if e.Paused() == paused {
 		return e, nil
 	}
-	e.Config.Paused = paused
+	e.Config.Paused = new(paused)
 	return r.store(ctx, e.stored(), e.Revision)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -85,6 +86,23 @@ func (s *ProgressStore) Incarnation() events.Incarnation { return s.incarnation 
 // another number of partitions spreads the keys in another way.
 func progressKey(channel string, generation, partition int) string {
 	return channel + ".g" + strconv.Itoa(generation) + ".p" + strconv.Itoa(partition)
+}
+
+// nextGeneration returns the first generation of a channel that nobody has worked on:
+// 1, unless the registry has lost an entry of that name. The old ones may be closed.
+func (s *ProgressStore) nextGeneration(ctx context.Context, channel string) (int, error) {
+	keys, err := s.kv.ListKeysFiltered(ctx, channel+".*.*")
+	if err != nil {
+		return 0, fmt.Errorf("look for former partitions of channel %s: %w", channel, err)
+	}
+	next := 1
+	for key := range keys.Keys() {
+		var generation, partition int
+		if n, err := fmt.Sscanf(strings.TrimPrefix(key, channel), ".g%d.p%d", &generation, &partition); err == nil && n == 2 {
+			next = max(next, generation+1)
+		}
+	}
+	return next, nil
 }
 
 // Read returns a partition's progress and its revision: clean, and revision 0,

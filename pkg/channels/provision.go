@@ -2,7 +2,6 @@ package channels
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,20 +55,15 @@ func (s Storage) withDefaults() Storage {
 }
 
 // Provision creates the streams and buckets that all channels share, or brings
-// them up to date. It may be repeated. Nothing is deleted.
+// them up to date: Reserve without channels, for a program that does not care what
+// was there before.
 func Provision(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage) error {
-	storage = storage.withDefaults()
-	for _, cfg := range sharedStreams(names, storage) {
-		cfg.Replicas = storage.Replicas
-		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return fmt.Errorf("provision stream %s (%s reserved): %w", cfg.Name, Bytes(cfg.MaxBytes), err)
-		}
-	}
-	if err := events.EnsureIncarnation(ctx, js, names); err != nil {
-		return fmt.Errorf("provision: %w", err)
-	}
-	return nil
+	_, err := Reserve(ctx, js, names, storage, nil)
+	return err
 }
+
+// SharedStreams returns how many streams and buckets all channels share.
+func SharedStreams(names events.Names) int { return len(sharedStreams(names, Storage{})) }
 
 // sharedStreams lists them in the order in which they are made: what settling
 // needs comes first and has its own reservation.

@@ -86,6 +86,19 @@ type Registry struct {
 // events.ErrNotProvisioned. catalog checks what is put; it may be nil for a registry
 // that is only read.
 func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Names, catalog *connectors.Catalog) (*Registry, error) {
+	r, err := openEntries(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	r.catalog = catalog
+	if r.progress, err = OpenProgress(ctx, js, names); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// openEntries returns a registry of which only the entries can be read.
+func openEntries(ctx context.Context, js jetstream.JetStream, names events.Names) (*Registry, error) {
 	kv, err := js.KeyValue(ctx, names.RegistryBucket())
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, fmt.Errorf("%w: bucket %s is missing; apply a channel first", events.ErrNotProvisioned, names.RegistryBucket())
@@ -93,11 +106,7 @@ func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
-	progress, err := OpenProgress(ctx, js, names)
-	if err != nil {
-		return nil, err
-	}
-	return &Registry{js: js, kv: kv, progress: progress, names: names, catalog: catalog}, nil
+	return &Registry{js: js, kv: kv, names: names}, nil
 }
 
 // Get returns one channel, or ErrNotFound.
@@ -176,7 +185,8 @@ func (r *Registry) List(ctx context.Context) ([]Entry, error) {
 // Put creates or changes a channel: it validates, brings the channel's stream
 // up to the configuration, and stores. expect is the revision that the caller
 // has seen, 0 for a channel that must be new; another one is ErrRevision. A
-// configuration equal to what is stored changes nothing. A change of Partitions
+// configuration equal to what is stored changes nothing, and one that does not say
+// whether the channel is paused leaves that as it is. A change of Partitions
 // waits until the workers have drained the channel, up to half a minute:
 // ErrNotDrained if they do not.
 func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, error) {
@@ -197,9 +207,15 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	if old.Revision != expect {
 		return Entry{}, fmt.Errorf("%w: %s is at revision %d, not %d", ErrRevision, c.Name, old.Revision, expect)
 	}
+	c = old.Wanted(c)
 	change, err := old.Change(c)
 	if err != nil || change == Unchanged {
 		return old, err
+	}
+	if change == Created {
+		if old.Generation, err = r.progress.nextGeneration(ctx, c.Name); err != nil {
+			return Entry{}, err
+		}
 	}
 	next := old
 	next.Config = c
@@ -233,12 +249,27 @@ func (r *Registry) applyStream(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	c := e.Config
-	if _, err := r.js.CreateOrUpdateStream(ctx, channelStream(r.names, e, replicas)); err != nil {
-		return fmt.Errorf("channel %s: stream %s (%s reserved): %w", c.Name, r.names.UpdateStream(c.Name), c.MaxBytes, err)
+	res := reservation{js: r.js, names: r.names, replicas: replicas}
+	want := channelStream(r.names, e, replicas)
+	p := part{want: want, bytes: want.MaxBytes}
+	if p.is, err = res.look(ctx, want.Name); err != nil {
+		return fmt.Errorf("channel %s: %w", e.Config.Name, err)
+	}
+	if p.is != nil {
+		p.bytes = max(0, want.MaxBytes-p.is.MaxBytes)
+	} else if e.Revision != 0 {
+		p.lost = channelLoss(e.Config)
+	}
+	res.parts = []part{p}
+	if _, err := res.make(ctx); err != nil {
+		return fmt.Errorf("channel %s: %w", e.Config.Name, err)
 	}
 	return nil
 }
+
+// Repair brings the stream of a channel up to its entry, if somebody else has changed
+// or removed it.
+func (r *Registry) Repair(ctx context.Context, e Entry) error { return r.applyStream(ctx, e) }
 
 func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, error) {
 	s.Format = events.Format
@@ -264,11 +295,15 @@ func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, e
 // replicas returns on how many servers the registry lies: a channel's stream
 // lies on as many.
 func (r *Registry) replicas(ctx context.Context) (int, error) {
-	s, err := r.js.Stream(ctx, events.KVStream(r.names.RegistryBucket()))
+	var stream jetstream.Stream
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		stream, err = r.js.Stream(ctx, events.KVStream(r.names.RegistryBucket()))
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("read the registry's replicas: %w", err)
 	}
-	return max(1, s.CachedInfo().Config.Replicas), nil
+	return max(1, stream.CachedInfo().Config.Replicas), nil
 }
 
 // Changes returns a channel that gets a value after something in the registry

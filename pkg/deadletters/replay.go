@@ -56,7 +56,7 @@ const replayTries = 8
 // The errors: ErrNotFound, ErrMalformed, ErrPending, ErrResolved (but not for a
 // letter that a newer version has resolved: that is a Result); a *events.HeadError
 // when the head is the same version with other content; events.ErrUnknownChannel,
-// events.ErrFull, events.ErrBusy, events.ErrTooLarge; or events.ErrUnavailable, after which the update
+// events.ErrFull, events.ErrBrokerFull, events.ErrBusy, events.ErrTooLarge; or events.ErrUnavailable, after which the update
 // may have been published.
 func (s *Store) Replay(ctx context.Context, sequence uint64) (Result, error) {
 	r := replayer{s: s}
@@ -126,6 +126,8 @@ func (r *replayer) publish(ctx context.Context, l *letter) (Result, error) {
 		switch {
 		case err == nil:
 			return Result{Sequence: ack.Sequence, MessageID: msg.Header.Get(nats.MsgIdHdr)}, nil
+		case events.MeaningOf(err) == events.BrokerFull:
+			return Result{}, fmt.Errorf("%w: %w", events.ErrBrokerFull, err)
 		case events.IsFull(err):
 			return Result{}, fmt.Errorf("%w: %s: %w", events.ErrFull, l.Channel, err)
 		case errors.Is(err, nats.ErrMaxPayload):

@@ -130,6 +130,10 @@ func (m *manager) run(ctx context.Context) error {
 			}
 			m.readRegistry(work)
 		case <-reread.C:
+			// The watch may be of a bucket that was removed and made again.
+			if err := m.watch(work); err != nil {
+				m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
+			}
 			m.readRegistry(work)
 		case <-reconnected:
 			if err := m.checkIncarnation(work); err != nil {
@@ -235,7 +239,7 @@ func (m *manager) readRegistry(ctx context.Context) {
 		switch {
 		case !e.Deleted.IsZero():
 			deleted++
-		case e.Config.Paused:
+		case e.Paused():
 			paused++
 		default:
 			m.entries[e.Config.Name] = e

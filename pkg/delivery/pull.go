@@ -273,10 +273,3 @@ func (t *tenure) awaitRoom(ctx context.Context) error {
 
 // errMissing says that messages which the broker has sent did not come.
 var errMissing = errors.New("messages of the consumer are missing")
-
-// isConsumerOverlap reports whether a work queue refused a consumer because
-// another one has its subjects (10100, 10099 in nats-server's errors.json).
-func isConsumerOverlap(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == 10100 || api.ErrorCode == 10099)
-}

@@ -267,7 +267,7 @@ func (t *tenure) subjects() []string {
 func (t *tenure) createConsumer(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := stream.CreateConsumer(ctx, cfg)
-		if err == nil || !isConsumerOverlap(err) {
+		if events.MeaningOf(err) != events.Overlap {
 			return c, err
 		}
 		t.log.Info().Err(err).Msg("the predecessor's consumer is still there; deleting it again")

@@ -29,6 +29,9 @@ var (
 	ErrTooLarge = errors.New("update is too large")
 	// ErrFull says that the channel's stream has no room.
 	ErrFull = errors.New("channel is full")
+	// ErrBrokerFull says that the broker, or what it gives to the account, has no
+	// room: no channel can take anything.
+	ErrBrokerFull = errors.New("broker is full")
 	// ErrBusy says that other publishers kept changing the same key.
 	ErrBusy = errors.New("key is being changed by others")
 	// ErrUnavailable says that the broker did not answer. An update may have
@@ -66,40 +69,6 @@ func (e *HeadError) Error() string {
 // Unwrap returns the reason.
 func (e *HeadError) Unwrap() error { return e.Reason }
 
-// Error codes of the JetStream API that nats.go has no sentinel for, as
-// nats-server's errors.json defines them.
-const (
-	codeClusterNotAvailable   jetstream.ErrorCode = 10008 // an election is under way
-	codeClusterNotLeader      jetstream.ErrorCode = 10009 // likewise
-	codeInsufficientResources jetstream.ErrorCode = 10023
-	codeStoreFailed           jetstream.ErrorCode = 10077 // the stream is full, or its disk is
-)
-
-// IsWrongSequence reports whether the broker refused a publish because the
-// expected sequence (or revision) was not the last one. Both codes mean the
-// same: read again.
-func IsWrongSequence(err error) bool {
-	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence) ||
-		hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}
-
-// IsFull reports whether the broker refused to store because a limit is reached.
-func IsFull(err error) bool {
-	return hasCode(err, codeStoreFailed) || hasCode(err, codeInsufficientResources)
-}
-
-func hasCode(err error, code jetstream.ErrorCode) bool {
-	if err == nil { // mostly; what follows allocates
-		return false
-	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode == code
-	}
-	var js jetstream.JetStreamError
-	return errors.As(err, &js) && js.APIError() != nil && js.APIError().ErrorCode == code
-}
-
 // unavailable marks err as ErrUnavailable if it says that nobody answered.
 func unavailable(err error) error {
 	if IsUnavailable(err) && !errors.Is(err, ErrUnavailable) {
@@ -109,7 +78,7 @@ func unavailable(err error) error {
 }
 
 // IsUnavailable reports whether err says that the broker, or the stream's
-// leader, did not answer.
+// leader, did not answer or could not decide: the same request may be made again.
 func IsUnavailable(err error) bool {
 	for _, target := range []error{
 		ErrUnavailable, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
@@ -120,5 +89,6 @@ func IsUnavailable(err error) bool {
 			return true
 		}
 	}
-	return hasCode(err, codeClusterNotAvailable) || hasCode(err, codeClusterNotLeader)
+	m := MeaningOf(err)
+	return m == Unavailable || m == Repeat
 }

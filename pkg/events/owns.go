@@ -14,5 +14,13 @@ func (n Names) Owns(stream string) bool {
 			return true
 		}
 	}
+	return n.IsUpdateStream(stream)
+}
+
+// IsUpdateStream reports whether a stream is that of a channel's updates.
+func (n Names) IsUpdateStream(stream string) bool {
 	return strings.HasPrefix(stream, n.UpdateStream(""))
 }
+
+// Nothing returns a subject that no message has.
+func (n Names) Nothing() string { return n.prefix + ".nothing" }

@@ -258,7 +258,7 @@ func (l *pipeline) stored(t *ticket, a Answer) bool {
 	if IsWrongSequence(err) && t.o.msg.Header.Get(nats.ExpectedLastSubjSeqHdr) == "0" {
 		l.p.fresh.Store(t.o.u.Channel, false) // it was not new
 	}
-	if err == nil || IsWrongSequence(err) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+	if err == nil || IsWrongSequence(err) || MeaningOf(err) == Repeat || errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return false
 	}
 	t.err = unavailable(l.p.explain(l.ctx, t.o.u.Channel, err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -34,6 +35,10 @@ const (
 	// publishTries bounds how often a publish meets a head that somebody else
 	// has just changed.
 	publishTries = 8
+	// repeatWait is how long a publish waits first, and repeatMost at most, before it
+	// repeats what the broker could not decide.
+	repeatWait = 5 * time.Millisecond
+	repeatMost = 200 * time.Millisecond
 	// defaultTimeout bounds a call whose context has no deadline.
 	defaultTimeout = 5 * time.Second
 	// headerReserve is kept free of the server's max_payload for headers that
@@ -89,8 +94,8 @@ func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFun
 
 // Publish stores an update if the version guard allows (see versioning.Guard).
 // The receipt means that the broker has it. The errors: ErrInvalidUpdate,
-// ErrTooLarge, ErrUnknownChannel, ErrFull, ErrBusy, a *HeadError that wraps
-// ErrStale or ErrConflict, ErrUnavailable, after which the same update may
+// ErrTooLarge, ErrUnknownChannel, ErrFull, ErrBrokerFull, ErrBusy, a *HeadError that
+// wraps ErrStale or ErrConflict, ErrUnavailable, after which the same update may
 // and should be published again, or ErrIncarnation, after which this Publisher is of
 // no use any more: make another one. A context without deadline gets 5 s.
 func (p *Publisher) Publish(ctx context.Context, u Update) (Receipt, error) {
@@ -140,7 +145,7 @@ func (p *Publisher) publish(ctx context.Context, o *outgoing) (Receipt, error) {
 func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 	h, source := p.remembered(o)
 	var known *jetstream.PubAck
-	for range publishTries {
+	for tries, wait := 0, repeatWait; tries < publishTries; tries++ {
 		if source == fromStream || source == fromLeader {
 			var err error
 			if h, err = p.readHead(ctx, o, source == fromLeader); err != nil {
@@ -192,6 +197,14 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		case IsWrongSequence(err):
 			p.heads.forget(o.path)
 			source = fromLeader
+		case MeaningOf(err) == Repeat: // somebody else publishes the key at this moment, and it is not decided how that ends
+			p.heads.forget(o.path)
+			source = fromLeader
+			if !pause(ctx, wait/2+rand.N(wait)) { // two that wait must not meet again
+				return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+			wait = min(2*wait, repeatMost)
+			tries-- // it says nothing about the head
 		default:
 			p.heads.forget(o.path)
 			return Receipt{}, p.explain(ctx, o.u.Channel, err)
@@ -202,10 +215,16 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 
 // explain turns the broker's refusal into one of this package's errors.
 func (p *Publisher) explain(ctx context.Context, channel string, err error) error {
-	switch {
-	case IsFull(err):
+	switch MeaningOf(err) {
+	case Full:
 		return fmt.Errorf("%w: %s: %w", ErrFull, channel, err)
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
+	case BrokerFull:
+		return fmt.Errorf("%w: %w", ErrBrokerFull, err)
+	case TooLarge:
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		p.streams.Delete(channel)

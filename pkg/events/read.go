@@ -41,7 +41,7 @@ func ReadFromLeader(ctx context.Context, js jetstream.JetStream, stream string, 
 		return nil, err
 	}
 	msg, err := decodeRead(reply.Data)
-	if hasCode(err, jetstream.JSErrCodeStreamNotFound) {
+	if MeaningOf(err) == NoStream {
 		return nil, fmt.Errorf("%w: stream %s is gone", ErrUnknownChannel, stream)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -44,8 +44,8 @@ type Record struct {
 	LogPosition
 	// ChannelID is that of the channel (see MetadataChannelID). A record with another
 	// id is none: it is of a channel that had the same name before.
-	ChannelID string `json:"channel_id,omitempty"`
-	Applied Applied `json:"applied,omitzero"`
+	ChannelID string  `json:"channel_id,omitempty"`
+	Applied   Applied `json:"applied,omitzero"`
 	// Settled is the newest version with an outcome, delivered or not.
 	Settled versioning.Tag `json:"settled,omitzero"`
 	// Recent holds the last settlements, newest first.

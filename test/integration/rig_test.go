@@ -76,15 +76,7 @@ func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 	storage := channels.Storage{Replicas: replicas, LedgerBytes: 16 * small, OutcomeBytes: 16 * small, DeadBytes: small, ParkedBytes: small, AckBytes: small}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	eventually(t, "the leader of a young cluster to find all servers", func() bool {
-		err := channels.Provision(ctx, r.js, r.names, storage)
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == 10005 { // no suitable peers for placement
-			return false
-		}
-		r.must(err)
-		return true
-	})
+	r.must(channels.Provision(ctx, r.js, r.names, storage))
 	r.registry, err = channels.OpenRegistry(ctx, r.js, r.names, app.Catalog())
 	r.must(err)
 	r.pub, err = events.NewPublisher(ctx, r.js, r.names)

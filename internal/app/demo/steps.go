@@ -28,17 +28,17 @@ func number(n int64) versioning.Version { return versioning.Must(versioning.Numb
 
 func (d *demo) register(ctx context.Context) error {
 	d.begin("Two channels, one for each external system", "A channel is a named route from the platform to one system.")
-	changes, err := d.stack.Apply(ctx, local.SketchChannels(d.receiver.URL(), d.erpFile), false)
+	applied, err := d.stack.Apply(ctx, local.SketchChannels(d.receiver.URL(), d.erpFile), false)
 	if err != nil {
 		return err
 	}
-	for _, c := range changes {
+	for _, c := range applied.Channels {
 		d.did("channel %s: %s", c.Channel, c.Change)
 	}
 	if d.publisher, err = d.stack.Publisher(ctx); err != nil {
 		return err
 	}
-	return d.expect(len(changes) == 2, "both channels exist")
+	return d.expect(len(applied.Channels) == 2, "both channels exist")
 }
 
 func (d *demo) deliver(ctx context.Context) error {

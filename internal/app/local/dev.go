@@ -58,9 +58,11 @@ func RunDev(ctx context.Context, o DevOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
 	dev.BrokerURL = stack.URL()
-	if dev.Channels, err = stack.Apply(ctx, o.Channels, false); err != nil {
+	applied, err := stack.Apply(ctx, o.Channels, false)
+	if err != nil {
 		return err
 	}
+	dev.Channels = applied.Channels
 	if err := o.Ready(dev); err != nil {
 		return err
 	}
