@@ -10,11 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
-	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // The levels of a Diagnosis.
@@ -117,6 +119,7 @@ type doctor struct {
 	fix   bool
 	role  brokerconfig.Role
 	found []Diagnosis
+	alive int // workers
 }
 
 func (d *doctor) add(level, check, subject, message, advice string) {
@@ -194,36 +197,43 @@ func (d *doctor) drift(check string, drift []channels.Drift, advice string) {
 }
 
 func (d *doctor) workers(ctx context.Context, _ *channels.Registry) error {
-	members, err := delivery.Members(ctx, d.c.JS, d.c.Names)
+	crew, err := workers.Read(ctx, d.c.JS, d.c.Names)
 	if err != nil {
-		return fmt.Errorf("look for workers: %w", err)
+		return err
 	}
-	if n := len(members); n > 0 {
-		d.add(LevelOK, "workers", "", fmt.Sprintf("%d alive", n), "")
+	for _, b := range crew.Beats {
+		switch {
+		case b.Bad != nil:
+			d.add(LevelWarning, "workers", b.Worker, b.Bad.Error(), "if that worker is of another version, bring all to the same one")
+		case !b.Alive:
+			d.add(LevelOK, "workers", b.Worker, fmt.Sprintf("is gone: its last beat is %s old", b.Age.Round(time.Second)), "")
+		}
+	}
+	if d.alive = crew.Alive(); d.alive > 0 {
+		d.add(LevelOK, "workers", "", fmt.Sprintf("%d alive", d.alive), "")
 		return nil
 	}
 	d.add(LevelProblem, "workers", "", "no connector-worker is alive", "start one: 'connector-worker run'")
 	return nil
 }
 
-// channels looks at the circuit of every channel and tries its target from here.
+// channels looks at what holds every channel back, and tries its target from here.
 func (d *doctor) channels(ctx context.Context, registry *channels.Registry) error {
-	statuses, err := d.c.Status(ctx, "")
+	statuses, err := d.c.SettledStatus(ctx, "")
 	if err != nil {
 		return err
 	}
-	for _, s := range statuses {
+	for i := range statuses {
+		s := &statuses[i]
 		e, err := registry.Get(ctx, s.Channel)
 		if err != nil {
 			return err
 		}
-		switch {
-		case s.State == "deleted":
+		if s.State == standing.Deleted {
 			continue
-		case s.State == "changing":
-			d.add(LevelWarning, "channel", s.Channel, "its partitions are being changed", "if that takes longer than a minute, see that a worker runs and apply the channel again")
-		case s.Circuit == "open" || s.Circuit == "blocked":
-			d.add(LevelProblem, "circuit", s.Channel, s.Circuit+": "+s.Reason, "put right what the reason names; deliveries then go on by themselves")
+		}
+		for j := range s.Reasons {
+			d.reason(s.Channel, &s.Reasons[j])
 		}
 		if !s.Restored.IsZero() {
 			d.add(LevelProblem, "restored", s.Channel, "the broker holds older files than before, found at "+s.Restored.Format(time.RFC3339),
@@ -232,6 +242,21 @@ func (d *doctor) channels(ctx context.Context, registry *channels.Registry) erro
 		d.target(ctx, e.Config)
 	}
 	return nil
+}
+
+// reason says why partitions of a channel do not move. That somebody has paused a
+// channel is as it should be.
+func (d *doctor) reason(channel string, f *standing.Finding) {
+	level := LevelOK
+	switch {
+	case f.Code == why.NoWorker && f.Undelivered == 0 && d.alive == 0:
+		return // that there is no worker was said
+	case f.Alarm || f.Code.Blocks() || f.Code == why.CircuitOpen:
+		level = LevelProblem
+	case f.Code.Alarming() || f.Code == why.Changing:
+		level = LevelWarning
+	}
+	d.add(level, "deliveries", channel, f.String(), f.Advice)
 }
 
 func (d *doctor) target(ctx context.Context, cfg channels.Config) {

@@ -213,7 +213,7 @@ func (c *Client) findOne(ctx context.Context, channel, key string) (httpapi.Wher
 	w := found[0]
 	return httpapi.Whereabouts{
 		Channel: w.Channel, Key: key, State: w.State, Newest: copyOf(w.Newest), Target: copyOf(w.Target),
-		Attempts: w.Attempts, Error: w.Error, NextAttempt: w.NextAttempt,
+		Attempts: w.Attempts, Error: w.Error, NextAttempt: w.NextAttempt, Why: httpapi.NewWhy(w.Why),
 	}, nil
 }
 

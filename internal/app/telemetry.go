@@ -62,7 +62,7 @@ func (t *workerTelemetry) start(ctx context.Context, c *Client, w *delivery.Work
 		return nil
 	}
 	health := telemetry.NewWorkerHealth(w, c.conn.Status, t.cfg.Worker.StallAfter.D())
-	t.metrics.Attach(w, health.Ready, func() bool { return c.conn.Status() == nats.CONNECTED })
+	t.metrics.Attach(w, health, func() bool { return c.conn.Status() == nats.CONNECTED })
 	// The worker drains after ctx has ended, and can be looked at until then.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t.stops = append(t.stops, stop)
@@ -74,7 +74,7 @@ func (t *workerTelemetry) start(ctx context.Context, c *Client, w *delivery.Work
 			problems = append(problems, err.Error())
 		}
 		return problems
-	})
+	}, health.Notes)
 	return t.serve(ctx, "metrics", t.cfg.Telemetry.Listen, "/metrics", handler)
 }
 

@@ -8,9 +8,11 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 // ErrUnknownKey says that no channel that was asked for knows the key.
@@ -38,6 +40,14 @@ type Whereabouts struct {
 	Attempts    int             `json:"attempts,omitempty"`
 	Error       *events.Failure `json:"error,omitempty"` // why the last attempt failed
 	NextAttempt time.Time       `json:"next_attempt,omitzero"`
+	// Why the newest version does not move while it has no outcome, and at which
+	// worker; nil if nothing is known to hold it back.
+	Why *why.Reason `json:"why,omitempty"`
+}
+
+// Waits reports whether the newest version has no outcome yet.
+func (w *Whereabouts) Waits() bool {
+	return w.State == StatePending || w.State == string(events.Retrying) || w.State == string(events.Parked)
 }
 
 // A Copy is one version of a key at one place.
@@ -109,8 +119,32 @@ func (c *Client) find(ctx context.Context, records *Records, e channels.Entry, k
 		w.Error = &events.Failure{Message: malformed.Error()}
 	}
 	w.describe(head, rec)
-	return w, nil
+	if w.Waits() {
+		w.Why, err = c.why(ctx, e, key, w.Newest.At)
+	}
+	return w, err
 }
+
+func (c *Client) why(ctx context.Context, e channels.Entry, key string, published time.Time) (*why.Reason, error) {
+	look := standing.Looker{JS: c.JS, Names: c.Names}
+	return look.Key(ctx, e, key, published)
+}
+
+// Why says why an update of a key has no outcome yet, at once: it is asked when
+// somebody has waited long enough. nil: nothing is known to hold it back, or it cannot
+// be found out.
+func (c *Client) Why(ctx context.Context, channel, key string) *why.Reason {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whyTimeout)
+	defer cancel()
+	found, err := c.Find(ctx, key, channel)
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	return found[0].Why
+}
+
+// whyTimeout bounds Why.
+const whyTimeout = 3 * time.Second
 
 // head returns the last update in the channel's stream; the zero Copy if the
 // stream holds none of the key, and why it cannot be read, if it cannot.

@@ -69,6 +69,7 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		Logger:       o.Logger,
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),
+		StallAfter:   o.Config.Worker.StallAfter.D(),
 	}
 	t.apply(&options)
 	w, err := delivery.New(options)

@@ -76,6 +76,7 @@ func (s Scope) publisher() Permissions {
 	g.readBucket(n.LedgerBucket())
 	g.readBucket(n.ProgressBucket())
 	g.readBucket(n.InstallationBucket())
+	g.readBucket(n.WorkersBucket()) // why an update waits
 	// The delivery history of its channels.
 	g.api("STREAM.INFO", n.OutcomeStream())
 	g.api("STREAM.MSG.GET", n.OutcomeStream())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -185,7 +186,7 @@ func writeChannels(sh *Shell, entries []channels.Entry) error {
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
 		rows[i] = []string{
-			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), app.ChannelState(e),
+			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), standing.State(e),
 			strconv.Itoa(e.Config.Partitions), timeText(e.Updated), e.Config.Description,
 		}
 	}

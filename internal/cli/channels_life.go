@@ -151,12 +151,13 @@ for 7 days ('extsync channels restore'). What the target holds stays there.`,
 				if err != nil {
 					return err
 				}
-				undelivered, err := r.Undelivered(ctx, args[0])
+				backlog, err := r.Backlog(ctx, entry)
 				if err != nil {
 					return err
 				}
+				undelivered := backlog.Undelivered
 				if !yes {
-					return unconfirmed("delete channel %s, which has %d undelivered updates at most", args[0], undelivered)
+					return unconfirmed("delete channel %s, which has %s undelivered updates", args[0], &backlog)
 				}
 				act := auditlog.Act{
 					Action: "channel.delete", Target: "channel " + args[0],
@@ -172,8 +173,8 @@ for 7 days ('extsync channels restore'). What the target holds stays there.`,
 				if sh.JSON {
 					return sh.WriteJSON(channelDeleted{view(entry), undelivered})
 				}
-				_, err = fmt.Fprintf(sh.Out, "%s: deleted, with %d undelivered updates at most; it can be restored until %s\n",
-					args[0], undelivered, timeText(entry.Deleted.Add(channels.DeletedRetention)))
+				_, err = fmt.Fprintf(sh.Out, "%s: deleted, with %s undelivered updates; it can be restored until %s\n",
+					args[0], &backlog, timeText(entry.Deleted.Add(channels.DeletedRetention)))
 				return err
 			})
 		},

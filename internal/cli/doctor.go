@@ -21,13 +21,14 @@ const doctorHelp = `Look at everything that extsync needs, and say for each find
   room             no stream, and not the account, is 70 % full; 80 % counts as full
   disk             the broker can write every stream
   workers          at least one is alive
-  channels         no circuit is open or blocked
+  deliveries       every partition has a worker, and nothing holds updates back
   targets          they can be opened and probed from here, with the secrets here
   dead letters     none is left that is resolved
   deleted channels none is left whose 7 days are over
 
 The exit code is 0 if all is well, 8 if there is a warning or a problem, and 3
-if the broker cannot be reached. --fix removes resolved dead letters and deleted
+if the broker cannot be reached. Where a partition has no worker it looks twice, 4 s
+apart: a hand-over takes a moment. --fix removes resolved dead letters and deleted
 channels that can no longer be restored. Streams and buckets that are gone it makes
 again, empty, and says what they held: running publishers and workers go on with
 them. It changes nothing else.

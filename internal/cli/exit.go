@@ -46,7 +46,7 @@ const ExitCodes = `Exit codes:
   5    stored, but no ack came in time
   6    not delivered: it ended as dead_lettered or conflict (push --wait), or fails (channels test)
   7    unknown channel, key or dead letter
-  8    there is something to see: changes (plan), differences (audit), problems (doctor)
+  8    there is something to see: changes (plan), differences (audit), problems (doctor, workers)
   130  interrupted`
 
 // Errors of this package.
@@ -74,7 +74,7 @@ func verdicts() []verdict {
 	return []verdict{
 		{ExitUsage, "nothing was changed; run it again with --yes to do it", []error{errUnconfirmed}},
 		{ExitUnexpected, "correct what is named and run it again: what is done is not done twice", []error{errSomeFailed}},
-		{ExitNoAck, "nothing is lost by waiting; ask later with 'extsync get KEY'", []error{errWaited}},
+		{ExitNoAck, "nothing is lost by waiting; 'extsync get KEY' says where it is, and what holds it back", []error{errWaited}},
 		{ExitUnknown, "'extsync dead list' shows what there is; a letter goes when its key is delivered", []error{deadletters.ErrNotFound}},
 		{ExitRefused, "its update is on its way; try again in a moment", []error{deadletters.ErrPending}},
 		{ExitRefused, "there is nothing left to do but to discard the letter", []error{deadletters.ErrResolved}},
@@ -89,7 +89,7 @@ func verdicts() []verdict {
 		{ExitBroker, "'extsync broker-config' writes what each role needs; make the configuration again if the channel is new", []error{broker.ErrRefused}},
 		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{tryout.ErrFailed}},
 		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},
-		{ExitNoAck, "it is stored and will be delivered; ask later with 'extsync get KEY'", []error{events.ErrNoAck}},
+		{ExitNoAck, "it is stored, and nothing is lost; 'extsync get KEY' says where it is, and what holds it back", []error{events.ErrNoAck}},
 		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},
 		{ExitRefused, "the platform has moved on: read the entity again and publish its newest version", []error{events.ErrStale}},
 		{ExitRefused, "the content of a version never changes: publish what is new under a new version", []error{events.ErrConflict}},

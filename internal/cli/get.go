@@ -12,13 +12,15 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 const getHelp = `Tell where the newest update of a key is, in every channel or in one.
 
 State is the outcome of the newest version (delivered, superseded, conflict or
 dead_lettered), or absent, pending, retrying, parked or malformed. The answer
-has every outcome whose ack was sent.
+has every outcome whose ack was sent. For a version without an outcome it says
+what holds the channel or the key's partition back, at which worker, and what to do.
 
 --timeline adds what the outcome log says of the key, newest first. The log is
 read backwards for a few seconds at most.`
@@ -122,6 +124,14 @@ func writeFound(sh *Shell, doc found) error {
 		return err
 	}
 	for _, w := range doc.Channels {
+		if w.Why == nil {
+			continue
+		}
+		if _, err := fmt.Fprintf(sh.Out, "%s  %s\n    %s\n", sh.Strong(w.Channel), clean(whyText(w.Why)), w.Why.Code.Advice()); err != nil {
+			return err
+		}
+	}
+	for _, w := range doc.Channels {
 		if w.Timeline == nil {
 			continue
 		}
@@ -145,6 +155,14 @@ func writeTimeline(sh *Shell, channel string, line events.Timeline) error {
 	}
 	_, err := io.WriteString(sh.Out, text)
 	return err
+}
+
+// whyText returns why something does not move, "" for nothing.
+func whyText(r *why.Reason) string {
+	if r == nil {
+		return ""
+	}
+	return string(r.Code) + ": " + r.String()
 }
 
 func versionText(c app.Copy) string {

@@ -18,6 +18,7 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 // maxData bounds what push reads, in bytes. The broker's own limit is lower
@@ -74,6 +75,8 @@ type pushed struct {
 	events.Receipt
 	AckSubject string      `json:"ack_subject,omitempty"`
 	Ack        *events.Ack `json:"ack,omitempty"`
+	// Why no ack came, if something is known to hold the update back.
+	Why *why.Reason `json:"why,omitempty"`
 }
 
 // refused is what push tells when the version guard said no.
@@ -198,12 +201,18 @@ func send(ctx context.Context, client *app.Client, program string, u events.Upda
 		}
 		return result, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var ack events.Ack
-	result.Receipt, ack, err = publisher.Request(ctx, u)
+	result.Receipt, ack, err = publisher.Request(waiting, u)
 	switch {
 	case errors.Is(err, events.ErrNoAck):
+		if ctx.Err() != nil {
+			return result, err
+		}
+		if result.Why = client.Why(ctx, u.Channel, u.Key); result.Why != nil {
+			err = fmt.Errorf("%w: %s", err, whyText(result.Why))
+		}
 		return result, err
 	case err != nil:
 		return nil, err

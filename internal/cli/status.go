@@ -16,12 +16,19 @@ import (
 
 const statusHelp = `Show how the channels stand, on one screen.
 
-UNDELIVERED counts updates without an outcome; it is an upper bound where a
-partition has no worker. OLDEST is since when the oldest of them waits. IN and OUT are
-updates a second, measured between two looks. DEAD counts dead letters. A
-circuit that is open waits for the target to come back; one that is blocked
-waits for you: the reason says for what. "broker restored" means that a worker has
-found older files at the broker than before, and nobody has run 'extsync recover'.`
+UNDELIVERED counts updates without an outcome, parked ones included. With <= a few
+too many may be counted: workers say every 0.5 to 3 s what they have done, and where
+none is at work the updates behind the floor count, of which some may be settled.
+OLDEST is since when the oldest of them waits. IN and OUT are updates a second,
+measured between two looks. DEAD counts dead letters. A circuit that is open waits
+for the target to come back; one that is blocked waits for you.
+
+A channel is blocked where nothing gets through until somebody acts, at one of its
+workers at least, and stalled where updates wait for another reason that is an alarm:
+no worker, no progress, a target that fails. Below the table are the reasons for
+which partitions do not move, each with the worker that says so and what to do.
+"broker restored" means that a worker has found older files at the broker than before,
+and nobody has run 'extsync recover'.`
 
 const (
 	clearScreen = "\x1b[H\x1b[2J"
@@ -144,23 +151,39 @@ func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
 		if !l.Oldest.IsZero() {
 			oldest = (time.Duration(l.OldestSeconds) * time.Second).String()
 		}
-		circuit := l.Circuit
-		if l.Reason != "" {
-			circuit += ": " + l.Reason
+		undelivered := strconv.FormatUint(l.Undelivered, 10)
+		if l.AtMost {
+			undelivered = "<=" + undelivered
 		}
+		circuit := l.Circuit
 		if !l.Restored.IsZero() {
 			circuit = strings.TrimPrefix(circuit+"; broker restored: run 'extsync recover'", "; ")
 		}
 		rows[i] = []string{
-			l.Channel, l.State, strconv.FormatUint(l.Undelivered, 10), oldest, rateText(l.In), rateText(l.Out),
+			l.Channel, l.State, undelivered, oldest, rateText(l.In), rateText(l.Out),
 			strconv.FormatUint(l.Dead, 10), strings.Join(l.Workers, ","), circuit,
 		}
 	}
 	if err := writeTable(&screen, []string{"CHANNEL", "STATE", "UNDELIVERED", "OLDEST", "IN/S", "OUT/S", "DEAD", "WORKER", "CIRCUIT"}, rows); err != nil {
 		return err
 	}
+	for _, l := range lines {
+		writeReasons(&screen, sh, l)
+	}
 	_, err := io.WriteString(sh.Out, screen.String())
 	return err
+}
+
+// writeReasons writes why a channel does not move, one reason a line.
+func writeReasons(screen *strings.Builder, sh *Shell, l statusLine) {
+	for i := range l.Reasons {
+		f := &l.Reasons[i]
+		name := l.Channel
+		if f.Alarm {
+			name = sh.Strong(name)
+		}
+		screen.WriteString(name + "  " + clean(f.String()) + "\n    " + f.Advice + "\n")
+	}
 }
 
 func rateText(r float64) string { return strconv.FormatFloat(r, 'f', 1, 64) }

@@ -30,7 +30,7 @@ func WaitCommand(sh *Shell) *cobra.Command {
 		Long: `Wait until a version of a key has an outcome, whoever published it, and end with
 an exit code that says which: 0 for delivered or superseded (the target holds
 this version or a newer one), 6 for dead_lettered or conflict, 5 if there is
-none in time.`,
+none in time, and why there is none as far as that is known.`,
 		Example: `  extsync wait erp_db p-2023-vax@7 --timeout 30s
   extsync wait erp_db p-2023-vax@2024-05-01T12:00:00Z && echo "it is there"`,
 		Args: cobra.ExactArgs(2),
@@ -58,11 +58,12 @@ none in time.`,
 }
 
 func waitFor(ctx context.Context, client *app.Client, channel, key string, version versioning.Version, timeout time.Duration) (events.Ack, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ack, err := client.Wait(ctx, channel, key, version)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return ack, fmt.Errorf("%w: channel %s, key %s, version %s, after %s", errWaited, channel, key, version, timeout)
+	ack, err := client.Wait(waiting, channel, key, version)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return ack, fmt.Errorf("%w: channel %s, key %s, version %s, after %s%s", errWaited, channel, key, version, timeout,
+			reason(whyText(client.Why(ctx, channel, key))))
 	}
 	return ack, err
 }

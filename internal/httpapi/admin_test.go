@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,6 +55,9 @@ func TestChannelsOverHTTP(t *testing.T) {
 	st := r.call(http.StatusOK, http.MethodGet, path+"/status", "")
 	if st["state"] != "paused" || st["lag"] != 1.0 || st["oldest_pending"] == nil || st["circuit"] != "closed" {
 		t.Errorf("status: %v", st)
+	}
+	if reasons, _ := st["reasons"].([]any); len(reasons) != 1 || !strings.Contains(fmt.Sprint(reasons...), "code:paused") || st["alarm"] != false {
+		t.Errorf("why it does not move: %v", st)
 	}
 	r.call(http.StatusOK, http.MethodPut, path+"/resume", "")
 	ask := r.call(http.StatusConflict, http.MethodDelete, path, "")

@@ -284,15 +284,16 @@ func (s *server) deleteChannel(ctx context.Context, in *deleteInput) (*deleteOut
 	if err != nil {
 		return nil, err
 	}
-	undelivered, err := s.o.Registry.Undelivered(ctx, in.Channel)
+	backlog, err := s.o.Registry.Backlog(ctx, e)
 	if err != nil {
 		return nil, err
 	}
+	undelivered := backlog.Undelivered
 	if in.IfMatch != "" && in.IfMatch != etag(e.Revision) {
 		return nil, problem(http.StatusPreconditionFailed, "changed_meanwhile", "the channel is at ETag "+etag(e.Revision))
 	}
 	if in.Confirm != in.Channel {
-		p := problem(http.StatusConflict, "confirm", "nothing was deleted: "+strconv.FormatUint(undelivered, 10)+" updates are undelivered; repeat with ?confirm="+in.Channel)
+		p := problem(http.StatusConflict, "confirm", "nothing was deleted: "+backlog.String()+" updates are undelivered; repeat with ?confirm="+in.Channel)
 		p.Channel, p.Undelivered, p.Confirm = in.Channel, &undelivered, in.Channel
 		return nil, p
 	}

@@ -25,6 +25,7 @@ type Whereabouts struct {
 	Attempts    int             `json:"attempts,omitempty"`
 	Error       *events.Failure `json:"error,omitempty" doc:"Why the last attempt failed"`
 	NextAttempt time.Time       `json:"next_attempt,omitzero"`
+	Why         *Why            `json:"why,omitempty" doc:"What holds a version without an outcome back, and at which worker; not in lists"`
 }
 
 // A Copy is one version of a key at one place.

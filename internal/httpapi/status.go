@@ -2,39 +2,66 @@ package httpapi
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/standing"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // ChannelStatus says how a channel is.
 type ChannelStatus struct {
-	Channel string `json:"channel"`
-	State   string `json:"state" enum:"active,paused,deleted,changing"`
-	// Lag is an upper bound where a partition has no worker.
-	Lag           uint64            `json:"lag" doc:"Updates without an outcome"`
+	Channel       string            `json:"channel"`
+	State         string            `json:"state" enum:"active,blocked,stalled,paused,deleted,changing,no stream" doc:"blocked: nothing gets through in part of it until somebody acts; stalled: an alarm for another reason"`
+	Lag           uint64            `json:"lag" doc:"Updates without an outcome, parked ones included"`
+	LagAtMost     bool              `json:"lag_at_most" doc:"A few too many may be counted in lag"`
 	OldestPending time.Time         `json:"oldest_pending,omitzero" doc:"When the oldest of them was published; about a second old"`
 	PendingAge    float64           `json:"oldest_pending_age_seconds"`
 	Circuit       string            `json:"circuit" doc:"closed, open or blocked: the worst of the partitions"`
 	FailingSince  time.Time         `json:"failing_since,omitzero"`
 	LastError     string            `json:"last_error,omitempty" doc:"Why it is failing"`
+	Alarm         bool              `json:"alarm" doc:"One of the reasons is an alarm: updates wait, and not because somebody wants them to"`
+	Reasons       []Reason          `json:"reasons" doc:"Why partitions do not move, the most urgent first"`
 	Partitions    []PartitionStatus `json:"partitions"`
+}
+
+// Reason says why partitions of a channel do not move.
+type Reason struct {
+	Why
+	Partitions  []int  `json:"partitions,omitempty" doc:"None: all"`
+	Undelivered uint64 `json:"undelivered" doc:"In these partitions"`
+	Alarm       bool   `json:"alarm"`
+}
+
+// Why says why something does not move.
+type Why struct {
+	Code        why.Code  `json:"code" doc:"Stable; docs/http-api.md lists them"`
+	Message     string    `json:"message"`
+	Worker      string    `json:"worker,omitempty" doc:"Who has said so, or is the one that it is about"`
+	Since       time.Time `json:"since,omitzero"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Advice      string    `json:"advice" doc:"What to do"`
+}
+
+// NewWhy returns a reason in the API's terms; nil for none.
+func NewWhy(r *why.Reason) *Why {
+	if r == nil {
+		return nil
+	}
+	return &Why{Code: r.Code, Message: r.Message, Worker: r.Worker, Since: r.Since, NextAttempt: r.Next, Advice: r.Code.Advice()}
 }
 
 // PartitionStatus says how one partition is.
 type PartitionStatus struct {
 	Partition    int       `json:"partition"`
-	Worker       string    `json:"worker,omitempty" doc:"Who has worked on it last"`
+	Worker       string    `json:"worker,omitempty" doc:"Who is alive and has it; none: nobody"`
+	LastWorker   string    `json:"last_worker,omitempty" doc:"Who has worked on it last"`
 	HandedOver   bool      `json:"handed_over" doc:"That worker has ended, and no other has begun"`
 	Circuit      string    `json:"circuit"`
 	FailingSince time.Time `json:"failing_since,omitzero"`
 	Error        string    `json:"error,omitempty"`
+	Undelivered  uint64    `json:"undelivered"`
 }
 
 type statusOutput struct{ Body ChannelStatus }
@@ -52,83 +79,51 @@ func (s *server) statusRoute() {
 }
 
 func (s *server) status(ctx context.Context, channel string) (ChannelStatus, error) {
-	st := ChannelStatus{Channel: channel, State: "active", Circuit: circuitClosed, Partitions: []PartitionStatus{}}
+	st := ChannelStatus{Channel: channel, Circuit: circuitClosed, Reasons: []Reason{}, Partitions: []PartitionStatus{}}
 	e, err := s.o.Registry.Get(ctx, channel)
 	if err != nil {
 		return st, err
 	}
-	switch {
-	case !e.Deleted.IsZero():
-		st.State = "deleted"
-	case e.Gated:
-		st.State = "changing"
-	case e.Paused():
-		st.State = "paused"
-	}
-	if st.Lag, err = s.o.Registry.Undelivered(ctx, channel); err != nil {
+	crew, err := workers.Read(ctx, s.o.JS, s.o.Names)
+	if err != nil {
 		return st, err
 	}
-	lowest := ^uint64(0)
-	for partition := range e.Config.Partitions {
-		p, _, err := s.o.Progress.Read(ctx, channel, e.Generation, partition)
-		if err != nil {
-			return st, err
-		}
-		lowest = min(lowest, p.Floor)
-		st.add(partition, &p)
-	}
-	if st.Lag == 0 {
-		return st, nil
-	}
-	if st.OldestPending, err = s.oldest(ctx, e, lowest+1); err != nil {
+	look := standing.Looker{JS: s.o.JS, Names: s.o.Names, Registry: s.o.Registry}
+	c, err := look.Channel(ctx, e, crew)
+	if err != nil {
 		return st, err
 	}
+	st.State, st.Lag, st.LagAtMost, st.OldestPending, st.Alarm = c.State, c.Undelivered, c.AtMost, c.Oldest, c.Alarm()
 	if !st.OldestPending.IsZero() {
 		st.PendingAge = max(0, time.Since(st.OldestPending).Seconds())
+	}
+	for _, f := range c.Findings {
+		st.Reasons = append(st.Reasons, Reason{Why: *NewWhy(&f.Reason), Partitions: f.Partitions, Undelivered: f.Undelivered, Alarm: f.Alarm})
+	}
+	for i := range c.Partitions {
+		st.add(&c.Partitions[i])
 	}
 	return st, nil
 }
 
 const circuitClosed = "closed"
 
-func (st *ChannelStatus) add(partition int, p *channels.Progress) {
-	ps := PartitionStatus{Partition: partition, Worker: p.Worker, HandedOver: p.Clean, Circuit: circuitClosed}
-	if p.Circuit != "" && p.Circuit != circuitClosed {
-		ps.Circuit, ps.FailingSince, ps.Error = p.Circuit, p.SinceTime(), p.Reason
-		if st.Circuit == circuitClosed || p.Circuit == "blocked" {
-			st.Circuit, st.LastError = p.Circuit, p.Reason
+func (st *ChannelStatus) add(p *standing.Partition) {
+	ps := PartitionStatus{
+		Partition: p.Partition, Worker: p.Worker, LastWorker: p.Progress.Worker, HandedOver: p.Progress.Clean,
+		Circuit: circuitClosed, Undelivered: p.Undelivered,
+	}
+	if circuit := p.Circuit(); circuit != "" && circuit != circuitClosed {
+		ps.Circuit, ps.FailingSince, ps.Error = circuit, p.Progress.SinceTime(), p.Progress.Reason
+		if p.Why != nil && p.Why.Code != why.Paused {
+			ps.FailingSince, ps.Error = p.Why.Since, p.Why.String()
+		}
+		if st.Circuit == circuitClosed || circuit == "blocked" {
+			st.Circuit, st.LastError = circuit, ps.Error
 		}
 		if st.FailingSince.IsZero() || ps.FailingSince.Before(st.FailingSince) {
 			st.FailingSince = ps.FailingSince
 		}
 	}
 	st.Partitions = append(st.Partitions, ps)
-}
-
-// oldest returns when the first update was stored that is not known to be
-// settled: in the stream from a sequence on, or parked.
-func (s *server) oldest(ctx context.Context, e channels.Entry, from uint64) (time.Time, error) {
-	if e.Config.Mode == channels.Every { // what is settled is gone
-		from = 1
-	}
-	var oldest time.Time
-	for _, q := range []struct {
-		stream string
-		query  events.MessageQuery
-	}{
-		{s.o.Names.UpdateStream(e.Config.Name), events.MessageQuery{NextOn: ">", Sequence: from}},
-		{s.o.Names.ParkedStream(), events.MessageQuery{NextOn: s.o.Names.ParkedFilter(e.Config.Name), Sequence: 1}},
-	} {
-		msg, err := events.ReadFromLeader(ctx, s.o.JS, q.stream, q.query)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
-		if err != nil {
-			return oldest, fmt.Errorf("oldest pending update: %w", err)
-		}
-		if oldest.IsZero() || msg.Time.Before(oldest) {
-			oldest = msg.Time
-		}
-	}
-	return oldest, nil
 }

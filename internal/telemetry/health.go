@@ -3,6 +3,8 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/pkg/delivery"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // namedChannels bounds how many channels a reason names.
@@ -19,6 +23,7 @@ const namedChannels = 10
 type watched interface {
 	Status() delivery.Status
 	Stats() map[string]delivery.ChannelStats
+	Unowned(ctx context.Context) (map[string]int, error)
 }
 
 // WorkerHealth finds out whether a worker does what it is there for.
@@ -32,11 +37,17 @@ type WorkerHealth struct {
 	settled uint64
 	good    time.Time // when there was progress last, or nothing to do
 	stuck   string    // what there was to do at the last look
+	// unowned counts, by channel, partitions that no live worker says it has; since
+	// says since when there are some.
+	unowned map[string]int
+	since   map[string]time.Time
+	asked   time.Time // when the broker was asked last
 }
 
 // NewWorkerHealth returns the health of a worker that is not ready when there was
-// something to do for stallAfter, and nothing was settled. Watch keeps it up to
-// date.
+// something to do for stallAfter and nothing was settled, by the whole worker or in a
+// partition of a channel whose target answers; when a channel cannot be opened here; and
+// when no worker has had a partition for stallAfter. Watch keeps it up to date.
 func NewWorkerHealth(w *delivery.Worker, connection func() nats.Status, stallAfter time.Duration) *WorkerHealth {
 	return newWorkerHealth(w, connection, stallAfter, time.Now)
 }
@@ -51,6 +62,7 @@ func (h *WorkerHealth) Watch(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		h.look()
+		h.lookAround(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -78,6 +90,104 @@ func (h *WorkerHealth) look() {
 	}
 	h.settled, h.stuck = settled, stuck
 }
+
+// askEvery is how often the other workers are looked at.
+const askEvery = 5 * time.Second
+
+// lookAround asks what no worker has. While the broker does not answer, what was known
+// last stays: that it does not answer is a problem of its own.
+func (h *WorkerHealth) lookAround(ctx context.Context) {
+	h.mu.Lock()
+	due := h.now().Sub(h.asked) >= min(askEvery, h.stallAfter/2)
+	h.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askEvery)
+	defer cancel()
+	unowned, err := h.worker.Unowned(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = h.now()
+	if err != nil {
+		return
+	}
+	since := map[string]time.Time{}
+	for name := range unowned {
+		since[name] = h.asked
+		if at, ok := h.since[name]; ok {
+			since[name] = at
+		}
+	}
+	h.unowned, h.since = unowned, since
+}
+
+// Unowned returns, for each channel, how many of its partitions no live worker says it
+// has, as of the last look.
+func (h *WorkerHealth) Unowned() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.unowned)
+}
+
+// abandoned says which channels have had partitions without a worker for long.
+func (h *WorkerHealth) abandoned() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(h.unowned)) {
+		if d := h.now().Sub(h.since[name]); d > h.stallAfter {
+			out = append(out, fmt.Sprintf("channel %s: %s: no live worker says that it has %d of its partitions, for %s",
+				name, why.NoWorker, h.unowned[name], d.Round(time.Second)))
+		}
+	}
+	return few(out)
+}
+
+// few bounds how many lines are told.
+func few(lines []string) []string {
+	if more := len(lines) - namedChannels; more > 0 {
+		return append(lines[:namedChannels:namedChannels], fmt.Sprintf("and %d more", more))
+	}
+	return lines
+}
+
+// ours reports whether what a wait is about is to be put right at this worker. What is
+// wrong at the target is not: it is the same at every worker, and a rollout must not
+// wait for it.
+func ours(w *workers.Wait) bool {
+	switch w.Code {
+	case why.SecretMissing, why.ConnectorFailed:
+		return true
+	case why.TakeoverFailed, why.NoProgress, why.BrokerRefuses, why.Opening:
+		return w.Stalled
+	default:
+		return false
+	}
+}
+
+func waitText(w *workers.Wait) string {
+	text := "channel " + w.Channel
+	if len(w.Partitions) > 0 {
+		text += fmt.Sprintf(", partitions %v", w.Partitions)
+	}
+	return text + ": " + string(w.Code) + ": " + w.Reason("").String()
+}
+
+// waits returns what does not move at this worker: what is to be put right here, or
+// what is not.
+func (h *WorkerHealth) waits(here bool) []string {
+	var out []string
+	waits := h.worker.Status().Waits
+	for i := range waits {
+		if w := &waits[i]; ours(w) == here && (here || w.Code.Alarming()) {
+			out = append(out, waitText(w))
+		}
+	}
+	return few(out)
+}
+
+// Notes says what does not move although the worker is ready: nothing that could be put
+// right at this worker.
+func (h *WorkerHealth) Notes() []string { return h.waits(false) }
 
 // todo says what could be worked on, "" if there is nothing.
 func todo(partitions []delivery.PartitionStatus) string {
@@ -127,8 +237,10 @@ func (h *WorkerHealth) Problems() []string {
 	if at := h.worker.Status().Restored; !at.IsZero() {
 		out = append(out, "the broker's files were restored and nobody ran 'extsync recover'; found at "+at.Format(time.RFC3339))
 	}
+	out = append(out, h.waits(true)...)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	out = append(out, h.abandoned()...)
 	if d := h.now().Sub(h.good); d > h.stallAfter {
 		out = append(out, fmt.Sprintf("nothing was settled for %s although there is something to do: %s", d.Round(time.Second), h.stuck))
 	}

@@ -14,7 +14,7 @@ import (
 // ready asks /readyz.
 func (l *lab) ready() (status int, body string) {
 	rec := httptest.NewRecorder()
-	h := telemetry.OperatorHandler(telemetry.MetricsHandler(l.worker), l.health.Problems)
+	h := telemetry.OperatorHandler(telemetry.MetricsHandler(l.worker), l.health.Problems, l.health.Notes)
 	h.ServeHTTP(rec, httptest.NewRequestWithContext(l.t.Context(), http.MethodGet, "/readyz", nil))
 	return rec.Code, rec.Body.String()
 }
@@ -66,8 +66,8 @@ func TestNotReadyWithoutTheBroker(t *testing.T) {
 }
 
 func TestHealthAndProfiles(t *testing.T) {
-	problems := []string{"one", "two"}
-	h := telemetry.OperatorHandler(http.NotFoundHandler(), func() []string { return problems })
+	problems, notes := []string{"one", "two"}, []string{"three"}
+	h := telemetry.OperatorHandler(http.NotFoundHandler(), func() []string { return problems }, func() []string { return notes })
 	get := func(h http.Handler, method, path string) (int, string) {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), method, path, nil))
@@ -76,8 +76,12 @@ func TestHealthAndProfiles(t *testing.T) {
 	if status, body := get(h, http.MethodGet, "/healthz"); status != http.StatusOK || body != "alive\n" {
 		t.Errorf("/healthz: %d %q", status, body)
 	}
-	if status, body := get(h, http.MethodGet, "/readyz"); status != http.StatusServiceUnavailable || body != "one\ntwo\n" {
+	if status, body := get(h, http.MethodGet, "/readyz"); status != http.StatusServiceUnavailable || body != "one\ntwo\ndegraded: three\n" {
 		t.Errorf("/readyz: %d %q", status, body)
+	}
+	problems = nil
+	if status, body := get(h, http.MethodGet, "/readyz"); status != http.StatusOK || body != "ready\ndegraded: three\n" {
+		t.Errorf("/readyz, degraded: %d %q", status, body)
 	}
 	if status, _ := get(h, http.MethodPost, "/readyz"); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST /readyz: %d", status)

@@ -101,7 +101,7 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 	})
 	must(t, err)
 	l.health = telemetry.NewWorkerHealth(l.engine, conn.Status, stallAfter)
-	l.metrics.Attach(l.engine, l.health.Ready, func() bool { return conn.Status() == nats.CONNECTED })
+	l.metrics.Attach(l.engine, l.health, func() bool { return conn.Status() == nats.CONNECTED })
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 3)
 	go func() { done <- l.engine.Run(ctx) }()

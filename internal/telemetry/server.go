@@ -46,23 +46,27 @@ func Serve(ctx context.Context, address string, h http.Handler) (addr net.Addr, 
 }
 
 // OperatorHandler serves /metrics, /healthz and /readyz. problems says why the
-// process is not ready.
-func OperatorHandler(metrics http.Handler, problems func() []string) http.Handler {
+// process is not ready, notes what is not well although it is.
+func OperatorHandler(metrics http.Handler, problems, notes func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })
-	mux.Handle("GET /readyz", ReadyHandler(problems))
+	mux.Handle("GET /readyz", ReadyHandler(problems, notes))
 	return mux
 }
 
-// ReadyHandler answers 200, or 503 with one problem on each line.
-func ReadyHandler(problems func() []string) http.Handler {
+// ReadyHandler answers 200, or 503 with one problem on each line. Notes follow, after
+// "degraded: ".
+func ReadyHandler(problems, notes func() []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		status, lines := http.StatusOK, []string{"ready"}
 		if found := problems(); len(found) > 0 {
-			answer(w, http.StatusServiceUnavailable, strings.Join(found, "\n"))
-			return
+			status, lines = http.StatusServiceUnavailable, found
 		}
-		answer(w, http.StatusOK, "ready")
+		for _, note := range notes() {
+			lines = append(lines, "degraded: "+note)
+		}
+		answer(w, status, strings.Join(lines, "\n"))
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 const channelLabel = "channel"
@@ -35,7 +37,7 @@ type WorkerMetrics struct {
 
 	mu        sync.Mutex
 	worker    *delivery.Worker
-	ready     func() bool
+	health    *WorkerHealth
 	connected func() bool
 	waiting   map[string]uint64 // at the broker, by channel
 	letters   map[string]uint64 // by channel
@@ -66,12 +68,12 @@ func NewWorkerMetrics(reg *prometheus.Registry) *WorkerMetrics {
 	return m
 }
 
-// Attach gives the metrics their worker, and how to find out whether it is ready
-// and connected.
-func (m *WorkerMetrics) Attach(w *delivery.Worker, ready, connected func() bool) {
+// Attach gives the metrics their worker, its health, and how to find out whether it is
+// connected.
+func (m *WorkerMetrics) Attach(w *delivery.Worker, health *WorkerHealth, connected func() bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.worker, m.ready, m.connected = w, ready, connected
+	m.worker, m.health, m.connected = w, health, connected
 }
 
 // Attempted counts an attempt.
@@ -93,6 +95,7 @@ type workerDescs struct {
 	outcomes, conflicts, probes, refused, malformed, resynced, takeovers, openFailures *prometheus.Desc
 
 	shards, channels, circuit, blocked, behind, oldest, held, parked, inFlight *prometheus.Desc
+	waiting, stalled, unowned                                                  *prometheus.Desc
 	letters, ready, connected, restored, refreshed                             *prometheus.Desc
 }
 
@@ -114,6 +117,9 @@ func newWorkerDescs() workerDescs {
 		channels:  desc("extsync_channels", "Channels in the registry, by state; every worker counts all.", "state"),
 		circuit:   desc("extsync_circuit_state", "1 for the state in which the circuit in front of the target is.", channelLabel, "state"),
 		blocked:   desc("extsync_connector_blocked", "1 if the channel's connector cannot be opened.", channelLabel),
+		waiting:   desc("extsync_partitions_waiting", "Partitions at this worker that do not move, by the reason.", channelLabel, "why"),
+		stalled:   desc("extsync_partitions_stalled", "Of these: updates wait there, nothing was settled for worker.stall_after, and somebody should look.", channelLabel, "why"),
+		unowned:   desc("extsync_partitions_unowned", "Partitions of an active channel that no live worker says it has; every worker counts all. No series: none.", channelLabel),
 		behind:    desc("extsync_entities_behind", "Entities whose newest version has no outcome yet, at this worker and at the broker behind it.", channelLabel),
 		oldest:    desc("extsync_oldest_pending_seconds", "Age of the oldest update without an outcome; 0 if there is none.", channelLabel),
 		held:      desc("extsync_updates_held", "Updates without an outcome in this worker's memory.", channelLabel),
@@ -139,7 +145,7 @@ func (m *WorkerMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.outcomes, d.conflicts, d.probes, d.refused, d.malformed, d.resynced, d.takeovers, d.openFailures,
 		d.shards, d.channels, d.circuit, d.blocked, d.behind, d.oldest, d.held, d.parked, d.inFlight,
-		d.letters, d.ready, d.connected, d.restored, d.refreshed,
+		d.waiting, d.stalled, d.unowned, d.letters, d.ready, d.connected, d.restored, d.refreshed,
 	} {
 		ch <- desc
 	}
@@ -149,7 +155,7 @@ func (m *WorkerMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *WorkerMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	w, waiting, letters, refreshed := m.worker, m.waiting, m.letters, m.refreshed
-	ready, connected := m.ready, m.connected
+	health, connected := m.health, m.connected
 	m.mu.Unlock()
 	if w == nil {
 		return
@@ -165,11 +171,20 @@ func (m *WorkerMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(d.channels, float64(s.Active), "active")
 	gauge(d.channels, float64(s.Paused), "paused")
 	gauge(d.channels, float64(s.Deleted), "deleted")
-	gauge(d.ready, truth(ready()))
+	gauge(d.ready, truth(health.Ready()))
 	gauge(d.connected, truth(connected()))
 	gauge(d.restored, truth(!s.Restored.IsZero()))
 	if !refreshed.IsZero() {
 		gauge(d.refreshed, float64(refreshed.UnixMilli())/1000)
+	}
+	for at, n := range waitingPartitions(s.Waits, func(*workers.Wait) bool { return true }) {
+		gauge(d.waiting, float64(n), at.channel, string(at.code))
+	}
+	for at, n := range waitingPartitions(s.Waits, func(w *workers.Wait) bool { return w.Stalled && w.Code.Alarming() }) {
+		gauge(d.stalled, float64(n), at.channel, string(at.code))
+	}
+	for name, n := range health.Unowned() {
+		gauge(d.unowned, float64(n), name)
 	}
 	seen := map[string]bool{}
 	for part := range slices.Values(s.Partitions) {
@@ -221,6 +236,24 @@ func (m *WorkerMetrics) collectCounters(ch chan<- prometheus.Metric, stats map[s
 		counter(d.takeovers, c.Takeovers, name)
 		counter(d.openFailures, c.OpenFailures, name)
 	}
+}
+
+// whyChannel is a reason in a channel.
+type whyChannel struct {
+	channel string
+	code    why.Code
+}
+
+// waitingPartitions counts the partitions of waits. Those of a channel that could not
+// be opened count as one: the worker does not have them in hand.
+func waitingPartitions(waits []workers.Wait, count func(*workers.Wait) bool) map[whyChannel]int {
+	out := map[whyChannel]int{}
+	for i := range waits {
+		if w := &waits[i]; count(w) {
+			out[whyChannel{w.Channel, w.Code}] += max(1, len(w.Partitions))
+		}
+	}
+	return out
 }
 
 // channelSum is what a worker has of a channel, in all of its partitions.

@@ -110,25 +110,33 @@ func (s *ProgressStore) nextGeneration(ctx context.Context, channel string) (int
 // consumer is left: its floor is 0, the ledger reflects nothing, nobody has handed
 // over.
 func (s *ProgressStore) Read(ctx context.Context, channel string, generation, partition int) (Progress, uint64, error) {
-	key := progressKey(channel, generation, partition)
+	p, e, err := s.entry(ctx, progressKey(channel, generation, partition))
+	if err != nil || e == nil {
+		return p, 0, err
+	}
+	return p, e.Revision(), nil
+}
+
+// entry returns a record and the entry that it comes from, nil if there is none.
+func (s *ProgressStore) entry(ctx context.Context, key string) (Progress, jetstream.KeyValueEntry, error) {
 	e, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Progress{Format: events.Format, Clean: true}, 0, nil
+		return Progress{Format: events.Format, Clean: true}, nil, nil
 	}
 	if err != nil {
-		return Progress{}, 0, fmt.Errorf("read progress %s: %w", key, err)
+		return Progress{}, nil, fmt.Errorf("read progress %s: %w", key, err)
 	}
 	var p Progress
 	if err := json.Unmarshal(e.Value(), &p); err != nil {
-		return Progress{}, 0, fmt.Errorf("progress %s: %w", key, err)
+		return Progress{}, nil, fmt.Errorf("progress %s: %w", key, err)
 	}
 	if err := events.CheckFormat(p.Format); err != nil {
-		return Progress{}, 0, fmt.Errorf("progress %s: %w", key, err)
+		return Progress{}, nil, fmt.Errorf("progress %s: %w", key, err)
 	}
 	if p.Incarnation != s.incarnation {
 		p = Progress{Format: p.Format, Consumer: p.Consumer}
 	}
-	return p, e.Revision(), nil
+	return p, e, nil
 }
 
 // Write stores a partition's progress if it is still at a revision (0: not

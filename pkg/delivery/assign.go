@@ -6,15 +6,11 @@ import (
 	"strconv"
 
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
-// shardOf returns the shard that a partition of a channel belongs to. The
-// partitions of one channel lie on shards of their own.
-func shardOf(channel string, partition int) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(channel)) // a hash never fails to write
-	return int((uint64(h.Sum32()) + uint64(partition)) % events.Slots)
-}
+// shardOf is workers.Shard: everybody who looks at the workers computes it, too.
+func shardOf(channel string, partition int) int { return workers.Shard(channel, partition) }
 
 // partitionSlots returns the slots of a partition.
 func partitionSlots(partition, partitions int) []int {
@@ -30,18 +26,18 @@ func partitionSlots(partition, partitions int) []int {
 // Zadimoghaddam, 2018): each shard goes to the worker that it likes best among
 // those with less than ceil(shards/workers). The result depends on nothing but
 // the two sets, so workers that see the same sets agree without talking.
-func assign(shards []int, workers []string) map[int]string {
+func assign(shards []int, live []string) map[int]string {
 	out := make(map[int]string, len(shards))
-	if len(workers) == 0 {
+	if len(live) == 0 {
 		return out
 	}
 	shards = slices.Sorted(slices.Values(shards))
-	workers = slices.Sorted(slices.Values(workers))
-	most := (len(shards) + len(workers) - 1) / len(workers)
-	load := make(map[string]int, len(workers))
+	live = slices.Sorted(slices.Values(live))
+	most := (len(shards) + len(live) - 1) / len(live)
+	load := make(map[string]int, len(live))
 	for _, shard := range shards {
 		best, bestScore := "", uint64(0)
-		for _, w := range workers {
+		for _, w := range live {
 			if load[w] >= most {
 				continue
 			}

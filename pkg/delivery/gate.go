@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 // gateState is whether calls to a channel's target are made.
@@ -54,6 +55,7 @@ type gate struct {
 	mu       sync.Mutex
 	state    gateState
 	until    time.Time // no call before, in any state
+	why      why.Code  // for which until is set, or the state is not closed
 	probing  bool      // a probe is on its way
 	probes   *backoff.ExponentialBackOff
 	failures int
@@ -122,6 +124,9 @@ func (g *gate) hold(d time.Duration) {
 	defer g.mu.Unlock()
 	if until := g.now().Add(d); until.After(g.until) {
 		g.until = until
+		if g.state == gateClosed {
+			g.why = why.BrokerRefuses
+		}
 	}
 }
 
@@ -186,6 +191,9 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		}
 		if until := g.now().Add(min(wait, throttleMost)); until.After(g.until) {
 			g.until = until
+			if g.state == gateClosed {
+				g.why = why.RateLimited
+			}
 		}
 	default: // the target has answered
 		g.refusals = 0
@@ -222,7 +230,7 @@ func (g *gate) shut(state gateState, res connectors.Result, first, most time.Dur
 	g.probes = backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most),
 		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
 	g.until = g.now().Add(g.probes.NextBackOff())
-	g.reason = message(res)
+	g.reason, g.why = message(res), shutBy(state, res)
 	g.log.Warn().Str("circuit", state.String()).Str("code", res.Code).Str("reason", g.reason).
 		Msg("channel is held; its updates are kept and spend no attempts")
 }

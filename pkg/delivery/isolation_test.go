@@ -131,8 +131,7 @@ func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
 	}
 	l.full(events.KVStream(names.LedgerBucket()), 64<<20)
 	l.eventually("all to be settled", func() bool {
-		n, err := l.registry.Undelivered(t.Context(), "cal")
-		return err == nil && n == 0
+		return l.undelivered("cal") == 0
 	})
 	for k := range 100 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {

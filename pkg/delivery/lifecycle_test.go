@@ -142,9 +142,7 @@ func TestPausedChannelKeepsItsUpdates(t *testing.T) {
 		return err == nil && p.Clean
 	})
 	l.push(update("cal", "k0", 2))
-	n, err := l.registry.Undelivered(t.Context(), "cal")
-	must(t, err)
-	if n != 1 {
+	if n := l.undelivered("cal"); n != 1 {
 		t.Fatalf("%d undelivered", n)
 	}
 	_, err = l.registry.Resume(t.Context(), "cal")

@@ -39,18 +39,19 @@ type manager struct {
 	entries map[string]channels.Entry // active channels, as the registry has them
 	leases  map[int]*lease
 	runs    map[string]*channelRun
-	opening map[string]bool      // channels whose connector is being opened
-	retryAt map[string]time.Time // those whose could not be
-	live    []string             // workers, as last seen
-	liveAt  time.Time            // when they were read last
-	left    bool                 // the worker has taken its leave
-	retake  <-chan time.Time     // when a lease that others hold may have lapsed; nil: not before the next tick
+	opening map[string]time.Time  // channels whose connector is being opened, and since when
+	failed  map[string]openFailed // those whose could not be
+	live    []string              // workers, as last seen
+	liveAt  time.Time             // when they were read last
+	left    bool                  // the worker has taken its leave
+	retake  <-chan time.Time      // when a lease that others hold may have lapsed; nil: not before the next tick
 
 	changes   <-chan struct{} // of the registry; nil: nobody tells
 	stopWatch context.CancelFunc
 	posted    chan func()
 	closing   sync.WaitGroup // connectors that are being closed
 	draining  bool
+	started   time.Time
 	budget    *byteBudget
 }
 
@@ -65,8 +66,9 @@ func newManager(o Options, b *broker, st *stats) *manager {
 		entries: map[string]channels.Entry{},
 		leases:  map[int]*lease{},
 		runs:    map[string]*channelRun{},
-		opening: map[string]bool{},
-		retryAt: map[string]time.Time{},
+		opening: map[string]time.Time{},
+		failed:  map[string]openFailed{},
+		started: time.Now(),
 		posted:  make(chan func(), 64),
 		budget:  newByteBudget(defaultByteBudget),
 	}
@@ -245,6 +247,7 @@ func (m *manager) readRegistry(ctx context.Context) {
 			m.entries[e.Config.Name] = e
 		}
 	}
+	m.noteActive()
 	m.tellChannels(func(s *Status) { s.Active, s.Paused, s.Deleted = len(m.entries), paused, deleted })
 }
 
@@ -331,10 +334,10 @@ func (m *manager) meet(ctx context.Context) {
 	if m.draining {
 		return
 	}
-	var members []Member
+	var live []string
 	err := m.announce(ctx)
 	if err == nil {
-		members, err = m.members.read(ctx)
+		live, err = m.members.read(ctx)
 	}
 	if err != nil {
 		m.log.Warn().Err(err).Msg("live workers")
@@ -345,10 +348,6 @@ func (m *manager) meet(ctx context.Context) {
 	}
 	m.liveAt = time.Now()
 	m.stats.tell(func(s *Status) { s.MembersUnknown = "" })
-	live := make([]string, len(members))
-	for i, member := range members {
-		live[i] = member.ID
-	}
 	if !slices.Equal(live, m.live) {
 		m.log.Info().Strs("workers", live).Msg("live workers")
 		m.live = live
@@ -362,11 +361,6 @@ func (m *manager) announce(ctx context.Context) error {
 		return err
 	}
 	return m.members.announce(ctx, data)
-}
-
-// announcement returns what the worker says of itself.
-func (m *manager) announcement() ([]byte, error) {
-	return announcement{TTL: int(m.b.leaseTTL / time.Second), Left: m.left}.encode()
 }
 
 // renew extends all leases side by side: one slow answer must not cost the rest.
@@ -469,10 +463,10 @@ func (m *manager) inUse(shard int) bool {
 // connector that is slow to open must not cost a lease.
 func (m *manager) startRun(ctx context.Context, e channels.Entry) {
 	name := e.Config.Name
-	if m.opening[name] || time.Now().Before(m.retryAt[name]) {
+	if !m.opening[name].IsZero() || time.Now().Before(m.failed[name].next) {
 		return
 	}
-	m.opening[name] = true
+	m.opening[name] = time.Now()
 	go func() {
 		r, err := openRun(ctx, m, e)
 		m.post(func() { m.opened(ctx, e, r, err) })
@@ -490,14 +484,14 @@ func (m *manager) opened(ctx context.Context, e channels.Entry, r *channelRun, e
 				s.Blocked = append(s.Blocked, name)
 			}
 		})
-		m.retryAt[name] = time.Now().Add(openRetry)
+		m.failed[name] = m.failed[name].again(err)
 		m.log.Error().Err(err).Str("channel", name).Msg("channel is blocked: its connector cannot be opened; its updates are kept")
 		return
 	}
 	m.tellChannels(func(s *Status) {
 		s.Blocked = slices.DeleteFunc(s.Blocked, func(b string) bool { return b == name })
 	})
-	delete(m.retryAt, name)
+	delete(m.failed, name)
 	m.runs[name] = r // if it is no longer wanted, reconcile closes it
 }
 

@@ -88,6 +88,7 @@ func (t *tenure) commit(ctx context.Context, commits []commit) error {
 		return err
 	}
 	t.finishAll(commits, seq)
+	t.p.sight.progressed(commits)
 	t.observeOutcomes(commits)
 	return nil
 }

@@ -28,6 +28,7 @@ type partition struct {
 	lease *lease
 	rate  *rate.Limiter // nil: no limit
 	log   zerolog.Logger
+	sight sight
 
 	// restored: the broker's files are older than they were, and the next consumer begins
 	// at 0. Used by run only.
@@ -40,7 +41,8 @@ type partition struct {
 func newPartition(r *channelRun, index int, le *lease) *partition {
 	return &partition{
 		r: r, index: index, lease: le, rate: r.newLimiter(), drain: make(chan struct{}),
-		log: r.log.With().Int("partition", index).Uint64("epoch", le.epoch).Logger(),
+		log:   r.log.With().Int("partition", index).Uint64("epoch", le.epoch).Logger(),
+		sight: sight{progress: time.Now()},
 	}
 }
 
@@ -85,6 +87,7 @@ func (p *partition) run() {
 		if time.Since(started) > time.Minute {
 			wait.Reset()
 		}
+		p.sight.troubled(err)
 		p.log.Warn().Err(err).Msg("partition starts again")
 		select {
 		case <-p.lease.ctx.Done():
@@ -109,6 +112,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
 	defer p.r.stats.enter(t)()
+	defer p.sight.enter(t)()
 	t.b.tenures.Add(1)
 	defer t.b.tenures.Add(-1)
 	if err := t.takeOver(ctx); err != nil {

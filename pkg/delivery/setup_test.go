@@ -171,12 +171,16 @@ type running struct {
 }
 
 // work starts a worker that ends with the test.
-func (l *lab) work(id string) *running {
+func (l *lab) work(id string, change ...func(*delivery.Options)) *running {
 	l.t.Helper()
-	w, err := delivery.New(delivery.Options{
+	o := delivery.Options{
 		JS: l.JS, Catalog: l.catalog, ID: id, LeaseTTL: 2 * time.Second, DrainTimeout: 5 * time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(l.t)).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	w, err := delivery.New(o)
 	must(l.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{Worker: w, stop: stop, done: make(chan error, 1)}

@@ -32,6 +32,7 @@ type stats struct {
 	channels map[string]*ChannelStats
 	now      Status // but for partitions
 	tenures  map[*tenure]struct{}
+	active   map[string]int // partitions of the active channels
 }
 
 func newStats() *stats {
@@ -61,7 +62,7 @@ func (s *stats) status() (Status, []*tenure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now
-	now.Blocked = slices.Clone(now.Blocked)
+	now.Blocked, now.Waits = slices.Clone(now.Blocked), slices.Clone(now.Waits)
 	return now, slices.Collect(maps.Keys(s.tenures))
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // Phase is how far a worker's life has got.
@@ -34,7 +36,10 @@ type Status struct {
 	// Restored is when the broker was found to hold older files than before, without a
 	// new incarnation; zero if it was not. It stays until the worker is started again
 	// after 'extsync recover'.
-	Restored   time.Time
+	Restored time.Time
+	// Waits are the channels and partitions that do not move at this worker, as it
+	// has last announced them, the most urgent first.
+	Waits      []workers.Wait
 	Partitions []PartitionStatus // ordered by channel and partition
 }
 

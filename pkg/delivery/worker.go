@@ -41,6 +41,9 @@ type Options struct {
 	// ParkAfter is how long a key may fail before it is moved out of the way of
 	// the others. Zero: 30 s.
 	ParkAfter time.Duration
+	// StallAfter is for how long a partition may have something to do and settle
+	// nothing until it counts as stalled. Zero: 1 m.
+	StallAfter time.Duration
 	// Observer is told of attempts and outcomes. Zero: nobody.
 	Observer Observer
 	// Tracer makes a span of each attempt and each ack, in the trace that the
@@ -57,6 +60,7 @@ const (
 	defaultLeaseTTL        = 4 * time.Second
 	defaultClusterLeaseTTL = 10 * time.Second
 	defaultDrainTimeout    = 30 * time.Second
+	defaultStallAfter      = time.Minute
 	// provisionPoll is how often a worker looks whether the broker has been
 	// provisioned.
 	provisionPoll = time.Second
@@ -98,6 +102,9 @@ func New(o Options) (*Worker, error) {
 	}
 	if o.ParkAfter == 0 {
 		o.ParkAfter = defaultParkAfter
+	}
+	if o.StallAfter == 0 {
+		o.StallAfter = defaultStallAfter
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = defaultDrainTimeout

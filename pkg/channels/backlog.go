@@ -1,0 +1,212 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// headerParkedSince is the header of a parked update that says when it was published.
+const headerParkedSince = "Extsync-Parked-Published"
+
+// A Backlog is what of a channel has no outcome yet.
+type Backlog struct {
+	// Undelivered counts updates without an outcome, parked ones included. With AtMost
+	// it may be a few too many: a worker says every 0.5 to 3 s what it has done, and
+	// where none is at work the updates behind the floor count, of which some may be
+	// settled.
+	Undelivered uint64
+	AtMost      bool
+	// Oldest is when the first of them was stored; zero if there is none. The true one
+	// may be older where many keys are parked: only the one that was parked first is
+	// looked at.
+	Oldest     time.Time
+	Partitions []PartitionBacklog
+}
+
+// A PartitionBacklog is what of a partition has no outcome yet.
+type PartitionBacklog struct {
+	Undelivered uint64
+	Parked      uint64    // of these
+	Oldest      time.Time // of those that are not parked
+	// Consumer says that the broker has the consumer of the worker that has the
+	// partition, or had it last.
+	Consumer bool
+	Progress Progress
+	// Written is when the progress was written last; zero if it never was.
+	Written time.Time
+}
+
+// Backlog counts what of a channel has no outcome yet. It costs the broker a few
+// numbers for each partition and one small question for each of 64 slots that have
+// something, however much waits.
+func (r *Registry) Backlog(ctx context.Context, e Entry) (Backlog, error) {
+	b, err := r.backlog(ctx, e)
+	if err != nil {
+		return b, fmt.Errorf("channel %s: %w", e.Config.Name, err)
+	}
+	return b, nil
+}
+
+func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
+	b := Backlog{Partitions: make([]PartitionBacklog, e.Config.Partitions)}
+	stream, err := r.js.Stream(ctx, r.names.UpdateStream(e.Config.Name))
+	if err != nil {
+		return b, err
+	}
+	progress, err := OpenProgress(ctx, r.js, r.names)
+	if err != nil {
+		return b, err
+	}
+	for p := range b.Partitions {
+		part := &b.Partitions[p]
+		if part.Progress, part.Written, err = progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
+			return b, err
+		}
+	}
+	if err := r.countParked(ctx, e, &b); err != nil {
+		return b, err
+	}
+	info := stream.CachedInfo()
+	if info.State.Msgs > 0 {
+		if err := r.countWaiting(ctx, e, stream, &b); err != nil {
+			return b, err
+		}
+	}
+	for p := range b.Partitions {
+		part := &b.Partitions[p]
+		part.Undelivered += part.Parked
+		b.Undelivered += part.Undelivered
+		b.Oldest = earlier(b.Oldest, part.Oldest)
+	}
+	return b, nil
+}
+
+// countParked counts the parked updates of each partition, and finds the one that was
+// parked first.
+func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
+	stream, err := r.js.Stream(ctx, r.names.ParkedStream())
+	if err != nil {
+		return err
+	}
+	if stream.CachedInfo().State.Msgs == 0 {
+		return nil
+	}
+	filter := r.names.ParkedFilter(e.Config.Name)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil || len(info.State.Subjects) == 0 {
+		return err
+	}
+	for subject, n := range info.State.Subjects {
+		key := subject[strings.LastIndexByte(subject, '.')+1:]
+		b.Partitions[events.Slot(key)%e.Config.Partitions].Parked += n
+	}
+	msg, err := events.ReadFromLeader(ctx, r.js, r.names.ParkedStream(), events.MessageQuery{NextOn: filter, Sequence: 1})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // it has just been settled
+	}
+	if err != nil {
+		return err
+	}
+	b.Oldest = msg.Time
+	if published, err := time.Parse(time.RFC3339Nano, msg.Header.Get(headerParkedSince)); err == nil {
+		b.Oldest = published
+	}
+	return nil
+}
+
+// countWaiting counts what lies in the channel's stream and is not settled.
+func (r *Registry) countWaiting(ctx context.Context, e Entry, stream jetstream.Stream, b *Backlog) error {
+	consumers := map[string]*jetstream.ConsumerInfo{}
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		consumers[c.Name] = c
+	}
+	if err := list.Err(); err != nil {
+		return err
+	}
+	for p := range b.Partitions {
+		part := &b.Partitions[p]
+		c := consumers[part.Progress.Consumer]
+		part.Consumer = c != nil
+		atMost := e.Config.Mode == Latest && !part.Written.IsZero() // else nobody has settled anything
+		if c != nil {
+			part.Undelivered = c.NumPending + uint64(c.NumAckPending) //nolint:gosec // not negative
+			if e.Config.Mode == Latest {
+				part.Undelivered = c.NumPending + c.Delivered.Consumer - min(part.Progress.Done, c.Delivered.Consumer)
+			}
+			if part.Undelivered == 0 {
+				continue
+			}
+		}
+		behind, err := r.countBehind(ctx, e, stream.CachedInfo(), part.Progress, p)
+		if err != nil {
+			return err
+		}
+		if part.Oldest = behind.First; c == nil {
+			part.Undelivered = behind.Messages
+		}
+		b.AtMost = b.AtMost || atMost && part.Undelivered > 0
+	}
+	return nil
+}
+
+// countBehind counts the updates of a partition that lie behind its floor; all that
+// there are, in a work queue.
+func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, progress Progress, partition int) (events.Count, error) {
+	from := progress.Floor + 1
+	if e.Config.Mode == Every || progress.StreamCreated != info.Created.UnixNano() || progress.Floor > info.State.LastSeq {
+		from = 1
+	}
+	var sum events.Count
+	if from > info.State.LastSeq {
+		return sum, nil
+	}
+	name := e.Config.Name
+	if e.Config.Partitions == 1 {
+		return events.CountFrom(ctx, r.js, info.Config.Name, r.names.StoredUpdates(name), from)
+	}
+	for slot := partition; slot < events.Slots; slot += e.Config.Partitions {
+		n, err := events.CountFrom(ctx, r.js, info.Config.Name, r.names.SlotUpdates(name, slot, "*"), from)
+		if err != nil {
+			return sum, err
+		}
+		sum.Messages += n.Messages
+		sum.First = earlier(sum.First, n.First)
+	}
+	return sum, nil
+}
+
+// earlier returns the earlier of two times of which either may be zero.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// ReadTime returns a partition's progress and when it was written; the zero time if
+// nobody has worked on it yet.
+func (s *ProgressStore) ReadTime(ctx context.Context, channel string, generation, partition int) (Progress, time.Time, error) {
+	p, e, err := s.entry(ctx, progressKey(channel, generation, partition))
+	if err != nil || e == nil {
+		return p, time.Time{}, err
+	}
+	return p, e.Created(), nil
+}
+
+// String returns how many updates are undelivered, for people.
+func (b *Backlog) String() string {
+	n := strconv.FormatUint(b.Undelivered, 10)
+	if b.AtMost && b.Undelivered > 0 {
+		return "at most " + n
+	}
+	return n
+}

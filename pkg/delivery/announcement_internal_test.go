@@ -1,0 +1,151 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
+)
+
+// TestAnnouncement: it names the worker, its shards, those that it wants and does not
+// get, and what does not move, the most urgent first.
+func TestAnnouncement(t *testing.T) {
+	b := newBench(t, acceptAll)
+	m := b.m
+	m.live = []string{"w"}
+	entry := func(name string) channels.Entry {
+		return channels.Entry{Config: channels.Config{Name: name, Partitions: 1}}
+	}
+	for i, name := range []string{"opens", "secret", "broken", "elsewhere"} {
+		m.entries[name] = entry(name)
+		if name != "elsewhere" {
+			m.leases[shardOf(name, 0)] = &lease{shard: shardOf(name, 0), ctx: t.Context(), deadline: time.Now().Add(time.Hour), epoch: uint64(i)}
+		}
+	}
+	m.opening["opens"] = time.Now()
+	m.failed["secret"] = m.failed["secret"].again(fmt.Errorf("open connector of kind http: %w: environment variable ERP_TOKEN is not set", connectors.ErrSecret))
+	m.failed["broken"] = m.failed["broken"].again(errors.New("no such\nhost"))
+
+	data, err := m.announcement()
+	must(t, err)
+	rec, err := workers.Decode(data)
+	must(t, err)
+	if rec.Worker != "w" || rec.TTL != m.b.leaseTTL.Milliseconds() || rec.Host == "" || rec.PID == 0 || rec.Started.IsZero() {
+		t.Errorf("%+v", rec)
+	}
+	if len(rec.Shards) != 3 || !slices.IsSorted(rec.Shards) || !slices.Equal(rec.Wants, []int{shardOf("elsewhere", 0)}) {
+		t.Errorf("shards %v, wants %v", rec.Shards, rec.Wants)
+	}
+	var got []string
+	for _, w := range rec.Waits {
+		got = append(got, w.Channel+" "+string(w.Code))
+	}
+	if want := []string{"secret secret_missing", "broken connector_failed", "opens opening"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if w := rec.Waits[0]; w.Next.Before(w.Since) || w.Message != "open connector of kind http: cannot resolve secret: environment variable ERP_TOKEN is not set" {
+		t.Errorf("%+v", w)
+	}
+	if s, _ := m.stats.status(); len(s.Waits) != 3 {
+		t.Errorf("the status has %+v", s.Waits)
+	}
+	first := m.failed["secret"].since
+	if again := m.failed["secret"].again(errors.New("still")); again.since != first {
+		t.Errorf("since %s, was %s", again.since, first)
+	}
+}
+
+// TestWhatHoldsAChannel: each way in which the gate holds calls back has its code.
+func TestWhatHoldsAChannel(t *testing.T) {
+	refused := func(class connectors.Class, code string) connectors.Result {
+		return connectors.Failed(class, code, errors.New("it says no"))
+	}
+	for name, c := range map[string]struct {
+		do   func(*gate)
+		want why.Code
+	}{
+		"login":     {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "401"), false) }, why.CredentialsRefused},
+		"SQL login": {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "28P01"), false) }, why.CredentialsRefused},
+		"table":     {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "42P01"), false) }, why.Misconfigured},
+		"secret": {func(g *gate) {
+			g.report("k", connectors.Failed(connectors.Misconfigured, "secret", fmt.Errorf("%w: gone", connectors.ErrSecret)), false)
+		}, why.SecretMissing},
+		"refusals": {func(g *gate) {
+			for range blockAfter {
+				g.report("k", refused(connectors.Permanent, "422"), false)
+			}
+		}, why.TargetRefuses},
+		"down": {func(g *gate) {
+			for i := range openAfter {
+				g.report(fmt.Sprint(i), refused(connectors.Transient, "503"), false)
+			}
+		}, why.CircuitOpen},
+		"throttled": {func(g *gate) {
+			r := refused(connectors.Throttled, "429")
+			r.RetryAfter = time.Minute
+			g.report("k", r, false)
+		}, why.RateLimited},
+		"our side": {func(g *gate) { g.hold(time.Minute) }, why.BrokerRefuses},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(zerolog.Nop())
+			if w, held := g.wait(workers.Wait{}, time.Now()); held {
+				t.Fatalf("at first %+v", w)
+			}
+			c.do(g)
+			w, held := g.wait(workers.Wait{}, time.Now())
+			if !held || w.Code != c.want || w.Message == "" || !w.Next.After(time.Now()) {
+				t.Errorf("%+v, want %s", w, c.want)
+			}
+			g.report("k", connectors.Done(), true)
+			g.mu.Lock()
+			g.until = time.Time{} // a wait that was asked for is over
+			g.mu.Unlock()
+			if w, held := g.wait(workers.Wait{}, time.Now()); held {
+				t.Errorf("afterwards %+v", w)
+			}
+		})
+	}
+}
+
+// TestWhatASightShows: trouble lasts until there is progress, over all tenures.
+func TestWhatASightShows(t *testing.T) {
+	b := newBench(t, acceptAll)
+	r := &channelRun{entry: channels.Entry{Config: channels.Config{Name: "cal", Partitions: 4}}, gate: newGate(b.m.log), log: b.m.log, b: b.m.b}
+	part := newPartition(r, 2, &lease{ctx: context.Background()})
+	r.partitions = map[int]*partition{2: part}
+	now := time.Now()
+	code := func(after time.Duration) string {
+		waits := r.waits(now.Add(after), time.Minute)
+		if len(waits) != 1 || !slices.Equal(waits[0].Partitions, []int{2}) {
+			t.Fatalf("%+v", waits)
+		}
+		return fmt.Sprint(waits[0].Code, " ", waits[0].Stalled)
+	}
+	for _, step := range []struct {
+		what  string
+		do    func()
+		after time.Duration
+		want  string
+	}{
+		{"at first", func() {}, 0, "taking_over false"},
+		{"without an end", func() {}, 2 * time.Minute, "takeover_failed true"},
+		{"it has failed", func() { part.sight.troubled(errors.New("permission")) }, 0, "takeover_failed false"},
+		{"and goes on so", func() { part.sight.troubled(errors.New("permission")) }, 2 * time.Minute, "takeover_failed true"},
+		{"progress", func() { part.sight.moved(now) }, 0, "taking_over false"},
+	} {
+		step.do()
+		if got := code(step.after); got != step.want {
+			t.Errorf("%s: %s, want %s", step.what, got, step.want)
+		}
+	}
+}

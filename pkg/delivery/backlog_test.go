@@ -1,0 +1,106 @@
+package delivery_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery"
+)
+
+// backlog is what of a channel has no outcome yet.
+func (l *lab) backlog(name string) channels.Backlog {
+	l.t.Helper()
+	e, err := l.registry.Get(l.t.Context(), name)
+	must(l.t, err)
+	b, err := l.registry.Backlog(l.t.Context(), e)
+	must(l.t, err)
+	return b
+}
+
+func (l *lab) undelivered(name string) uint64 { return l.backlog(name).Undelivered }
+
+// TestUndeliveredOfAChannelThatRests: what was delivered is not counted when a channel is
+// paused or deleted, or has no worker: all of a stream of 80,000 was, for one update.
+func TestUndeliveredOfAChannelThatRests(t *testing.T) {
+	for _, mode := range modes {
+		for _, partitions := range []int{1, 4} {
+			t.Run(fmt.Sprint(mode, partitions), func(t *testing.T) {
+				c := channel("cal", mode)
+				c.Partitions = partitions
+				l := newLab(t, c)
+				w := l.work("a")
+				for k := range 40 {
+					l.push(update("cal", fmt.Sprint("k", k), 1))
+				}
+				l.eventually("all to be delivered", func() bool { return l.undelivered("cal") == 0 })
+				e, err := l.registry.Pause(t.Context(), "cal")
+				must(t, err)
+				rests := func(p channels.PartitionBacklog) bool { return p.Progress.Clean && !p.Consumer }
+				l.eventually("the partitions to be handed over", func() bool {
+					b := l.backlog("cal")
+					for _, p := range b.Partitions {
+						if p.Progress.Worker != "" && !rests(p) {
+							return false
+						}
+					}
+					return true
+				})
+				began := time.Now()
+				l.push(update("cal", "k7", 2))
+				expect := func(what string) {
+					t.Helper()
+					b := l.backlog("cal")
+					if b.Undelivered != 1 || b.Oldest.Before(began.Add(-time.Second)) || b.AtMost != (mode == channels.Latest) {
+						t.Errorf("%s: %s undelivered, oldest %s", what, &b, b.Oldest)
+					}
+				}
+				expect("paused")
+				w.shutdown(t)
+				expect("paused, without a worker")
+				_, err = l.registry.Resume(t.Context(), "cal")
+				must(t, err)
+				expect("without a worker")
+				e, err = l.registry.Get(t.Context(), e.Config.Name)
+				must(t, err)
+				_, err = l.registry.Delete(t.Context(), "cal", e.Revision)
+				must(t, err)
+				expect("deleted")
+			})
+		}
+	}
+}
+
+// TestOldestOfParkedKeys: a parked update is undelivered, and the oldest one, since it
+// was published.
+func TestOldestOfParkedKeys(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg := channel("cal", mode)
+			cfg.Retry.MaxAttempts = 1000
+			l := newLab(t, cfg)
+			l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+				if a.Key == "bad" {
+					return connectors.Failed(connectors.Transient, "500", errors.New("not this one"))
+				}
+				return connectors.Done()
+			})
+			began := time.Now()
+			l.work("a", func(o *delivery.Options) { o.ParkAfter = time.Millisecond })
+			l.push(update("cal", "bad", 1))
+			l.push(update("cal", "good", 1))
+			l.eventually("all else to be delivered", func() bool {
+				b := l.backlog("cal")
+				return b.Undelivered == 1 && b.Partitions[0].Parked == 1
+			})
+			published := time.Now()
+			l.eventually("the oldest to be one that is parked", func() bool {
+				b := l.backlog("cal")
+				return !b.Oldest.Before(began.Add(-time.Second)) && b.Oldest.Before(published)
+			})
+		})
+	}
+}

@@ -1,0 +1,202 @@
+package delivery
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
+)
+
+const (
+	// settledLately is how long ago a partition may have settled something for it to
+	// count as moving without a closer look.
+	settledLately = 5 * time.Second
+	// firmAfter is for how long a tenure must have lasted until its having nothing to
+	// do counts as progress: one that fails again and again has nothing to do either,
+	// for a moment.
+	firmAfter = 5 * time.Second
+)
+
+// A sight is what can be seen of a partition from outside, over all of its tenures:
+// whether it moves, and if not, why. It is safe for concurrent use.
+type sight struct {
+	mu       sync.Mutex
+	tenure   *tenure   // nil: between two
+	progress time.Time // when it settled something last, or had nothing to do
+	trouble  error     // for which its last tenure ended, until there is progress
+	since    time.Time // when the trouble began
+}
+
+// enter notes a tenure until the returned function is called.
+func (s *sight) enter(t *tenure) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tenure = t
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tenure = nil
+	}
+}
+
+// troubled notes why a tenure ended.
+func (s *sight) troubled(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble == nil {
+		s.since = time.Now()
+	}
+	s.trouble = err
+}
+
+// progressed notes that a group of outcomes was committed. Failed attempts and
+// marks are none.
+func (s *sight) progressed(commits []commit) {
+	if slices.ContainsFunc(commits, func(c commit) bool { return c.entry.Outcome.Final() }) {
+		s.moved(time.Now())
+	}
+}
+
+func (s *sight) moved(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress, s.trouble = now, nil
+}
+
+func (s *sight) look() (t *tenure, progress time.Time, trouble error, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenure, s.progress, s.trouble, s.since
+}
+
+// wait returns why the partition does not move; false if it does, or has nothing
+// to do.
+func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait, bool) {
+	t, progress, trouble, since := p.sight.look()
+	w := workers.Wait{Channel: p.r.entry.Config.Name, Partitions: []int{p.index}, Stalled: now.Sub(progress) >= stallAfter}
+	switch {
+	case t != nil && t.takenOver.Load():
+		return t.wait(w, now, progress, trouble)
+	case trouble != nil:
+		w.Code, w.Message, w.Since = why.TakeoverFailed, "the partition cannot be taken over: "+trouble.Error(), since
+	case w.Stalled:
+		w.Code, w.Message, w.Since = why.TakeoverFailed, "taking the partition over does not come to an end", progress
+	default:
+		w.Code, w.Message, w.Since = why.TakingOver, "the partition is being taken over", progress
+	}
+	return w, true
+}
+
+// wait is partition.wait for a partition that was taken over; w has what is known.
+func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (workers.Wait, bool) {
+	t.mu.Lock()
+	idle := len(t.held) == 0
+	t.mu.Unlock()
+	if idle && now.Sub(t.since) >= firmAfter {
+		t.p.sight.moved(now)
+	}
+	w.Stalled = w.Stalled && !idle
+	if held, ok := t.p.r.gate.wait(w, now); ok && (held.Code != why.RateLimited && held.Code != why.BrokerRefuses || !idle) {
+		return held, true
+	}
+	if idle || now.Sub(progress) < settledLately {
+		return w, false
+	}
+	hand := t.hand()
+	w.Since = progress
+	switch {
+	case hand.ready > 0 && !w.Stalled:
+		return w, false
+	case trouble != nil && w.Stalled:
+		w.Code, w.Message = why.NoProgress, "the partition starts again and again: "+trouble.Error()
+	case hand.ready > 0:
+		w.Code = why.NoProgress
+		w.Message = fmt.Sprintf("nothing was settled: %d updates held, %d calls in flight", hand.updates, hand.inFlight)
+	case hand.failing > 0:
+		w.Code, w.Next = why.TargetError, hand.next
+		w.Message = fmt.Sprintf("all that is left are keys that fail and wait for their next attempt: %d of them, and %d that are parked", hand.failing, hand.parked)
+	case hand.parked > 0:
+		w.Code, w.Next = why.Parked, hand.next
+		w.Message = fmt.Sprintf("all that is left are parked keys: %d", hand.parked)
+	default:
+		return w, false
+	}
+	return w, true
+}
+
+// A handful is what a partition has in hand, counted.
+type handful struct {
+	updates, inFlight      int
+	ready, failing, parked int // keys
+	next                   time.Time
+}
+
+func (t *tenure) hand() handful {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := handful{updates: len(t.held), inFlight: t.inFlight}
+	for _, l := range t.lanes {
+		live := l.more || slices.ContainsFunc(l.queue, func(it *item) bool { return it.resync == nil })
+		switch {
+		case !live:
+			continue
+		case l.busy || l.queued:
+			h.ready++
+		case l.parked:
+			h.parked++
+		default:
+			h.failing++
+		}
+		if !l.due.IsZero() && (h.next.IsZero() || l.due.Before(h.next)) {
+			h.next = l.due
+		}
+	}
+	return h
+}
+
+// wait completes w when the gate holds the channel back.
+func (g *gate) wait(w workers.Wait, now time.Time) (workers.Wait, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == gateClosed && !g.until.After(now) {
+		return w, false
+	}
+	w.Code, w.Message, w.Since = g.why, g.reason, g.since
+	switch {
+	case g.state != gateClosed:
+	case g.why == why.RateLimited:
+		w.Message, w.Since = "the target has asked to wait", time.Time{}
+	default:
+		w.Message, w.Since = "the broker does not take dead letters or ledger records; the worker's log says why", time.Time{}
+	}
+	if g.until.After(now) {
+		w.Next = g.until
+	}
+	return w, true
+}
+
+// shutBy returns the code of what has opened a circuit or blocked a channel.
+func shutBy(state gateState, res connectors.Result) why.Code {
+	switch {
+	case state == gateOpen:
+		return why.CircuitOpen
+	case isSecret(res.Err):
+		return why.SecretMissing
+	case res.Class == connectors.Permanent:
+		return why.TargetRefuses
+	case slices.Contains(credentialCodes(), res.Code):
+		return why.CredentialsRefused
+	default:
+		return why.Misconfigured
+	}
+}
+
+// credentialCodes are those with which connectors say that a login or what it may do
+// is refused: of HTTP, PostgreSQL and MySQL.
+func credentialCodes() []string {
+	return []string{"401", "403", "407", "login", "28000", "28P01", "42501", "1044", "1045", "1142", "1143"}
+}
