@@ -26,9 +26,9 @@ func update() events.Update {
 // entry is the outcome that a worker logs for a delivered update.
 func entry(u *events.Update, version int64) events.Entry {
 	return events.Entry{
-		Key: u.Key, Op: events.Upsert, ReplyTo: u.ReplyTo, Sequence: 41, Response: "204 No Content",
+		Key: u.Key, Op: events.Upsert, ReplyTo: u.ReplyTo, Sequence: 41,
 		Settlement: events.Settlement{
-			Version: versioning.Must(versioning.Number(version)), Digest: u.Digest(), ID: u.ID, Outcome: events.Delivered, Attempts: 1,
+			Version: versioning.Must(versioning.Number(version)), Digest: u.Digest(), ID: u.ID, Outcome: events.Delivered, Attempts: 1, Response: "204 No Content",
 			At: time.Unix(1_700_000_000, 123_000_000).UTC(),
 		},
 	}

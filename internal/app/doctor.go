@@ -233,7 +233,7 @@ func (d *doctor) channels(ctx context.Context, registry *channels.Registry) erro
 			continue
 		}
 		for j := range s.Reasons {
-			d.reason(s.Channel, &s.Reasons[j])
+			d.reason(e.Config, &s.Reasons[j])
 		}
 		if !s.Restored.IsZero() {
 			d.add(LevelProblem, "restored", s.Channel, "the broker holds older files than before, found at "+s.Restored.Format(time.RFC3339),
@@ -246,7 +246,7 @@ func (d *doctor) channels(ctx context.Context, registry *channels.Registry) erro
 
 // reason says why partitions of a channel do not move. That somebody has paused a
 // channel is as it should be.
-func (d *doctor) reason(channel string, f *standing.Finding) {
+func (d *doctor) reason(cfg channels.Config, f *standing.Finding) {
 	level := LevelOK
 	switch {
 	case f.Code == why.NoWorker && f.Undelivered == 0 && d.alive == 0:
@@ -256,7 +256,22 @@ func (d *doctor) reason(channel string, f *standing.Finding) {
 	case f.Code.Alarming() || f.Code == why.Changing:
 		level = LevelWarning
 	}
-	d.add(level, "deliveries", channel, f.String(), f.Advice)
+	d.add(level, "deliveries", cfg.Name, f.String(), adviceFor(cfg, f))
+}
+
+// adviceFor says what to do about a reason: also which secrets only a restart reads
+// again, and that nobody has to wait for the next probe.
+func adviceFor(cfg channels.Config, f *standing.Finding) string {
+	advice := f.Advice
+	if f.Code.Blocks() {
+		if hint := connectors.RestartHint(cfg.Connector.Config); hint != "" {
+			advice += ", but " + hint
+		}
+	}
+	if f.Code.Probed() {
+		advice += "; 'extsync channels probe " + cfg.Name + "' tries at once"
+	}
+	return advice
 }
 
 func (d *doctor) target(ctx context.Context, cfg channels.Config) {

@@ -30,6 +30,9 @@ type ChannelStatus struct {
 	// Circuit is the worst of the partitions: closed, open or blocked; "" if no
 	// worker has said.
 	Circuit string `json:"circuit,omitempty"`
+	// NextProbe is when the target is tried again, by whichever worker is the first;
+	// zero if calls flow, and while a probe is on its way.
+	NextProbe time.Time `json:"next_probe,omitzero"`
 	// Restored is when a worker found that the broker holds older files than before,
 	// without a new incarnation; zero if none has.
 	Restored time.Time `json:"restored,omitzero"`
@@ -117,6 +120,9 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 		}
 		if at := time.Unix(p.Progress.Restored, 0).UTC(); p.Progress.Restored != 0 && (s.Restored.IsZero() || at.Before(s.Restored)) {
 			s.Restored = at
+		}
+		if next := p.Progress.NextProbeTime(); !next.IsZero() && (s.NextProbe.IsZero() || next.Before(s.NextProbe)) {
+			s.NextProbe = next
 		}
 	}
 	slices.Sort(s.Workers)

@@ -37,9 +37,12 @@ type Whereabouts struct {
 	// Target is what the target holds through extsync.
 	Target Copy `json:"target,omitzero"`
 	// Attempts that the newest, or the one that is being retried, has spent.
-	Attempts    int             `json:"attempts,omitempty"`
-	Error       *events.Failure `json:"error,omitempty"` // why the last attempt failed
-	NextAttempt time.Time       `json:"next_attempt,omitzero"`
+	Attempts int             `json:"attempts,omitempty"`
+	Error    *events.Failure `json:"error,omitempty"` // why the last attempt failed
+	// NextAttempt is never before now: zero if it is due, or not known. While the
+	// channel's circuit is not closed it is that of the next probe, for which the key
+	// waits.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// Why the newest version does not move while it has no outcome, and at which
 	// worker; nil if nothing is known to hold it back.
 	Why *why.Reason `json:"why,omitempty"`
@@ -120,9 +123,17 @@ func (c *Client) find(ctx context.Context, records *Records, e channels.Entry, k
 	}
 	w.describe(head, rec)
 	if w.Waits() {
-		w.Why, err = c.why(ctx, e, key, w.Newest.At)
+		if w.Why, err = c.why(ctx, e, key, w.Newest.At); err != nil {
+			return w, err
+		}
+		if w.Why != nil && w.Why.Code.Probed() {
+			w.NextAttempt = w.Why.Next
+		}
 	}
-	return w, err
+	if !w.NextAttempt.After(time.Now()) {
+		w.NextAttempt = time.Time{}
+	}
+	return w, nil
 }
 
 func (c *Client) why(ctx context.Context, e channels.Entry, key string, published time.Time) (*why.Reason, error) {
@@ -201,7 +212,7 @@ func (w *Whereabouts) describe(head Copy, rec events.Record) {
 			w.State = StateFiltered
 		}
 		if s.Outcome != events.Delivered {
-			w.Error = &events.Failure{Class: s.Class, Code: s.Code, Message: s.Message}
+			w.Error = s.Failure()
 		}
 		return
 	}

@@ -21,7 +21,8 @@ import (
 // ChannelsCommand returns the commands about channels.
 func ChannelsCommand(sh *Shell) *cobra.Command {
 	return Group("channels", "Make, change and show channels", channelsApply(sh), channelsPlan(sh), channelsList(sh), channelsShow(sh),
-		channelsPause(sh), channelsResume(sh), channelsDelete(sh), channelsRestore(sh), channelsClone(sh), channelsTest(sh))
+		channelsPause(sh), channelsResume(sh), channelsDelete(sh), channelsRestore(sh), channelsClone(sh), channelsTest(sh),
+		channelsReload(sh), channelsProbe(sh))
 }
 
 const applyHelp = `Make or change the channels that a file, or the files of a directory, list, and

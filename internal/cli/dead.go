@@ -213,6 +213,7 @@ func writeLetter(sh *Shell, e deadletters.Entry) error {
 		{"settled by", e.By.String()},
 		{"outcome", string(e.Outcome)},
 		{"reason", strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": ")},
+		{"answer", e.Response},
 		{"malformed", e.Malformed},
 		{"attempts", attemptsText(e.Attempts)},
 		{"first attempt", timeText(e.First)},

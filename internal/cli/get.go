@@ -22,6 +22,9 @@ dead_lettered), or absent, pending, retrying, parked or malformed. The answer
 has every outcome whose ack was sent. For a version without an outcome it says
 what holds the channel or the key's partition back, at which worker, and what to do.
 
+An update that waits for its channel's circuit is tried after the next probe, which
+is shown; 'extsync channels probe' does not wait for it.
+
 --timeline adds what the outcome log says of the key, newest first. The log is
 read backwards for a few seconds at most.`
 
@@ -117,13 +120,18 @@ func writeFound(sh *Shell, doc found) error {
 	for i, w := range doc.Channels {
 		rows[i] = []string{
 			w.Channel, versionText(w.Newest), versionText(w.Target), w.State, attemptsText(w.Attempts),
-			timeText(w.NextAttempt), failureText(w.Error),
+			nextText(w.Whereabouts), failureText(w.Error),
 		}
 	}
 	if err := writeTable(sh.Out, []string{"CHANNEL", "NEWEST", "AT TARGET", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR"}, rows); err != nil {
 		return err
 	}
 	for _, w := range doc.Channels {
+		if w.Error != nil && w.Error.Response != "" {
+			if _, err := fmt.Fprintf(sh.Out, "\n%s %s\n", sh.Strong(w.Channel+" answered:"), clean(w.Error.Response)); err != nil {
+				return err
+			}
+		}
 		if w.Why == nil {
 			continue
 		}
@@ -142,10 +150,28 @@ func writeFound(sh *Shell, doc found) error {
 	return nil
 }
 
+// nextText returns when a key is tried again.
+func nextText(w app.Whereabouts) string {
+	probed := w.Why != nil && w.Why.Code.Probed()
+	switch {
+	case !probed && w.NextAttempt.IsZero() && w.State == string(events.StateRetrying):
+		return "due"
+	case !probed:
+		return timeText(w.NextAttempt)
+	case w.NextAttempt.IsZero():
+		return "a probe is due"
+	default:
+		return "next probe " + timeText(w.NextAttempt)
+	}
+}
+
 func writeTimeline(sh *Shell, channel string, line events.Timeline) error {
 	text := "\n" + sh.Strong(channel) + "\n"
 	for _, e := range line.Entries {
 		text += "  " + clean(timeText(e.At)+"  "+entryText(e.Entry)+"  ("+e.Worker+")") + "\n"
+		if e.Response != "" {
+			text += "    answer: " + clean(e.Response) + "\n"
+		}
 	}
 	switch {
 	case !line.Complete && line.Since.IsZero():

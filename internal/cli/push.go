@@ -255,13 +255,13 @@ func (p *pushed) write(sh *Shell) error {
 		text += "ack subject: " + p.AckSubject + "\n"
 	}
 	if p.Ack != nil {
-		text += clean(ackText(*p.Ack)) + "\n"
+		text += ackText(*p.Ack)
 	}
 	_, err := io.WriteString(sh.Out, text)
 	return err
 }
 
-// ackText returns an ack for people.
+// ackText returns an ack for people, in one line or, with the target's answer, two.
 func ackText(a events.Ack) string {
 	text := fmt.Sprintf("ack: %s", a.Outcome)
 	if !a.By.IsZero() {
@@ -270,5 +270,9 @@ func ackText(a events.Ack) string {
 	if a.Attempts > 1 {
 		text += fmt.Sprintf(" after %d attempts", a.Attempts)
 	}
-	return text + reason(a.Class, a.Code, a.Message)
+	text = clean(text+reason(a.Class, a.Code, a.Message)) + "\n"
+	if a.Response != "" {
+		text += "the target answered: " + clean(a.Response) + "\n"
+	}
+	return text
 }

@@ -168,6 +168,9 @@ func writeResync(ctx context.Context, sh *Shell, r *channels.Registry, channel s
 			status.State, status.Looked(), status.Total, status.Delivered, status.Skipped, status.Failed)
 		for _, f := range status.Failures {
 			text += "  " + clean(f.Key+" "+f.Version+reason(f.Class, f.Code, f.Message)) + "\n"
+			if f.Response != "" {
+				text += "    answer: " + clean(f.Response) + "\n"
+			}
 		}
 		_, err = io.WriteString(sh.Out, text)
 	}

@@ -21,7 +21,8 @@ too many may be counted: workers say every 0.5 to 3 s what they have done, and w
 none is at work the updates behind the floor count, of which some may be settled.
 OLDEST is since when the oldest of them waits. IN and OUT are updates a second,
 measured between two looks. DEAD counts dead letters. A circuit that is open waits
-for the target to come back; one that is blocked waits for you.
+for the target to come back; one that is blocked waits for you. Both are probed from
+time to time; the next probe is shown, and 'extsync channels probe' does not wait for it.
 
 A channel is blocked where nothing gets through until somebody acts, at one of its
 workers at least, and stalled where updates wait for another reason that is an alarm:
@@ -158,6 +159,9 @@ func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
 		circuit := l.Circuit
 		if !l.Restored.IsZero() {
 			circuit = strings.TrimPrefix(circuit+"; broker restored: run 'extsync recover'", "; ")
+		}
+		if !l.NextProbe.IsZero() {
+			circuit += "; next probe " + timeText(l.NextProbe)
 		}
 		rows[i] = []string{
 			l.Channel, l.State, undelivered, oldest, rateText(l.In), rateText(l.Out),

@@ -131,7 +131,11 @@ func writeTailed(sh *Shell, e tailed) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(e)
 	}
-	_, err := io.WriteString(sh.Out, clean(timeText(e.At)+" "+e.Channel+" "+e.Key+" "+entryText(e.Entry))+"\n")
+	text := timeText(e.At) + " " + e.Channel + " " + e.Key + " " + entryText(e.Entry)
+	if e.Response != "" && e.Outcome != events.Delivered {
+		text += "; the target answered: " + e.Response
+	}
+	_, err := io.WriteString(sh.Out, clean(text)+"\n")
 	return err
 }
 

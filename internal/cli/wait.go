@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func writeAck(sh *Shell, ack events.Ack) error {
 	if sh.JSON {
 		err = sh.WriteJSON(ack)
 	} else {
-		_, err = fmt.Fprintln(sh.Out, clean(ackText(ack)))
+		_, err = io.WriteString(sh.Out, ackText(ack))
 	}
 	if err != nil {
 		return err

@@ -120,6 +120,10 @@ func (s *server) channelRoutes() {
 		id: "delete-channel", method: http.MethodDelete, path: one, tag: "Channels",
 		summary: "Delete a channel; it can be restored for 7 days", rule: admin, status: http.StatusOK,
 	}, s.deleteChannel)
+	register(s, route{
+		id: "probe-channel", method: http.MethodPost, path: one + "/probe", tag: "Channels",
+		summary: "Try a target at once that a channel waits for", rule: admin, status: http.StatusOK,
+	}, s.probeChannel)
 	for _, act := range []struct {
 		name, summary string
 		do            func(context.Context, string) (channels.Entry, error)
@@ -127,6 +131,7 @@ func (s *server) channelRoutes() {
 		{"pause", "Hold a channel's deliveries back", s.o.Registry.Pause},
 		{"resume", "Let a paused channel go on", s.o.Registry.Resume},
 		{"restore", "Bring a deleted channel back", s.o.Registry.Restore},
+		{"reload", "Have the workers read a channel's secrets again", s.o.Registry.Reload},
 	} {
 		register(s, route{
 			id: act.name + "-channel", method: http.MethodPut, path: one + "/" + act.name, tag: "Channels",
@@ -135,6 +140,26 @@ func (s *server) channelRoutes() {
 			return s.changeChannel(ctx, in.Channel, act.name, act.do)
 		})
 	}
+}
+
+// Probed says what came of trying a target at once.
+type Probed struct {
+	Channel    string            `json:"channel"`
+	Partitions []channels.Probed `json:"partitions"`
+}
+
+type probeOutput struct{ Body Probed }
+
+func (s *server) probeChannel(ctx context.Context, in *channelInput) (*probeOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	out := &probeOutput{Body: Probed{Channel: in.Channel}}
+	err := s.audited(ctx, "channel.probe", in.Channel, nil, nil, func(ctx context.Context) (any, error) {
+		var err error
+		out.Body.Partitions, err = s.o.Registry.Probe(ctx, in.Channel)
+		return nil, err
+	})
+	return out, err
 }
 
 func (s *server) listChannels(ctx context.Context, _ *struct{}) (*channelsOutput, error) {

@@ -24,7 +24,7 @@ type Whereabouts struct {
 	Target      *Copy           `json:"target,omitempty" doc:"What the target holds"`
 	Attempts    int             `json:"attempts,omitempty"`
 	Error       *events.Failure `json:"error,omitempty" doc:"Why the last attempt failed"`
-	NextAttempt time.Time       `json:"next_attempt,omitzero"`
+	NextAttempt time.Time       `json:"next_attempt,omitzero" doc:"Never before now; while the circuit is not closed, that of the channel's next probe"`
 	Why         *Why            `json:"why,omitempty" doc:"What holds a version without an outcome back, and at which worker; not in lists"`
 }
 
@@ -308,13 +308,16 @@ func applied(rec *events.Record) *Copy {
 // describe says where a version stands by its record.
 func describe(w *Whereabouts, rec *events.Record, version versioning.Version) {
 	if rec.State != events.StateSettled && rec.Pending.Version == version {
-		w.State, w.Attempts, w.NextAttempt, w.Error = string(rec.State), rec.Attempts, rec.NextAttempt, rec.Error
+		w.State, w.Attempts, w.Error = string(rec.State), rec.Attempts, rec.Error
+		if rec.NextAttempt.After(time.Now()) {
+			w.NextAttempt = rec.NextAttempt
+		}
 		return
 	}
 	if st, ok := rec.Find(versioning.Tag{Version: version}); ok {
 		w.State, w.Attempts = string(st.Outcome), st.Attempts
 		if st.Outcome != events.Delivered {
-			w.Error = &events.Failure{Class: st.Class, Code: st.Code, Message: st.Message}
+			w.Error = st.Failure()
 		}
 	}
 }

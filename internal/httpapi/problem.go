@@ -132,6 +132,7 @@ func mappings() []mapping {
 		{events.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
 		{channels.ErrRevision, http.StatusPreconditionFailed, "changed_meanwhile", 0},
 		{channels.ErrImmutable, http.StatusUnprocessableEntity, "immutable", 0},
+		{channels.ErrNoOwner, http.StatusServiceUnavailable, "no_worker", later},
 		{channels.ErrNotDrained, http.StatusServiceUnavailable, "not_drained", later},
 		{connectors.ErrConfig, http.StatusUnprocessableEntity, "invalid", 0},
 		{deadletters.ErrFilter, http.StatusUnprocessableEntity, "invalid", 0},

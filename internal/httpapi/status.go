@@ -23,6 +23,7 @@ type ChannelStatus struct {
 	LastError     string            `json:"last_error,omitempty" doc:"Why it is failing"`
 	Alarm         bool              `json:"alarm" doc:"One of the reasons is an alarm: updates wait, and not because somebody wants them to"`
 	Reasons       []Reason          `json:"reasons" doc:"Why partitions do not move, the most urgent first"`
+	NextProbe     time.Time         `json:"next_probe,omitzero" doc:"When the target is tried again, by whichever worker is the first"`
 	Partitions    []PartitionStatus `json:"partitions"`
 }
 
@@ -120,6 +121,9 @@ func (st *ChannelStatus) add(p *standing.Partition) {
 		}
 		if st.Circuit == circuitClosed || circuit == "blocked" {
 			st.Circuit, st.LastError = circuit, ps.Error
+		}
+		if next := p.Progress.NextProbeTime(); !next.IsZero() && (st.NextProbe.IsZero() || next.Before(st.NextProbe)) {
+			st.NextProbe = next
 		}
 		if st.FailingSince.IsZero() || ps.FailingSince.Before(st.FailingSince) {
 			st.FailingSince = ps.FailingSince

@@ -50,6 +50,13 @@ func (e *Entry) Change(c Config) (Change, error) {
 	}
 }
 
+// SameWork reports whether a worker that works by one entry need not stop to work by
+// the other: at most Reloads differs.
+func (e *Entry) SameWork(other *Entry) bool {
+	return e.Generation == other.Generation && e.Gated == other.Gated && e.Deleted.Equal(other.Deleted) &&
+		sameConfig(e.Config, other.Config)
+}
+
 func sameConfig(a, b Config) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)

@@ -2,12 +2,10 @@ package channels
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/events"
@@ -21,21 +19,26 @@ const ControlReset = "reset"
 type ControlRequest struct {
 	Format int          `json:"f"`
 	Op     string       `json:"op"`
-	Key    string       `json:"key"`
-	Void   *events.Void `json:"void,omitempty"` // for ControlReset: what no longer counts
+	Key    string       `json:"key,omitempty"`  // of ControlReset
+	Void   *events.Void `json:"void,omitempty"` // of ControlReset: what no longer counts
 }
 
 // A ControlReply has an empty Error if the request was carried out.
 type ControlReply struct {
 	Format int    `json:"f"`
 	Error  string `json:"error,omitempty"`
+	// The answer to ControlProbe, as in Progress.
+	Worker    string `json:"worker,omitempty"`
+	Circuit   string `json:"circuit,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	NextProbe int64  `json:"next_probe,omitempty"`
 }
 
 var (
 	// ErrKeyBusy says that updates of the key are on their way.
 	ErrKeyBusy = errors.New("the key has updates in flight; pause publishing it and try again")
 	// ErrNoOwner says that no worker works on the key's partition.
-	ErrNoOwner = errors.New("no worker owns the key's partition; start one, or resume the channel")
+	ErrNoOwner = errors.New("no worker owns the partition; start one, or resume the channel")
 	// ErrReset says that the owner could not reset a key.
 	ErrReset = errors.New("the key was not reset")
 )
@@ -115,21 +118,13 @@ func (r *Registry) resetHead(ctx context.Context, c Config, updates jetstream.St
 
 // resetLedger has the owner of a key's partition make the ledger forget it.
 func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string, void *events.Void) error {
-	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlReset, Key: key, Void: void})
-	if err != nil {
-		return fmt.Errorf("reset key: %w", err)
-	}
 	partition := events.Slot(enc) % c.Partitions
-	msg, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(c.Name, partition), data)
-	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("%w: channel %s, partition %d", ErrNoOwner, c.Name, partition)
+	reply, err := r.control(ctx, c.Name, partition, ControlRequest{Format: events.Format, Op: ControlReset, Key: key, Void: void})
+	if errors.Is(err, ErrNoOwner) {
+		return err
 	}
 	if err != nil {
 		return fmt.Errorf("reset key: %w", err)
-	}
-	var reply ControlReply
-	if err := json.Unmarshal(msg.Data, &reply); err != nil {
-		return fmt.Errorf("reset key: answer of the owner: %w", err)
 	}
 	if reply.Error != "" {
 		return fmt.Errorf("%w: %s", ErrReset, reply.Error)

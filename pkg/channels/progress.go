@@ -51,6 +51,9 @@ type Progress struct {
 	Circuit string `json:"circuit,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Since   int64  `json:"since,omitempty"`
+	// NextProbe is when the target is tried again (Unix milliseconds); 0 if Circuit is
+	// closed, and while a probe is on its way.
+	NextProbe int64 `json:"next_probe,omitempty"`
 }
 
 // ErrProgressChanged says that somebody else has written a partition's progress.
@@ -164,6 +167,14 @@ func (s *ProgressStore) Write(ctx context.Context, channel string, generation, p
 		return 0, fmt.Errorf("%w: %s", ErrProgressChanged, key)
 	}
 	return at, nil
+}
+
+// NextProbeTime returns NextProbe as a time, zero if it is not set.
+func (p *Progress) NextProbeTime() time.Time {
+	if p.NextProbe == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(p.NextProbe).UTC()
 }
 
 // SinceTime returns Since as a time, zero if it is not set.

@@ -42,11 +42,13 @@ type Entry struct {
 	Gated bool
 	// Deleted is when the channel was deleted; zero if it was not.
 	Deleted time.Time
+	// Reloads counts how often workers were asked to open the connector anew.
+	Reloads int
 	Updated time.Time
 }
 
 func (e *Entry) stored() stored {
-	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted}
+	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Reloads: e.Reloads}
 }
 
 // stored is the form of an entry in the bucket.
@@ -57,6 +59,7 @@ type stored struct {
 	Config     Config    `json:"config"`
 	Gated      bool      `json:"gated,omitempty"`
 	Deleted    time.Time `json:"deleted,omitzero"`
+	Reloads    int       `json:"reloads,omitempty"`
 	// Swept is when the last of the channel was removed. The entry stays, and is none:
 	// were it removed, a killed broker could bring back the one before it.
 	Swept time.Time `json:"swept,omitzero"`
@@ -65,7 +68,7 @@ type stored struct {
 func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	return Entry{
 		Config: s.Config, ID: s.ID, Revision: revision, Generation: s.Generation,
-		Gated: s.Gated, Deleted: s.Deleted, Updated: updated,
+		Gated: s.Gated, Deleted: s.Deleted, Reloads: s.Reloads, Updated: updated,
 	}
 }
 

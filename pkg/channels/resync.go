@@ -129,6 +129,8 @@ type ResyncFailure struct {
 	Class   string `json:"class"`
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Response is the beginning of what the target answered, see events.Settlement.
+	Response string `json:"response,omitempty"`
 }
 
 // A ResyncStatus adds up the progress of all partitions. State is ResyncDone when

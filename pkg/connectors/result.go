@@ -47,8 +47,9 @@ func (c Class) String() string {
 	return fmt.Sprintf("class(%d)", uint8(c))
 }
 
-// MaxResponse bounds Result.Response, in bytes.
-const MaxResponse = 1024
+// MaxResponse bounds Result.Response, in bytes. A dead letter keeps all of it, the
+// outcome log and the ledger the first events.MaxResponseLen bytes.
+const MaxResponse = 4096
 
 // A Result is what came of one attempt. The zero Result is a transient failure.
 type Result struct {
@@ -64,9 +65,23 @@ type Result struct {
 	Held versioning.Tag
 	// RetryAfter is how long the target asked to be left alone; 0 if it did not.
 	RetryAfter time.Duration
-	// Response is an excerpt of the target's answer, at most MaxResponse bytes,
-	// for people to read. It may be empty.
+	// Response is an excerpt of the target's answer for people to read, whatever the
+	// class: at most MaxResponse bytes of UTF-8, without secrets. It may show the
+	// payload, and be empty. It is where an answer explains why it is one.
 	Response string
+}
+
+// Codes of transient failures in which nobody was there to answer. They say nothing
+// of the update, so the channel's circuit opens even where only one key fails so.
+const (
+	CodeRefused     = "refused"     // nobody listens at the address
+	CodeUnreachable = "unreachable" // there is no route to it
+	CodeDNS         = "dns"         // the name cannot be looked up
+)
+
+// NobodyThere reports whether the attempt met nobody, by its class and code.
+func (r *Result) NobodyThere() bool {
+	return r.Class == Transient && (r.Code == CodeRefused || r.Code == CodeUnreachable || r.Code == CodeDNS)
 }
 
 // Done returns the result of a successful attempt.

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // ErrSecret says that a secret reference cannot be resolved. The message names
@@ -27,6 +31,54 @@ func (r Ref) HasReference() bool { return refPattern.MatchString(string(r)) }
 // IsReference reports whether the text is one reference and nothing else.
 func (r Ref) IsReference() bool {
 	return refPattern.FindString(string(r)) == string(r) && r != ""
+}
+
+// IsFile reports whether the text is one reference to a file and nothing else.
+func (r Ref) IsFile() bool { return r.IsReference() && strings.HasPrefix(string(r), "${file:") }
+
+// References returns the references in the texts of a configuration (JSON or YAML),
+// each once and in order. Of one that cannot be read it returns none.
+func References(config []byte) []Ref {
+	var doc any
+	if yaml.Unmarshal(config, &doc) != nil {
+		return nil
+	}
+	found := map[Ref]struct{}{}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			for _, ref := range refPattern.FindAllString(v, -1) {
+				found[Ref(ref)] = struct{}{}
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(doc)
+	return slices.Sorted(maps.Keys(found))
+}
+
+// RestartHint says which references of a configuration get a new value only when the
+// process that resolves them is restarted: those to its environment. It returns "" if
+// there is none.
+func RestartHint(config []byte) string {
+	var names []string
+	for _, ref := range References(config) {
+		if !ref.IsFile() {
+			names = append(names, string(ref))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "a new value of " + strings.Join(names, ", ") + " is read only when the worker is restarted"
 }
 
 // maxSecretLen bounds a secret read from a file, in bytes.

@@ -54,14 +54,17 @@ type Entry struct {
 	// nothing of malformed updates: their letters stay open until discarded.
 	Malformed string `json:"malformed,omitempty"`
 
-	Outcome  events.Outcome `json:"outcome,omitempty"` // DeadLettered or Conflict
-	Reason   string         `json:"reason,omitempty"`
-	Class    string         `json:"class,omitempty"`
-	Code     string         `json:"code,omitempty"`
-	Attempts int            `json:"attempts,omitempty"` // that counted against the update
-	First    time.Time      `json:"first_attempt,omitzero"`
-	Last     time.Time      `json:"last_attempt,omitzero"` // when it was given up
-	Worker   string         `json:"worker,omitempty"`
+	Outcome events.Outcome `json:"outcome,omitempty"` // DeadLettered or Conflict
+	Reason  string         `json:"reason,omitempty"`
+	Class   string         `json:"class,omitempty"`
+	Code    string         `json:"code,omitempty"`
+	// Response is the beginning of what the target answered at the last attempt, in
+	// one line; "" if it did not answer, or was not asked.
+	Response string    `json:"response,omitempty"`
+	Attempts int       `json:"attempts,omitempty"` // that counted against the update
+	First    time.Time `json:"first_attempt,omitzero"`
+	Last     time.Time `json:"last_attempt,omitzero"` // when it was given up
+	Worker   string    `json:"worker,omitempty"`
 	// UpdateSequence is the update's sequence in its channel's stream.
 	UpdateSequence uint64 `json:"update_sequence,omitempty"`
 	PayloadSize    int    `json:"payload_size"` // in bytes
@@ -98,6 +101,7 @@ func decode(names events.Names, msg *jetstream.RawStreamMsg) letter {
 		Reason:         h.Get(events.HeaderDeadReason),
 		Class:          h.Get(events.HeaderDeadClass),
 		Code:           h.Get(events.HeaderDeadCode),
+		Response:       h.Get(events.HeaderDeadResponse),
 		Worker:         h.Get(events.HeaderDeadWorker),
 		Attempts:       int(number(h.Get(events.HeaderDeadAttempts), 31)),
 		UpdateSequence: number(h.Get(events.HeaderDeadSequence), 64),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -22,8 +21,13 @@ const closeTimeout = 5 * time.Second
 // worker: the connector, and the partitions that this worker owns. partitions
 // and stopping belong to the manager.
 type channelRun struct {
-	entry      channels.Entry
-	conn       connectors.Connector
+	entry channels.Entry
+	// revision and reloads are those of the registry that the run is up to. They
+	// belong to the manager.
+	revision   uint64
+	reloads    int
+	target     *target
+	stopWatch  context.CancelFunc
 	maxBatch   int
 	gate       *gate
 	b          *broker
@@ -36,7 +40,6 @@ type channelRun struct {
 	// hiddenCheck is how long a partition may be quiet until it is looked whether
 	// there is really nothing.
 	hiddenCheck time.Duration
-	calls       sync.WaitGroup // of the connector, all partitions
 
 	partitions map[int]*partition
 	stopping   bool
@@ -50,25 +53,37 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 	if err != nil {
 		return nil, err
 	}
-	conn, err := openConnector(ctx, kind, connectors.Env{
+	env := connectors.Env{
 		Channel: cfg.Name, Concurrency: cfg.Concurrency, Timeout: cfg.Timeout.D(), Secrets: m.o.Secrets, Logger: log,
-	}, cfg.Connector.Config)
+	}
+	target, err := newTarget(ctx, m.o.Secrets, cfg.Connector.Config, func(ctx context.Context) (connectors.Connector, error) {
+		conn, err := openConnector(ctx, kind, env, cfg.Connector.Config)
+		if err != nil {
+			return nil, err
+		}
+		sends, err := transform.Wrap(conn, cfg.Filter, cfg.Mapping)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close(ctx))
+		}
+		return sends, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	sends, err := transform.Wrap(conn, cfg.Filter, cfg.Mapping)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close(ctx))
-	}
 	r := &channelRun{
-		entry: e, conn: sends, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
+		entry: e, revision: e.Revision, reloads: e.Reloads, target: target, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}
 	r.gate = newGate(log)
-	if b, ok := sends.(connectors.Batcher); ok {
-		r.maxBatch = max(1, b.MaxBatch())
-	}
+	r.gate.hint = connectors.RestartHint(cfg.Connector.Config)
+	target.use(func(conn connectors.Connector) {
+		if b, ok := conn.(connectors.Batcher); ok {
+			r.maxBatch = max(1, b.MaxBatch())
+		}
+	})
+	ctx, r.stopWatch = context.WithCancel(ctx)
+	go r.watchSecrets(ctx)
 	log.Info().Str("kind", cfg.Connector.Kind).Str("mode", string(cfg.Mode)).Uint64("revision", e.Revision).Msg("channel opened")
 	return r, nil
 }
@@ -89,16 +104,45 @@ func openConnector(ctx context.Context, kind connectors.Kind, env connectors.Env
 
 // closeConnector closes the connector, once no partition uses it.
 func (r *channelRun) closeConnector(ctx context.Context) {
-	if !waitFor(&r.calls, closeTimeout) {
-		r.log.Error().Msg("connector is not closed: a call of it never returned")
+	r.stopWatch()
+	switch err := r.target.close(ctx); {
+	case errors.Is(err, errHung):
+		r.log.Error().Err(err).Msg("connector is not closed")
 		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	if err := r.conn.Close(ctx); err != nil {
+	case err != nil:
 		r.log.Warn().Err(err).Msg("close connector")
 	}
 	r.log.Info().Msg("channel closed")
+}
+
+// watchSecrets opens the connector anew when a file changes that a secret is in,
+// until ctx ends.
+func (r *channelRun) watchSecrets(ctx context.Context) {
+	if len(r.target.files) == 0 {
+		return
+	}
+	for sleep(ctx, secretsPoll) {
+		if changed, err := r.target.renewIfChanged(ctx); changed {
+			r.renewed(err, "a file that holds a secret has changed")
+			r.gate.hurry()
+		}
+	}
+}
+
+// reload opens the connector anew because an operator asks for it.
+func (r *channelRun) reload(ctx context.Context) {
+	r.renewed(r.target.renew(ctx), "an operator asked for it")
+	r.gate.hurry()
+}
+
+// renewed says what came of opening the connector anew.
+func (r *channelRun) renewed(err error, why string) {
+	r.gate.note(err)
+	if err != nil {
+		r.log.Warn().Err(err).Str("why", why).Msg("the connector cannot be opened anew; the one that is open is used further")
+		return
+	}
+	r.log.Info().Str("why", why).Msg("connector opened anew")
 }
 
 // newLimiter returns what bounds the rate of one partition: its share of the

@@ -50,6 +50,7 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 	s := events.Settlement{
 		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID,
 		Class: res.Class.String(), Code: clean(res.Code, 64), Message: message(res),
+		Response: clean(res.Response, events.MaxResponseLen),
 	}
 	switch res.Class {
 	case connectors.OK:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -34,6 +35,8 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 		t.answer(msg, err)
 	case req.Op == channels.ControlReset:
 		t.resetKey(req.Key, req.Void, func(err error) { t.answer(msg, err) })
+	case req.Op == channels.ControlProbe:
+		go t.probeNow(msg)
 	case req.Op == channels.ControlResync:
 		signal(t.wakeResync)
 		t.answer(msg, nil)
@@ -42,11 +45,39 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 	}
 }
 
+// probeWait is how long an answer waits for the result of a probe. There may be no
+// update to try it with.
+const probeWait = 10 * time.Second
+
+// probeNow has the target tried now if the channel waits for it, and answers with
+// what came of it.
+func (t *tenure) probeNow(msg *nats.Msg) {
+	gate := t.p.r.gate
+	timer := time.NewTimer(probeWait)
+	defer timer.Stop()
+	select {
+	case <-gate.hurry():
+	case <-timer.C:
+	case <-t.ctx.Done():
+	}
+	reply := channels.ControlReply{Worker: t.p.r.worker}
+	reply.Circuit, _, reply.Reason = gate.status()
+	if next := gate.nextProbe(); !next.IsZero() {
+		reply.NextProbe = next.UnixMilli()
+	}
+	t.respond(msg, reply)
+}
+
 func (t *tenure) answer(msg *nats.Msg, err error) {
-	reply := channels.ControlReply{Format: events.Format}
+	var reply channels.ControlReply
 	if err != nil {
 		reply.Error = err.Error()
 	}
+	t.respond(msg, reply)
+}
+
+func (t *tenure) respond(msg *nats.Msg, reply channels.ControlReply) {
+	reply.Format = events.Format
 	data, err := json.Marshal(reply)
 	if err == nil {
 		err = msg.Respond(data)

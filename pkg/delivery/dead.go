@@ -18,9 +18,9 @@ import (
 const deadRetry = 2 * time.Second
 
 // storeDead puts the whole update, with why it was given up, where it can be
-// looked at and sent again. It returns when the broker has it. The id is that of
+// looked at and sent again, with the target's response. It returns when the broker has it. The id is that of
 // the update in its stream: storing twice leaves one.
-func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
+func (t *tenure) storeDead(key string, it *item, e events.Entry, response string) error {
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	name := t.p.r.entry.Config.Name
@@ -45,6 +45,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 	set(events.HeaderDeadReason, e.Message)
 	set(events.HeaderDeadClass, e.Class)
 	set(events.HeaderDeadCode, e.Code)
+	set(events.HeaderDeadResponse, response)
 	set(events.HeaderDeadAttempts, strconv.Itoa(e.Attempts))
 	set(events.HeaderDeadFirst, formatTime(it.first))
 	set(events.HeaderDeadLast, formatTime(e.At))
@@ -60,7 +61,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry) error {
 // dispensable lists the headers of a letter in the order in which it can do
 // without them.
 var dispensable = [...]string{ //nolint:gochecknoglobals // a constant that the language cannot express as one
-	events.HeaderDeadReason, events.HeaderDeadWorker, events.HeaderDeadFirst, events.HeaderDeadClass, events.HeaderDeadCode,
+	events.HeaderDeadResponse, events.HeaderDeadReason, events.HeaderDeadWorker, events.HeaderDeadFirst, events.HeaderDeadClass, events.HeaderDeadCode,
 	events.HeaderDeadAttempts, events.HeaderDeadSequence, events.HeaderDeadOutcome, events.HeaderDeadLast, events.HeaderChannelID,
 	nats.MsgIdHdr,
 }

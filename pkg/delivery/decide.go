@@ -169,9 +169,8 @@ func clean(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	s = s[:most]
-	for !utf8.ValidString(s) {
-		s = s[:len(s)-1]
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
 	}
-	return s
+	return strings.Clone(s[:most]) // the rest need not stay in memory
 }

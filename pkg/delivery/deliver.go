@@ -71,6 +71,13 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	started := time.Now()
 	if probe {
 		t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.Probes++ })
+		// The secrets may have changed since, in whatever way: a probe is the pace at
+		// which they are read again.
+		err := t.p.r.target.renew(t.ctx)
+		t.p.r.gate.note(err)
+		if err != nil {
+			t.log.Warn().Err(err).Msg("the connector cannot be opened anew for a probe; the one that is open is used further")
+		}
 	}
 	ctx, cancelCall := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
 	defer cancelCall()
@@ -156,7 +163,11 @@ func (t *tenure) call(ctx context.Context, attempts []connectors.Attempt) (resul
 			results = broken(codePanic, "connector panicked: %v", p)
 		}
 	}()
-	results = t.p.r.conn.Apply(ctx, attempts)
+	t.atTarget.Add(1)
+	defer t.atTarget.Add(-1)
+	if !t.p.r.target.use(func(c connectors.Connector) { results = c.Apply(ctx, attempts) }) {
+		return slices.Repeat([]connectors.Result{connectors.Failed(connectors.Transient, codeFenced, errNoCall)}, len(attempts))
+	}
 	if len(results) != len(attempts) {
 		return broken(codePanic, "connector returned %d results for %d updates", len(results), len(attempts))
 	}
@@ -223,5 +234,8 @@ func (t *tenure) resume(it *item, rec *events.Record) time.Duration {
 		return 0
 	}
 	it.attempts, it.trying = rec.Attempts, time.Duration(rec.TryingMS)*time.Millisecond
+	if t.p.afterOutage { // as everybody who waited when the target came back
+		return 0
+	}
 	return min(time.Until(rec.NextAttempt), t.p.r.entry.Config.Retry.MaxBackoff.D())
 }

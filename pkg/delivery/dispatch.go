@@ -31,16 +31,13 @@ func (t *tenure) dispatch(ctx context.Context) {
 // startReady starts what may be started now, and returns after how long to look
 // again: 0 when a signal will come.
 func (t *tenure) startReady(ctx context.Context) time.Duration {
-	r := t.p.r
 	for {
 		batch, probe, wait := t.nextBatch(ctx)
 		if len(batch) == 0 {
 			return wait
 		}
 		t.calls.Add(1)
-		r.calls.Add(1)
 		go func() {
-			defer r.calls.Done()
 			defer t.calls.Done()
 			t.deliverOn(ctx, batch, probe)
 		}()

@@ -241,7 +241,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 		}
 	}()
 	e := tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.DeadLettered}, connectors.Result{})
-	must(t, tn.storeDead("k", it, e))
+	must(t, tn.storeDead("k", it, e, ""))
 	must(t, tn.parkAll(l))
 	<-again
 }

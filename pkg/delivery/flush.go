@@ -166,8 +166,13 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 		return len(dirty), err
 	}
 	circuit, since, reason := t.p.r.gate.status()
+	next := t.p.r.gate.nextProbe()
 	return len(dirty), t.writeProgress(ctx, func(p *channels.Progress) {
 		p.LogSeq, p.Floor, p.FloorTime, p.Done, p.Clean = logSeq, floor, storedAt, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
+		p.NextProbe = 0
+		if !next.IsZero() {
+			p.NextProbe = next.UnixMilli()
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
 
@@ -39,7 +40,9 @@ const (
 	// blocked: then it is hardly the updates' fault.
 	blockAfter = 20
 
-	openProbeFirst, openProbeMost       = time.Second, 30 * time.Second
+	// Between two probes no more than this passes: it is how long a target that is
+	// back is left waiting.
+	openProbeFirst, openProbeMost       = time.Second, 10 * time.Second
 	blockedProbeFirst, blockedProbeMost = 2 * time.Second, time.Minute
 	throttleDefault, throttleMost       = time.Second, 15 * time.Minute
 )
@@ -51,6 +54,8 @@ const (
 type gate struct {
 	log zerolog.Logger
 	now func() time.Time
+	// hint is what to know besides when the channel is blocked by its configuration.
+	hint string
 
 	mu       sync.Mutex
 	state    gateState
@@ -58,7 +63,10 @@ type gate struct {
 	why      why.Code  // for which until is set, or the state is not closed
 	probing  bool      // a probe is on its way
 	probes   *backoff.ExponentialBackOff
+	hurried  []chan struct{} // closed when the next probe has been reported
+	trouble  string          // why the connector cannot be opened anew
 	failures int
+	absences int                 // of these, those in a row in which nobody was there
 	success  time.Time           // the last answer that was none
 	keys     map[string]struct{} // of the failures in a row
 	refusals int                 // permanent failures in a row
@@ -134,7 +142,77 @@ func (g *gate) hold(d time.Duration) {
 func (g *gate) status() (state string, since time.Time, reason string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.state.String(), g.since, g.reason
+	return g.state.String(), g.since, g.told()
+}
+
+// told returns why calls do not flow, for people. The caller holds mu.
+func (g *gate) told() string {
+	if g.state != gateClosed && g.trouble != "" {
+		return clean(g.reason+"; "+g.trouble, events.MaxMessageLen)
+	}
+	return g.reason
+}
+
+// nextProbe returns when the next probe is due; zero if calls flow, and while a probe
+// is on its way.
+func (g *gate) nextProbe() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == gateClosed || g.probing {
+		return time.Time{}
+	}
+	return g.until
+}
+
+// hurry makes the next probe due now, and the ones after it soon. What it returns is
+// closed when a probe has been reported: at once if calls flow.
+func (g *gate) hurry() <-chan struct{} {
+	done := make(chan struct{})
+	g.mu.Lock()
+	if g.state == gateClosed {
+		g.mu.Unlock()
+		close(done)
+		return done
+	}
+	g.hurried = append(g.hurried, done)
+	if !g.probing {
+		g.probes.Reset()
+		g.until = g.now()
+	}
+	g.tellWatchers()
+	tenures := g.tenures()
+	g.mu.Unlock()
+	for _, t := range tenures { // a lane that waits for its next attempt may be the probe
+		t.wakeWaiting(0)
+		signal(t.wakeDispatch)
+	}
+	return done
+}
+
+// note keeps why the connector could not be opened anew; nil: it could.
+func (g *gate) note(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trouble = ""
+	if err != nil {
+		g.trouble = err.Error()
+	}
+}
+
+// tellWatchers has what operators read brought up to date. The caller holds mu.
+func (g *gate) tellWatchers() {
+	for t := range g.watchers {
+		signal(t.wakeFlush)
+	}
+}
+
+// tenures returns the watchers. The caller holds mu.
+func (g *gate) tenures() []*tenure {
+	tenures := make([]*tenure, 0, len(g.watchers))
+	for t := range g.watchers {
+		tenures = append(tenures, t)
+	}
+	return tenures
 }
 
 // closedSince returns since when calls flow; the zero time if they do not.
@@ -162,9 +240,15 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 	case connectors.Transient:
 		g.failures++
 		g.keys[key] = struct{}{}
+		if g.absences++; !res.NobodyThere() {
+			g.absences = 0
+		}
+		// Of one key alone that fails it is not known whether it or the target is to
+		// blame, unless nobody was there to look at it.
+		many := len(g.keys) >= openKeys || g.absences >= openAfter
 		if probe {
-			g.until = g.now().Add(g.probes.NextBackOff())
-		} else if g.state == gateClosed && g.failures >= openAfter && len(g.keys) >= openKeys && g.now().Sub(g.success) >= openQuiet {
+			g.failedProbe(res)
+		} else if g.state == gateClosed && g.failures >= openAfter && many && g.now().Sub(g.success) >= openQuiet {
 			g.shut(gateOpen, res, openProbeFirst, openProbeMost)
 		}
 	case connectors.Permanent:
@@ -173,7 +257,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		case probe && g.refusals < blockAfter: // the target is there again, and lets us in
 			closed = g.reopen()
 		case probe:
-			g.until = g.now().Add(g.probes.NextBackOff())
+			g.failedProbe(res)
 		case g.state == gateClosed && g.refusals >= blockAfter:
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
 			counts = false
@@ -182,7 +266,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		if g.state != gateBlocked {
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
 		} else if probe {
-			g.until = g.now().Add(g.probes.NextBackOff())
+			g.failedProbe(res)
 		}
 	case connectors.Throttled:
 		wait := res.RetryAfter
@@ -199,10 +283,14 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		g.refusals = 0
 		closed = g.reopen()
 	}
-	if g.state != before { // operators read it in the progress
-		for t := range g.watchers {
-			signal(t.wakeFlush)
+	if g.state != before || probe { // operators read it in the progress
+		g.tellWatchers()
+	}
+	if probe || g.state == gateClosed {
+		for _, done := range g.hurried {
+			close(done)
 		}
+		g.hurried = nil
 	}
 	g.mu.Unlock()
 	if closed || probe {
@@ -213,7 +301,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 
 // reopen lets calls flow, and reports whether they did not. The caller holds mu.
 func (g *gate) reopen() bool {
-	g.failures, g.success = 0, g.now()
+	g.failures, g.absences, g.success = 0, 0, g.now()
 	clear(g.keys)
 	if g.state == gateClosed {
 		return false
@@ -227,23 +315,39 @@ func (g *gate) reopen() bool {
 // shut stops the channel. The caller holds mu.
 func (g *gate) shut(state gateState, res connectors.Result, first, most time.Duration) {
 	g.state, g.since = state, g.now()
-	g.probes = backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most),
-		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
-	g.until = g.now().Add(g.probes.NextBackOff())
-	g.reason, g.why = message(res), shutBy(state, res)
+	g.probes = backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most*2/3),
+		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0)) // half of it either way: never more than most
+	g.planProbe()
+	g.explain(res)
 	g.log.Warn().Str("circuit", state.String()).Str("code", res.Code).Str("reason", g.reason).
 		Msg("channel is held; its updates are kept and spend no attempts")
+}
+
+// planProbe sets when the next probe is due. The caller holds mu.
+func (g *gate) planProbe() { g.until = g.now().Add(g.probes.NextBackOff()) }
+
+// failedProbe plans the next probe and keeps what the target says now. The caller
+// holds mu.
+func (g *gate) failedProbe(res connectors.Result) {
+	g.planProbe()
+	if g.state == gateOpen || res.Class != connectors.Transient { // that nobody is there does not unblock
+		g.explain(res)
+	}
+}
+
+// explain keeps why calls do not flow. The caller holds mu.
+func (g *gate) explain(res connectors.Result) {
+	g.reason, g.why = message(res), shutBy(g.state, res)
+	if res.Class == connectors.Misconfigured && g.hint != "" {
+		g.reason = clean(g.reason+" ("+g.hint+")", events.MaxMessageLen)
+	}
 }
 
 // wake lets the channel's partitions look again; with recovered, lanes that wait
 // for their next attempt try at once.
 func (g *gate) wake(recovered bool) {
 	g.mu.Lock()
-	lasted := g.lasted
-	tenures := make([]*tenure, 0, len(g.watchers))
-	for t := range g.watchers {
-		tenures = append(tenures, t)
-	}
+	lasted, tenures := g.lasted, g.tenures()
 	g.mu.Unlock()
 	for _, t := range tenures {
 		if recovered {

@@ -203,7 +203,7 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 				g.report(fmt.Sprint("k", k), failed(tt.class), false)
 			}
 			for i := range 12 {
-				middle := min(tt.first<<i, tt.most)
+				middle := min(tt.first<<i, tt.most*2/3) // its jitter ends at most
 				if wait := g.wait(); wait < middle/2 || wait > middle*3/2 {
 					t.Fatalf("probe %d waits %s, not about %s", i, wait, middle)
 				}
@@ -405,5 +405,90 @@ func TestLateThrottledAnswerDoesNotShortenTheWait(t *testing.T) {
 	g.hold(time.Hour)
 	if g.wait() != time.Hour {
 		t.Fatalf("after a longer hold: %s", g.wait())
+	}
+}
+
+// A target that is back is not left waiting: whatever came before, the next probe of an
+// open circuit is never further away than openProbeMost.
+func TestProbesAreNeverFurtherApartThanTenSeconds(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	for range 200 {
+		if wait := g.wait(); wait > openProbeMost {
+			t.Fatalf("the next probe is %s away", wait)
+		}
+		g.probe()
+		g.report("k", failed(connectors.Transient), true)
+	}
+	if got := g.nextProbe(); !got.After(g.at) || got.After(g.at.Add(openProbeMost)) {
+		t.Fatalf("the next probe is said to be at %s, and it is %s", got, g.at)
+	}
+}
+
+// Where nobody listens the target is to blame, however few keys there are: the retries
+// of a single one would be minutes apart, and spend its attempts.
+func TestOneKeyOpensTheCircuitWhereNobodyIsThere(t *testing.T) {
+	refused := connectors.Failed(connectors.Transient, connectors.CodeRefused, errors.New("connection refused"))
+	g := newClockGate(t)
+	g.at = g.at.Add(openQuiet)
+	for range openAfter - 1 {
+		g.report("k", refused, false)
+	}
+	g.report("k", failed(connectors.Transient), false) // an answer starts the row anew
+	for range openAfter - 1 {
+		g.report("k", refused, false)
+	}
+	g.wantState(gateClosed)
+	g.report("k", refused, false)
+	g.wantState(gateOpen)
+}
+
+// An operator who has put the target right does not wait for the next probe.
+func TestHurry(t *testing.T) {
+	g := newClockGate(t)
+	select {
+	case <-g.hurry():
+	default:
+		t.Fatal("a closed circuit has nothing to wait for")
+	}
+	g.open()
+	done := g.hurry()
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
+		t.Fatalf("admitted %d, probe %v", n, probe)
+	}
+	if !g.nextProbe().IsZero() {
+		t.Error("a probe is on its way, and another one is promised")
+	}
+	select {
+	case <-done:
+		t.Fatal("done before the probe was reported")
+	default:
+	}
+	g.report("k", connectors.Done(), true)
+	<-done
+	g.wantState(gateClosed)
+}
+
+// What the target says at a probe replaces what it said before; that it cannot be
+// reached is no reason for a channel that is blocked.
+func TestReasonFollowsTheProbes(t *testing.T) {
+	say := func(class connectors.Class, text string) connectors.Result {
+		return connectors.Failed(class, "x", errors.New(text))
+	}
+	g := newClockGate(t)
+	g.hint = "restart it"
+	g.report("k", say(connectors.Misconfigured, "401"), false)
+	for _, step := range []struct {
+		res  connectors.Result
+		want string
+	}{
+		{say(connectors.Transient, "nobody there"), "401 (restart it)"},
+		{say(connectors.Misconfigured, "403"), "403 (restart it)"},
+	} {
+		g.probe()
+		g.report("k", step.res, true)
+		if _, _, reason := g.status(); reason != step.want {
+			t.Errorf("reason %q, want %q", reason, step.want)
+		}
 	}
 }

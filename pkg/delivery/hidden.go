@@ -76,7 +76,7 @@ func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) 
 	it.u, _ = events.Decode(t.b.names, msg.Subject, msg.Header, nil) // whom to tell
 	d := settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, errHidden.Error())
 	e := t.entry(it, d.settlement, connectors.Result{})
-	if err := t.storeDead(key, it, e); err != nil {
+	if err := t.storeDead(key, it, e, ""); err != nil {
 		return err
 	}
 	committed := make(chan struct{})

@@ -405,7 +405,14 @@ func (m *manager) desiredShards() map[int]bool {
 func (m *manager) reconcile(ctx context.Context) {
 	for name, r := range m.runs {
 		e, ok := m.entries[name]
-		r.stopping = r.stopping || m.draining || !ok || e.Revision != r.entry.Revision
+		if ok && e.Revision != r.revision && e.SameWork(&r.entry) {
+			r.revision = e.Revision
+			if e.Reloads != r.reloads {
+				r.reloads = e.Reloads
+				go r.reload(ctx) // not here: a connector that is slow to open must not cost a lease
+			}
+		}
+		r.stopping = r.stopping || m.draining || !ok || e.Revision != r.revision
 		m.reconcileRun(ctx, r)
 	}
 	if !m.draining {

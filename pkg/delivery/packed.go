@@ -166,6 +166,7 @@ func (p *packer) settlement(s *events.Settlement) {
 	p.string(s.Code)
 	p.string(s.Message)
 	p.time(s.At)
+	p.string(s.Response)
 }
 
 type unpacker struct {
@@ -279,4 +280,5 @@ func (u *unpacker) settlement(s *events.Settlement) {
 	s.Code = u.string()
 	s.Message = u.string()
 	s.At = u.time()
+	s.Response = u.string()
 }

@@ -34,6 +34,9 @@ type partition struct {
 	// at 0. Used by run only.
 	restored bool
 
+	// afterOutage: what is held was read again because the target is back.
+	afterOutage bool
+
 	drainOnce sync.Once
 	drain     chan struct{} // closed when the partition shall finish
 }
@@ -67,6 +70,7 @@ func (p *partition) run() {
 	for p.lease.ctx.Err() == nil && !p.drainRequested() {
 		started := time.Now()
 		err := p.tenure(p.lease.ctx, p.lease.tenures.Add(1))
+		p.afterOutage = errors.Is(err, errRefresh)
 		if err == nil {
 			if p.r.entry.Gated { // until the gate is lifted there is nothing to do
 				p.await()
@@ -164,7 +168,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	wg.Wait()
 	if !drained {
 		if !waitFor(&t.calls, hungAfter) {
-			p.log.Error().Msg("a connector ignores that its context has ended; its call is left behind")
+			t.sayHung()
 		}
 		t.abandon()
 		return context.Cause(ctx)
@@ -173,6 +177,15 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 		return err
 	}
 	return errRefresh
+}
+
+// sayHung says what does not end with the tenure, and whose it is.
+func (t *tenure) sayHung() {
+	if calls := t.atTarget.Load(); calls > 0 {
+		t.log.Error().Int64("calls", calls).Msg("a connector ignores that its context has ended; its calls are left behind")
+		return
+	}
+	t.log.Warn().Msg("the broker has not answered yet what was asked before a call; no call follows, and it is left behind")
 }
 
 // hungAfter is how long after the end of its context a call may take to return.

@@ -353,6 +353,7 @@ func (t *tenure) concludeResync(l *lane, it *item, res connectors.Result, counts
 		it.attempts++
 		t.settleAs(l, it, events.Settlement{
 			Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: events.Delivered, Code: clean(res.Code, 64),
+			Response: clean(res.Response, events.MaxResponseLen),
 		}, res)
 		return
 	}
@@ -379,6 +380,7 @@ func (t *tenure) concludeResync(l *lane, it *item, res connectors.Result, counts
 		if len(rs.report.Failures) < channels.MaxResyncFailures {
 			rs.report.Failures = append(rs.report.Failures, channels.ResyncFailure{
 				Key: it.u.Key, Version: it.tag.Version.String(), Class: res.Class.String(), Code: clean(res.Code, 64), Message: message(res),
+				Response: clean(res.Response, events.MaxResponseLen),
 			})
 		}
 		t.endResync(it, &rs.report.Failed)

@@ -20,7 +20,7 @@ func (t *tenure) settleAs(l *lane, it *item, s events.Settlement, res connectors
 	s.At = timestamp()
 	e := t.entry(it, s, res)
 	if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
-		if err := t.storeDead(l.key, it, e); err != nil {
+		if err := t.storeDead(l.key, it, e, clean(res.Response, connectors.MaxResponse)); err != nil {
 			t.log.Error().Err(err).Str("key", it.u.Key).Msg("store dead letter; the update is kept, and the channel waits until there is room")
 			t.p.r.gate.hold(deadRetry)
 			t.retryAll([]*lane{l}, deadRetry)
@@ -40,10 +40,7 @@ func (t *tenure) entry(it *item, s events.Settlement, res connectors.Result) eve
 	if s.At.IsZero() {
 		s.At = timestamp()
 	}
-	e := events.Entry{
-		Key: it.u.Key, Op: it.u.Op, Settlement: s, Sequence: it.seq,
-		Response: clean(res.Response, connectors.MaxResponse), Held: res.Held.Version,
-	}
+	e := events.Entry{Key: it.u.Key, Op: it.u.Op, Settlement: s, Sequence: it.seq, Held: res.Held.Version}
 	if it.u.ReplyTo != "" && s.Outcome.Final() {
 		if t.b.names.ReplyAllowed(it.u.ReplyTo) {
 			e.ReplyTo, e.ReplyLines = it.u.ReplyTo, it.u.ReplyLines

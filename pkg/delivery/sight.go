@@ -165,7 +165,7 @@ func (g *gate) wait(w workers.Wait, now time.Time) (workers.Wait, bool) {
 	if g.state == gateClosed && !g.until.After(now) {
 		return w, false
 	}
-	w.Code, w.Message, w.Since = g.why, g.reason, g.since
+	w.Code, w.Message, w.Since = g.why, g.told(), g.since
 	switch {
 	case g.state != gateClosed:
 	case g.why == why.RateLimited:

@@ -63,6 +63,9 @@ type tenure struct {
 	check    bool
 	endRound context.CancelFunc
 
+	// atTarget counts calls of the connector.
+	atTarget atomic.Int64
+
 	wakePull     chan struct{} // there is room in the window
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup

@@ -164,6 +164,7 @@ func (o *object) settlement(s *Settlement) {
 	o.strIfAny(`,"code":`, s.Code)
 	o.strIfAny(`,"message":`, s.Message)
 	o.time(`,"at":`, s.At)
+	o.strIfAny(`,"response":`, s.Response)
 }
 
 func (o *object) tag(t versioning.Tag) {
@@ -175,9 +176,12 @@ func (o *object) entry(e *Entry) {
 	outer := o.open()
 	o.str(`,"key":`, e.Key)
 	o.strIfAny(`,"op":`, string(e.Op))
-	from := len(o.out)
-	o.settlement(&e.Settlement)
+	from, told := len(o.out), e.told()
+	o.settlement(&told)
 	e.encoded = o.out[from:]
+	if told.Response != e.Response {
+		o.strIfAny(`,"response":`, e.Response)
+	}
 	if !e.NextAttempt.IsZero() {
 		o.time(`,"next_attempt":`, e.NextAttempt)
 	}
@@ -187,7 +191,6 @@ func (o *object) entry(e *Entry) {
 		o.name(`,"reply_lines":`)
 		o.out = append(o.out, "true"...)
 	}
-	o.strIfAny(`,"response":`, e.Response)
 	if !e.Held.IsZero() {
 		o.version(`,"held":`, e.Held)
 	}
@@ -321,6 +324,7 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 		o.strIfAny(`,"class":`, r.Error.Class)
 		o.strIfAny(`,"code":`, r.Error.Code)
 		o.strIfAny(`,"message":`, r.Error.Message)
+		o.strIfAny(`,"response":`, r.Error.Response)
 		o.close(outer)
 	}
 	o.intIfAny(`,"trying_ms":`, r.TryingMS)

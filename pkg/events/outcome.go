@@ -73,10 +73,26 @@ type Settlement struct {
 	Code    string    `json:"code,omitempty"`
 	Message string    `json:"message,omitempty"`
 	At      time.Time `json:"at"`
+	// Response is the beginning of what the target answered, in one line of at most
+	// MaxResponseLen bytes and without the connector's secrets; "" if there was no
+	// answer. That of a delivered update is in the outcome log only.
+	Response string `json:"response,omitempty"`
 }
 
-// MaxMessageLen bounds the message of a Settlement, in bytes.
-const MaxMessageLen = 300
+// MaxMessageLen bounds the message of a Settlement, MaxResponseLen its response,
+// in bytes.
+const (
+	MaxMessageLen  = 300
+	MaxResponseLen = 512
+)
+
+// told returns the settlement as acks and ledger records have it.
+func (s Settlement) told() Settlement {
+	if s.Outcome == Delivered {
+		s.Response = ""
+	}
+	return s
+}
 
 // An Entry of the outcome log is one outcome of one update, or one failed
 // attempt that will be followed by another.
@@ -90,7 +106,6 @@ type Entry struct {
 	TryingMS   int64  `json:"trying_ms,omitempty"`
 	ReplyTo    string `json:"reply_to,omitempty"`
 	ReplyLines bool   `json:"reply_lines,omitempty"` // see Update
-	Response   string `json:"response,omitempty"`    // excerpt of what the target answered
 	// Held is the version that the target said it holds, if it said so.
 	Held versioning.Version `json:"held,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.
@@ -138,7 +153,7 @@ type Ack struct {
 
 // NewAck returns the ack for a settlement of a key.
 func NewAck(channel, key string, s Settlement) Ack {
-	return Ack{Format: Format, Channel: channel, Key: key, Settlement: s}
+	return Ack{Format: Format, Channel: channel, Key: key, Settlement: s.told()}
 }
 
 // DecodeAcks reads a message of acks, one on each line. Each line that cannot be

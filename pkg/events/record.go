@@ -34,6 +34,8 @@ type Failure struct {
 	Class   string `json:"class,omitempty"`
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Response is the beginning of what the target answered, see Settlement.
+	Response string `json:"response,omitempty"`
 }
 
 // A Record is what the outcome log adds up to for one key of one channel.
@@ -90,7 +92,7 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		}
 		r.Pending = versioning.Tag{Version: e.Version, Digest: e.Digest}
 		r.Attempts, r.NextAttempt, r.TryingMS = e.Attempts, e.NextAttempt, e.TryingMS
-		r.Error = &Failure{Class: e.Class, Code: e.Code, Message: e.Message}
+		r.Error = e.Failure()
 		return
 	}
 	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
@@ -102,7 +104,7 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if atLeast(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
 		r.Settled = tag
 	}
-	r.remember(e.Settlement)
+	r.remember(e.told())
 	if e.Outcome != Superseded { // that one may have left its lane from the middle
 		r.Sequence = max(r.Sequence, e.Sequence)
 	}
@@ -112,6 +114,11 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		r.State, r.Pending = StateSettled, versioning.Tag{}
 		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
 	}
+}
+
+// Failure returns why a delivery did not succeed.
+func (s *Settlement) Failure() *Failure {
+	return &Failure{Class: s.Class, Code: s.Code, Message: s.Message, Response: s.Response}
 }
 
 // own returns an operation that keeps nothing else in memory, such as the headers

@@ -29,7 +29,9 @@ func TestStoredFormsGolden(t *testing.T) {
 	superseded.By = version(t, "7")
 	conflict := entry(t, "7b", events.Conflict)
 	conflict.Class, conflict.Code, conflict.Message, conflict.Held = "conflict", "409", "the target holds other content", version(t, "7")
+	conflict.Response = `{"title":"locked by hand"}`
 	retrying := entry(t, "8a", events.Retrying)
+	retrying.Response = "try later"
 	malformed := events.Entry{Key: "k", Settlement: events.Settlement{
 		Outcome: events.DeadLettered, Class: "permanent", Code: "malformed", Message: "ce-entityversion: it is missing", At: noon(),
 	}}
@@ -167,11 +169,11 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 			tag := versioning.Tag{Version: version(t, v), Digest: tag(t, "1a").Digest}
 			s := events.Settlement{
 				Version: tag.Version, Digest: tag.Digest, ID: text, Outcome: events.Outcome(text), Attempts: 3, By: tag.Version,
-				Class: text, Code: text, Message: text, At: at,
+				Class: text, Code: text, Message: text, At: at, Response: text,
 			}
 			bare := events.Settlement{Version: tag.Version}
 			e := events.Entry{
-				Key: text, Op: events.Op(text), Settlement: s, NextAttempt: at, TryingMS: 5, ReplyTo: text, ReplyLines: true, Response: text, Held: tag.Version, Sequence: 1 << 63,
+				Key: text, Op: events.Op(text), Settlement: s, NextAttempt: at, TryingMS: 5, ReplyTo: text, ReplyLines: true, Held: tag.Version, Sequence: 1 << 63,
 				Void: &events.Void{Letters: events.Mark{Stored: at}},
 			}
 			ack := events.NewAck("c", text, s)
@@ -182,7 +184,7 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 					Format: 1, Key: text, LogPosition: events.LogPosition{Incarnation: 1 << 63, Seq: 1 << 63}, ChannelID: text, Sequence: 7,
 					Void: &events.Void{Updates: events.Mark{Sequence: 8, Stored: at}, At: at}, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Settled: tag,
 					Recent: []events.Settlement{s, bare}, State: events.StateParked, Pending: tag, Attempts: 2, NextAttempt: at,
-					Error: &events.Failure{Class: text, Code: text, Message: text}, TryingMS: 9,
+					Error: &events.Failure{Class: text, Code: text, Message: text, Response: text}, TryingMS: 9,
 				},
 				&events.Record{Applied: events.Applied{Tag: versioning.Tag{Version: tag.Version}}, Error: &events.Failure{}},
 			} {

@@ -253,6 +253,7 @@ const (
 	HeaderDeadReason   = "Extsync-Dead-Reason"
 	HeaderDeadClass    = "Extsync-Dead-Class"
 	HeaderDeadCode     = "Extsync-Dead-Code"
+	HeaderDeadResponse = "Extsync-Dead-Response"
 	HeaderDeadAttempts = "Extsync-Dead-Attempts"
 	HeaderDeadFirst    = "Extsync-Dead-First-Attempt"
 	HeaderDeadLast     = "Extsync-Dead-Last-Attempt"

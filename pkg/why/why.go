@@ -64,7 +64,7 @@ type trait struct {
 func traits() []trait {
 	return []trait{
 		{NoWorker, true, false, "start a connector-worker, or find out why those that run do not get the partition: 'extsync workers'"},
-		{SecretMissing, true, true, "give that worker the secret, in its environment or file, and restart it"},
+		{SecretMissing, true, true, "give that worker the secret: a file is read again by itself, its environment only when it is restarted"},
 		{ConnectorFailed, true, true, "correct the channel's configuration and apply it, or what the message names at that worker"},
 		{CredentialsRefused, true, true, "correct the channel's credentials, or what they may do at the target"},
 		{Misconfigured, true, true, "put right at the target, or in the channel's configuration, what the message names"},
@@ -108,6 +108,11 @@ func (c Code) Alarming() bool { return c.trait().alarm }
 
 // Blocks reports whether nothing gets through until somebody acts.
 func (c Code) Blocks() bool { return c.trait().blocks }
+
+// Probed reports whether the target is tried from time to time until it answers.
+func (c Code) Probed() bool {
+	return c == CircuitOpen || c == CredentialsRefused || c == Misconfigured || c == TargetRefuses
+}
 
 // Advice returns what to do about it, "" for a code that is not known.
 func (c Code) Advice() string { return c.trait().advice }

@@ -217,9 +217,7 @@ channels:
 		s.extsync("status", "erp", "--json", "--interval", "200ms").decode(t, &doc)
 		return doc.Channels[0].Circuit == "blocked"
 	})
-	s.file("password", "new-password")
-	stop(t, worker)
-	worker = s.worker()
+	s.file("password", "new-password") // the worker that runs reads it again
 	s.extsync("wait", "erp", "k@2", "--timeout", "30s").ok(t)
 	if letters := s.letters("--state", "any").Entries; len(letters) != 0 {
 		t.Errorf("an update was given up: %+v", letters)

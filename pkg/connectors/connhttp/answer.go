@@ -4,29 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
-
-// maxBody is how much of an answer is read, in bytes.
-const maxBody = 64 << 10
-
-// readBody returns the first maxBody bytes of an answer, and what came of
-// reading them.
-func readBody(answer *http.Response) ([]byte, error) {
-	if answer.Body == http.NoBody {
-		return nil, nil
-	}
-	return io.ReadAll(io.LimitReader(answer.Body, maxBody))
-}
 
 // judge turns an answer into a result. token is the OAuth2 token that was sent,
 // "" if there was none.
@@ -36,10 +20,14 @@ func (c *connector) judge(ctx context.Context, a *connectors.Attempt, answer *ht
 	status := answer.StatusCode
 	wait := retryAfter(answer.Header, c.now())
 	res := connectors.Result{
-		Class:    c.table.classify(status, a.Op, wait > 0),
-		Code:     strconv.Itoa(status),
-		Response: c.excerpt(body, token),
+		Class: c.table.classify(status, a.Op, wait > 0),
+		Code:  strconv.Itoa(status),
 	}
+	most := connectors.MaxResponse
+	if res.Class == connectors.OK {
+		most = events.MaxResponseLen // the rest would not be kept
+	}
+	res.Response = c.excerpt(body, token, most)
 	switch res.Class {
 	case connectors.OK:
 		c.checkAck(ctx, &res, status, body, readErr)
@@ -76,6 +64,8 @@ func (c *connector) checkAck(ctx context.Context, res *connectors.Result, status
 	}
 	err := c.ack.holds(ctx, body)
 	switch {
+	case errors.Is(readErr, errEncoding):
+		res.Class, res.Err = c.ackOtherwise, fmt.Errorf("ack rule: %w", readErr)
 	case readErr != nil:
 		res.Class, res.Err = connectors.Transient, errors.New("the answer broke off before the ack rule could be applied")
 	case err != nil:
@@ -118,30 +108,4 @@ func (c *connector) heldVersion(ctx context.Context, h http.Header, body []byte)
 		return versioning.Version{}
 	}
 	return c.held.version(ctx, body)
-}
-
-// excerpt returns the beginning of an answer for people to read, without the
-// connector's own secrets and without control characters.
-func (c *connector) excerpt(body []byte, token string) string {
-	if len(body) == 0 {
-		return ""
-	}
-	text := c.mask.Replace(string(body))
-	if token != "" {
-		text = strings.ReplaceAll(text, token, "***")
-	}
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\uFFFD"))
-	if len(text) <= connectors.MaxResponse {
-		return text
-	}
-	cut := connectors.MaxResponse
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut]
 }

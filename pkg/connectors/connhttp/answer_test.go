@@ -1,6 +1,9 @@
 package connhttp
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
@@ -191,14 +194,76 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// FuzzExcerpt: whatever comes, and wherever it is cut, the excerpt is text of the
+// length that was asked for and shows no secret, not even the beginning of one.
 func FuzzExcerpt(f *testing.F) {
-	f.Add([]byte("text"))
-	f.Add([]byte("\xf0\x9f\x98"))
-	c := &connector{opened: &opened{mask: newMask([]string{"secret"})}}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		got := c.excerpt(body, "token")
-		if len(got) > connectors.MaxResponse || !utf8.ValidString(got) || strings.Contains(got, "secret") || strings.Contains(got, "token") {
+	f.Add([]byte("text"), 1024)
+	f.Add([]byte("\xf0\x9f\x98"), 2)
+	f.Add([]byte(strings.Repeat("secret", 20)), 3)
+	f.Add([]byte("ääääsecrettoken"), 9)
+	c := &connector{opened: &opened{mask: newMask([]string{"secret", "betokened"})}}
+	f.Fuzz(func(t *testing.T, body []byte, most int) {
+		most = 1 + (most&0x7fffffff)%connectors.MaxResponse
+		got := c.excerpt(body, "token", most)
+		if len(got) > most || !utf8.ValidString(got) || strings.Contains(got, "secret") || strings.Contains(got, "token") {
 			t.Errorf("%q", got)
+		}
+		// A secret that lies across the end of what is looked at.
+		for _, secret := range []string{"secret", "token", "betokened"} {
+			text := append(bytes.Repeat([]byte("x"), most+len(body)%8), secret+strings.Repeat("y", 16)...)
+			if got := c.excerpt(text, "token", most); strings.Trim(got, "x") != "" && !strings.HasPrefix(strings.Trim(got, "x"), "*") {
+				t.Errorf("cut at %d: %q", most, got)
+			}
+		}
+	})
+}
+
+// TestCompressedAnswerIsRead: some targets compress without being asked.
+func TestCompressedAnswerIsRead(t *testing.T) {
+	const why = `{"error":"the field \"owner\" is missing"}`
+	for encoding, compress := range map[string]func(io.Writer) io.WriteCloser{
+		"gzip":    func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+		"deflate": func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) },
+		"br": func(w io.Writer) io.WriteCloser {
+			return struct {
+				io.Writer
+				io.Closer
+			}{w, io.NopCloser(nil)}
+		},
+	} {
+		t.Run(encoding, func(t *testing.T) {
+			conn := openTo(t, Config{}, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", encoding)
+				w.WriteHeader(http.StatusUnprocessableEntity)
+				z := compress(w)
+				_, _ = io.WriteString(z, why)
+				_ = z.Close()
+			})
+			want := why
+			if encoding == "br" {
+				want = "" // what cannot be read is not shown
+			}
+			got := applyOne(t, conn)
+			wantResult(t, got, connectors.Permanent, "422")
+			if got.Response != want {
+				t.Errorf("the excerpt is %q", got.Response)
+			}
+		})
+	}
+	t.Run("bomb", func(t *testing.T) {
+		conn := openTo(t, Config{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			z := gzip.NewWriter(w)
+			for range 1024 {
+				if _, err := z.Write(make([]byte, 64<<10)); err != nil {
+					break
+				}
+			}
+			_ = z.Close()
+		})
+		if got := applyOne(t, conn); len(got.Response) != connectors.MaxResponse {
+			t.Errorf("the excerpt has %d bytes", len(got.Response))
 		}
 	})
 }

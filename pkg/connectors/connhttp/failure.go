@@ -73,15 +73,15 @@ func diagnoseNetwork(err error) (class connectors.Class, code, what string) {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &dns):
-		return connectors.Transient, "dns", "the name cannot be resolved"
+		return connectors.Transient, connectors.CodeDNS, "the name cannot be resolved"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return connectors.Transient, "timeout", "no answer in time"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return connectors.Transient, "refused", "connection refused"
+		return connectors.Transient, connectors.CodeRefused, "connection refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return connectors.Transient, "reset", "connection reset"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return connectors.Transient, "unreachable", "no route to the host"
+		return connectors.Transient, connectors.CodeUnreachable, "no route to the host"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return connectors.Transient, "closed", "connection closed before the answer"
 	default:

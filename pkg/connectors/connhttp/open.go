@@ -33,7 +33,7 @@ type opened struct {
 	signers     []signer
 	tls         *tls.Config
 	proxy       *url.URL
-	mask        *strings.Replacer
+	mask        *mask
 }
 
 // A route is where and how updates of one op go.
@@ -181,16 +181,4 @@ func (o *opened) checkHeaders(p *connectors.Problems) {
 			p.Add(name, "its resolved value has characters that a header cannot carry, or spaces around it")
 		}
 	}
-}
-
-// newMask returns what hides the values in a text. The longest come first, so
-// that one which contains another is hidden whole.
-func newMask(values []string) *strings.Replacer {
-	values = slices.Clone(values)
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(values))
-	for _, v := range values {
-		pairs = append(pairs, v, "***")
-	}
-	return strings.NewReplacer(pairs...)
 }

@@ -195,6 +195,9 @@ func (c *connector) compare(r row, there holding) connectors.Result {
 func (c *connector) failed(ctx context.Context, v verdict) connectors.Result {
 	e := c.explain(ctx, v)
 	res := connectors.Failed(e.Class, e.Code, e.Err)
+	if ctx.Err() == nil {
+		res.Response = clip(scrub(v.said, c.secrets), connectors.MaxResponse)
+	}
 	if v.noTable {
 		res.Response = clip(c.db.ddl(), connectors.MaxResponse)
 	}

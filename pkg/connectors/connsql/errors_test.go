@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	driver "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,6 +73,22 @@ func TestPostgresNamesWhatIsNoValue(t *testing.T) {
 	})
 	if want := "another row has the same unique value (table policies) (constraint policies_number key)"; v.text != want {
 		t.Errorf("text %q, want %q", v.text, want)
+	}
+	if want := "value-canary; value-canary; value-canary"; v.said != want { // for the response, where values may be
+		t.Errorf("said %q, want %q", v.said, want)
+	}
+}
+
+// What a trigger says is why it refuses the row; nothing else tells.
+func TestWordsOfTheDatabaseAreTheResponse(t *testing.T) {
+	c := &connector{secrets: []string{"s3cret"}}
+	v := postgresVerdict(&pgconn.PgError{Code: "P0001", Message: "closed\nyear (s3cret)", Hint: strings.Repeat("é", connectors.MaxResponse)})
+	res := c.failed(t.Context(), v)
+	if !strings.HasPrefix(res.Response, "closed year (***); é") || len(res.Response) > connectors.MaxResponse || !utf8.ValidString(res.Response) {
+		t.Errorf("response %q", res.Response)
+	}
+	if strings.Contains(res.Err.Error(), "closed") {
+		t.Errorf("the error shows what may be a value: %v", res.Err)
 	}
 }
 

@@ -72,8 +72,8 @@ func mysqlStates() map[string]meaning {
 	}
 }
 
-// judge classifies by the error number. The server's message is only shown where
-// it can repeat no value of a row.
+// judge classifies by the error number. The verdict's text has the server's message
+// only where it can repeat no value of a row.
 func (m *mysql) judge(err error) verdict { return judgeMySQL(err) }
 
 func judgeMySQL(err error) verdict {
@@ -106,8 +106,10 @@ func mysqlVerdict(e *driver.MySQLError) verdict {
 		m = meaning{class: connectors.Transient, text: "the server answered with an error"}
 	}
 	v := verdict{class: m.class, code: fmt.Sprint(e.Number), text: m.text, shared: m.shared, waited: m.waited, noTable: e.Number == 1146}
+	v.said = join(e.Message)
 	if m.quote {
 		v.text += ": " + oneLine(e.Message)
+		v.said = ""
 	}
 	return v
 }

@@ -69,8 +69,9 @@ func postgresStates() map[string]meaning {
 	}
 }
 
-// judge classifies by the SQLSTATE. The server's detail is never shown and its
-// message only where meaning.quote allows it: both can repeat values of a row.
+// judge classifies by the SQLSTATE. The verdict's text has the server's message only
+// where meaning.quote allows it, and never its detail: both can repeat values of a
+// row.
 func (p *postgres) judge(err error) verdict {
 	var server *pgconn.PgError
 	switch {
@@ -97,8 +98,10 @@ func postgresVerdict(e *pgconn.PgError) verdict {
 		m = meaning{class: connectors.Transient, text: "the server answered with an error"}
 	}
 	v := verdict{class: m.class, code: e.Code, text: m.text, shared: m.shared, waited: m.waited, noTable: e.Code == "42P01"}
+	v.said = join(e.Message, e.Detail, e.Hint)
 	if m.quote {
 		v.text += ": " + oneLine(e.Message)
+		v.said = join(e.Detail, e.Hint)
 	}
 	for _, name := range []struct{ what, name string }{
 		{"table", e.TableName}, {"column", e.ColumnName}, {"constraint", e.ConstraintName},

@@ -76,7 +76,9 @@ func judgeSQLite(err error) verdict {
 		v.class, v.shared = connectors.Misconfigured, true
 		v.text = oneLine(e.Error()) // names a table or a column; no value is there yet
 		v.noTable = errors.Is(err, errNoTable)
+		return v
 	}
+	v.said = join(e.Error())
 	return v
 }
 

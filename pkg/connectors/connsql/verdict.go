@@ -21,6 +21,7 @@ type verdict struct {
 	class connectors.Class
 	code  string
 	text  string // for people; it shows no value of a row
+	said  string // the database's own words, beyond those in text; they may show values
 	cause error  // a sentinel that callers may look for, nil if there is none
 	// shared: the reason does not lie in a row, so others would meet it too.
 	shared bool
@@ -53,15 +54,18 @@ func judgeNetwork(err error) verdict {
 	v := verdict{class: connectors.Transient, shared: true}
 	var dns *net.DNSError
 	var netErr net.Error
+	var op *net.OpError
 	switch {
+	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls reports an alert
+		v.class, v.code, v.text = connectors.Misconfigured, "tls", "the server refuses the TLS handshake: "+oneLine(op.Err.Error())
 	case isTLS(err):
 		v.class, v.code, v.text = connectors.Misconfigured, "tls", "the server's certificate is not accepted: "+tlsText(err)
 	case errors.As(err, &dns):
-		v.code, v.text = "dns", "the name "+dns.Name+" of the server cannot be looked up"
+		v.code, v.text = connectors.CodeDNS, "the name "+dns.Name+" of the server cannot be looked up"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		v.code, v.text = "timeout", "the server did not answer in time"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
-		v.code, v.text = "refused", "nobody listens at the server's address"
+		v.code, v.text = connectors.CodeRefused, "nobody listens at the server's address"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &netErr):
 		v.code, v.text = "connection", "the connection to the server was lost"
@@ -106,6 +110,17 @@ func scrub(text string, secrets []string) string {
 		}
 	}
 	return text
+}
+
+// join returns what of the parts is there, in one line.
+func join(parts ...string) string {
+	var out []string
+	for _, part := range parts {
+		if part = oneLine(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return strings.ToValidUTF8(strings.Join(out, "; "), "\uFFFD")
 }
 
 // clip cuts a text to at most so many bytes, between two characters.

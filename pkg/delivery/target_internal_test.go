@@ -1,0 +1,128 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// openConn is a connector that tells what it was opened with and when it is closed.
+type openConn struct {
+	secret string
+	closed chan struct{}
+}
+
+func (c *openConn) Apply(context.Context, []connectors.Attempt) []connectors.Result { return nil }
+
+func (c *openConn) Close(context.Context) error {
+	close(c.closed)
+	return nil
+}
+
+// mounted writes a secret as Kubernetes does: in a directory of its own, to which a
+// link is put in the place of the one before.
+func mounted(t *testing.T, dir, revision, secret string) {
+	t.Helper()
+	must(t, os.Mkdir(filepath.Join(dir, revision), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, revision, "token"), []byte(secret), 0o600))
+	must(t, os.Symlink(revision, filepath.Join(dir, "..tmp")))
+	must(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
+}
+
+func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
+	dir := t.TempDir()
+	mounted(t, dir, "..1", "one")
+	must(t, os.Symlink("..data/token", filepath.Join(dir, "token")))
+	ref := connectors.Ref(fmt.Sprintf("${file:%s}", filepath.Join(dir, "token")))
+	fails := false
+	target, err := newTarget(t.Context(), connectors.Secrets{}, fmt.Appendf(nil, `{"auth": {"list": [%q, "${env:X}"]}}`, ref),
+		func(context.Context) (connectors.Connector, error) {
+			if fails {
+				return nil, errors.New("the key does not belong to the certificate")
+			}
+			secret, err := connectors.Secrets{}.Resolve(ref)
+			return &openConn{secret, make(chan struct{})}, err
+		})
+	must(t, err)
+	renew := func(want bool, wantErr bool) {
+		t.Helper()
+		if changed, err := target.renewIfChanged(t.Context()); changed != want || (err != nil) != wantErr {
+			t.Fatalf("changed %v, %v", changed, err)
+		}
+	}
+	holds := func(want string) (conn *openConn) {
+		t.Helper()
+		target.use(func(c connectors.Connector) { conn = c.(*openConn) }) //nolint:forcetypeassert // the only kind here
+		if conn.secret != want {
+			t.Fatalf("the connector has %q, not %q", conn.secret, want)
+		}
+		return conn
+	}
+	renew(false, false)
+	first := holds("one")
+
+	mounted(t, dir, "..2", "two")
+	target.use(func(connectors.Connector) { // a call in flight
+		renew(true, false)
+		holds("two")
+		select {
+		case <-first.closed:
+			t.Fatal("the old connector was closed under a call")
+		default:
+		}
+	})
+	<-first.closed
+	renew(false, false)
+
+	// Half of a change: what is open stays, and it is not tried again and again.
+	fails = true
+	mounted(t, dir, "..3", "three")
+	renew(true, true)
+	renew(false, false)
+	holds("two")
+	fails = false
+	mounted(t, dir, "..4", "four")
+	renew(true, false)
+	last := holds("four")
+
+	must(t, target.close(t.Context()))
+	<-last.closed
+	if target.use(func(connectors.Connector) {}) {
+		t.Error("a call after the end")
+	}
+	must(t, target.renew(t.Context())) // and nothing is left open
+}
+
+// A connector that is opened while the run ends must not stay open.
+func TestTargetIsClosedWhileItIsOpenedAnew(t *testing.T) {
+	var conns []*openConn
+	opening, closed := make(chan struct{}, 1), make(chan struct{})
+	target, err := newTarget(t.Context(), connectors.Secrets{}, nil, func(context.Context) (connectors.Connector, error) {
+		if len(conns) > 0 {
+			opening <- struct{}{}
+			<-closed
+		}
+		conns = append(conns, &openConn{closed: make(chan struct{})})
+		return conns[len(conns)-1], nil
+	})
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- target.renew(t.Context()) }()
+	<-opening
+	must(t, target.close(t.Context()))
+	close(closed)
+	must(t, <-done)
+	for _, c := range conns {
+		select {
+		case <-c.closed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("a connector stays open")
+		}
+	}
+}
