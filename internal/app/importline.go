@@ -33,14 +33,14 @@ type importLine struct {
 // decodeImportLine reads a line as an update of a channel. The payload is a JSON
 // value, taken byte by byte, or base64 for anything else.
 func decodeImportLine(channel string, line []byte) (events.Update, error) {
+	if err := events.CheckJSON(line); err != nil {
+		return events.Update{}, fmt.Errorf("%w: %w", errLine, err)
+	}
 	var l importLine
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
 		return events.Update{}, fmt.Errorf("%w: %w", errLine, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return events.Update{}, fmt.Errorf("%w: there is more behind the object", errLine)
 	}
 	u := events.Update{
 		Channel: channel, Key: l.Key, Version: l.Version, Op: l.Op, ContentType: l.ContentType, Type: l.Type, Source: l.Source, Payload: l.Payload,
@@ -52,8 +52,8 @@ func decodeImportLine(channel string, line []byte) (events.Update, error) {
 		u.Payload = l.Bytes
 	}
 	u = u.WithDefaults()
-	if len(u.Payload) == 0 && u.Op != events.Delete {
-		return events.Update{}, fmt.Errorf("%w: it has no payload", errLine)
+	if err := u.CheckPayload(); err != nil {
+		return events.Update{}, fmt.Errorf("%w: %w", errLine, err)
 	}
 	return u, u.Validate()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -15,23 +16,28 @@ func TestDecodeImportLine(t *testing.T) {
 		line string
 		ok   bool
 	}{
-		"number":          {`{"key":"a","version":7,"payload":{"a":1}}`, true},
-		"text":            {`{"key":"a","version":"7","payload":"x"}`, true},
-		"time":            {`{"key":"a","version":"2024-05-01T12:00:00Z","payload":null}`, true},
-		"delete":          {`{"key":"a","version":7,"op":"delete"}`, true},
-		"base64":          {`{"key":"a","version":7,"payload_base64":"AAE=","content_type":"image/png"}`, true},
-		"both payloads":   {`{"key":"a","version":7,"payload":1,"payload_base64":"AAE="}`, false},
-		"no payload":      {`{"key":"a","version":7}`, false},
-		"no version":      {`{"key":"a","payload":1}`, false},
-		"no key":          {`{"version":7,"payload":1}`, false},
-		"unknown field":   {`{"key":"a","version":7,"payload":1,"verion":8}`, false},
-		"two on a line":   {`{"key":"a","version":7,"payload":1} {}`, false},
-		"float version":   {`{"key":"a","version":7.5,"payload":1}`, false},
-		"large number":    {`{"key":"a","version":9007199254740993,"payload":1}`, true},
-		"array":           {`[1]`, false},
-		"nothing":         {``, false},
-		"no such op":      {`{"key":"a","version":7,"op":"drop","payload":1}`, false},
-		"version of zero": {`{"key":"a","version":0,"payload":1}`, false},
+		"number":            {`{"key":"a","version":7,"payload":{"a":1}}`, true},
+		"text":              {`{"key":"a","version":"7","payload":"x"}`, true},
+		"time":              {`{"key":"a","version":"2024-05-01T12:00:00Z","payload":null}`, true},
+		"delete":            {`{"key":"a","version":7,"op":"delete"}`, true},
+		"base64":            {`{"key":"a","version":7,"payload_base64":"AAE=","content_type":"image/png"}`, true},
+		"both payloads":     {`{"key":"a","version":7,"payload":1,"payload_base64":"AAE="}`, false},
+		"no payload":        {`{"key":"a","version":7}`, false},
+		"no version":        {`{"key":"a","payload":1}`, false},
+		"no key":            {`{"version":7,"payload":1}`, false},
+		"unknown field":     {`{"key":"a","version":7,"payload":1,"verion":8}`, false},
+		"two on a line":     {`{"key":"a","version":7,"payload":1} {}`, false},
+		"float version":     {`{"key":"a","version":7.5,"payload":1}`, false},
+		"large number":      {`{"key":"a","version":9007199254740993,"payload":1}`, true},
+		"array":             {`[1]`, false},
+		"key not UTF-8":     {"{\"key\":\"pat-\xff\",\"version\":7,\"payload\":1}", false},
+		"key, half a pair":  {`{"key":"pat-\ud800","version":7,"payload":1}`, false},
+		"payload not UTF-8": {"{\"key\":\"a\",\"version\":7,\"payload\":\"\xfe\"}", false},
+		"base64 not JSON":   {`{"key":"a","version":7,"payload_base64":"/w=="}`, false},
+		"any bytes":         {`{"key":"a","version":7,"payload_base64":"/w==","content_type":"text/plain"}`, true},
+		"nothing":           {``, false},
+		"no such op":        {`{"key":"a","version":7,"op":"drop","payload":1}`, false},
+		"version of zero":   {`{"key":"a","version":0,"payload":1}`, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,10 +56,14 @@ func FuzzDecodeImportLine(f *testing.F) {
 	f.Add([]byte(`{"key":"a","version":7,"payload":{"a":1}}`))
 	f.Add([]byte(`{"key":"a","version":"2024-05-01T12:00:00Z","op":"delete"}`))
 	f.Add([]byte(`{"key":"\u0000","version":7,"payload_base64":"AAE="}`))
+	f.Add([]byte("{\"key\":\"a\xff\",\"version\":7,\"payload\":\"\xfe\"}"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		u, err := decodeImportLine("erp_db", line)
 		if err != nil {
 			return
+		}
+		if !utf8.Valid(line) {
+			t.Errorf("%q is taken", line)
 		}
 		// What is taken can be published.
 		if _, err := events.Encode(events.DefaultNames(), u); err != nil {

@@ -189,11 +189,19 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 		return nil, nil, err
 	}
 	metrics := telemetry.NewRegistry()
-	measured := telemetry.NewPublisher(&promptly{Publisher: publisher, c: c, registry: registry}, telemetry.NewPublisherMetrics(metrics), tracing)
+	counters := telemetry.NewPublisherMetrics(metrics)
+	measured := telemetry.NewPublisher(&promptly{Publisher: publisher, c: c, registry: registry}, counters, tracing)
+	everything := telemetry.MetricsHandler(metrics)
 	return httpapi.New(ctx, httpapi.Options{
 		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry, Progress: progress,
 		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Find: c.findOne,
-		Logger: o.Logger, Metrics: telemetry.MetricsHandler(metrics), Version: o.Version, Draining: draining,
+		Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
+		Metrics: func(allows func(string) bool) http.Handler {
+			if allows == nil {
+				return everything
+			}
+			return telemetry.ChannelMetricsHandler(metrics, allows)
+		},
 	})
 }
 

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"os"
 	"strings"
 	"time"
@@ -135,14 +133,17 @@ func (f pushFlags) update(in io.Reader, args []string) (events.Update, error) {
 	if f.wait < 0 {
 		return u, fmt.Errorf("%w: --wait: %s is less than 0", errUsage, f.wait)
 	}
-	u = u.WithDefaults()
-	if err := u.Validate(); err != nil {
-		return u, err
-	}
 	if u.Payload, err = readData(in, f.data); err != nil {
 		return u, err
 	}
-	return u, checkPayload(u)
+	u = u.WithDefaults() // only now: the id is made of the payload, too
+	if err := u.Validate(); err != nil {
+		return u, err
+	}
+	if err := u.CheckPayload(); err != nil {
+		return u, fmt.Errorf("%w (--data, --content-type, --op)", err)
+	}
+	return u, nil
 }
 
 func readData(in io.Reader, data string) ([]byte, error) {
@@ -167,22 +168,6 @@ func readData(in io.Reader, data string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: --data: more than %d bytes", events.ErrTooLarge, maxData)
 	}
 	return payload, nil
-}
-
-// checkPayload refuses what no target could take: it would be stored, and end as
-// a dead letter.
-func checkPayload(u events.Update) error {
-	if len(u.Payload) == 0 {
-		if u.Op == events.Delete {
-			return nil
-		}
-		return fmt.Errorf("%w: payload: it is empty; give it with --data, or remove the entity with --op delete", events.ErrInvalidUpdate)
-	}
-	media, _, err := mime.ParseMediaType(u.ContentType)
-	if err == nil && (media == events.DefaultContentType || strings.HasSuffix(media, "+json")) && !json.Valid(u.Payload) {
-		return fmt.Errorf("%w: payload: it is not valid JSON; name another type with --content-type if it is not meant to be", events.ErrInvalidUpdate)
-	}
-	return nil
 }
 
 // send publishes, and waits for the ack if asked to. The result is nil if

@@ -174,25 +174,27 @@ func (b *batching) work(ctx context.Context, lane <-chan *job) {
 // publish waits for its turn where a single request would be told to come again:
 // not reading on is how a stream is slowed down.
 func (b *batching) publish(ctx context.Context, j *job) Result {
+	// A line counts whatever it is: a few bytes of gzip can be millions of bad ones.
+	b.wait(ctx, callerOf(ctx).limiter)
 	u, p := j.draft.update(b.s.o.Names, b.channel)
 	if p != nil {
 		return Result{}.failed(p)
 	}
-	for _, l := range []*rate.Limiter{callerOf(ctx).limiter, b.s.channels.get(b.channel).limiter} {
-		if l == nil {
-			continue
-		}
-		wait, done := b.s.waiting(ctx, time.Hour)
-		err := l.Wait(wait)
-		done()
-		if err != nil {
-			break // the next look says why
-		}
-	}
+	b.wait(ctx, b.s.channels.get(b.channel).limiter)
 	if b.s.o.Draining.Err() != nil {
 		return Result{}.failed(b.s.problemOf(fmt.Errorf("this instance is stopping; send the line again: %w", context.Canceled)))
 	}
 	return b.s.publish(ctx, u, 0, false)
+}
+
+// wait waits for a turn. If none comes, the next look at the context says why.
+func (b *batching) wait(ctx context.Context, l *rate.Limiter) {
+	if l == nil {
+		return
+	}
+	ctx, done := b.s.waiting(ctx, time.Hour)
+	defer done()
+	_ = l.Wait(ctx)
 }
 
 // write writes results until there are no more, or nobody reads them.

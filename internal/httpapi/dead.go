@@ -141,7 +141,7 @@ func (s *server) getDead(ctx context.Context, in *deadInput) (*deadOutput, error
 		return nil, err
 	}
 	out := &deadOutput{Body: DeadLetter{Entry: e, ContentType: e.Update.ContentType}}
-	if p := e.Update.Payload; isJSON(e.Update.ContentType) && json.Valid(p) {
+	if p := e.Update.Payload; events.IsJSON(e.Update.ContentType) && events.CheckJSON(p) == nil {
 		out.Body.Payload = p
 	} else {
 		out.Body.PayloadBase64 = base64.StdEncoding.EncodeToString(p)

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -90,6 +89,12 @@ func (d *draft) object(body []byte, field func(name string, value json.RawMessag
 	fail := func(format string, args ...any) {
 		d.bad = append(d.bad, FieldError{Location: whole, Message: fmt.Sprintf(format, args...)})
 	}
+	// Before anything is decoded: a decoder puts U+FFFD for what is not UTF-8, and two
+	// keys become one.
+	if err := events.CheckJSON(body); err != nil {
+		fail("%v", err)
+		return
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		fail("it is not a JSON object")
@@ -114,13 +119,6 @@ func (d *draft) object(body []byte, field func(name string, value json.RawMessag
 		}
 		seen[name] = true
 		field(name, value)
-	}
-	if _, err := dec.Token(); err != nil {
-		fail("it is not valid JSON")
-		return
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		fail("something follows the object")
 	}
 }
 
@@ -228,7 +226,7 @@ func (d *draft) finishCloudEvent() {
 	}
 	d.Payload = d.data
 	var text string
-	if !isJSON(d.ContentType) && json.Unmarshal(d.data, &text) == nil {
+	if !events.IsJSON(d.ContentType) && json.Unmarshal(d.data, &text) == nil {
 		d.Payload = []byte(text)
 	}
 }
@@ -332,11 +330,8 @@ func (d *draft) update(names events.Names, channel string) (events.Update, *Prob
 		}
 	}
 	u = u.WithDefaults()
-	switch {
-	case len(u.Payload) == 0 && u.Op != events.Delete:
-		bad = append(bad, FieldError{Location: d.prefix + "payload", Message: "it is empty; op delete removes the entity"})
-	case len(u.Payload) > 0 && isJSON(u.ContentType) && !json.Valid(u.Payload):
-		bad = append(bad, FieldError{Location: d.prefix + "payload", Message: "it is not valid JSON; give another content type if it is not meant to be"})
+	if err := u.CheckPayload(); err != nil {
+		bad = append(bad, FieldError{Location: d.prefix + "payload", Message: strings.TrimPrefix(err.Error(), events.ErrInvalidUpdate.Error()+": payload: ")})
 	}
 	if err := u.Validate(); err != nil {
 		bad = append(bad, FieldError{Location: strings.TrimSuffix(d.prefix, "."), Message: err.Error()})
@@ -345,11 +340,6 @@ func (d *draft) update(names events.Names, channel string) (events.Update, *Prob
 		return u, invalid(bad...)
 	}
 	return u, nil
-}
-
-func isJSON(contentType string) bool {
-	media, _, err := mime.ParseMediaType(contentType)
-	return contentType == "" || err == nil && (media == jsonType || strings.HasSuffix(media, "+json"))
 }
 
 // clip bounds a text from outside before it goes into an answer.

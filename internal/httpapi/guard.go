@@ -37,13 +37,6 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 			return
 		}
 		defer s.inFlight.Release(1)
-		if weight := s.weight(r); weight > 0 {
-			if !s.bodies.TryAcquire(weight) {
-				s.overloaded(w)
-				return
-			}
-			defer s.bodies.Release(weight)
-		}
 		if !s.o.Tokens.Required() {
 			// Whoever is on this machine may do everything, but a web page in its
 			// browser may not, under whatever name it reaches us.
@@ -52,11 +45,14 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 				return
 			}
 		}
-		if _, pattern := mux.Handler(r); pattern == "" {
+		switch h, pattern := mux.Handler(r); {
+		case pattern == "":
 			notThere(mux, w, r)
-			return
+		case reflect.TypeOf(h) == reflect.TypeOf(http.RedirectHandler("", 0)):
+			moved(h, w, r)
+		default:
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 
@@ -77,18 +73,6 @@ func (s *server) overloaded(w http.ResponseWriter) {
 	p := problem(http.StatusServiceUnavailable, "overloaded", "too many requests at once")
 	p.retryAfter = soon
 	p.write(w)
-}
-
-// weight is how much memory a request's body may take.
-func (s *server) weight(r *http.Request) int64 {
-	switch {
-	case strings.HasSuffix(r.URL.Path, batchSuffix):
-		return batchWindow
-	case r.ContentLength >= 0:
-		return min(r.ContentLength, s.maxBody)
-	default:
-		return s.maxBody
-	}
 }
 
 func (s *server) recover(w http.ResponseWriter, r *http.Request) {
@@ -126,6 +110,15 @@ func notThere(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	problem(http.StatusNotFound, "unknown_route", "there is no such route; see /openapi.json").write(w)
 }
 
+// moved answers in our form where the mux would redirect to a path without empty and
+// dotted parts.
+func moved(redirect http.Handler, w http.ResponseWriter, r *http.Request) {
+	probe := &discard{header: http.Header{}}
+	redirect.ServeHTTP(probe, r)
+	w.Header().Set("Location", probe.header.Get("Location"))
+	problem(probe.status, "moved", "the path has empty or dotted parts; see Location, and percent-encode those of a key").write(w)
+}
+
 type discard struct {
 	header http.Header
 	status int
@@ -149,6 +142,14 @@ func callerOf(ctx context.Context) *caller {
 		return c
 	}
 	return &caller{}
+}
+
+// id tells callers apart; "" stands for everybody without a token.
+func (c *caller) id() string {
+	if c.token == nil {
+		return ""
+	}
+	return c.token.ID
 }
 
 // actor names the caller in the audit log.
@@ -175,10 +176,17 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	// there are any.
 	if !isPublic && (s.o.Tokens.Required() || r.Header.Get("Authorization") != "") {
 		if p := s.authenticate(r, c, scope, ctx.Param("channel")); p != nil {
+			s.refused(c, ctx.Operation(), p)
 			p.write(w)
 			return
 		}
 	}
+	release, p := s.admit(ctx.Operation(), c, r)
+	if p != nil {
+		p.write(w)
+		return
+	}
+	defer release()
 	next(huma.WithValue(ctx, callerKey{}, c))
 }
 
@@ -197,11 +205,11 @@ func scopeOf(op *huma.Operation) (scope tokens.Scope, isPublic bool) {
 }
 
 func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, channel string) *Problem {
-	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
 		return problem(http.StatusUnauthorized, "no_token", "give a token: Authorization: Bearer est_...")
 	}
-	token, limiter, err := s.o.Tokens.Authenticate(r.Context(), text)
+	token, limiter, err := s.o.Tokens.Authenticate(r.Context(), strings.TrimSpace(text))
 	if errors.Is(err, tokens.ErrNotFound) {
 		return problem(http.StatusUnauthorized, "bad_token", "the token is unknown, revoked or has expired")
 	}

@@ -37,7 +37,8 @@ type Problem struct {
 	Undelivered *uint64 `json:"undelivered,omitempty" doc:"Updates without an outcome"`
 	Confirm     string  `json:"confirm,omitempty" doc:"What to give as the parameter confirm"`
 
-	retryAfter time.Duration
+	retryAfter     time.Duration
+	acceptEncoding string
 }
 
 // A FieldError is one bad field.
@@ -60,6 +61,9 @@ func (p *Problem) GetHeaders() http.Header {
 	h := http.Header{}
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
+	}
+	if p.acceptEncoding != "" {
+		h.Set("Accept-Encoding", p.acceptEncoding)
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
@@ -94,14 +98,29 @@ func transform(_ huma.Context, _ string, v any) (any, error) {
 	if !ok {
 		return v, nil
 	}
-	p := problem(m.Status, "", m.Detail)
-	if m.Status == http.StatusUnprocessableEntity {
-		p.Reason = "invalid"
-	}
+	p := problem(m.Status, reasonOf(m.Status), m.Detail)
 	for _, e := range m.Errors {
 		p.Errors = append(p.Errors, FieldError{Location: e.Location, Message: e.Message})
 	}
 	return p, nil
+}
+
+// reasonOf is the reason of huma's own errors.
+func reasonOf(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "bad_request"
+	case http.StatusRequestTimeout:
+		return "slow_body"
+	case http.StatusRequestEntityTooLarge:
+		return "too_large"
+	case http.StatusUnsupportedMediaType:
+		return "media_type"
+	case http.StatusUnprocessableEntity:
+		return "invalid"
+	default:
+		return "internal"
+	}
 }
 
 // A mapping is what an error means for the caller.

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 type resyncInput struct {
@@ -53,10 +53,15 @@ func (s *server) resyncRoutes() {
 
 func (s *server) startResync(ctx context.Context, in *resyncInput) (*resyncOutput, error) {
 	var selection channels.Selection // an empty body is all
-	dec := json.NewDecoder(bytes.NewReader(in.RawBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&selection); err != nil && err != io.EOF {
-		return nil, invalid(FieldError{Location: "body", Message: "it is not an object with keys or prefix"})
+	if len(bytes.TrimSpace(in.RawBody)) > 0 {
+		if err := events.CheckJSON(in.RawBody); err != nil { // keys would become others
+			return nil, invalid(FieldError{Location: "body", Message: err.Error()})
+		}
+		dec := json.NewDecoder(bytes.NewReader(in.RawBody))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&selection); err != nil {
+			return nil, invalid(FieldError{Location: "body", Message: "it is not an object with keys or prefix"})
+		}
 	}
 	if err := selection.Validate(); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
@@ -30,7 +31,7 @@ import (
 // ErrUnknownKey says that no channel that was asked for knows a key.
 var ErrUnknownKey = errors.New("unknown key")
 
-// Options are what the API works with. All but Metrics are required.
+// Options are what the API works with. All but Metrics and TokenRefused are required.
 type Options struct {
 	JS          jetstream.JetStream
 	Names       events.Names
@@ -44,10 +45,15 @@ type Options struct {
 	Refusals    *broker.Refusals // what the broker does not let us do
 	// Find tells where a key is in one channel. It fails with ErrUnknownKey or
 	// channels.ErrNotFound.
-	Find    func(ctx context.Context, channel, key string) (Whereabouts, error)
-	Logger  zerolog.Logger
-	Metrics http.Handler // served at /metrics; nil: there is none
-	Version string
+	Find   func(ctx context.Context, channel, key string) (Whereabouts, error)
+	Logger zerolog.Logger
+	// Metrics returns what is served at /metrics to who may see these channels; allows
+	// is nil for who may see all. Nil: there is none.
+	Metrics func(allows func(channel string) bool) http.Handler
+	// TokenRefused, if not nil, is called for each request that is refused for want of
+	// a token that will do, with the reason of the problem. It must not block.
+	TokenRefused func(reason string)
+	Version      string
 	// Draining ends when the process is asked to end: whoever waits is answered
 	// then, and /readyz says no.
 	Draining context.Context //nolint:containedctx // it is a signal, not the context of a call
@@ -72,7 +78,8 @@ type server struct {
 	idem     *idempotency
 	maxBody  int64
 	inFlight *semaphore.Weighted
-	bodies   *semaphore.Weighted
+	bodies   shares
+	refusals refusalLog
 	ready    readiness
 }
 
@@ -80,7 +87,8 @@ type server struct {
 // as it is served.
 func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Context), err error) {
 	s := &server{
-		o: o, inFlight: semaphore.NewWeighted(maxInFlight), bodies: semaphore.NewWeighted(bodyBudget),
+		o: o, inFlight: semaphore.NewWeighted(maxInFlight), bodies: shares{held: map[string]int64{}},
+		refusals: refusalLog{log: o.Logger, limiter: rate.NewLimiter(rate.Every(refusalEvery), 1)},
 		// base64 needs four bytes for three.
 		maxBody: o.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
 	}

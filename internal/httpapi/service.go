@@ -78,7 +78,7 @@ func (s *server) serviceRoutes() {
 	s.raw("openapi", "/openapi.json", "This description", public, "application/openapi+json", http.HandlerFunc(s.serveOpenAPI))
 	s.raw("docs", "/docs", "This description, for people", public, "text/html", http.HandlerFunc(s.serveDocs))
 	if s.o.Metrics != nil {
-		s.raw("metrics", "/metrics", "Metrics for Prometheus", read, "text/plain", s.o.Metrics)
+		s.raw("metrics", "/metrics", "Metrics for Prometheus: all, or those of the channels that the token is for", read, "text/plain", http.HandlerFunc(s.serveMetrics))
 	}
 }
 
@@ -90,9 +90,19 @@ func (s *server) raw(id, path, summary string, rule rule, contentType string, h 
 	}, func(context.Context, *struct{}) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
 			r, w := humago.Unwrap(ctx)
-			h.ServeHTTP(w, r)
+			h.ServeHTTP(w, r.WithContext(ctx.Context())) // which knows the caller
 		}}, nil
 	})
+}
+
+// serveMetrics shows a token that is limited to channels the metrics of these, and
+// nothing of the process.
+func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	var allows func(string) bool
+	if c := callerOf(r.Context()); c.limited() {
+		allows = c.allows
+	}
+	s.o.Metrics(allows).ServeHTTP(w, r)
 }
 
 func (s *server) readiness(ctx context.Context) Readiness {

@@ -9,10 +9,22 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
+
+// batch sends lines in one request.
+func (r *rig) batch(lines string, headers ...string) (answer, string) {
+	r.t.Helper()
+	resp, err := http.DefaultClient.Do(r.request(http.MethodPost, updates+":batch", lines, append(headers, "Content-Type", "application/x-ndjson")...))
+	r.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	r.must(err)
+	return answer{resp.StatusCode, resp.Status, resp.Header}, string(data)
+}
 
 // Any number of lines go through one request, with a result for each, in order:
 // 100,000 at full size.
@@ -129,6 +141,99 @@ func TestAcksResume(t *testing.T) {
 		t.Errorf("resumed with %v", keys)
 	}
 	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/acks/a.b", "")
+	// Of an event that the broker does not have nobody knows what comes behind it.
+	seq, at, _ := strings.Cut(ids[1], "-")
+	for _, id := range []string{"18446744073709551615", "18446744073709551615-" + at, "99-" + at, seq, seq + "-1", "-1", "0-0", "x"} {
+		if _, keys = r.follow(3, "Last-Event-ID", id); strings.Join(keys, "") != "abc" {
+			t.Errorf("behind %s: %v", id, keys)
+		}
+	}
+}
+
+// publishAcks stores the acks of keys for the service portal, one message for each.
+func (r *rig) publishAcks(keys ...string) {
+	r.t.Helper()
+	for _, key := range keys {
+		ack := events.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered})
+		data, err := ack.Append(nil)
+		r.must(err)
+		_, err = r.client.JS.Publish(r.t.Context(), "sync.acks.portal.all", data)
+		r.must(err)
+	}
+}
+
+// makeAcksAnew deletes the stream of acks and makes it again.
+func (r *rig) makeAcksAnew() {
+	r.t.Helper()
+	name := r.client.Names.AckStream()
+	stream, err := r.client.JS.Stream(r.t.Context(), name)
+	r.must(err)
+	r.must(r.client.JS.DeleteStream(r.t.Context(), name))
+	_, err = r.client.JS.CreateStream(r.t.Context(), stream.CachedInfo().Config)
+	r.must(err)
+}
+
+// A reader that came back after the stream of acks was made anew waited behind a
+// sequence that the new stream had not reached, or had given to another ack.
+func TestAcksOfAStreamMadeAnewAreNotLost(t *testing.T) {
+	r := newRig(t).serve()
+	r.publishAcks("a", "b", "c")
+	ids, _ := r.follow(3)
+	r.makeAcksAnew()
+	r.publishAcks("d")
+	if _, keys := r.follow(1, "Last-Event-ID", ids[2]); strings.Join(keys, "") != "d" {
+		t.Errorf("behind the end: %v", keys)
+	}
+	r.publishAcks("e", "f", "g")
+	if _, keys := r.follow(4, "Last-Event-ID", ids[2]); strings.Join(keys, "") != "defg" {
+		t.Errorf("in the middle: %v", keys)
+	}
+}
+
+// A reader that was connected all the time is told by the end of its connection, and
+// gets all when it comes back as every reader does.
+func TestReadersOfAcksOutliveTheStream(t *testing.T) {
+	r := newRig(t).serve()
+	r.publishAcks("a", "b")
+	following := make(chan struct{})
+	all := make(chan string, 1)
+	go func() {
+		seen, last := "", ""
+		for len(seen) < len("abcd") {
+			req := r.request(http.MethodGet, "/v1/acks/portal", "")
+			if last != "" {
+				req.Header.Set("Last-Event-ID", last)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				break // the test has ended
+			}
+			for s := bufio.NewScanner(resp.Body); s.Scan() && len(seen) < len("abcd"); {
+				if id, ok := strings.CutPrefix(s.Text(), "id: "); ok {
+					last = id
+				}
+				var ack struct{ Key string }
+				if data, ok := strings.CutPrefix(s.Text(), "data: "); ok && json.Unmarshal([]byte(data), &ack) == nil && !strings.Contains(seen, ack.Key) {
+					if seen += ack.Key; seen == "ab" {
+						close(following)
+					}
+				}
+			}
+			_ = resp.Body.Close() // only read from
+		}
+		all <- seen
+	}()
+	<-following
+	r.makeAcksAnew()
+	r.publishAcks("c", "d")
+	select {
+	case seen := <-all:
+		if seen != "abcd" {
+			t.Errorf("a reader saw %s", seen)
+		}
+	case <-time.After(2 * patience):
+		t.Error("a reader does not get what came after the stream was lost")
+	}
 }
 
 // Of acks that came in one message only the last has an id: a client that is cut off

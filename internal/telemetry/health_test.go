@@ -86,10 +86,28 @@ func TestHealthAndProfiles(t *testing.T) {
 	if status, _ := get(h, http.MethodPost, "/readyz"); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST /readyz: %d", status)
 	}
-	if status, body := get(telemetry.ProfileHandler(), http.MethodGet, "/debug/pprof/goroutine?debug=1"); status != http.StatusOK || !strings.Contains(body, "goroutine profile:") {
+	const direct = "http://127.0.0.1:6060"
+	if status, body := get(telemetry.ProfileHandler(), http.MethodGet, direct+"/debug/pprof/goroutine?debug=1"); status != http.StatusOK || !strings.Contains(body, "goroutine profile:") {
 		t.Errorf("profile: %d %.80q", status, body)
 	}
-	if status, _ := get(telemetry.ProfileHandler(), http.MethodGet, "/debug/pprof/cmdline"); status == http.StatusOK {
+	if status, _ := get(telemetry.ProfileHandler(), http.MethodGet, direct+"/debug/pprof/cmdline"); status == http.StatusOK {
 		t.Error("the command line, which may hold a password, is shown")
+	}
+}
+
+// A web page whose name was made to point to this machine could read profiles.
+func TestProfilesAreForDirectRequests(t *testing.T) {
+	for host, want := range map[string]int{
+		"127.0.0.1:6060": http.StatusOK, "[::1]:6060": http.StatusOK, "[::1]": http.StatusOK, "localhost:6060": http.StatusOK, "LOCALHOST": http.StatusOK,
+		"rebound.example:6060": http.StatusForbidden, "rebound.example": http.StatusForbidden, "localhost.example:6060": http.StatusForbidden,
+		"127.0.0.1.example": http.StatusForbidden, "127.1": http.StatusForbidden, "": http.StatusForbidden,
+	} {
+		rec := httptest.NewRecorder()
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
+		req.Host = host
+		telemetry.ProfileHandler().ServeHTTP(rec, req)
+		if rec.Code != want {
+			t.Errorf("host %q: %d, want %d", host, rec.Code, want)
+		}
 	}
 }

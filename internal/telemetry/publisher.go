@@ -18,6 +18,7 @@ type PublisherMetrics struct {
 	refused   *prometheus.CounterVec
 	conflicts *prometheus.CounterVec
 	took      *prometheus.HistogramVec
+	tokens    *prometheus.CounterVec
 }
 
 // NewPublisherMetrics registers the metrics.
@@ -39,8 +40,12 @@ func NewPublisherMetrics(reg *prometheus.Registry) *PublisherMetrics {
 			Name: "extsync_publish_duration_seconds", Buckets: callBuckets(),
 			Help: "How long it took to publish an update, refused ones too.",
 		}, []string{channelLabel}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extsync_tokens_refused_total",
+			Help: "Requests to the HTTP API that had no token that would do, by reason.",
+		}, []string{"reason"}),
 	}
-	reg.MustRegister(m.published, m.refused, m.conflicts, m.took)
+	reg.MustRegister(m.published, m.refused, m.conflicts, m.took, m.tokens)
 	return m
 }
 
@@ -65,6 +70,9 @@ func (m *PublisherMetrics) Published(channel string, r events.Receipt, err error
 		m.conflicts.WithLabelValues(channel).Inc()
 	}
 }
+
+// TokenRefused counts a request without a token that would do.
+func (m *PublisherMetrics) TokenRefused(reason string) { m.tokens.WithLabelValues(reason).Inc() }
 
 // refusal names the reason of an error of Publish, and whether it proves that
 // there is such a channel.

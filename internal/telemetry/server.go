@@ -79,12 +79,28 @@ func answer(w http.ResponseWriter, status int, text string) {
 
 // ProfileHandler serves net/http/pprof. Profiles show what a process works on:
 // it is for a loopback address. The command line is left out: it may hold an
-// address with a password.
+// address with a password. A name that was made to point to this machine, as a web page
+// can do, is refused.
 func ProfileHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !directHost(r.Host) {
+			answer(w, http.StatusForbidden, "ask by localhost or the address itself: under another name a web page may be asking")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// directHost reports whether a request was made to an address, not to a name that
+// somebody else may have let point here.
+func directHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
 }

@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // scrapesAtOnce bounds the scrapes that are answered side by side.
@@ -50,4 +52,21 @@ func build() (version, revision string) {
 // MetricsHandler returns what answers a scrape.
 func MetricsHandler(reg *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, MaxRequestsInFlight: scrapesAtOnce})
+}
+
+// ChannelMetricsHandler answers a scrape with the metrics of the channels that are
+// allowed, and with nothing that belongs to no channel.
+func ChannelMetricsHandler(reg *prometheus.Registry, allows func(channel string) bool) http.Handler {
+	theirs := func(m *dto.Metric) bool {
+		return slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool {
+			return l.GetName() == channelLabel && allows(l.GetValue())
+		})
+	}
+	return promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := reg.Gather()
+		for _, f := range families { // made for this call
+			f.Metric = slices.DeleteFunc(f.Metric, func(m *dto.Metric) bool { return !theirs(m) })
+		}
+		return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 }), err
+	}), promhttp.HandlerOpts{MaxRequestsInFlight: scrapesAtOnce})
 }

@@ -12,10 +12,27 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
+// answers gives the answers of a transport, each with a body that ends no later
+// than the context of its request.
+type answers struct{ *http.Transport }
+
+// RoundTrip is that of the transport. 101 is the only informational status that the
+// transport gives as an answer. The connection behind it is no longer HTTP: the
+// transport leaves it to us, heeds the request's context no more, and the other side
+// can keep it open without a word for ever. Nobody asked for it, so it is closed.
+func (t answers) RoundTrip(req *http.Request) (*http.Response, error) {
+	answer, err := t.Transport.RoundTrip(req)
+	if err == nil && answer.StatusCode == http.StatusSwitchingProtocols {
+		_ = answer.Body.Close() // nothing is written to it
+		answer.Body = http.NoBody
+	}
+	return answer, err
+}
+
 // judge turns an answer into a result. token is the OAuth2 token that was sent,
 // "" if there was none.
-func (c *connector) judge(ctx context.Context, a *connectors.Attempt, answer *http.Response, token string) connectors.Result {
-	// The status has come, so an answer that breaks off afterwards keeps it.
+// parent is what ctx was bounded from.
+func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, answer *http.Response, token string) connectors.Result {
 	body, readErr := readBody(answer)
 	status := answer.StatusCode
 	wait := retryAfter(answer.Header, c.now())
@@ -28,6 +45,13 @@ func (c *connector) judge(ctx context.Context, a *connectors.Attempt, answer *ht
 		most = events.MaxResponseLen // the rest would not be kept
 	}
 	res.Response = c.excerpt(body, token, most)
+	// Half an answer does not say that the target has the update, nor what it holds
+	// instead. That it failed is said by the status alone.
+	if readErr != nil && !errors.Is(readErr, errEncoding) && (res.Class == connectors.OK || res.Class == connectors.Conflict) {
+		cut := c.failed(parent, ctx, fmt.Sprintf("%s answered %d, but the answer broke off", c.name(a), status), readErr)
+		cut.Class, cut.Response = connectors.Transient, res.Response
+		return cut
+	}
 	switch res.Class {
 	case connectors.OK:
 		c.checkAck(ctx, &res, status, body, readErr)
@@ -62,18 +86,13 @@ func (c *connector) checkAck(ctx context.Context, res *connectors.Result, status
 	if c.ack == nil || status/100 != 2 {
 		return
 	}
-	err := c.ack.holds(ctx, body)
-	switch {
-	case errors.Is(readErr, errEncoding):
-		res.Class, res.Err = c.ackOtherwise, fmt.Errorf("ack rule: %w", readErr)
-	case readErr != nil:
-		res.Class, res.Err = connectors.Transient, errors.New("the answer broke off before the ack rule could be applied")
-	case err != nil:
-		res.Class, res.Err = c.ackOtherwise, fmt.Errorf("ack rule: %w", err)
-	default:
-		return
+	err := readErr // that it cannot be decoded: others have returned
+	if err == nil {
+		err = c.ack.holds(ctx, body)
 	}
-	res.Code = "ack_rule"
+	if err != nil {
+		res.Class, res.Code, res.Err = c.ackOtherwise, "ack_rule", fmt.Errorf("ack rule: %w", err)
+	}
 }
 
 // compare looks at what the target says it holds: a newer version makes the

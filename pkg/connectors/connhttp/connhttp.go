@@ -13,7 +13,9 @@
 //   - 404 or 410 to a tombstone when there is nothing to remove.
 //   - 429, or 503 with Retry-After, when it wants to be left alone for a while.
 //
-// What every other answer means is in one table; see Config.Statuses.
+// What every other answer means is in one table; see Config.Statuses. An answer
+// that breaks off within its first 64 KiB, or does not end in time, shows neither
+// success nor conflict, whatever its status is: the attempt is repeated.
 //
 // All attempts of an update have the same Idempotency-Key and, if they are
 // signed, webhook-id. A replay or resync has others, so that a target which
@@ -67,9 +69,9 @@ type deps struct {
 // connector implements connectors.Connector. It is safe for concurrent use.
 type connector struct {
 	*opened
-	transport    *http.Transport
+	transport    answers
 	tokens       *tokens // nil without OAuth2
-	tokenClient  *http.Transport
+	tokenClient  answers
 	table        table
 	standard     table // without what the channel changed, for the token endpoint
 	ack          *rule
@@ -162,7 +164,7 @@ func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []
 // Close closes the connections, which are idle by then.
 func (c *connector) Close(context.Context) error {
 	c.transport.CloseIdleConnections()
-	if c.tokenClient != nil {
+	if c.tokens != nil {
 		c.tokenClient.CloseIdleConnections()
 	}
 	return nil
@@ -189,7 +191,7 @@ func (c *connector) apply(parent context.Context, a *connectors.Attempt) connect
 		return c.failed(parent, ctx, c.name(a), err)
 	}
 	defer func() { _ = answer.Body.Close() }() // only read from
-	res := c.judge(ctx, a, answer, token)
+	res := c.judge(parent, ctx, a, answer, token)
 	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
 		c.tokens.drop(token)
 		if !fresh && res.Class == connectors.Misconfigured {

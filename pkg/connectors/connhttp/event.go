@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // Headers of a request and of an answer that are not those of events.
@@ -156,7 +157,7 @@ func structured(a *connectors.Attempt, t *texts) ([]byte, error) {
 	}
 	if len(a.Payload) > 0 {
 		e.ContentType = a.ContentType
-		if isJSON(a.ContentType) && json.Valid(a.Payload) {
+		if isJSON(a.ContentType) && events.CheckJSON(a.Payload) == nil {
 			e.Data = a.Payload
 		} else {
 			e.Binary = a.Payload

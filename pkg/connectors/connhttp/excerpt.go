@@ -1,9 +1,12 @@
 package connhttp
 
 import (
+	"bufio"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -17,29 +20,52 @@ const maxBody = 64 << 10
 
 // errEncoding says that an answer is compressed in a way that nobody asked for and
 // that cannot be read.
-var errEncoding = errors.New("the answer's Content-Encoding is not known")
+var errEncoding = errors.New("the answer's Content-Encoding cannot be read")
 
-// readBody returns the first maxBody bytes of an answer, and what came of
-// reading them. Some targets compress although they were not asked to.
+// readBody returns the first maxBody bytes of an answer, decompressed: some targets
+// compress although they were not asked to. It returns the error if the answer breaks
+// off among them (before its Content-Length, within a chunk, or with its time), and
+// errEncoding if it is there and cannot be read.
 func readBody(answer *http.Response) ([]byte, error) {
 	if answer.Body == http.NoBody {
 		return nil, nil
 	}
-	var body io.Reader = answer.Body
-	var err error
-	switch strings.ToLower(answer.Header.Get("Content-Encoding")) {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		body, err = gzip.NewReader(io.LimitReader(body, maxBody))
-	case "deflate":
-		body, err = zlib.NewReader(io.LimitReader(body, maxBody))
-	default:
-		err = errEncoding
+	coding := strings.ToLower(strings.TrimSpace(answer.Header.Get("Content-Encoding")))
+	if coding == "" || coding == "identity" {
+		return io.ReadAll(io.LimitReader(answer.Body, maxBody))
 	}
-	if err != nil {
+	packed := bufio.NewReader(io.LimitReader(answer.Body, 2*maxBody)) // what does not shrink grows a little
+	if _, err := packed.Peek(1); err != nil {
+		if errors.Is(err, io.EOF) { // nothing was compressed
+			err = nil
+		}
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(body, maxBody))
+	var body io.Reader
+	var err error
+	switch coding {
+	case "gzip", "x-gzip":
+		body, err = gzip.NewReader(packed)
+	case "deflate":
+		body, err = zlib.NewReader(packed)
+	default:
+		return nil, fmt.Errorf("%w: %.40q", errEncoding, coding)
+	}
+	var out []byte
+	if err == nil {
+		out, err = io.ReadAll(io.LimitReader(body, maxBody))
+	}
+	if isCorrupt(err) {
+		return nil, fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	return out, err
+}
+
+// isCorrupt reports whether an error says that what came is not what it claims to be.
+func isCorrupt(err error) bool {
+	var flawed flate.CorruptInputError
+	return errors.As(err, &flawed) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) ||
+		errors.Is(err, zlib.ErrHeader) || errors.Is(err, zlib.ErrChecksum) || errors.Is(err, zlib.ErrDictionary)
 }
 
 // A mask hides secrets in a text.

@@ -14,7 +14,8 @@ func (e *addressError) Error() string { return "address is not allowed: " + e.wh
 
 // notPublic are the networks that are no part of the public internet, by the
 // special-purpose registries of IANA, and what clouds serve metadata from. One
-// per line: the network, then what it is.
+// per line: the network, then what it is. The first that an address is in names it. The
+// last lines are all of IPv6 but 2000::/3, of which alone addresses are given out.
 const notPublic = `
 0.0.0.0/8           unspecified
 10.0.0.0/8          private
@@ -33,8 +34,10 @@ const notPublic = `
 224.0.0.0/4         multicast
 240.0.0.0/4         reserved
 ::/96               unspecified
+::ffff:0:0:0/96     IPv4-translated
 64:ff9b:1::/48      local NAT64
 100::/63            discard
+2001::/32           Teredo
 2001::/23           protocol assignment
 2001:db8::/32       documentation
 3fff::/20           documentation
@@ -42,7 +45,10 @@ const notPublic = `
 fc00::/7            unique local
 fe80::/10           link-local
 fec0::/10           site-local
-ff00::/8            multicast`
+ff00::/8            multicast
+::/3                not global unicast
+4000::/2            not global unicast
+8000::/1            not global unicast`
 
 // A guard decides which addresses the connector may connect to. It looks at the
 // address that is really dialled, after name resolution, so a name that resolves
@@ -94,9 +100,8 @@ func (g *guard) control(network, address string, _ syscall.RawConn) error {
 	return g.check(ap.Addr())
 }
 
-// check returns an *addressError if the address, or the IPv4
-// address that it stands for, is in a network that is neither public nor
-// allowed.
+// check returns an *addressError if the address, or an IPv4 address that it leads
+// to, is in a network that is neither public nor allowed.
 func (g *guard) check(addr netip.Addr) error {
 	if !addr.IsValid() {
 		return &addressError{"it cannot be read"}
@@ -105,12 +110,21 @@ func (g *guard) check(addr netip.Addr) error {
 	if g.isAllowed(addr) {
 		return nil
 	}
-	if inner, ok := g.embedded(addr); ok {
-		addr = inner
-		if g.isAllowed(addr) {
-			return nil
+	if !g.nat64.Contains(addr) { // else only what it leads to counts
+		if err := g.refuse(addr); err != nil {
+			return err
 		}
 	}
+	for _, inner := range g.embedded(addr) {
+		if err := g.refuse(inner); err != nil && !g.isAllowed(inner) {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse returns an *addressError if the address is in a network that is not public.
+func (g *guard) refuse(addr netip.Addr) error {
 	for _, n := range g.denied {
 		if n.Contains(addr) {
 			return &addressError{fmt.Sprintf("%s is %s; list its network in allow_cidrs if the target is there", addr, n.what)}
@@ -128,16 +142,21 @@ func (g *guard) isAllowed(addr netip.Addr) bool {
 	return false
 }
 
-// embedded returns the IPv4 address that a NAT64 (RFC 6052) or 6to4 (RFC 3056)
-// address leads to.
-func (g *guard) embedded(addr netip.Addr) (netip.Addr, bool) {
-	b := addr.As16()
-	switch {
-	case g.nat64.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[12:16])), true
-	case g.sixToFour.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
-	default:
-		return netip.Addr{}, false
+// embedded returns the IPv4 addresses that a NAT64 (RFC 6052), 6to4 (RFC 3056) or
+// ISATAP (RFC 5214) address leads to. One can be several of these.
+func (g *guard) embedded(addr netip.Addr) []netip.Addr {
+	if !addr.Is6() {
+		return nil
 	}
+	var inner []netip.Addr
+	b := addr.As16()
+	// The bit 0x02 says that the IPv4 address is unique in the world.
+	isatap := b[8]&^0x02 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
+	if isatap || g.nat64.Contains(addr) {
+		inner = append(inner, netip.AddrFrom4([4]byte(b[12:16])))
+	}
+	if g.sixToFour.Contains(addr) {
+		inner = append(inner, netip.AddrFrom4([4]byte(b[2:6])))
+	}
+	return inner
 }

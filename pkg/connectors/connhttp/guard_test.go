@@ -50,9 +50,26 @@ func TestGuard(t *testing.T) {
 		{"64:ff9b::7f00:1", false},     // NAT64 to loopback
 		{"64:ff9b::a9fe:a9fe", false},  // NAT64 to metadata
 		{"64:ff9b:1::1", false},
-		{"2002:7f00:1::1", false}, // 6to4 of loopback
-		{"2002:a00:1::", false},   // 6to4 of 10.0.0.1
-		{"2001:0:1::1", false},    // Teredo
+		{"2002:7f00:1::1", false},                // 6to4 of loopback
+		{"2002:a00:1::", false},                  // 6to4 of 10.0.0.1
+		{"2001:0:1::1", false},                   // Teredo
+		{"::ffff:0:127.0.0.1", false},            // SIIT
+		{"::ffff:0:93.184.216.34", false},        // SIIT, public: nobody routes it
+		{"2606:2800::5efe:7f00:1", false},        // ISATAP to loopback
+		{"2606:2800::200:5efe:a9fe:a9fe", false}, // ISATAP to metadata
+		{"2606:2800::5efe:5db8:d822", true},      // ISATAP to a public address
+		{"fe80::5efe:5db8:d822", false},          // ISATAP on the link
+		{"2002:5db8:d822::5efe:a00:1", false},    // 6to4 of a public address, ISATAP to 10.0.0.1
+		{"2002:a00:1::5efe:5db8:d822", false},
+		{"64:ff9b:2::1", false},
+		{"1fff:ffff::1", false}, // just below 2000::/3
+		{"2000::1", true},
+		{"3ffe::1", true},
+		{"4000::1", false}, // just above
+		{"8000::1", false},
+		{"fbff::1", false},
+		{"fec0::1", false},
+		{"5f00::1", false},
 		{"2001:db8::1", false},
 		{"fc00::1", false},
 		{"fd00:ec2::254", false}, // metadata

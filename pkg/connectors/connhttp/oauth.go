@@ -56,7 +56,7 @@ type tokens struct {
 	token *oauth2.Token
 }
 
-func newTokens(c *oauthConfig, t *http.Transport, now func() time.Time) *tokens {
+func newTokens(c *oauthConfig, t http.RoundTripper, now func() time.Time) *tokens {
 	client := &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -39,7 +39,7 @@ func (e *proxyError) Unwrap() error { return e.err }
 
 // newTransport returns a transport that connects only where the guard allows, in
 // connections enough for the channel's concurrency.
-func newTransport(o *opened, g *guard, d deps) *http.Transport {
+func newTransport(o *opened, g *guard, d deps) answers {
 	dialer := &net.Dialer{Timeout: o.Timeouts.Connect.D(), Control: g.control, Resolver: d.resolver}
 	conns := max(1, o.concurrency)
 	header := o.Timeouts.Header.D()
@@ -60,7 +60,7 @@ func newTransport(o *opened, g *guard, d deps) *http.Transport {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout},
 	}
 	if o.proxy == nil {
-		return t
+		return answers{t}
 	}
 	t.Proxy = http.ProxyURL(o.proxy)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -76,7 +76,7 @@ func newTransport(o *opened, g *guard, d deps) *http.Transport {
 		}
 		return nil
 	}
-	return t
+	return answers{t}
 }
 
 // parse returns the proxy's address. Its errors do not repeat the text.

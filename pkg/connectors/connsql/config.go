@@ -150,6 +150,9 @@ func (c Config) Validate() error {
 		if problem := checkTable(c.Table); problem != "" {
 			p.Add("table", "%s", problem)
 		}
+		if c.Dialect == sqliteDialect && isSQLiteOwn(c.Table) {
+			p.Add("table", "%q belongs to SQLite itself, as every name does that begins with sqlite_", c.Table)
+		}
 	}
 	if c.TLS != (TLS{}) && c.Dialect != mysqlDialect {
 		p.Add("tls", "only dialect mysql has it; with postgres, set sslmode and sslrootcert in the dsn")
@@ -182,6 +185,13 @@ func checkTable(name string) string {
 		}
 	}
 	return ""
+}
+
+// isSQLiteOwn reports whether SQLite keeps a name, after that of a schema or none, for
+// its own tables.
+func isSQLiteOwn(table string) bool {
+	name := strings.ToLower(table[strings.LastIndexByte(table, '.')+1:])
+	return strings.HasPrefix(name, "sqlite_")
 }
 
 func checkIdentifier(name string) string {

@@ -36,6 +36,7 @@ func TestCheckNamesEveryBadField(t *testing.T) {
 			"{dialect: oracle, dsn: '${env:DSN}', mode: upsert, content: xml, on_delete: drop, max_batch: 1001, table: a.b.c, tls: {cert_file: c}}",
 			[]string{"dialect:", "mode:", "content:", "on_delete:", "max_batch: 1001 is outside 1..1000", "table:", "tls: only", "tls: cert_file and key_file"},
 		},
+		"SQLite's own":     {"{dialect: sqlite, dsn: x, table: main.SQLite_Master}", []string{"table:", "SQLite itself"}},
 		"table name":       {"{dialect: sqlite, dsn: x, table: \"a\\u0000b\"}", []string{"table:"}},
 		"long table":       {"{dialect: sqlite, dsn: x, table: " + strings.Repeat("t", 64) + "}", []string{"table:", "longer than 63 bytes"}},
 		"negative batch":   {"{dialect: sqlite, dsn: x, max_batch: -1}", []string{"max_batch: -1"}},

@@ -7,8 +7,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/internal/jq"
@@ -78,20 +76,19 @@ func (m *mapper) row(ctx context.Context, a *connectors.Attempt, values []any) (
 }
 
 func contentValue(typ string, payload []byte) (any, error) {
-	switch {
-	case typ == bytesType:
+	switch typ {
+	case bytesType:
 		return payload, nil
-	case typ == textType && !utf8.Valid(payload):
-		return nil, fmt.Errorf("%w: it is not valid UTF-8", errPayload)
-	case typ == jsonType && !validJSON(payload):
-		return nil, fmt.Errorf("%w: it is not valid JSON", errPayload)
+	case textType:
+		if !utf8.Valid(payload) {
+			return nil, fmt.Errorf("%w: it is not valid UTF-8", errPayload)
+		}
+	case jsonType:
+		if err := events.CheckJSON(payload); err != nil {
+			return nil, fmt.Errorf("%w: %w", errPayload, err)
+		}
 	}
 	return string(payload), nil
-}
-
-// validJSON is json.Valid at a fifth to two fifths of its cost: each payload is looked at.
-func validJSON(payload []byte) bool {
-	return jsontext.Value(payload).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 func (m *mapper) fieldValues(ctx context.Context, payload []byte, values []any) error {

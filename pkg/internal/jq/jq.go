@@ -20,6 +20,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/itchyny/gojq"
 )
 
@@ -164,6 +165,10 @@ func Decode(data []byte) (any, error) {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: it is more than one JSON document", ErrInput)
+	}
+	// The decoder has put U+FFFD for what is no character.
+	if !jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true)) {
+		return nil, fmt.Errorf("%w: it has bytes that are not UTF-8, or half a surrogate pair", ErrInput)
 	}
 	return document, nil
 }
