@@ -8,15 +8,19 @@ unchecked=()
 
 # part NAME COMMAND...: runs a part.
 part() {
-	local name=$1 start=$SECONDS result=ok
+	local name=$1 start=$SECONDS open=${#unchecked[@]} result=ok
 	shift
 	echo "== $name"
 	"$@" || result=FAILED
-	[[ $result == ok ]] || failed+=("$name")
+	if [[ $result == FAILED ]]; then
+		failed+=("$name")
+	elif [[ ${#unchecked[@]} -gt $open ]]; then
+		result=open
+	fi
 	took+=("$(printf '%5d s  %-6s  %s' $((SECONDS - start)) "$result" "$name")")
 }
 
-# not_checked WHAT: says so at the end.
+# not_checked WHAT: within a part, says at the end what stays open.
 not_checked() { unchecked+=("$1"); }
 
 # parts_end: prints the summary, and fails if a part has failed.

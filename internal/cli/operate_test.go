@@ -72,8 +72,8 @@ func TestProgressWithoutTerminalIsPlainLines(t *testing.T) {
 }
 
 func FuzzDecodeImportState(f *testing.F) {
-	f.Add([]byte(`{"f":1,"channel":"a","head_len":4,"offset":12,"line":1}`))
-	f.Add([]byte(`{"f":1,"offset":-1}`))
+	f.Add([]byte(`{"f":2,"channel":"a","stream":"s","head_len":4,"offset":12,"line":1}`))
+	f.Add([]byte(`{"f":2,"offset":-1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if s := decodeImportState(data); s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
 			t.Errorf("%+v", s)

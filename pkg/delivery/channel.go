@@ -129,6 +129,23 @@ func (r *channelRun) watchSecrets(ctx context.Context) {
 	}
 }
 
+// follow brings the run up to the registry's entry, and reports whether that can be
+// done without an end to the work. It belongs to the manager.
+func (r *channelRun) follow(ctx context.Context, e *channels.Entry) bool {
+	if e.Revision == r.revision {
+		return true
+	}
+	if !e.SameWork(&r.entry) {
+		return false
+	}
+	r.revision = e.Revision
+	if e.Reloads != r.reloads {
+		r.reloads = e.Reloads
+		go r.reload(ctx) // not here: a connector that is slow to open must not cost a lease
+	}
+	return true
+}
+
 // reload opens the connector anew because an operator asks for it.
 func (r *channelRun) reload(ctx context.Context) {
 	r.renewed(r.target.renew(ctx), "an operator asked for it")

@@ -111,7 +111,7 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 	woken(true, "when the circuit opened")
 	g.probe()
 	g.report("k", failed(connectors.Transient), true)
-	woken(false, "by a probe in vain")
+	woken(true, "by a probe in vain: the next one is shown")
 	g.probe()
 	g.report("k", failed(connectors.Misconfigured), true)
 	woken(true, "when the channel was blocked")

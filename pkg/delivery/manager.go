@@ -328,41 +328,6 @@ func (m *manager) take(ctx context.Context) {
 	}
 }
 
-// meet announces the worker, then lists those that are alive. Without the first
-// the second means nothing: a record that is gone may be the only one there.
-func (m *manager) meet(ctx context.Context) {
-	if m.draining {
-		return
-	}
-	var live []string
-	err := m.announce(ctx)
-	if err == nil {
-		live, err = m.members.read(ctx)
-	}
-	if err != nil {
-		m.log.Warn().Err(err).Msg("live workers")
-		if time.Since(m.liveAt) >= m.b.leaseTTL {
-			m.stats.tell(func(s *Status) { s.MembersUnknown = err.Error() })
-		}
-		return
-	}
-	m.liveAt = time.Now()
-	m.stats.tell(func(s *Status) { s.MembersUnknown = "" })
-	if !slices.Equal(live, m.live) {
-		m.log.Info().Strs("workers", live).Msg("live workers")
-		m.live = live
-	}
-}
-
-// announce says that this worker is live, or has left.
-func (m *manager) announce(ctx context.Context) error {
-	data, err := m.announcement()
-	if err != nil {
-		return err
-	}
-	return m.members.announce(ctx, data)
-}
-
 // renew extends all leases side by side: one slow answer must not cost the rest.
 func (m *manager) renew(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -405,14 +370,7 @@ func (m *manager) desiredShards() map[int]bool {
 func (m *manager) reconcile(ctx context.Context) {
 	for name, r := range m.runs {
 		e, ok := m.entries[name]
-		if ok && e.Revision != r.revision && e.SameWork(&r.entry) {
-			r.revision = e.Revision
-			if e.Reloads != r.reloads {
-				r.reloads = e.Reloads
-				go r.reload(ctx) // not here: a connector that is slow to open must not cost a lease
-			}
-		}
-		r.stopping = r.stopping || m.draining || !ok || e.Revision != r.revision
+		r.stopping = r.stopping || m.draining || !ok || !r.follow(ctx, &e)
 		m.reconcileRun(ctx, r)
 	}
 	if !m.draining {
@@ -528,23 +486,5 @@ func (m *manager) reconcileRun(ctx context.Context, r *channelRun) {
 		delete(m.runs, r.entry.Config.Name)
 		// Not here: a connector that is slow to close must not cost a lease.
 		m.closing.Go(func() { r.closeConnector(ctx) })
-	}
-}
-
-// leave takes the worker's announcement and its leases back, so that others go
-// on at once. Both end by a newer record: what is deleted comes back with a broker
-// that is killed.
-func (m *manager) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
-	defer cancel()
-	var errs []error
-	for shard, le := range m.leases {
-		errs = append(errs, m.leaser.release(ctx, le))
-		delete(m.leases, shard)
-	}
-	m.left = true
-	errs = append(errs, m.announce(ctx))
-	if err := errors.Join(errs...); err != nil {
-		m.log.Warn().Err(err).Msg("leaving: others take over when the leases end")
 	}
 }

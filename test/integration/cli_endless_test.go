@@ -46,7 +46,7 @@ channels:
     connector: {kind: http, config: {url: %[1]s/half, allow_cidrs: [127.0.0.0/8], timeouts: {header: 5m, total: 5m}}}
 `, url))).ok(t)
 	var doc testDoc
-	e := s.extsync("channels", "test", "switch", "--send", "--json").run(t)
+	e := s.extsync("channels", "test", "switch", "--data", "{}", "--send", "--json").run(t)
 	decodeJSON(t, e.out, &doc)
 	if e.code == cli.ExitOK || doc.Result == nil || doc.Result.Class != "transient" || doc.Result.Code != "101" {
 		t.Errorf("channels test --send: exit code %d, %+v\n%s", e.code, doc.Result, e.err)

@@ -40,7 +40,7 @@ func TestAnswerIsToldEverywhere(t *testing.T) {
 	if e.code != cli.ExitUndelivered || !strings.Contains(e.out, why) {
 		t.Errorf("push --wait: %+v", e)
 	}
-	letters := s.letters().Entries
+	letters := s.letters("--state", "any").Entries // the ledger may be a moment behind
 	if len(letters) != 1 {
 		t.Fatalf("%d letters", len(letters))
 	}
@@ -169,13 +169,12 @@ func TestTargetThatComesBack(t *testing.T) {
 	s.worker()
 	s.extsync("push", "portal", "k", "1", "--data", "1").ok(t)
 	down := time.Now()
-	var doc struct {
-		Channels []struct {
-			Circuit     string    `json:"circuit"`
-			NextAttempt time.Time `json:"next_attempt"`
-		} `json:"channels"`
-	}
 	for time.Since(down) < outage {
+		var doc struct {
+			Channels []struct {
+				NextAttempt time.Time `json:"next_attempt"`
+			} `json:"channels"`
+		}
 		out := s.extsync("get", "k", "--json").ok(t)
 		if err := json.Unmarshal([]byte(out), &doc); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package natstest
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -107,11 +108,33 @@ func (b *Broker) KeepFiles(t testing.TB, stream string) (putBack func()) {
 	}
 }
 
+// copyDir copies files that a server may be removing, such as those of a stream that
+// was deleted.
 func copyDir(t testing.TB, to, from string) {
 	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = copyEntry(filepath.Join(to, strings.TrimPrefix(path, from)), path, d)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatalf("copy the broker's files: %v", err)
 	}
+}
+
+func copyEntry(to, from string, d fs.DirEntry) error {
+	if d.IsDir() {
+		return os.MkdirAll(to, 0o700)
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }
 
 func (b *Broker) start(t testing.TB) {
