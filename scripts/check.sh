@@ -11,7 +11,7 @@ lint=("$go" tool -modfile="$PWD/tools/go.mod" golangci-lint)
 
 tidy() { "$go" mod tidy -diff && "$go" -C tools mod tidy -diff; }
 format() { "${lint[@]}" fmt --diff ./... || { echo "Run: make format" && return 1; }; }
-vet() { "$go" vet ./... && "$go" -C tools vet ./...; }
+# The linter has all that `go vet` looks for (govet), and reads the code once for both.
 lint() { "${lint[@]}" run ./... && (cd tools && "${lint[@]}" run ./...); }
 licences() { "$go" -C tools test ./... && "$go" run -C tools ./licences "$PWD"; }
 
@@ -36,8 +36,7 @@ fuzz() { scripts/fuzz-changed.sh; }
 part "modules are tidy" tidy
 part "build the linter" "${lint[@]}" version
 part "format" format
-part "vet" vet
-part "lint" lint
+part "vet and lint" lint
 part "generated files" generated
 part "licences" licences
 part "known vulnerabilities" vulnerabilities

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/transform"
 )
 
@@ -33,7 +34,7 @@ type channelRun struct {
 	b          *broker
 	log        zerolog.Logger
 	stats      *stats
-	budget     *byteBudget
+	budget     *flow.Budget
 	worker     string
 	drainLimit time.Duration
 	parkAfter  time.Duration

@@ -182,7 +182,7 @@ func (t *tenure) logFailure(l *lane, it *item, s events.Settlement, wait time.Du
 	e := t.entry(it, s, connectors.Result{})
 	e.TryingMS = it.trying.Milliseconds()
 	e.NextAttempt = it.lastLogged.Add(wait).UTC()
-	t.enqueueCommit(commit{entry: e, state: l.state})
+	t.enqueueCommit(commit{entry: e, key: l.pinned})
 }
 
 // logAttempt writes one wide line per attempt.

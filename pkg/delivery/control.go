@@ -107,6 +107,8 @@ func (t *tenure) resetKey(key string, void *events.Void, done func(error)) {
 	}
 	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
 	e.Void = void
-	t.enqueueCommit(commit{entry: e, state: t.view.state(enc), committed: func() { t.flushSoon(done) }})
+	k := t.view.Pin(enc)
+	t.enqueueCommit(commit{entry: e, key: k, committed: func() { t.view.Ask(done) }})
+	t.view.Unpin(k)
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -23,7 +24,7 @@ var errNoCall = errors.New("no call was made: the partition's lease is over")
 
 // A workspace is memory that one call after the other uses.
 type workspace struct {
-	states    []*keyState
+	keys      []*ledger.Key
 	heads     []*item
 	decisions []decision
 	lanes     []*lane // that need a call, and the heads of these
@@ -33,7 +34,7 @@ type workspace struct {
 
 // clear lets go of what the last call was about.
 func (w *workspace) clear() {
-	clear(w.states)
+	clear(w.keys)
 	clear(w.heads)
 	clear(w.decisions)
 	clear(w.lanes)
@@ -45,8 +46,8 @@ func (w *workspace) clear() {
 // flight anywhere else.
 func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	gate := t.p.r.gate
-	room.states = t.statesOf(batch, room.states[:0])
-	if err := t.view.load(t.ctx, room.states); err != nil {
+	room.keys = t.keysOf(batch, room.keys[:0])
+	if err := t.view.Load(t.ctx, room.keys); err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
 		t.separate(batch) // it may be one record only
@@ -90,17 +91,17 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	}
 }
 
-// statesOf appends what decides about the heads of lanes to states. A malformed
-// update needs no record, and its key may be none.
-func (t *tenure) statesOf(batch []*lane, states []*keyState) []*keyState {
+// keysOf appends the keys whose records decide about the heads of lanes to keys. A
+// malformed update needs no record, and its key may be none.
+func (t *tenure) keysOf(batch []*lane, keys []*ledger.Key) []*ledger.Key {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range batch {
 		if l.queue[0].malformed == nil {
-			states = append(states, l.state)
+			keys = append(keys, l.pinned)
 		}
 	}
-	return states
+	return keys
 }
 
 // loadPayloads reads the content of parked updates, and leaves those out for
@@ -213,13 +214,18 @@ func (t *tenure) judgeHeads(batch []*lane, room *workspace) {
 	for _, l := range batch {
 		it := l.queue[0]
 		room.heads = append(room.heads, it)
-		rec := t.view.record(l.state)
-		if wait := t.resume(it, rec); wait > 0 {
+		var d decision
+		var wait time.Duration
+		t.view.Read(l.pinned, func(rec *events.Record) {
+			if wait = t.resume(it, rec); wait <= 0 {
+				d = judge(it, rec, t.latest())
+			}
+		})
+		if wait > 0 {
 			t.retryLater(l, wait)
-			room.decisions = append(room.decisions, decision{what: doWait})
-			continue
+			d.what = doWait
 		}
-		room.decisions = append(room.decisions, judge(it, rec, t.latest()))
+		room.decisions = append(room.decisions, d)
 	}
 }
 

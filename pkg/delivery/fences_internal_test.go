@@ -20,7 +20,7 @@ func (t *tenure) laneOf(key string, items ...*item) *lane {
 	l.queue, l.busy = items, true
 	for _, it := range items {
 		t.held[it.seq] = it
-		t.floor.add(it.seq, 0)
+		t.floor.Add(it.seq, 0)
 	}
 	return l
 }
@@ -114,36 +114,6 @@ func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
 	}
 }
 
-// A record is being written when its key is forgotten: the answer must find it,
-// and a later reader must not find an older one.
-func TestRecordStaysInMemoryWhileItIsWritten(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	var s *keyState
-	tn.locked(func() { s = tn.view.pin("k") })
-	must(t, tn.view.load(t.Context(), []*keyState{s}))
-	tn.locked(func() {
-		tn.b.records.Store(recordsMost) // so many that what nobody uses is forgotten
-		e := tn.entry(itemOf("k", 1), events.Settlement{Version: number(1), Outcome: events.Delivered}, connectors.Result{})
-		tn.view.add(s, &e, tn.at(1))
-		tn.view.unpin(s)
-	})
-	w, err := tn.newWriter(1)
-	must(t, err)
-	defer w.close()
-	must(t, w.send([]*keyState{s}))
-	tn.locked(func() { // a lane came and went meanwhile
-		tn.view.unpin(tn.view.pin("k"))
-	})
-	if tn.view.keys["k"] == nil {
-		t.Fatal("the record was forgotten before the broker had it")
-	}
-	must(t, w.await(t.Context()))
-	if tn.view.keys["k"] != nil {
-		t.Fatal("the record is not forgotten although the broker has it")
-	}
-}
-
 // What is parked beyond memory is older than what comes while it is read.
 func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 	b := newBench(t, acceptAll)
@@ -180,7 +150,7 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 		}
 	})
 	for _, it := range items[2:] {
-		must(t, tn.share.acquire(t.Context(), it.size))
+		must(t, tn.share.Take(t.Context(), it.size))
 		tn.intake(it, "k")
 	}
 	eventually(t, "the lane to be ready", tn.isReady)
@@ -232,7 +202,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 	must(t, err)
 	it.msg, it.size = msg, 1
 	l := tn.laneOf("k", it)
-	must(t, tn.share.acquire(t.Context(), 1))
+	must(t, tn.share.Take(t.Context(), 1))
 	again := make(chan struct{})
 	go func() {
 		defer close(again)

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,26 +75,37 @@ type gate struct {
 	reason   string
 	since    time.Time     // of state
 	lasted   time.Duration // how long the last time was that calls did not flow
-	watchers map[*tenure]struct{}
+	watchers map[gateWatcher]struct{}
+}
+
+// A gateWatcher is told what happens at a gate. None of its methods may call the
+// gate.
+type gateWatcher interface {
+	// gateChanged follows each change of the state.
+	gateChanged()
+	// gateFreed says that the target is back after some time.
+	gateFreed(after time.Duration)
+	// gateMoved says that admit may have another answer now.
+	gateMoved()
 }
 
 func newGate(log zerolog.Logger) *gate {
-	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, watchers: map[*tenure]struct{}{}}
+	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, watchers: map[gateWatcher]struct{}{}}
 }
 
-// watch lets t be told when the way is free again, and of every change of the
+// watch lets w be told when the way is free again, and of every change of the
 // state, until unwatch; of the state now, too, for it may not be the first.
-func (g *gate) watch(t *tenure) {
+func (g *gate) watch(w gateWatcher) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.watchers[t] = struct{}{}
-	signal(t.wakeFlush)
+	g.watchers[w] = struct{}{}
+	w.gateChanged()
 }
 
-func (g *gate) unwatch(t *tenure) {
+func (g *gate) unwatch(w gateWatcher) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.watchers, t)
+	delete(g.watchers, w)
 }
 
 // admit returns how many updates may be attempted in one call now: want, 1 for a
@@ -180,11 +193,11 @@ func (g *gate) hurry() <-chan struct{} {
 		g.until = g.now()
 	}
 	g.tellWatchers()
-	tenures := g.tenures()
+	watchers := g.listWatchers()
 	g.mu.Unlock()
-	for _, t := range tenures { // a lane that waits for its next attempt may be the probe
-		t.wakeWaiting(0)
-		signal(t.wakeDispatch)
+	for _, w := range watchers { // a lane that waits for its next attempt may be the probe
+		w.gateFreed(0)
+		w.gateMoved()
 	}
 	return done
 }
@@ -201,19 +214,13 @@ func (g *gate) note(err error) {
 
 // tellWatchers has what operators read brought up to date. The caller holds mu.
 func (g *gate) tellWatchers() {
-	for t := range g.watchers {
-		signal(t.wakeFlush)
+	for w := range g.watchers {
+		w.gateChanged()
 	}
 }
 
-// tenures returns the watchers. The caller holds mu.
-func (g *gate) tenures() []*tenure {
-	tenures := make([]*tenure, 0, len(g.watchers))
-	for t := range g.watchers {
-		tenures = append(tenures, t)
-	}
-	return tenures
-}
+// listWatchers returns the watchers. The caller holds mu.
+func (g *gate) listWatchers() []gateWatcher { return slices.Collect(maps.Keys(g.watchers)) }
 
 // closedSince returns since when calls flow; the zero time if they do not.
 func (g *gate) closedSince() time.Time {
@@ -347,12 +354,12 @@ func (g *gate) explain(res connectors.Result) {
 // for their next attempt try at once.
 func (g *gate) wake(recovered bool) {
 	g.mu.Lock()
-	lasted, tenures := g.lasted, g.tenures()
+	lasted, watchers := g.lasted, g.listWatchers()
 	g.mu.Unlock()
-	for _, t := range tenures {
+	for _, w := range watchers {
 		if recovered {
-			t.wakeWaiting(lasted)
+			w.gateFreed(lasted)
 		}
-		signal(t.wakeDispatch)
+		w.gateMoved()
 	}
 }

@@ -86,14 +86,21 @@ func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
 	g.wantState(gateClosed)
 }
 
+// changeWatcher is told of changes of a gate's state.
+type changeWatcher chan struct{}
+
+func (w changeWatcher) gateChanged()          { signal(w) }
+func (changeWatcher) gateFreed(time.Duration) {}
+func (changeWatcher) gateMoved()              {}
+
 // Nothing else has a partition that rests write what operators see.
 func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 	g := newClockGate(t)
-	tn := &tenure{wakeFlush: make(chan struct{}, 1), wakeDispatch: make(chan struct{}, 1)}
+	w := make(changeWatcher, 1)
 	woken := func(want bool, when string) {
 		t.Helper()
 		select {
-		case <-tn.wakeFlush:
+		case <-w:
 			if !want {
 				t.Fatal("woken", when)
 			}
@@ -103,7 +110,7 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 			}
 		}
 	}
-	g.watch(tn)
+	g.watch(w)
 	woken(true, "for the state that it found")
 	g.report("k", connectors.Done(), false)
 	woken(false, "by a success among others")
@@ -118,7 +125,7 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 	g.probe()
 	g.report("k", connectors.Done(), true)
 	woken(true, "when the target was back")
-	g.unwatch(tn)
+	g.unwatch(w)
 	g.open()
 	woken(false, "after it had left")
 }

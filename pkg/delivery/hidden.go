@@ -35,7 +35,7 @@ func isHidden(msg *jetstream.RawStreamMsg) bool {
 // would not hand it out, and reports whether there was any. Only pull calls it.
 func (t *tenure) settleHidden(ctx context.Context) (found bool, err error) {
 	t.mu.Lock()
-	from := t.floor.last + 1
+	from := t.floor.Last() + 1
 	t.mu.Unlock()
 	for {
 		msg, err := t.nextInStream(ctx, from)
@@ -81,7 +81,9 @@ func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) 
 	}
 	committed := make(chan struct{})
 	t.mu.Lock()
-	t.enqueueCommit(commit{entry: e, state: t.view.state(key), item: it, committed: func() { close(committed) }})
+	pinned := t.view.Pin(key)
+	t.enqueueCommit(commit{entry: e, key: pinned, item: it, committed: func() { close(committed) }})
+	t.view.Unpin(pinned)
 	t.mu.Unlock()
 	select {
 	case <-committed:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -49,8 +50,8 @@ type item struct {
 // A lane is the queue of one key. One call is in flight per lane at most, and
 // what follows waits until its outcome is in the log.
 type lane struct {
-	key    string    // encoded
-	state  *keyState // what is known of the key, in memory as long as the lane is
+	key    string      // encoded
+	pinned *ledger.Key // its record is in memory as long as the lane is
 	queue  []*item
 	busy   bool        // the head is being attempted or committed, or the queue moved
 	queued bool        // in the tenure's ready list
@@ -85,7 +86,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 		}
 		return false
 	}
-	if !t.floor.add(it.seq, it.published.UnixNano()) { // settled before; its ack was lost
+	if !t.floor.Add(it.seq, it.published.UnixNano()) { // settled before; its ack was lost
 		t.ack(it.msg)
 		return false
 	}
@@ -105,7 +106,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 func (t *tenure) lane(enc string) *lane {
 	l := t.lanes[enc]
 	if l == nil {
-		l = &lane{key: enc, state: t.view.pin(enc)}
+		l = &lane{key: enc, pinned: t.view.Pin(enc)}
 		t.lanes[enc] = l
 	}
 	return l
@@ -125,7 +126,7 @@ func (t *tenure) supersedeWaiting(l *lane, it *item) {
 	for _, old := range waiting {
 		if old.malformed == nil && isOlder(old.tag.Version, it.tag.Version) {
 			s := superseded(old, it.tag.Version).settlement
-			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), state: l.state, item: old})
+			t.enqueueCommit(commit{entry: t.entry(old, s, connectors.Result{}), key: l.pinned, item: old})
 			continue
 		}
 		kept = append(kept, old)
@@ -208,13 +209,19 @@ const (
 // errRefresh ends a tenure, after a hand-over to the next one of the same worker.
 var errRefresh = errors.New("what was held during the outage is read again")
 
-// wakeWaiting lets every lane that waits try now: the target is back after some
+// gateChanged has the progress written, where operators read the gate's state.
+func (t *tenure) gateChanged() { t.view.Look() }
+
+// gateMoved has the dispatcher ask the gate again.
+func (t *tenure) gateMoved() { signal(t.wakeDispatch) }
+
+// gateFreed lets every lane that waits try now: the target is back after some
 // time. Of what was held all the while, newer versions may lie in the stream; so
 // that each key costs one write, it is let go and read again.
-func (t *tenure) wakeWaiting(lasted time.Duration) {
+func (t *tenure) gateFreed(lasted time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if lasted >= refreshAfter && t.floor.unsettled() > refreshAbove && t.latest() {
+	if lasted >= refreshAfter && t.floor.Unsettled() > refreshAbove && t.latest() {
 		t.refreshing = true
 		signal(t.wakeRefresh)
 		return
@@ -242,7 +249,7 @@ func (t *tenure) retire(l *lane) {
 	}
 	l.stopTimer()
 	delete(t.lanes, l.key)
-	t.view.unpin(l.state)
+	t.view.Unpin(l.pinned)
 }
 
 // nextBackoff returns how long the lane's head waits after a failed attempt.

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 )
 
 const (
@@ -52,7 +53,7 @@ type manager struct {
 	closing   sync.WaitGroup // connectors that are being closed
 	draining  bool
 	started   time.Time
-	budget    *byteBudget
+	budget    *flow.Budget
 }
 
 func newManager(o Options, b *broker, st *stats) *manager {
@@ -70,7 +71,7 @@ func newManager(o Options, b *broker, st *stats) *manager {
 		failed:  map[string]openFailed{},
 		started: time.Now(),
 		posted:  make(chan func(), 64),
-		budget:  newByteBudget(defaultByteBudget),
+		budget:  flow.NewBudget(flow.DefaultBudget),
 	}
 }
 

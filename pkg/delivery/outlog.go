@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -21,7 +22,7 @@ const (
 
 // A commit is an entry on its way into the log.
 type commit struct {
-	state *keyState // of the entry's key
+	key   *ledger.Key // the entry's
 	entry events.Entry
 	item  *item // what it settles; nil for a failed attempt
 	lane  *lane // whose head it is; nil if it left its lane before
@@ -34,7 +35,7 @@ func (t *tenure) enqueueCommit(c commit) {
 	if c.item != nil {
 		t.unsettled++
 	}
-	t.view.hold(c.state)
+	t.view.Hold(c.key)
 	t.pending = append(t.pending, c)
 	signal(t.wakeCommit)
 }
@@ -50,6 +51,7 @@ func (t *tenure) commitLoop(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-t.wakeCommit:
+			case <-t.view.Room():
 			}
 			continue
 		}
@@ -110,15 +112,17 @@ func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 	left = commits[:0]
 	for i := range commits {
 		c := &commits[i]
-		if c.item != nil && c.lane == nil && inLedger(&c.entry) {
-			rec := t.view.record(c.state)
-			s, ok := rec.Find(c.item.tag)
-			if ok {
-				c.entry.Settlement = s
-			} else if ok = endedBefore(c.item, rec); ok {
-				c.entry.ReplyTo = "" // the publisher was told, and we cannot say what
-			}
-			if ok {
+		if c.item != nil && c.lane == nil && ledger.HasPlace(&c.entry) {
+			found := false
+			t.view.Read(c.key, func(rec *events.Record) {
+				var s events.Settlement
+				if s, found = rec.Find(c.item.tag); found {
+					c.entry.Settlement = s
+				} else if found = endedBefore(c.item, rec); found {
+					c.entry.ReplyTo = "" // the publisher was told, and we cannot say what
+				}
+			})
+			if found {
 				known = append(known, *c)
 				continue
 			}
@@ -137,7 +141,7 @@ func (t *tenure) finishKnown(known []commit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range known {
-		t.view.unpin(c.state)
+		t.view.Unpin(c.key)
 		t.unsettled--
 		t.finish(c.item)
 	}
@@ -148,14 +152,14 @@ func (t *tenure) finishKnown(known []commit) {
 // version that was overtaken in its lane comes here without ever having been
 // judged.
 func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
-	states := make([]*keyState, 0, len(commits))
+	keys := make([]*ledger.Key, 0, len(commits))
 	for i := range commits {
-		if inLedger(&commits[i].entry) {
-			states = append(states, commits[i].state)
+		if ledger.HasPlace(&commits[i].entry) {
+			keys = append(keys, commits[i].key)
 		}
 	}
 	for {
-		err := t.view.load(ctx, states)
+		err := t.view.Load(ctx, keys)
 		if err == nil || !events.IsUnavailable(err) {
 			return err
 		}
@@ -170,7 +174,7 @@ func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 func (t *tenure) takeCommits() []commit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.view.overfull() { // startWrite tells when there is room
+	if t.view.Overfull() { // Room tells when it no longer is
 		return nil
 	}
 	size, n := 0, 0

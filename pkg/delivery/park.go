@@ -50,7 +50,7 @@ func (t *tenure) shouldPark(l *lane, it *item) bool {
 	if it.parked > 0 || it.malformed != nil {
 		return false
 	}
-	if time.Since(it.came) >= t.p.r.parkAfter || t.floor.last-it.seq >= parkBehind {
+	if time.Since(it.came) >= t.p.r.parkAfter || t.floor.Last()-it.seq >= parkBehind {
 		return true
 	}
 	half := t.p.r.entry.Config.Window / 2

@@ -117,6 +117,7 @@ func (p *partition) tenure(lease context.Context, attempt uint64) error {
 	t := newTenure(ctx, p, fail, attempt)
 	defer p.r.stats.enter(t)()
 	defer p.sight.enter(t)()
+	defer t.view.Close()
 	t.b.tenures.Add(1)
 	defer t.b.tenures.Add(-1)
 	if err := t.takeOver(ctx); err != nil {

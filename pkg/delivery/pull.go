@@ -198,7 +198,7 @@ func (t *tenure) takeCheck() bool {
 // recognised by its sequence.
 func (t *tenure) renewConsumer(ctx context.Context) error {
 	t.mu.Lock()
-	floor, storedAt, last := t.floor.value(), t.floor.storedAt(), t.floor.last
+	floor, storedAt, last := t.floor.Value(), t.floor.StoredAt(), t.floor.Last()
 	t.mu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := t.checkStream(ctx, floor, storedAt, last)
@@ -245,11 +245,11 @@ func (t *tenure) take(ctx context.Context, msg jetstream.Msg, count uint64) erro
 	if err := t.awaitRoom(ctx); err != nil {
 		return err
 	}
-	if err := t.share.acquire(ctx, it.size); err != nil {
+	if err := t.share.Take(ctx, it.size); err != nil {
 		return err
 	}
 	if !t.intake(it, laneKey(msg.Subject())) {
-		t.share.release(it.size)
+		t.share.Give(it.size)
 	}
 	return nil
 }

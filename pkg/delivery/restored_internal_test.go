@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -99,19 +100,21 @@ func TestRecordFromALostLogTakesNewOutcomes(t *testing.T) {
 		"later":   tn.at(tn.logSeq + 500),
 		"another": {Incarnation: tn.b.incarnation + 1, Seq: 1},
 	} {
-		rec := events.Record{}
+		rec := events.Record{ChannelID: tn.p.r.entry.ID}
 		rec.Add(events.Entry{Key: name, Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, place)
 		data, err := rec.Encode()
 		must(t, err)
 		_, err = b.JS.Publish(t.Context(), b.m.b.names.LedgerSubject("cal", name), data)
 		must(t, err)
-		var s *keyState
-		tn.locked(func() { s = tn.view.pin(name) })
-		must(t, tn.view.load(t.Context(), []*keyState{s}))
-		tn.locked(func() {
-			tn.view.add(s, &events.Entry{Key: name, Settlement: events.Settlement{Version: number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
-			if got := tn.view.record(s); got.Applied.Version != number(2) {
-				t.Errorf("%s: version %s is applied", name, got.Applied.Version)
+		k := tn.view.Pin(name)
+		must(t, tn.view.Load(t.Context(), []*ledger.Key{k}))
+		before := tn.view.Apply(k, &events.Entry{Key: name, Settlement: events.Settlement{Version: number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
+		if before != number(1) {
+			t.Errorf("%s: version %s was applied before, not 1", name, before)
+		}
+		tn.view.Read(k, func(rec *events.Record) {
+			if rec.Applied.Version != number(2) {
+				t.Errorf("%s: version %s is applied, not 2", name, rec.Applied.Version)
 			}
 		})
 	}
@@ -172,7 +175,7 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 	b := newBench(t, acceptAll)
 	r := b.run(t, memoryChannel("cal", channels.Latest))
 	names := b.m.b.names
-	group := events.Group{Format: events.Format, Channel: "cal", Epoch: 1, Number: 1, Worker: "gone", At: timestamp()}
+	group := events.Group{Format: events.Format, Channel: "cal", ChannelID: r.entry.ID, Epoch: 1, Number: 1, Worker: "gone", At: timestamp()}
 	for i, i0 := range []events.Incarnation{b.m.b.incarnation - 2, b.m.b.incarnation - 1} {
 		group.Entries = []events.Entry{{Key: "k", Settlement: events.Settlement{Version: number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()}}}
 		data, err := group.Append(nil)
@@ -184,9 +187,9 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 	must(t, tn.readProgress(t.Context()))
 	must(t, tn.fenceLog(t.Context()))
 	must(t, tn.recoverTail(t.Context()))
-	tn.locked(func() {
-		if got := tn.view.record(tn.view.pin("k")); got.Applied.Version != number(2) {
-			t.Errorf("version %s is applied", got.Applied.Version)
+	tn.view.Read(tn.view.Pin("k"), func(rec *events.Record) {
+		if rec.Applied.Version != number(2) {
+			t.Errorf("version %s is applied, not 2", rec.Applied.Version)
 		}
 	})
 	if tn.p.restored {

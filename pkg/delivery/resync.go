@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -39,7 +40,7 @@ var errNotWanted = errors.New("the resync is no longer wanted")
 type resync struct {
 	want   channels.Resync
 	slots  chan struct{} // one is held for each update under way
-	floor  floor
+	floor  flow.Floor
 	out    map[uint64]*item // under way, by stream sequence
 	report channels.ResyncProgress
 }
@@ -84,7 +85,7 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 	}
 	window := min(resyncWindow, 2*max(t.p.r.maxBatch, t.p.r.callLimit()))
 	rs := &resync{want: want, slots: make(chan struct{}, window), out: map[uint64]*item{}, report: p}
-	rs.floor.startAt(p.Cursor, 0)
+	rs.floor.StartAt(p.Cursor, 0)
 	t.mu.Lock()
 	t.resync = rs
 	t.mu.Unlock()
@@ -151,7 +152,7 @@ func (t *tenure) resyncUnderWay(rs *resync) bool {
 
 func (t *tenure) saveResync(ctx context.Context, rs *resync, done bool) error {
 	t.mu.Lock()
-	rs.report.Cursor, rs.report.Done, rs.report.At = rs.floor.value(), done, timestamp()
+	rs.report.Cursor, rs.report.Done, rs.report.At = rs.floor.Value(), done, timestamp()
 	p := rs.report
 	p.Failures = append([]channels.ResyncFailure(nil), p.Failures...)
 	t.mu.Unlock()
@@ -171,7 +172,7 @@ func (t *tenure) feedResync(ctx context.Context, rs *resync) error {
 	}
 	c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rs.floor.value() + 1,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rs.floor.Value() + 1,
 		FilterSubjects: subjects,
 	})
 	if err != nil {
@@ -246,16 +247,16 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 		u: u, tag: u.Tag(), resync: rs, seq: seq, came: time.Now(), published: published,
 		size: len(msg.Data()) + len(msg.Subject()) + 512,
 	}
-	if err := t.share.acquire(ctx, it.size); err != nil {
+	if err := t.share.Take(ctx, it.size); err != nil {
 		<-rs.slots
 		return err
 	}
 	enc := laneKey(msg.Subject())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rs.floor.add(seq, 0)
+	rs.floor.Add(seq, 0)
 	rs.out[seq] = it
-	if seq > t.floor.last || t.lanes[enc] != nil { // live, or about to be
+	if seq > t.floor.Last() || t.lanes[enc] != nil { // live, or about to be
 		t.endResync(it, &rs.report.Skipped)
 		return nil
 	}
@@ -272,9 +273,9 @@ func (t *tenure) endResync(it *item, count *uint64) {
 		return
 	}
 	delete(rs.out, it.seq)
-	rs.floor.done(it.seq)
+	rs.floor.Done(it.seq)
 	*count++
-	t.share.release(it.size)
+	t.share.Give(it.size)
 	<-rs.slots
 }
 
@@ -324,7 +325,7 @@ func (t *tenure) dropResync(rs *resync) {
 			t.readyLow = without(t.readyLow, l)
 		}
 		delete(rs.out, seq) // not done: it comes again
-		t.share.release(it.size)
+		t.share.Give(it.size)
 		<-rs.slots
 		t.proceed(l)
 	}

@@ -29,7 +29,7 @@ func (t *tenure) settleAs(l *lane, it *item, s events.Settlement, res connectors
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.enqueueCommit(commit{entry: e, state: l.state, item: it, lane: l})
+	t.enqueueCommit(commit{entry: e, key: l.pinned, item: it, lane: l})
 }
 
 // timestamp is what records carry: UTC, milliseconds.
@@ -98,13 +98,13 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	defer t.mu.Unlock()
 	for i := range commits {
 		c := &commits[i]
-		rec := t.view.record(c.state)
-		applied := rec.Applied.Version
-		t.view.add(c.state, &c.entry, t.at(seq))
-		if resolves(c, rec, applied, t.lettered[c.state.key]) {
-			t.queueTidy(c.state.key, *rec)
-		}
-		t.view.unpin(c.state)
+		before := t.view.Apply(c.key, &c.entry, t.at(seq))
+		t.view.Read(c.key, func(rec *events.Record) {
+			if key := c.key.Encoded(); resolves(c, rec, before, t.lettered[key]) {
+				t.queueTidy(key, *rec)
+			}
+		})
+		t.view.Unpin(c.key)
 		if c.item == nil {
 			continue
 		}
@@ -142,10 +142,10 @@ func (t *tenure) finish(it *item) {
 func (t *tenure) leaveHand(it *item) {
 	t.ack(it.msg)
 	t.lastMsg = it.msg
-	t.floor.done(it.seq)
-	t.share.release(it.size)
+	t.floor.Done(it.seq)
+	t.share.Give(it.size)
 	t.inHand--
-	t.endRest() // the floor may have moved
+	t.view.Stir() // the floor may have moved
 	signal(t.wakePull)
 }
 

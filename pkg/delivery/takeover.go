@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -27,7 +28,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if err := t.readProgress(ctx); err != nil {
 		return err
 	}
-	t.floor.startAt(t.prog.Floor, t.prog.FloorTime)
+	t.floor.StartAt(t.prog.Floor, t.prog.FloorTime)
 	gated := t.p.r.entry.Gated
 	if gated && t.prog.Clean {
 		return nil
@@ -118,13 +119,10 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 // makeRoom writes what was recovered up to a sequence of the log to the ledger, when
 // that is much.
 func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
-	t.mu.Lock()
-	full := t.view.full()
-	t.mu.Unlock()
-	if !full {
+	if !t.view.Full() {
 		return nil
 	}
-	if err := t.writeRecords(ctx, t.takeDirty()); err != nil {
+	if _, err := t.view.Write(ctx); err != nil {
 		return err
 	}
 	return t.writeProgress(ctx, func(p *channels.Progress) { p.LogSeq, p.Clean = seq, false })
@@ -132,27 +130,35 @@ func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
 
 // recoverGroup adds the entries of one group to the view.
 func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, at events.LogPosition) error {
-	states := make([]*keyState, len(entries)) // nil: has no place in the ledger
-	t.mu.Lock()
+	keys := make([]*ledger.Key, len(entries)) // nil: has no place in the ledger
 	for i := range entries {
 		if key := encodedKey(&entries[i]); key != "" {
-			states[i] = t.view.pin(key)
+			keys[i] = t.view.Pin(key)
 		}
 	}
-	t.mu.Unlock()
-	err := t.view.load(ctx, slices.DeleteFunc(slices.Clone(states), func(s *keyState) bool { return s == nil }))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, s := range states {
-		if s == nil {
+	err := t.view.Load(ctx, slices.DeleteFunc(slices.Clone(keys), func(k *ledger.Key) bool { return k == nil }))
+	for i, k := range keys {
+		if k == nil {
 			continue
 		}
 		if err == nil {
-			t.view.add(s, &entries[i], at)
+			t.view.Apply(k, &entries[i], at)
 		}
-		t.view.unpin(s)
+		t.view.Unpin(k)
 	}
 	return err
+}
+
+// encodedKey returns the ledger's key of an entry; "" if it has no place there.
+func encodedKey(e *events.Entry) string {
+	if !ledger.HasPlace(e) {
+		return ""
+	}
+	enc, err := events.EncodeKey(e.Key)
+	if err != nil {
+		return ""
+	}
+	return enc
 }
 
 // startConsumer makes the first consumer of the tenure, at the floor that the
@@ -178,7 +184,7 @@ func (t *tenure) startConsumer(ctx context.Context) error {
 	if t.p.restored {
 		floor, storedAt = 0, 0
 	}
-	t.floor.startAt(floor, storedAt)
+	t.floor.StartAt(floor, storedAt)
 	if err := t.replaceConsumer(ctx, floor, storedAt); err != nil {
 		return err
 	}

@@ -11,11 +11,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A tenure is all that a worker holds in memory about a partition between taking
-// it over and giving it up. mu guards lanes, floor, view and the queues; no call
+// it over and giving it up. mu guards lanes, floor and the queues; no call
 // to the broker or a target is made under it.
 type tenure struct {
 	p     *partition
@@ -54,9 +56,9 @@ type tenure struct {
 	crowded    bool             // failing keys fill half the window, as was
 	counted    time.Time        // then
 	idle       chan struct{}    // closed when awaitIdle's condition holds
-	floor      floor
-	share      *byteShare
-	view       *view
+	floor      flow.Floor
+	share      *flow.Share
+	view       *ledger.View
 
 	// check says that pull shall look after its consumer now, endRound makes it
 	// come back for that.
@@ -90,15 +92,11 @@ type tenure struct {
 	wakeCommit  chan struct{}
 	wakeResync  chan struct{}
 	wakeRefresh chan struct{}
-	// flushWaiters want to know when the next flush is done.
-	flushWaiters []func(error)
-	wakeFlush    chan struct{}
-	resting      bool                     // flushLoop waits for something to write
-	untidy       map[string]events.Record // by encoded key: where dead letters may be settled
-	lettered     map[string]bool          // encoded keys that have dead letters, as far as is known
-	wakeTidy     chan struct{}
-	wakePark     chan struct{}
-	lastMsg      jetstream.Msg // settled last; for the final double ack
+	untidy      map[string]events.Record // by encoded key: where dead letters may be settled
+	lettered    map[string]bool          // encoded keys that have dead letters, as far as is known
+	wakeTidy    chan struct{}
+	wakePark    chan struct{}
+	lastMsg     jetstream.Msg // settled last; for the final double ack
 }
 
 func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt uint64) *tenure {
@@ -113,7 +111,6 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakePull:     make(chan struct{}, 1),
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
-		wakeFlush:    make(chan struct{}, 1),
 		wakeResync:   make(chan struct{}, 1),
 		wakeRefresh:  make(chan struct{}, 1),
 		untidy:       map[string]events.Record{},
@@ -121,7 +118,11 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeTidy:     make(chan struct{}, 1),
 		wakePark:     make(chan struct{}, 1),
 	}
-	t.view, t.share = newView(t), r.budget.share()
+	t.share = r.budget.Share()
+	t.view = ledger.New(ledger.Options{
+		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Alone: r.b.ledgerAlone, Channel: name, ID: r.entry.ID, Shared: &r.b.views,
+		LogEnd: func() events.LogPosition { return t.at(t.logEnd.Load()) }, Broken: fail,
+	})
 	return t
 }
 
@@ -195,7 +196,7 @@ func (t *tenure) flushLast(ctx context.Context) error {
 			return err
 		}
 		t.log.Warn().Err(err).Msg("write the ledger before the hand-over")
-		if !sleep(ctx, flushEvery/5) {
+		if !sleep(ctx, flushPause) {
 			return err
 		}
 	}
@@ -206,15 +207,14 @@ func (t *tenure) abandon() {
 	t.stopTimers()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.view.drop()
 	for seq, it := range t.held {
-		t.share.release(it.size)
+		t.share.Give(it.size)
 		t.b.kept.Add(-int64(it.kept)) // a call that hangs may still read it
 		delete(t.held, seq)
 	}
 	if t.resync != nil {
 		for seq, it := range t.resync.out {
-			t.share.release(it.size)
+			t.share.Give(it.size)
 			delete(t.resync.out, seq)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -154,17 +155,15 @@ func (t *tenure) findLetters(ctx context.Context) {
 
 // recordOf returns a copy of the record of a key.
 func (t *tenure) recordOf(ctx context.Context, key string) (events.Record, error) {
-	t.mu.Lock()
-	s := t.view.pin(key)
-	t.mu.Unlock()
-	err := t.view.load(ctx, []*keyState{s})
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	defer t.view.unpin(s)
-	if err != nil {
+	k := t.view.Pin(key)
+	defer t.view.Unpin(k)
+	if err := t.view.Load(ctx, []*ledger.Key{k}); err != nil {
 		return events.Record{}, err
 	}
-	rec := *t.view.record(s)
-	rec.Recent = slices.Clone(rec.Recent)
-	return rec, nil
+	var out events.Record
+	t.view.Read(k, func(rec *events.Record) {
+		out = *rec
+		out.Recent = slices.Clone(rec.Recent)
+	})
+	return out, nil
 }

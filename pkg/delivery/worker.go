@@ -18,6 +18,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -154,10 +155,8 @@ type broker struct {
 	parked      jetstream.Stream
 	letters     *deadletters.Store
 	leaseTTL    time.Duration
-	// records counts the ledger's records that views remember beyond their use.
-	records atomic.Int64
-	// outcomesAdded counts the outcomes that views were told of.
-	outcomesAdded atomic.Int64
+	// views is what the ledger's views of all partitions share.
+	views ledger.Shared
 	// logSeen is the highest sequence of the outcome log that this worker was given, and
 	// restored when the broker was found to have been restored (Unix seconds; 0: it was not).
 	logSeen  atomic.Uint64

@@ -131,7 +131,7 @@ func check(m module) error {
 }
 
 // licenceName is how files with licences are called, in capitals.
-var licenceName = regexp.MustCompile(`^(UN)?LICEN[CS]ES?([-._].+)?$|^.+[-.]LICEN[CS]E$|^COPYING([-._].+)?$`) //nolint:gochecknoglobals // constant
+var licenceName = regexp.MustCompile(`^(UN)?LICEN[CS]ES?([-._].+)?$|^.+[-.]LICEN[CS]E$|^COPYING([-._].+)?$`)
 
 // licenceFiles lists the files that hold for the linked packages of a module: those
 // in their directories and in the ones above, up to the root of the module.

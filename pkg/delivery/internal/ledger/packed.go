@@ -1,4 +1,4 @@
-package delivery
+package ledger
 
 import (
 	"encoding/binary"

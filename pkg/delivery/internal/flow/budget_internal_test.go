@@ -1,4 +1,4 @@
-package delivery
+package flow
 
 import (
 	"context"
@@ -6,12 +6,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // takeAll takes for a share as much as it may have, in steps of n.
-func (s *byteShare) takeAll(n int) {
+func (s *Share) takeAll(n int) {
 	for {
-		room := s.tryAcquire(n)
+		room := s.tryTake(n)
 		if room != nil {
 			s.b.forget(room)
 			return
@@ -22,16 +24,16 @@ func (s *byteShare) takeAll(n int) {
 func TestGreedySharesLeaveAsMuchAsTheyTake(t *testing.T) {
 	const size = 12_000
 	for k := 1; k <= 4; k++ {
-		b := newByteBudget(size)
-		shares := make([]*byteShare, k)
+		b := NewBudget(size)
+		shares := make([]*Share, k)
 		for i := range shares {
-			shares[i] = b.share()
+			shares[i] = b.Share()
 		}
 		for range 200 { // what one gives back another takes, until nothing moves
 			for _, s := range shares {
 				s.takeAll(10)
 				if s.held > size/(k+1) {
-					s.release(10 * ((s.held - size/(k+1) + 9) / 10))
+					s.Give(10 * ((s.held - size/(k+1) + 9) / 10))
 				}
 			}
 		}
@@ -49,26 +51,26 @@ func TestGreedySharesLeaveAsMuchAsTheyTake(t *testing.T) {
 }
 
 func TestNewcomerAlwaysGetsItsFirst(t *testing.T) {
-	b := newByteBudget(100)
-	greedy := b.share()
-	must(t, greedy.acquire(t.Context(), 1000)) // even one that is larger than the budget
+	b := NewBudget(100)
+	greedy := b.Share()
+	testkit.Must(t, greedy.Take(t.Context(), 1000)) // even one that is larger than the budget
 	for range 10 {
-		must(t, b.share().acquire(t.Context(), 1000))
+		testkit.Must(t, b.Share().Take(t.Context(), 1000))
 	}
-	second := b.share()
-	must(t, second.acquire(t.Context(), 1))
-	if second.tryAcquire(1) == nil {
+	second := b.Share()
+	testkit.Must(t, second.Take(t.Context(), 1))
+	if second.tryTake(1) == nil {
 		t.Fatal("the second one fits into a budget that is spent")
 	}
 }
 
 func TestWaiterGoesOnWhenThereIsRoomAndNotBefore(t *testing.T) {
-	b := newByteBudget(100)
-	s := b.share()
-	must(t, s.acquire(t.Context(), 50))
+	b := NewBudget(100)
+	s := b.Share()
+	testkit.Must(t, s.Take(t.Context(), 50))
 	got := make(chan error, 1)
-	go func() { got <- s.acquire(t.Context(), 10) }()
-	eventually(t, "somebody to wait", func() bool {
+	go func() { got <- s.Take(t.Context(), 10) }()
+	testkit.Eventually(t, "somebody to wait", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return len(b.waiting) == 1
@@ -78,11 +80,11 @@ func TestWaiterGoesOnWhenThereIsRoomAndNotBefore(t *testing.T) {
 		t.Fatalf("room was found where there is none: %v", err)
 	default:
 	}
-	s.release(50)
+	s.Give(50)
 	select {
 	case err := <-got:
-		must(t, err)
-	case <-time.After(patience):
+		testkit.Must(t, err)
+	case <-time.After(testkit.Patience):
 		t.Fatal("the waiter was not woken")
 	}
 	if s.held != 10 || b.free != 90 {
@@ -91,12 +93,12 @@ func TestWaiterGoesOnWhenThereIsRoomAndNotBefore(t *testing.T) {
 }
 
 func TestCancelledWaiterLeavesNothingBehind(t *testing.T) {
-	b := newByteBudget(100)
-	s := b.share()
-	must(t, s.acquire(t.Context(), 60))
+	b := NewBudget(100)
+	s := b.Share()
+	testkit.Must(t, s.Take(t.Context(), 60))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.acquire(ctx, 60); !errors.Is(err, context.Canceled) {
+	if err := s.Take(ctx, 60); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if len(b.waiting) != 0 || s.held != 60 || b.free != 40 {
@@ -106,22 +108,22 @@ func TestCancelledWaiterLeavesNothingBehind(t *testing.T) {
 
 func TestBudgetIsWholeAgainAfterEverybodyHasLeft(t *testing.T) {
 	const size = 10_000
-	b := newByteBudget(size)
+	b := NewBudget(size)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			s := b.share()
+			s := b.Share()
 			taken := make(chan int, 64)
 			wg.Go(func() { // another goroutine gives back what one takes, as settling does
 				for n := range taken {
-					s.release(n)
+					s.Give(n)
 				}
 			})
 			defer close(taken)
 			for j := range 300 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 				n := 1 + (i*31+j*17)%3000
-				if s.acquire(ctx, n) == nil {
+				if s.Take(ctx, n) == nil {
 					taken <- n
 				}
 				cancel()

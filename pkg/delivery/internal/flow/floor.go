@@ -1,9 +1,9 @@
-package delivery
+package flow
 
-// A floor tracks up to where a partition's updates are settled. Updates come in
+// A Floor tracks up to where a partition's updates are settled. Updates come in
 // the order of the stream; they are settled in any order. The zero value starts
 // at 0.
-type floor struct {
+type Floor struct {
 	last  uint64 // highest sequence that came
 	base  uint64 // all up to here are settled
 	time  int64  // when the newest of those was stored, in nanoseconds since the Unix epoch
@@ -17,12 +17,12 @@ type seen struct {
 	done bool
 }
 
-// startAt forgets everything and starts behind seq, which was stored at a time.
-func (f *floor) startAt(seq uint64, time int64) { *f = floor{last: seq, base: seq, time: time} }
+// StartAt forgets everything and starts behind seq, which was stored at a time.
+func (f *Floor) StartAt(seq uint64, time int64) { *f = Floor{last: seq, base: seq, time: time} }
 
-// add notes that an update came, and when it was stored. It returns false for one
+// Add notes that an update came, and when it was stored. It returns false for one
 // that is not newer than all before it.
-func (f *floor) add(seq uint64, time int64) bool {
+func (f *Floor) Add(seq uint64, time int64) bool {
 	if seq <= f.last {
 		return false
 	}
@@ -31,8 +31,8 @@ func (f *floor) add(seq uint64, time int64) bool {
 	return true
 }
 
-// done notes that an update is settled.
-func (f *floor) done(seq uint64) {
+// Done notes that an update is settled.
+func (f *Floor) Done(seq uint64) {
 	low, high := f.first, len(f.open)
 	for low < high {
 		if mid := int(uint(low+high) >> 1); f.open[mid].seq < seq {
@@ -55,12 +55,15 @@ func (f *floor) done(seq uint64) {
 	}
 }
 
-// unsettled returns how many updates have come and are not settled, at most.
-func (f *floor) unsettled() int { return len(f.open) - f.first }
+// Unsettled returns how many updates have come and are not settled, at most.
+func (f *Floor) Unsettled() int { return len(f.open) - f.first }
 
-// value returns the sequence up to which everything is settled.
-func (f *floor) value() uint64 { return f.base }
+// Value returns the sequence up to which everything is settled.
+func (f *Floor) Value() uint64 { return f.base }
 
-// storedAt returns when the newest update up to value was stored, in nanoseconds
+// StoredAt returns when the newest update up to Value was stored, in nanoseconds
 // since the Unix epoch; 0 if that is not known.
-func (f *floor) storedAt() int64 { return f.time }
+func (f *Floor) StoredAt() int64 { return f.time }
+
+// Last returns the highest sequence that came; where the floor starts if none has.
+func (f *Floor) Last() uint64 { return f.last }

@@ -1,10 +1,10 @@
-package delivery
+package ledger
 
 import (
 	"strconv"
 	"testing"
 
-	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -28,9 +28,9 @@ func TestKnownNeverMissesAKey(t *testing.T) {
 	if wrong > n/10 {
 		t.Errorf("%d of %d keys that were never added seem known", wrong, n)
 	}
-	bits := 0
+	bits := uint(0)
 	for _, l := range k.layers {
-		bits += 64 * len(l.bits)
+		bits += l.filter.Cap()
 	}
 	if bits > 4*knownBits*n {
 		t.Errorf("%d bits for %d keys", bits, n)
@@ -38,38 +38,33 @@ func TestKnownNeverMissesAKey(t *testing.T) {
 }
 
 // What was in the ledger before the takeover is read, what never was is not, and
-// what this tenure has written is no longer new.
+// what this view has written is no longer new.
 func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	rec := events.Record{ChannelID: tn.p.r.entry.ID}
-	rec.Add(events.Entry{Key: "old", Settlement: events.Settlement{Version: number(7), Outcome: events.Delivered}}, events.LogPosition{Seq: 1})
+	v, b := newView(t)
+	rec := events.Record{ChannelID: v.o.ID}
+	rec.Add(*delivered("old", 7), place(1))
 	data, err := rec.Encode()
-	must(t, err)
-	names := events.DefaultNames()
-	_, err = b.JS.Publish(t.Context(), names.LedgerSubject("cal", "old"), data)
-	must(t, err)
+	testkit.Must(t, err)
+	_, err = b.JS.Publish(t.Context(), v.o.Names.LedgerSubject("cal", "old"), data)
+	testkit.Must(t, err)
 
 	isNew := func(key string) (is bool) {
-		tn.locked(func() { is = tn.view.isNew(key) })
+		v.locked(func() { is = v.isNew(key) })
 		return is
 	}
 	if isNew("fresh") {
 		t.Fatal("nothing was listed yet")
 	}
-	tn.listKnown(t.Context())
+	testkit.Must(t, v.List(t.Context(), func(string) bool { return true }))
 	if isNew("old") || !isNew("fresh") {
 		t.Fatalf("after listing: old is new: %v, fresh is new: %v", isNew("old"), isNew("fresh"))
 	}
-	var old, fresh *keyState
-	tn.locked(func() { old, fresh = tn.view.pin("old"), tn.view.pin("fresh") })
-	must(t, tn.view.load(t.Context(), []*keyState{old, fresh}))
-	tn.locked(func() {
-		if got := tn.view.record(old).Applied.Version; got != number(7) {
-			t.Errorf("the old record has version %s", got)
-		}
-		tn.view.add(fresh, &events.Entry{Key: "fresh", Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, tn.at(2))
-	})
+	old, fresh := v.Pin("old"), v.Pin("fresh")
+	testkit.Must(t, v.Load(t.Context(), []*Key{old, fresh}))
+	if before := v.Apply(old, delivered("old", 8), place(2)); before != testkit.Number(7) {
+		t.Errorf("the old record has version %s, not 7", before)
+	}
+	v.Apply(fresh, delivered("fresh", 1), place(2))
 	if isNew("fresh") {
 		t.Error("a key with a record of ours is still new")
 	}

@@ -1,4 +1,4 @@
-package delivery
+package ledger
 
 import (
 	"context"
@@ -26,10 +26,10 @@ const (
 
 // A writer writes records to the ledger, each by compare-and-set.
 type writer struct {
-	t      *tenure
+	v      *View
 	burst  *events.Burst
-	sent   []*keyState // by number; nil once it is answered
-	under  int         // on their way
+	sent   []*Key // by number; nil once it is answered
+	under  int    // on their way
 	buffer *[]byte
 	chunk  []encoded
 	record events.Record // memory to unpack one
@@ -37,34 +37,55 @@ type writer struct {
 
 // An encoded record lies in the writer's buffer.
 type encoded struct {
-	state    *keyState
+	key      *Key
 	revision uint64
 	end      int // in buffer
 }
 
-// writeRecords writes records, writesAtOnce of them on their way at a time. It
-// returns when none is any more: progress may only be written after that. What the
-// broker does not have then is still ahead of the bucket.
-func (t *tenure) writeRecords(ctx context.Context, states []*keyState) error {
-	if len(states) == 0 {
+// Write writes every record that is ahead of the bucket, and returns how many there
+// were. After an error some of them may still be ahead.
+func (v *View) Write(ctx context.Context) (int, error) {
+	keys := v.ahead()
+	return len(keys), v.write(ctx, keys)
+}
+
+// ahead returns the keys whose records are ahead of the bucket.
+func (v *View) ahead() []*Key {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.added = 0
+	out := make([]*Key, 0, v.dirty)
+	for _, k := range v.keys {
+		if k.dirty {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// write writes records, writesAtOnce of them on their way at a time. It returns when
+// none is any more: progress may only be written after that. What the broker does
+// not have then is still ahead of the bucket.
+func (v *View) write(ctx context.Context, keys []*Key) error {
+	if len(keys) == 0 {
 		return nil
 	}
 	// The connection can be there and an answer lost all the same.
-	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(states))*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(keys))*time.Millisecond)
 	defer cancel()
-	w, err := t.newWriter(min(len(states), writesAtOnce))
+	w, err := v.newWriter(min(len(keys), writesAtOnce))
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	defer w.close()
-	for err == nil && len(states) > 0 {
-		n := min(writeChunk, len(states), writesAtOnce-w.under)
+	for err == nil && len(keys) > 0 {
+		n := min(writeChunk, len(keys), writesAtOnce-w.under)
 		if n == 0 {
 			err = w.await(ctx)
 			continue
 		}
-		err = w.send(states[:n])
-		states = states[n:]
+		err = w.send(keys[:n])
+		keys = keys[n:]
 	}
 	for w.under > 0 && !lost(ctx, err) {
 		if failed := w.await(ctx); err == nil || lost(ctx, failed) {
@@ -90,24 +111,24 @@ func lost(ctx context.Context, err error) bool {
 var writeBuffers = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // shared on purpose, and holds nothing
 
 // newWriter returns a writer with up to most records on their way.
-func (t *tenure) newWriter(most int) (*writer, error) {
-	burst, err := events.OpenBurst(t.b.js.Conn(), most)
+func (v *View) newWriter(most int) (*writer, error) {
+	burst, err := events.OpenBurst(v.o.JS.Conn(), most)
 	if err != nil {
 		return nil, err
 	}
-	if t.b.ledgerAlone {
+	if v.o.Alone {
 		burst.ReuseReplies()
 	}
-	return &writer{t: t, burst: burst, buffer: writeBuffers.Get().(*[]byte)}, nil
+	return &writer{v: v, burst: burst, buffer: writeBuffers.Get().(*[]byte)}, nil
 }
 
 // close lets go of records that were not answered: they are ahead of the bucket, as
 // far as we know.
 func (w *writer) close() {
 	w.burst.Close()
-	for _, s := range w.sent {
-		if s != nil {
-			w.t.endWrite(s, 0)
+	for _, k := range w.sent {
+		if k != nil {
+			w.v.endWrite(k, 0)
 		}
 	}
 	writeBuffers.Put(w.buffer)
@@ -115,17 +136,17 @@ func (w *writer) close() {
 
 // send encodes records as they are now, and keeps them in memory until they are
 // answered.
-func (w *writer) send(states []*keyState) error {
-	if err := w.encode(states); err != nil {
+func (w *writer) send(keys []*Key) error {
+	if err := w.encode(keys); err != nil {
 		return err
 	}
-	prefix := w.t.b.names.LedgerSubject(w.t.p.r.entry.Config.Name, "")
+	prefix := w.v.o.Names.LedgerSubject(w.v.o.Channel, "")
 	expected := []string{""}
 	msg := &nats.Msg{Header: nats.Header{nats.ExpectedLastSubjSeqHdr: expected}}
 	from := 0
 	for i := range w.chunk {
 		e := &w.chunk[i]
-		msg.Subject = prefix + e.state.key
+		msg.Subject = prefix + e.key.encoded
 		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {
@@ -138,32 +159,32 @@ func (w *writer) send(states []*keyState) error {
 }
 
 // encode takes the records of a chunk off those that are ahead of the bucket.
-func (w *writer) encode(states []*keyState) error {
+func (w *writer) encode(keys []*Key) error {
 	buffer := (*w.buffer)[:0]
 	defer func() { *w.buffer = buffer }()
 	w.chunk = w.chunk[:0]
-	t := w.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range states {
-		rec, err := s.rec, error(nil)
+	v := w.v
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, k := range keys {
+		rec, err := k.rec, error(nil)
 		if rec == nil {
-			rec, err = &w.record, unpack(s.key, s.packed, &w.record)
+			rec, err = &w.record, unpack(k.encoded, k.packed, &w.record)
 		}
 		if err == nil {
-			rec.ChannelID = t.p.r.entry.ID
+			rec.ChannelID = v.o.ID
 			buffer, err = rec.Append(buffer)
 		}
 		if err != nil {
 			return err
 		}
-		t.view.setDirty(s, false)
-		t.view.hold(s)
-		w.sent = append(w.sent, s) // in the order in which they are sent
-		w.chunk = append(w.chunk, encoded{state: s, revision: s.revision, end: len(buffer)})
+		v.setDirty(k, false)
+		v.hold(k)
+		w.sent = append(w.sent, k) // in the order in which they are sent
+		w.chunk = append(w.chunk, encoded{key: k, revision: k.revision, end: len(buffer)})
 	}
-	if len(t.pending) > 0 {
-		signal(t.wakeCommit)
+	if v.crowded {
+		signal(v.room)
 	}
 	return nil
 }
@@ -186,46 +207,46 @@ func (w *writer) await(ctx context.Context) error {
 // answered notes what became of a record. On a conflict the one with the higher log
 // sequence stays.
 func (w *writer) answered(ctx context.Context, a events.Answer) error {
-	s := w.sent[a.Number]
-	if s == nil { // answered before
+	k := w.sent[a.Number]
+	if k == nil { // answered before
 		return nil
 	}
 	w.sent[a.Number] = nil
 	w.under--
 	revision, _, err := a.Stored()
 	if events.IsWrongSequence(err) {
-		revision, err = w.t.resolve(ctx, s)
+		revision, err = w.v.resolve(ctx, k)
 	}
-	w.t.endWrite(s, revision)
+	w.v.endWrite(k, revision)
 	return err
 }
 
 // resolve reads a record that somebody else has written, or that we have written
 // without hearing of it. It returns the revision if that one stays.
-func (t *tenure) resolve(ctx context.Context, s *keyState) (uint64, error) {
-	rec, revision, err := t.b.ledger.GetOf(ctx, t.p.r.entry.Config.Name, t.p.r.entry.ID, s.key)
+func (v *View) resolve(ctx context.Context, k *Key) (uint64, error) {
+	rec, revision, err := v.o.Ledger.GetOf(ctx, v.o.Channel, v.o.ID, k.encoded)
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
 		return 0, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s.revision = revision
-	if ours := t.view.record(s); !rec.Before(ours.LogPosition) {
-		*ours, s.base = rec, rec.LogPosition
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	k.revision = revision
+	if ours := v.record(k); !rec.Before(ours.LogPosition) {
+		*ours, k.base = rec, rec.LogPosition
 		return revision, nil
 	}
 	return 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer
 }
 
 // endWrite lets go of a record that was sent, with its new revision. One that the
-// broker does not have (0) goes out with the next flush.
-func (t *tenure) endWrite(s *keyState, revision uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// broker does not have (0) goes out with the next write.
+func (v *View) endWrite(k *Key, revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if revision == 0 {
-		t.view.setDirty(s, true)
+		v.setDirty(k, true)
 	} else {
-		s.revision = revision
+		k.revision = revision
 	}
-	t.view.unpin(s)
+	v.unpin(k)
 }

@@ -1,4 +1,4 @@
-package delivery
+package ledger
 
 import (
 	"math/rand/v2"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -16,7 +17,7 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 	outcomes := []events.Outcome{events.Delivered, events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, events.Retrying, events.Reset}
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range entries {
-		v := number(1 + dice.Int64N(9))
+		v := testkit.Number(1 + dice.Int64N(9))
 		if len(key)%2 == 1 {
 			v = versioning.Must(versioning.Time(start.Add(time.Duration(dice.Int64N(3)) * time.Nanosecond)))
 		}
@@ -27,7 +28,7 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		rec.Add(events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
 			Version: v, Digest: versioning.Sum("upsert", []byte{byte(dice.IntN(2))}), ID: strings.Repeat("i", dice.IntN(3)), At: at,
 			Outcome: outcomes[dice.IntN(len(outcomes))], Attempts: dice.IntN(300), Class: "transient", Code: "503", Message: key,
-		}, Sequence: dice.Uint64N(1 << 40)}, events.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: uint64(i + 1)})
+		}, Sequence: dice.Uint64N(1 << 40)}, place(uint64(i+1)))
 	}
 	return rec
 }
@@ -45,11 +46,11 @@ func TestPackedRecordIsTheSameRecord(t *testing.T) {
 		}
 		packedOnes++
 		var got events.Record
-		must(t, unpack("k", packed, &got))
+		testkit.Must(t, unpack("k", packed, &got))
 		want, err := rec.Encode()
-		must(t, err)
+		testkit.Must(t, err)
 		have, err := got.Encode()
-		must(t, err)
+		testkit.Must(t, err)
 		if rec.Key == "" {
 			continue // no key is empty; one that is takes the encoded one's place
 		}
@@ -65,7 +66,7 @@ func TestPackedRecordIsTheSameRecord(t *testing.T) {
 // A record that is retried has more than a packed one can say.
 func TestRecordOfWhatIsRetriedIsNotPacked(t *testing.T) {
 	var rec events.Record
-	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: number(1), Outcome: events.Retrying, Attempts: 1}}, events.LogPosition{Seq: 1})
+	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(1), Outcome: events.Retrying, Attempts: 1}}, place(1))
 	if _, _, ok := pack(nil, "k", &rec); ok {
 		t.Error("it was packed")
 	}
