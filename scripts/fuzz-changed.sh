@@ -24,10 +24,11 @@ base() {
 			return
 		fi
 	done
-	git rev-parse --verify --quiet 'HEAD~1^{commit}' || true
+	git rev-parse --verify --quiet 'HEAD~1^{commit}' 2>/dev/null || true
 }
 
 # touched BASE lists the directories of the packages that differ from it.
+# ./ stands for go.mod, which concerns all of them.
 touched() {
 	{
 		git diff --name-only "$1" --
@@ -39,28 +40,29 @@ tests=$(scripts/fuzz-tests.sh)
 base=$(base)
 if [[ -z $base ]]; then
 	echo "There is no commit to compare with: any fuzz test may run."
-	chosen=$(sed 's/^/0 /' <<<"$tests")
+	changed=./
 else
 	changed=$(touched "$base" || true)
 	echo "Since $(git log -1 --format='%h (%s)' "$base"): $(grep -c . <<<"$changed" || true) directories with code changed."
-	# Those that changed themselves come first, then those that use fewest packages:
-	# these are built soonest.
-	module=$("$go" mod edit -json | awk -F '"' '/"Path"/ { print $4; exit }')
-	mapfile -t packages < <(cut -d ' ' -f 1 <<<"$tests" | sort -u)
-	uses=$("$go" list -test -f '{{.ImportPath}} {{join .Deps " "}}' "${packages[@]}" | grep -E '^[^ ]+\.test ')
-	chosen=$(awk -v module="$module" '
-		FILENAME == ARGV[1] { changed[$0] = 1; next }
-		FILENAME == ARGV[2] {
-			sub(/\.test$/, "", $1)
-			sub("^" module, ".", $1)
-			rank = $1 in changed ? 1 : "./" in changed ? NF : 0
-			for (i = 2; i <= NF && !rank; i++) if (sub("^" module, ".", $i) && $i in changed) rank = NF
-			if (rank) ranks[$1] = rank
-			next
-		}
-		$1 in ranks { print ranks[$1], $0 }
-	' <(printf '%s\n' "$changed") <(printf '%s\n' "$uses") <(printf '%s\n' "$tests") | sort -n)
 fi
+
+# Those that changed themselves come first, then those that use fewest packages:
+# these are built soonest.
+module=$("$go" mod edit -json | awk -F '"' '/"Path"/ { print $4; exit }')
+mapfile -t packages < <(cut -d ' ' -f 1 <<<"$tests" | sort -u)
+uses=$("$go" list -test -f '{{.ImportPath}} {{join .Deps " "}}' "${packages[@]}" | grep -E '^[^ ]+\.test ')
+chosen=$(awk -v module="$module" '
+	FILENAME == ARGV[1] { changed[$0] = 1; next }
+	FILENAME == ARGV[2] {
+		sub(/\.test$/, "", $1)
+		sub("^" module, ".", $1)
+		rank = $1 in changed ? 1 : "./" in changed ? NF : 0
+		for (i = 2; i <= NF && !rank; i++) if (sub("^" module, ".", $i) && $i in changed) rank = NF
+		if (rank) ranks[$1] = rank
+		next
+	}
+	$1 in ranks { print ranks[$1], $0 }
+' <(printf '%s\n' "$changed") <(printf '%s\n' "$uses") <(printf '%s\n' "$tests") | sort -n)
 
 if [[ -z $chosen ]]; then
 	echo "No fuzz test is concerned."

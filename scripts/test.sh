@@ -10,14 +10,14 @@ raced=(./pkg/...)
 # These run the built programs, which the test cache does not know of: never cached.
 plain=(./bench/... ./cmd/... ./examples/... ./internal/... ./test/...)
 # The race detector allocates, too.
-counted=(./pkg/delivery ./pkg/connectors/connhttp ./pkg/connectors/connsql)
+counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
 if [[ ${1-} == full ]]; then
 	part "all, raced, three times" scripts/go-test.sh race -shuffle=on -count=3 -timeout=60m ./...
 	part "all, at full size" env EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=120m ./...
 else
-	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -timeout=8m "${raced[@]}"
-	part "all others" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m "${plain[@]}"
+	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -timeout=12m "${raced[@]}"
+	part "all others" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=15m "${plain[@]}"
 fi
 part "allocations" scripts/go-test.sh plain -count=1 -run=Allocations "${counted[@]}"
 part "instructions" scripts/instructions.sh

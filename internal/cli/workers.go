@@ -96,7 +96,7 @@ func writeWorkers(sh *Shell, found app.Workers) error {
 	}
 	for i := range found.Unowned {
 		u := &found.Unowned[i]
-		text += sh.Strong("nobody") + "  " + clean(u.Channel+": "+u.Finding.String()) + "\n    " + why.NoWorker.Advice() + "\n"
+		text += sh.Strong("nobody") + "  " + clean(u.Channel+": "+u.String()) + "\n    " + why.NoWorker.Advice() + "\n"
 	}
 	_, err := io.WriteString(sh.Out, text)
 	return err

@@ -133,7 +133,7 @@ func TestReasonsByWhoCanMendThem(t *testing.T) {
 		want := "channel erp, partitions [3]: " + string(c.code) + ": "
 		for what, got := range map[bool][]string{true: h.Problems(), false: h.Notes()} {
 			wanted := what && c.problem || !what && c.noted
-			if (len(got) == 1) != wanted || wanted && !(strings.HasPrefix(got[0], want) && strings.HasSuffix(got[0], "so it is")) {
+			if (len(got) == 1) != wanted || wanted && (!strings.HasPrefix(got[0], want) || !strings.HasSuffix(got[0], "so it is")) {
 				t.Errorf("%s, stalled %v, as a problem %v: %q", c.code, c.stalled, what, got)
 			}
 		}

@@ -308,7 +308,7 @@ func (m *manager) take(ctx context.Context) {
 		m.log.Warn().Err(err).Msg("lease")
 	}
 	tick := m.b.leaseTTL / 4
-	soonest := tick
+	soonest, taken := tick, false
 	for shard := range m.desiredShards() {
 		if _, have := m.leases[shard]; have {
 			continue
@@ -317,11 +317,16 @@ func (m *manager) take(ctx context.Context) {
 		var held *heldError
 		switch {
 		case err == nil:
-			m.leases[shard] = le
+			m.leases[shard], taken = le, true
 		case errors.As(err, &held):
 			soonest = min(soonest, held.lapses)
 		default:
 			m.log.Warn().Err(err).Msg("lease")
+		}
+	}
+	if taken { // else readers find the partitions without an owner until the next tick
+		if err := m.announce(ctx); err != nil {
+			m.log.Warn().Err(err).Msg("announce the worker")
 		}
 	}
 	if soonest < tick {

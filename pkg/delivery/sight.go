@@ -67,16 +67,16 @@ func (s *sight) moved(now time.Time) {
 	s.progress, s.trouble = now, nil
 }
 
-func (s *sight) look() (t *tenure, progress time.Time, trouble error, since time.Time) {
+func (s *sight) look() (t *tenure, progress, since time.Time, trouble error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tenure, s.progress, s.trouble, s.since
+	return s.tenure, s.progress, s.since, s.trouble
 }
 
 // wait returns why the partition does not move; false if it does, or has nothing
 // to do.
 func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait, bool) {
-	t, progress, trouble, since := p.sight.look()
+	t, progress, since, trouble := p.sight.look()
 	w := workers.Wait{Channel: p.r.entry.Config.Name, Partitions: []int{p.index}, Stalled: now.Sub(progress) >= stallAfter}
 	switch {
 	case t != nil && t.takenOver.Load():

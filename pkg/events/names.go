@@ -183,9 +183,12 @@ func (n Names) Outcomes(channel string, i Incarnation, partition int) string {
 	return n.prefix + ".out." + channel + "." + i.String() + "." + strconv.Itoa(partition)
 }
 
-// OutcomesOf returns the filter of a channel's part of the outcome log, and
-// PartitionOutcomes that of a partition's, of all incarnations.
+// OutcomesOf returns the filter of a channel's part of the outcome log, of all
+// incarnations.
 func (n Names) OutcomesOf(channel string) string { return n.prefix + ".out." + channel + ".*.*" }
+
+// PartitionOutcomes returns the filter of a partition's part of the outcome log, of all
+// incarnations.
 func (n Names) PartitionOutcomes(channel string, partition int) string {
 	return n.prefix + ".out." + channel + ".*." + strconv.Itoa(partition)
 }

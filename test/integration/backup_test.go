@@ -254,6 +254,12 @@ func TestAdminBacksUpAndRestoresStreams(t *testing.T) {
 	}
 	admin("channels", "apply", "-f", file).ok(t)
 	admin("recover", "--yes").ok(t)
+	for _, f := range []string{"channel.pause", "channel.resume"} {
+		if out := admin("audit-log").ok(t); strings.Contains(out, f) != (f == "channel.pause") {
+			t.Errorf("%s:\n%s", f, out)
+		}
+	}
+	admin("channels", "resume", "portal").ok(t) // as it was when the backup was made
 	push("changed", 2)
 	push("waiting", 2)
 	g.program(brokerconfig.Worker, "connector-worker", "run").start(t)
@@ -267,10 +273,5 @@ func TestAdminBacksUpAndRestoresStreams(t *testing.T) {
 	}
 	if got := to.of("waiting"); got != "1 2 2" && got != "2 2" { // what waited can be overtaken
 		t.Errorf("waiting: the target was sent the versions %s", got)
-	}
-	for _, f := range []string{"channel.pause", "channel.resume"} {
-		if out := admin("audit-log").ok(t); strings.Contains(out, f) != (f == "channel.pause") {
-			t.Errorf("%s:\n%s", f, out)
-		}
 	}
 }

@@ -37,7 +37,7 @@ func newMending(t *testing.T) *mending {
 		m.must(os.WriteFile(filepath.Join(m.files, name+".yaml"), []byte(text), 0o600))
 	}
 	m.worker("w0")
-	_, m.api = m.rig.publisher("p0")
+	_, m.api = m.publisher("p0")
 	return m
 }
 

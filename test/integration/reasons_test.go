@@ -138,7 +138,7 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	if st.State != "blocked" || st.Circuit != "blocked" || !st.Alarm || f.Code != "secret_missing" || f.Worker != id || len(f.Partitions) != 2 {
 		t.Errorf("status %+v", st)
 	}
-	mustSay(t, "status", r.extsync("status", "erp").ok(t), "blocked at worker "+id, "ERP_TOKEN is not set", "restart it")
+	mustSay(t, "status", r.extsync("status", "erp").ok(t), "blocked at worker "+id, "ERP_TOKEN is not set", "when it is restarted")
 
 	pending := ""
 	for k := range keys {
