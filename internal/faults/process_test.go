@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 func TestProcessesAreControlled(t *testing.T) {
@@ -15,7 +16,7 @@ func TestProcessesAreControlled(t *testing.T) {
 		return crew.Start(t, faults.Spec{Name: name, Path: "/bin/sh", Args: []string{"-c", "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.01; done"}})
 	}
 	p := start("asked")
-	until(t, "the process is ready", func() bool { return p.Log() != "" })
+	testkit.Eventually(t, "the process is ready", func() bool { return p.Log() != "" })
 	if rss, err := p.Resident(); err != nil || rss <= 0 {
 		t.Errorf("memory %d, %v", rss, err)
 	}

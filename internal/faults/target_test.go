@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -41,21 +41,6 @@ func send(ctx context.Context, t *testing.T, tg *faults.HTTPTarget, key, version
 		return answer{}, errors.Join(errCut, err)
 	}
 	return answer{resp.StatusCode, resp.Header}, resp.Body.Close()
-}
-
-// until asks until it holds: what happens in another process gives no signal.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 func mustStatus(t *testing.T, tg *faults.HTTPTarget, key, version, body string, want int) answer {
@@ -171,7 +156,7 @@ func TestHeldCallEndsWhenItsCallerHangsUp(t *testing.T) {
 		done <- err
 	}()
 	mustStatus(t, tg, "other", "1", "x", http.StatusOK) // only the key is held
-	until(t, "both calls are there", func() bool { calls, _, _ := tg.Counts(); return calls == 2 })
+	testkit.Eventually(t, "both calls are there", func() bool { calls, _, _ := tg.Counts(); return calls == 2 })
 	hangUp()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller got %v", err)

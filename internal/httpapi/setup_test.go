@@ -23,13 +23,11 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
-
-// patience bounds what must happen at all.
-const patience = 30 * time.Second
 
 // A rig is a broker, a worker, a target, and the API.
 type rig struct {
@@ -158,9 +156,7 @@ func (r *rig) work() *rig {
 
 func (r *rig) must(err error) {
 	r.t.Helper()
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	testkit.Must(r.t, err)
 }
 
 // token makes a token.
@@ -243,17 +239,7 @@ func (r *rig) call(status int, method, path, body string, headers ...string) map
 // eventually asks until it holds.
 func (r *rig) eventually(what string, holds func() bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			r.t.Fatalf("not in %s: %s", patience, what)
-		case <-tick.C:
-		}
-	}
+	testkit.Eventually(r.t, what, holds)
 }
 
 // at returns what is at a path of a document.

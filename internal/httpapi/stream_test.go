@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -231,7 +232,7 @@ func TestReadersOfAcksOutliveTheStream(t *testing.T) {
 		if seen != "abcd" {
 			t.Errorf("a reader saw %s", seen)
 		}
-	case <-time.After(2 * patience):
+	case <-time.After(2 * testkit.Patience):
 		t.Error("a reader does not get what came after the stream was lost")
 	}
 }

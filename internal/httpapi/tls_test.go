@@ -1,47 +1,29 @@
 package httpapi
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/testcert"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // writeCertificate writes one with a serial number.
 func writeCertificate(t *testing.T, dir string, serial int64, changed time.Time) (certFile, keyFile string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca, err := testcert.New()
+	testkit.Must(t, err)
+	cert, key, err := ca.Issue(testcert.Leaf{Serial: serial})
+	testkit.Must(t, err)
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for name, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: der},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(name, changed, changed); err != nil {
-			t.Fatal(err)
-		}
+	for name, data := range map[string][]byte{certFile: cert, keyFile: key} {
+		testkit.Must(t, os.WriteFile(name, data, 0o600))
+		testkit.Must(t, os.Chtimes(name, changed, changed))
 	}
 	return certFile, keyFile
 }

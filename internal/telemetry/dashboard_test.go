@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 type panel struct {
@@ -37,14 +39,14 @@ type variable struct {
 // promtool can read every query.
 func TestDashboard(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(deploy, "grafana", "dashboard.json"))
-	must(t, err)
+	testkit.Must(t, err)
 	var d struct {
 		Title, UID    string
 		SchemaVersion int
 		Panels        []panel
 		Templating    struct{ List []variable }
 	}
-	must(t, json.Unmarshal(data, &d))
+	testkit.Must(t, json.Unmarshal(data, &d))
 	if d.Title == "" || d.UID == "" || d.SchemaVersion == 0 || len(d.Templating.List) != 2 {
 		t.Errorf("title %q, uid %q, schema %d, variables %v", d.Title, d.UID, d.SchemaVersion, d.Templating.List)
 	}
@@ -97,8 +99,8 @@ func TestDashboard(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "queries.yml")
 	text, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": queries}}})
-	must(t, err)
-	must(t, os.WriteFile(file, text, 0o600))
+	testkit.Must(t, err)
+	testkit.Must(t, os.WriteFile(file, text, 0o600))
 	promtool(t, ".", "check", "rules", file)
 }
 
@@ -121,8 +123,8 @@ func provisioned(t *testing.T) datasource {
 func readYAML(t *testing.T, path string, into any) {
 	t.Helper()
 	data, err := os.ReadFile(path)
-	must(t, err)
-	must(t, yaml.Unmarshal(data, into))
+	testkit.Must(t, err)
+	testkit.Must(t, yaml.Unmarshal(data, into))
 }
 
 // TestGrafanaFindsItsFiles checks that compose puts the dashboard where Grafana's

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -24,7 +25,7 @@ func (l *lab) awaitReady(why string) string {
 	l.t.Helper()
 	var status int
 	var body string
-	eventually(l.t, "/readyz: "+why, func() bool {
+	testkit.Eventually(l.t, "/readyz: "+why, func() bool {
 		status, body = l.ready()
 		return why == "" && status == http.StatusOK || why != "" && status == http.StatusServiceUnavailable && strings.Contains(body, why)
 	})
@@ -40,7 +41,7 @@ func TestNotReadyWhileDeliveriesAreFrozen(t *testing.T) {
 	l.channel("cal")
 	l.awaitReady("")
 	_, err := l.pub.Publish(t.Context(), update("cal", "secret-key", 1))
-	must(t, err)
+	testkit.Must(t, err)
 	body := l.awaitReady("channel cal: 1 updates held, 1 calls in flight, circuit closed")
 	if strings.Contains(body, "secret-key") {
 		t.Errorf("a key is told: %s", body)
@@ -50,7 +51,7 @@ func TestNotReadyWhileDeliveriesAreFrozen(t *testing.T) {
 }
 
 func TestNotReadyWithoutTheBroker(t *testing.T) {
-	l := newLab(t, patience)
+	l := newLab(t, testkit.Patience)
 	l.channel("cal")
 	if ack := l.request(update("cal", "k", 1)); ack.Outcome != events.Delivered {
 		t.Fatalf("ack %+v", ack)

@@ -21,6 +21,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
@@ -28,22 +29,12 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// patience bounds every wait of a test; it is never reached when all is well.
-const patience = 30 * time.Second
-
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // eventually waits until a condition holds that nothing signals.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testkit.Patience)
 	for !holds() {
 		select {
 		case <-deadline:
@@ -83,23 +74,23 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 	t.Cleanup(target.Close)
 	l.url = target.URL + "/{key}"
 
-	must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
 	var err error
 	l.registry, err = channels.OpenRegistry(t.Context(), l.JS, l.names, app.Catalog())
-	must(t, err)
+	testkit.Must(t, err)
 	plain, err := events.NewPublisher(t.Context(), l.JS, l.names)
-	must(t, err)
+	testkit.Must(t, err)
 	l.pub = telemetry.NewPublisher(plain, telemetry.NewPublisherMetrics(l.pubs), l.tracing("publisher"))
 
 	conn := l.Connect(t) // it outlives a restart of the broker
 	js, err := jetstream.New(conn)
-	must(t, err)
+	testkit.Must(t, err)
 	l.metrics = telemetry.NewWorkerMetrics(l.worker)
 	l.engine, err = delivery.New(delivery.Options{
 		JS: js, Catalog: app.Catalog(), ID: "w", LeaseTTL: 2 * time.Second, DrainTimeout: time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Observer: l.metrics, Tracer: l.tracing("worker").Tracer(),
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	l.health = telemetry.NewWorkerHealth(l.engine, conn.Status, stallAfter)
 	l.metrics.Attach(l.engine, l.health, func() bool { return conn.Status() == nats.CONNECTED })
 	ctx, stop := context.WithCancel(context.Background())
@@ -121,7 +112,7 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 func (l *lab) tracing(service string) *telemetry.Tracing {
 	l.t.Helper()
 	tr, err := telemetry.TracingTo(l.t.Context(), service, l.spans)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return tr
 }
 
@@ -140,7 +131,7 @@ func (l *lab) channel(name string, change ...func(*channels.Config)) {
 		c(&cfg)
 	}
 	_, err := l.registry.Put(l.t.Context(), cfg, 0)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 }
 
 func update(channel, key string, version int64) events.Update {
@@ -152,17 +143,17 @@ func update(channel, key string, version int64) events.Update {
 
 func (l *lab) request(u events.Update) events.Ack {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(l.t.Context(), testkit.Patience)
 	defer cancel()
 	_, ack, err := l.pub.Request(ctx, u)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return ack
 }
 
 func gather(t testing.TB, reg *prometheus.Registry) map[string]*dto.MetricFamily {
 	t.Helper()
 	families, err := reg.Gather()
-	must(t, err)
+	testkit.Must(t, err)
 	out := map[string]*dto.MetricFamily{}
 	for _, f := range families {
 		out[f.GetName()] = f

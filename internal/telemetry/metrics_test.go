@@ -15,13 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // TestMetrics lets updates go every way there is, and looks at every metric.
 func TestMetrics(t *testing.T) {
-	l := newLab(t, patience)
+	l := newLab(t, testkit.Patience)
 	l.respond(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "bad") {
 			w.WriteHeader(http.StatusUnprocessableEntity)
@@ -41,7 +42,7 @@ func TestMetrics(t *testing.T) {
 	other.Payload = []byte(`{}`)
 	_, _ = l.pub.Publish(t.Context(), other)
 	_, _ = l.pub.Publish(t.Context(), update("made-up-by-a-client", "k", 1))
-	must(t, l.metrics.RefreshNow(t.Context(), l.JS, l.names))
+	testkit.Must(t, l.metrics.RefreshNow(t.Context(), l.JS, l.names))
 
 	for sample, want := range map[string]float64{
 		"extsync_delivery_attempts_total cal ok http":        1,
@@ -64,7 +65,7 @@ func TestMetrics(t *testing.T) {
 		"extsync_ready":                                      1,
 		"extsync_entities_behind off":                        -1,
 	} {
-		eventually(t, fmt.Sprintf("%s = %v", sample, want), func() bool { return value(t, l.worker, sample) == want })
+		testkit.Eventually(t, fmt.Sprintf("%s = %v", sample, want), func() bool { return value(t, l.worker, sample) == want })
 	}
 	for sample, want := range map[string]float64{
 		"extsync_updates_published_total cal stored":    2,
@@ -92,7 +93,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		problems, err := promlint.New(strings.NewReader(body)).Lint()
-		must(t, err)
+		testkit.Must(t, err)
 		for _, p := range problems {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
@@ -101,7 +102,7 @@ func TestMetrics(t *testing.T) {
 
 // What waits at a target that does not answer is seen.
 func TestBacklogIsSeen(t *testing.T) {
-	l := newLab(t, patience)
+	l := newLab(t, testkit.Patience)
 	free := make(chan struct{})
 	l.respond(func(_ http.ResponseWriter, _ *http.Request) { <-free })
 	defer close(free)
@@ -109,10 +110,10 @@ func TestBacklogIsSeen(t *testing.T) {
 	const keys = 10
 	for i := range keys {
 		_, err := l.pub.Publish(t.Context(), update("cal", fmt.Sprintf("k%d", i), 1))
-		must(t, err)
+		testkit.Must(t, err)
 	}
-	eventually(t, "all of the backlog", func() bool {
-		must(t, l.metrics.RefreshNow(t.Context(), l.JS, l.names))
+	testkit.Eventually(t, "all of the backlog", func() bool {
+		testkit.Must(t, l.metrics.RefreshNow(t.Context(), l.JS, l.names))
 		return value(t, l.worker, "extsync_entities_behind cal") == keys
 	})
 	if age := value(t, l.worker, "extsync_oldest_pending_seconds cal"); age <= 0 {
@@ -143,7 +144,7 @@ func described(reg *prometheus.Registry) map[string]string {
 func documented(t *testing.T, heading string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
-	must(t, err)
+	testkit.Must(t, err)
 	_, section, ok := strings.Cut(string(data), "\n## "+heading+"\n")
 	if !ok {
 		t.Fatalf("docs/metrics.md has no heading %s", heading)

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 const deploy = "../../deploy"
@@ -80,9 +81,9 @@ type rules struct {
 func readRules(t *testing.T) rules {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(deploy, "prometheus", "alerts.yml"))
-	must(t, err)
+	testkit.Must(t, err)
 	var r rules
-	must(t, yaml.Unmarshal(data, &r))
+	testkit.Must(t, yaml.Unmarshal(data, &r))
 	return r
 }
 
@@ -95,9 +96,9 @@ func TestAlertRules(t *testing.T) {
 	promtool(t, dir, "check", "rules", "alerts.yml")
 	promtool(t, dir, "test", "rules", "alerts_test.yml")
 	tests, err := os.ReadFile(filepath.Join(dir, "alerts_test.yml"))
-	must(t, err)
+	testkit.Must(t, err)
 	runbooks, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
-	must(t, err)
+	testkit.Must(t, err)
 	n := 0
 	for _, g := range readRules(t).Groups {
 		for _, r := range g.Rules {

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -42,7 +43,7 @@ func (l *lab) named(name string) []tracetest.SpanStub {
 // that fails, one that succeeds, and the ack are one trace, and the target is
 // told of the attempt that it sees.
 func TestOneTraceFromPublishToAck(t *testing.T) {
-	l := newLab(t, patience)
+	l := newLab(t, testkit.Patience)
 	var mu sync.Mutex
 	var seen []string
 	l.respond(func(w http.ResponseWriter, r *http.Request) {
@@ -54,7 +55,7 @@ func TestOneTraceFromPublishToAck(t *testing.T) {
 	})
 	l.channel("cal")
 	api := l.tracing("api").Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		ctx, cancel := context.WithTimeout(r.Context(), testkit.Patience)
 		defer cancel()
 		_, ack, err := l.pub.Request(ctx, update("cal", "k", 1))
 		if err != nil || ack.Outcome != events.Delivered {
@@ -66,7 +67,7 @@ func TestOneTraceFromPublishToAck(t *testing.T) {
 	req.Header.Set("traceparent", "00-"+trace+"-"+caller+"-01")
 	api.ServeHTTP(httptest.NewRecorder(), req)
 
-	eventually(t, "the spans", func() bool { return len(l.named("ack")) == 1 && len(l.named("POST /updates")) == 1 })
+	testkit.Eventually(t, "the spans", func() bool { return len(l.named("ack")) == 1 && len(l.named("POST /updates")) == 1 })
 	server, publish, attempts, ack := l.named("POST /updates")[0], l.named("publish")[0], l.named("attempt"), l.named("ack")[0]
 	for _, s := range append([]tracetest.SpanStub{server, publish, ack}, attempts...) {
 		if s.SpanContext.TraceID().String() != trace {
@@ -98,7 +99,7 @@ func TestOneTraceFromPublishToAck(t *testing.T) {
 
 // An update of a client that knows nothing of traces is one trace all the same.
 func TestTraceBeginsWithTheFirstAttempt(t *testing.T) {
-	l := newLab(t, patience)
+	l := newLab(t, testkit.Patience)
 	var mu sync.Mutex
 	calls := 0
 	l.respond(func(w http.ResponseWriter, _ *http.Request) {
@@ -110,8 +111,8 @@ func TestTraceBeginsWithTheFirstAttempt(t *testing.T) {
 	})
 	l.channel("cal")
 	_, err := l.pub.Publishing.Publish(t.Context(), update("cal", "k", 1)) // not the traced one
-	must(t, err)
-	eventually(t, "the spans", func() bool { return len(l.named("ack")) == 1 })
+	testkit.Must(t, err)
+	testkit.Eventually(t, "the spans", func() bool { return len(l.named("ack")) == 1 })
 	attempts := l.named("attempt")
 	if len(attempts) != 2 || attempts[0].Parent.IsValid() || attempts[1].Parent.SpanID() != attempts[0].SpanContext.SpanID() ||
 		l.named("ack")[0].SpanContext.TraceID() != attempts[0].SpanContext.TraceID() {
@@ -124,7 +125,7 @@ func TestTraceBeginsWithTheFirstAttempt(t *testing.T) {
 func TestPublishStaysInTheUpdatesOwnTrace(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	tr, err := telemetry.TracingTo(t.Context(), "test", spans)
-	must(t, err)
+	testkit.Must(t, err)
 	const own = "0af7651916cd43dd8448eb211c80319c"
 	h := tr.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		u := update("cal", "k", 1)
@@ -180,7 +181,7 @@ func TestTracingIsOnWhereTheStandardVariablesSaySo(t *testing.T) {
 					t.Errorf("trace %s", u.TraceParent)
 				}
 			}
-			must(t, tr.Close(t.Context()))
+			testkit.Must(t, tr.Close(t.Context()))
 		})
 	}
 }

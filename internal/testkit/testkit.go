@@ -10,7 +10,7 @@ import (
 )
 
 // Patience bounds every wait of a test. A test that passes never reaches it.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Must ends the test if err is not nil.
 func Must(t testing.TB, err error) {
@@ -21,15 +21,15 @@ func Must(t testing.TB, err error) {
 }
 
 // Eventually waits until a condition holds that nothing signals, and ends the test
-// after Patience. what completes "still waiting for".
+// after Patience. what says what was expected.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(Patience)
 	for !holds() {
 		select {
 		case <-deadline:
-			t.Fatalf("still waiting for %s after %s", what, Patience)
-		case <-time.After(5 * time.Millisecond):
+			t.Fatalf("not in %s: %s", Patience, what)
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }

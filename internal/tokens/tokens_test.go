@@ -8,6 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -15,17 +16,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func open(t *testing.T, b *natstest.Broker) *tokens.Store {
 	t.Helper()
 	s, err := tokens.Open(t.Context(), b.JS, events.DefaultNames())
-	must(t, err)
+	testkit.Must(t, err)
 	return s
 }
 
@@ -33,25 +27,25 @@ func open(t *testing.T, b *natstest.Broker) *tokens.Store {
 // even if somebody has removed the bucket's markers of what was deleted.
 func TestRevokedTokenStaysRevokedWhenTheBrokerIsKilled(t *testing.T) {
 	b := natstest.Run(t)
-	must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))
 	store := open(t, b)
 	make1 := func(name string) (tokens.Token, string) {
 		tok, text, err := store.Create(t.Context(), tokens.Token{Name: name, Scopes: []tokens.Scope{tokens.Read}})
-		must(t, err)
+		testkit.Must(t, err)
 		return tok, text
 	}
 	make1("first")
 	revoked, text := make1("revoked")
 	kept, keptText := make1("kept")
 	_, err := store.Revoke(t.Context(), revoked.ID)
-	must(t, err)
+	testkit.Must(t, err)
 	if _, err := store.Revoke(t.Context(), revoked.ID); !errors.Is(err, tokens.ErrNotFound) {
 		t.Errorf("revoked twice: %v", err)
 	}
 	for range 3 { // each kill may bring back what is older
 		kv, err := b.JS.KeyValue(t.Context(), events.DefaultNames().TokensBucket())
-		must(t, err)
-		must(t, kv.PurgeDeletes(t.Context(), jetstream.DeleteMarkersOlderThan(-1)))
+		testkit.Must(t, err)
+		testkit.Must(t, kv.PurgeDeletes(t.Context(), jetstream.DeleteMarkersOlderThan(-1)))
 		b.Kill(t)
 		store = open(t, b)
 		if _, err := store.Get(t.Context(), revoked.ID); !errors.Is(err, tokens.ErrNotFound) {
@@ -59,7 +53,7 @@ func TestRevokedTokenStaysRevokedWhenTheBrokerIsKilled(t *testing.T) {
 		}
 	}
 	cache, err := tokens.NewCache(t.Context(), store)
-	must(t, err)
+	testkit.Must(t, err)
 	if _, _, err := cache.Authenticate(t.Context(), text); !errors.Is(err, tokens.ErrNotFound) {
 		t.Errorf("authenticate by the revoked token: %v", err)
 	}
@@ -70,7 +64,7 @@ func TestRevokedTokenStaysRevokedWhenTheBrokerIsKilled(t *testing.T) {
 		t.Errorf("adopt the revoked token: %v", err)
 	}
 	list, err := store.List(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	if len(list) != 2 {
 		t.Errorf("listed: %+v", list)
 	}

@@ -9,26 +9,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // open returns the registry of a broker of the test's own.
 func open(t testing.TB) (*natstest.Broker, *channels.Registry) {
 	t.Helper()
 	b := natstest.Run(t)
 	names := events.DefaultNames()
-	must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
-	must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{})) // repeating is harmless
+	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{})) // repeating is harmless
 	r, err := channels.OpenRegistry(t.Context(), b.JS, names, catalog())
-	must(t, err)
+	testkit.Must(t, err)
 	return b, r
 }
 
@@ -47,19 +41,19 @@ func TestRegistryOfABrokerThatIsNotProvisioned(t *testing.T) {
 func TestPutComparesAndSets(t *testing.T) {
 	_, r := open(t)
 	first, err := r.Put(t.Context(), config("a", channels.Latest), 0)
-	must(t, err)
+	testkit.Must(t, err)
 	if _, err := r.Put(t.Context(), config("a", channels.Latest), 0); !errors.Is(err, channels.ErrRevision) {
 		t.Fatalf("created twice: %v", err)
 	}
 	same, err := r.Put(t.Context(), config("a", channels.Latest), first.Revision)
-	must(t, err)
+	testkit.Must(t, err)
 	if same.Revision != first.Revision {
 		t.Fatalf("nothing changed, but the revision did: %d to %d", first.Revision, same.Revision)
 	}
 	changed := config("a", channels.Latest)
 	changed.Concurrency = 3
 	second, err := r.Put(t.Context(), changed, first.Revision)
-	must(t, err)
+	testkit.Must(t, err)
 	if _, err := r.Put(t.Context(), config("a", channels.Latest), first.Revision); !errors.Is(err, channels.ErrRevision) {
 		t.Fatalf("over somebody else's change: %v", err)
 	}
@@ -67,7 +61,7 @@ func TestPutComparesAndSets(t *testing.T) {
 		t.Fatalf("another mode: %v", err)
 	}
 	got, err := r.Get(t.Context(), "a")
-	must(t, err)
+	testkit.Must(t, err)
 	if got.Config.Concurrency != 3 || got.Revision != second.Revision || got.Generation != 1 {
 		t.Fatalf("%+v", got)
 	}
@@ -85,9 +79,9 @@ func TestStreamOfAChannel(t *testing.T) {
 		perSubject int64
 	}{channels.Latest: {jetstream.LimitsPolicy, 1}, channels.Every: {jetstream.WorkQueuePolicy, -1}} {
 		_, err := r.Put(t.Context(), config(string(mode), mode), 0)
-		must(t, err)
+		testkit.Must(t, err)
 		s, err := b.JS.Stream(t.Context(), events.DefaultNames().UpdateStream(string(mode)))
-		must(t, err)
+		testkit.Must(t, err)
 		c := s.CachedInfo().Config
 		if c.Retention != want.retention || c.MaxMsgsPerSubject != want.perSubject || c.Discard != jetstream.DiscardNew ||
 			c.MaxAge != 0 || c.MaxBytes != 64<<20 || c.SubjectTransform == nil {
@@ -103,14 +97,14 @@ func TestListShowsWhatCanBeReadAndNamesTheRest(t *testing.T) {
 	b, r := open(t)
 	for _, name := range []string{"b", "a"} {
 		_, err := r.Put(t.Context(), config(name, channels.Latest), 0)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	kv, err := b.JS.KeyValue(t.Context(), events.DefaultNames().RegistryBucket())
-	must(t, err)
+	testkit.Must(t, err)
 	_, err = kv.PutString(t.Context(), "broken", "{")
-	must(t, err)
+	testkit.Must(t, err)
 	_, err = kv.PutString(t.Context(), "newer", `{"f":2,"config":{"name":"newer"}}`)
-	must(t, err)
+	testkit.Must(t, err)
 	list, err := r.List(t.Context())
 	if len(list) != 2 || list[0].Config.Name != "a" || list[1].Config.Name != "b" {
 		t.Fatalf("%+v", list)
@@ -123,7 +117,7 @@ func TestListShowsWhatCanBeReadAndNamesTheRest(t *testing.T) {
 func TestChangesWakeUp(t *testing.T) {
 	_, r := open(t)
 	changes, err := r.Changes(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	wait := func() {
 		t.Helper()
 		select {
@@ -134,7 +128,7 @@ func TestChangesWakeUp(t *testing.T) {
 	}
 	wait() // at the start
 	_, err = r.Put(t.Context(), config("a", channels.Latest), 0)
-	must(t, err)
+	testkit.Must(t, err)
 	wait()
 }
 
@@ -149,17 +143,17 @@ func TestProvisionSaysWhatDoesNotFit(t *testing.T) {
 func TestProgressIsWrittenByCompareAndSet(t *testing.T) {
 	b, _ := open(t)
 	s, err := channels.OpenProgress(t.Context(), b.JS, events.DefaultNames())
-	must(t, err)
+	testkit.Must(t, err)
 	p, revision, err := s.Read(t.Context(), "a", 1, 0)
-	must(t, err)
+	testkit.Must(t, err)
 	if revision != 0 || !p.Clean {
 		t.Fatalf("nobody has worked on it: %+v, %d", p, revision)
 	}
 	p.Floor = 7
 	revision, err = s.Write(t.Context(), "a", 1, 0, p, 0)
-	must(t, err)
+	testkit.Must(t, err)
 	again, err := s.Write(t.Context(), "a", 1, 0, p, 0) // our own write, whose answer was lost
-	must(t, err)
+	testkit.Must(t, err)
 	if again != revision {
 		t.Fatalf("revision %d instead of %d", again, revision)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -19,11 +20,11 @@ func (l *lab) reopen() {
 	l.t.Helper()
 	var err error
 	l.reg, err = channels.OpenRegistry(l.t.Context(), l.JS, l.names, l.catalog)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, l.names)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.store, err = deadletters.Open(l.t.Context(), l.JS, l.names)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 }
 
 func (l *lab) keepLetters() (putBack func()) {
@@ -41,7 +42,7 @@ func (l *lab) keepLetters() (putBack func()) {
 func (l *lab) isBack(e deadletters.Entry) {
 	l.t.Helper()
 	got, err := l.store.Get(l.t.Context(), e.Sequence)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	if got.State != deadletters.StateResolved || !got.Ended {
 		l.t.Errorf("the letter that came back is %s, ended %t", got.State, got.Ended)
 	}
@@ -51,7 +52,7 @@ func (l *lab) isBack(e deadletters.Entry) {
 	if open := l.letters(deadletters.Filter{Channel: "cal", Key: e.Key}); len(open) != 0 {
 		l.t.Errorf("open: %+v", open)
 	}
-	must(l.t, l.store.Discard(l.t.Context(), e.Sequence))
+	testkit.Must(l.t, l.store.Discard(l.t.Context(), e.Sequence))
 }
 
 func TestDiscardedLetterThatComesBackIsNotOpen(t *testing.T) {
@@ -66,12 +67,12 @@ func TestDiscardedLetterThatComesBackIsNotOpen(t *testing.T) {
 	}
 	stop()
 	putBack := l.keepLetters()
-	must(t, l.store.Discard(t.Context(), newer.Sequence))
+	testkit.Must(t, l.store.Discard(t.Context(), newer.Sequence))
 	putBack()
 	if e := l.letter("k"); e.Sequence != older.Sequence { // the older one is open as before
 		t.Fatalf("open: %+v", e)
 	}
-	must(t, l.store.Discard(t.Context(), older.Sequence))
+	testkit.Must(t, l.store.Discard(t.Context(), older.Sequence))
 	putBack()
 	l.isBack(older)
 	l.isBack(newer)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -41,7 +42,7 @@ func TestLetterSaysEverything(t *testing.T) {
 		t.Error("a list holds payloads")
 	}
 	whole, err := l.store.Get(t.Context(), e.Sequence)
-	must(t, err)
+	testkit.Must(t, err)
 	if got := whole.Update; string(got.Payload) != string(u.Payload) || got.Source != "urn:platform" || got.Key != u.Key || got.Op != events.Delete {
 		t.Errorf("update %+v", got)
 	}
@@ -141,7 +142,7 @@ func TestMalformedLetters(t *testing.T) {
 	}
 	for _, msg := range strange {
 		_, err := l.JS.PublishMsg(t.Context(), msg)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	var found []deadletters.Entry
 	l.eventually("the letters", func() bool {
@@ -170,7 +171,7 @@ func TestMalformedLetters(t *testing.T) {
 	if err != nil || sum.Malformed != len(strange) || sum.Done != len(strange) {
 		t.Errorf("replay all: %+v, %v", sum, err)
 	}
-	must(t, l.store.Discard(t.Context(), found[0].Sequence))
+	testkit.Must(t, l.store.Discard(t.Context(), found[0].Sequence))
 	if got := l.letters(deadletters.Filter{AnyState: true}); len(got) != 2 {
 		t.Errorf("after discarding: %+v", got)
 	}
@@ -180,7 +181,7 @@ func TestDiscard(t *testing.T) {
 	l := newLab(t, channels.Latest)
 	l.work("w1")
 	kept, gone := l.giveUp("kept", 1), l.giveUp("gone", 1)
-	must(t, l.store.Discard(t.Context(), gone.Sequence))
+	testkit.Must(t, l.store.Discard(t.Context(), gone.Sequence))
 	if got := l.letters(deadletters.Filter{AnyState: true}); len(got) != 1 || got[0].Sequence != kept.Sequence {
 		t.Errorf("letters %+v", got)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -33,7 +34,7 @@ func (l *lab) manyLetters(n int) (others int) {
 	}
 	l.eventually("all letters", func() bool {
 		count, err := l.store.Count(l.t.Context(), deadletters.Filter{Channel: "cal"})
-		must(l.t, err)
+		testkit.Must(l.t, err)
 		return count == n
 	})
 	return others
@@ -50,7 +51,7 @@ func TestManyLetters(t *testing.T) {
 		var cursor, last uint64
 		for pages := 0; ; pages++ {
 			page, err := l.store.List(t.Context(), deadletters.Filter{Channel: "cal"}, 90, cursor)
-			must(t, err)
+			testkit.Must(t, err)
 			for _, e := range page.Entries {
 				if e.Sequence <= last {
 					t.Fatalf("letter %d after %d", e.Sequence, last)
@@ -101,7 +102,7 @@ func TestManyLetters(t *testing.T) {
 		}
 		l.eventually("the letters to go", func() bool {
 			left, err := l.store.Count(t.Context(), some)
-			must(t, err)
+			testkit.Must(t, err)
 			return left == 0
 		})
 		if left, err := l.store.Count(t.Context(), deadletters.Filter{}); err != nil || left != others {

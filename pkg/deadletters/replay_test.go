@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -17,7 +18,7 @@ var modes = []channels.Mode{channels.Latest, channels.Every} //nolint:gochecknog
 func (l *lab) replay(e deadletters.Entry) deadletters.Result {
 	l.t.Helper()
 	res, err := l.store.Replay(l.t.Context(), e.Sequence)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	if !res.Published() || !events.IsReplay(res.MessageID) || !strings.HasPrefix(res.String(), "published again") {
 		l.t.Fatalf("replay of %+v: %v", e, res)
 	}
@@ -29,8 +30,8 @@ func (l *lab) replay(e deadletters.Entry) deadletters.Result {
 func (l *lab) superseded(e deadletters.Entry, by int64) {
 	l.t.Helper()
 	res, err := l.store.Replay(l.t.Context(), e.Sequence)
-	must(l.t, err)
-	if res.Published() || res.SupersededBy != number(by) || res.String() != "superseded by version "+number(by).String() {
+	testkit.Must(l.t, err)
+	if res.Published() || res.SupersededBy != testkit.Number(by) || res.String() != "superseded by version "+testkit.Number(by).String() {
 		l.t.Fatalf("replay of %+v: %v", e, res)
 	}
 }
@@ -48,7 +49,7 @@ func TestReplayAfterTheTargetWasMended(t *testing.T) {
 
 			// The story can be read from the log.
 			line, err := events.History(t.Context(), l.JS, l.names, "cal", "replay", 0)
-			must(t, err)
+			testkit.Must(t, err)
 			if len(line.Entries) != 2 || line.Entries[0].Outcome != events.Delivered || line.Entries[1].Outcome != events.DeadLettered ||
 				line.Entries[1].Code != "422" || line.Entries[1].Worker != "w1" || !line.Complete {
 				t.Errorf("history %+v", line)
@@ -146,7 +147,7 @@ func TestReplayNeverMovesTheTargetBack(t *testing.T) {
 		l.delivered("k", "8")
 		l.noLetter("k")
 		stream, err := l.JS.Stream(t.Context(), l.names.UpdateStream("cal"))
-		must(t, err)
+		testkit.Must(t, err)
 		if got := stream.CachedInfo().State.LastSeq; got != head.Sequence {
 			t.Errorf("something was published: last sequence %d, want %d", got, head.Sequence)
 		}
@@ -176,7 +177,7 @@ func TestReplayAllKeepsTheOrderOfAKey(t *testing.T) {
 	var want []string
 	for v := int64(1); v <= versions; v++ {
 		l.push(update("k", v))
-		want = append(want, number(v).String())
+		want = append(want, testkit.Number(v).String())
 	}
 	l.settles("k", versions, events.DeadLettered)
 	l.eventually("all letters", func() bool { return len(l.letters(deadletters.Filter{})) == versions })
@@ -214,9 +215,9 @@ func TestConflictLetters(t *testing.T) {
 		other := update("k", 7)
 		other.Payload = []byte(`"something else"`)
 		msg, err := events.Encode(l.names, other)
-		must(t, err)
+		testkit.Must(t, err)
 		_, err = l.JS.PublishMsg(t.Context(), msg)
-		must(t, err)
+		testkit.Must(t, err)
 		e := l.letter("k")
 		if e.Outcome != events.Conflict || e.Code != "digest" {
 			t.Errorf("entry %+v", e)
@@ -228,10 +229,10 @@ func TestConflictLetters(t *testing.T) {
 		// While the first content is the head, the other must not take its place.
 		u := update("k", 7)
 		head, err := events.Encode(l.names, u)
-		must(t, err)
+		testkit.Must(t, err)
 		head.Header.Set(events.HeaderMsgID, "once more")
 		_, err = l.JS.PublishMsg(t.Context(), head)
-		must(t, err)
+		testkit.Must(t, err)
 		var refusal *events.HeadError
 		if _, err := l.store.Replay(t.Context(), l.letter("k").Sequence); !errors.As(err, &refusal) || !errors.Is(err, events.ErrConflict) || refusal.Head != u.Tag() {
 			t.Errorf("replay: %v", err)
@@ -248,7 +249,7 @@ func TestReplayIntoAChannelThatIsGone(t *testing.T) {
 	stop := l.work("w1")
 	e := l.giveUp("k", 1)
 	stop()
-	must(t, l.JS.DeleteStream(t.Context(), l.names.UpdateStream("cal")))
+	testkit.Must(t, l.JS.DeleteStream(t.Context(), l.names.UpdateStream("cal")))
 	if _, err := l.store.Replay(t.Context(), e.Sequence); !errors.Is(err, events.ErrUnknownChannel) {
 		t.Errorf("replay: %v", err)
 	}

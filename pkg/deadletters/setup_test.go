@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -21,9 +22,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait of a test; it is never reached when all is well.
-const patience = 30 * time.Second
 
 // A target is an external system in memory that remembers what it took.
 type target struct {
@@ -102,10 +100,10 @@ func newLab(t testing.TB, mode channels.Mode) *lab {
 			return l.tg, nil
 		},
 	})
-	must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
 	var err error
 	l.reg, err = channels.OpenRegistry(t.Context(), l.JS, l.names, l.catalog)
-	must(t, err)
+	testkit.Must(t, err)
 	for _, name := range []string{"cal", "other"} {
 		_, err = l.reg.Put(t.Context(), channels.Config{
 			Name: name, Mode: mode, Connector: channels.Connector{Kind: "memory"},
@@ -114,20 +112,13 @@ func newLab(t testing.TB, mode channels.Mode) *lab {
 				InitialBackoff: connectors.Duration(5 * time.Millisecond), MaxBackoff: connectors.Duration(50 * time.Millisecond),
 			},
 		}, 0)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	l.pub, err = events.NewPublisher(t.Context(), l.JS, l.names)
-	must(t, err)
+	testkit.Must(t, err)
 	l.store, err = deadletters.Open(t.Context(), l.JS, l.names)
-	must(t, err)
+	testkit.Must(t, err)
 	return l
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // work starts a worker that ends with the test, or when the returned function is
@@ -138,7 +129,7 @@ func (l *lab) work(id string) (stop func()) {
 		JS: l.JS, Catalog: l.catalog, ID: id, LeaseTTL: 2 * time.Second, DrainTimeout: 5 * time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(l.t)).Level(zerolog.ErrorLevel),
 	})
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -149,7 +140,7 @@ func (l *lab) work(id string) (stop func()) {
 			if err != nil {
 				l.t.Errorf("worker %s: %v", id, err)
 			}
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			l.t.Errorf("worker %s does not stop", id)
 		}
 	})
@@ -157,18 +148,16 @@ func (l *lab) work(id string) (stop func()) {
 	return stop
 }
 
-func number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
-
 func update(key string, version int64) events.Update {
 	data, _ := json.Marshal(map[string]any{"key": key, "version": version})
-	return events.Update{Channel: "cal", Key: key, Version: number(version), Payload: data}
+	return events.Update{Channel: "cal", Key: key, Version: testkit.Number(version), Payload: data}
 }
 
 // push publishes and must succeed.
 func (l *lab) push(u events.Update) events.Receipt {
 	l.t.Helper()
 	r, err := l.pub.Publish(l.t.Context(), u)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return r
 }
 
@@ -176,12 +165,12 @@ func (l *lab) push(u events.Update) events.Receipt {
 func (l *lab) settles(key string, version int64, want events.Outcome) {
 	l.t.Helper()
 	var last events.Outcome
-	l.eventually("version "+number(version).String()+" of "+key+" to end as "+string(want), func() bool {
+	l.eventually("version "+testkit.Number(version).String()+" of "+key+" to end as "+string(want), func() bool {
 		rec, err := l.pub.Ledger().Get(l.t.Context(), "cal", key)
 		if err != nil {
 			return false
 		}
-		s, _ := rec.Find(versioning.Tag{Version: number(version)})
+		s, _ := rec.Find(versioning.Tag{Version: testkit.Number(version)})
 		last = s.Outcome
 		return last == want
 	})
@@ -213,7 +202,7 @@ func equal(a, b []string) bool {
 func (l *lab) letters(f deadletters.Filter) []deadletters.Entry {
 	l.t.Helper()
 	page, err := l.store.List(l.t.Context(), f, deadletters.MaxPage, 0)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return page.Entries
 }
 
@@ -251,14 +240,5 @@ func (l *lab) giveUp(key string, version int64) deadletters.Entry {
 // eventually waits until a condition at the broker or the target holds.
 func (l *lab) eventually(what string, holds func() bool) {
 	l.t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			l.t.Fatalf("still waiting for %s", what)
-		case <-tick.C:
-		}
-	}
+	testkit.Eventually(l.t, what, holds)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -17,9 +18,9 @@ import (
 func (l *lab) letterOf(u events.Update, last time.Time) *nats.Msg {
 	l.t.Helper()
 	msg, err := events.Encode(l.names, u)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	enc, err := events.EncodeKey(u.Key)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	msg.Subject = l.names.Dead(u.Channel, enc)
 	msg.Header.Del(nats.MsgIdHdr)
 	msg.Header.Set(events.HeaderDeadOutcome, string(events.DeadLettered))
@@ -31,7 +32,7 @@ func (l *lab) letterOf(u events.Update, last time.Time) *nats.Msg {
 func (l *lab) copyOf(e deadletters.Entry) *nats.Msg {
 	l.t.Helper()
 	raw, err := events.ReadFromLeader(l.t.Context(), l.JS, l.names.DeadStream(), events.MessageQuery{Sequence: e.Sequence})
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	msg := &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}
 	msg.Header.Del(nats.MsgIdHdr)
 	return msg
@@ -41,16 +42,16 @@ func (l *lab) copyOf(e deadletters.Entry) *nats.Msg {
 func (l *lab) store1(msg *nats.Msg) uint64 {
 	l.t.Helper()
 	ack, err := l.JS.PublishMsg(l.t.Context(), msg)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return ack.Sequence
 }
 
 func (l *lab) stateOf(sequence uint64) deadletters.State {
 	l.t.Helper()
 	e, err := l.store.Get(l.t.Context(), sequence)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	page, err := l.store.List(l.t.Context(), deadletters.Filter{AnyState: true}, 1, sequence)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	if len(page.Entries) != 1 || page.Entries[0].Sequence != sequence || page.Entries[0].State != e.State || page.Entries[0].By != e.By {
 		l.t.Fatalf("get says %+v, list %+v", e, page)
 	}

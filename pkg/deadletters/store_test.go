@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -63,16 +64,16 @@ func TestLetterOfTheLargestUpdate(t *testing.T) {
 			l.tg.refuses(connectors.Permanent, "422")
 			l.work("w1")
 			msg, err := events.Encode(l.names, update("large", 1))
-			must(t, err)
+			testkit.Must(t, err)
 			if spare == 0 {
 				msg.Header.Del(events.HeaderMsgID)
 			}
 			msg.Data = bytes.Repeat([]byte("x"), int(l.Conn.MaxPayload())-headerSize(msg.Header)-spare)
 			_, err = l.JS.PublishMsg(t.Context(), msg)
-			must(t, err)
+			testkit.Must(t, err)
 			l.settles("large", 1, events.DeadLettered)
 			e := l.letter("large")
-			if e.Version != number(1) || e.PayloadSize != len(msg.Data) {
+			if e.Version != testkit.Number(1) || e.PayloadSize != len(msg.Data) {
 				t.Errorf("entry %+v", e)
 			}
 			l.tg.takes()
@@ -110,8 +111,8 @@ func TestDiscardedLetterIsStoredAgain(t *testing.T) {
 	msg.Header.Set(nats.MsgIdHdr, l.names.UpdateStream("cal")+":1")
 	first := l.store1(msg)
 	stream, err := l.JS.Stream(t.Context(), l.names.DeadStream())
-	must(t, err)
-	must(t, stream.DeleteMsg(t.Context(), first))
+	testkit.Must(t, err)
+	testkit.Must(t, stream.DeleteMsg(t.Context(), first))
 	l.work("w1")
 	l.settles("k", 7, events.DeadLettered)
 	if e := l.letter("k"); e.Sequence == first || e.Code != "422" {
@@ -128,7 +129,7 @@ func TestResetOfAKeyRemovesItsLetters(t *testing.T) {
 			l.work("w1")
 			kept := l.giveUp("kept", 9)
 			l.giveUp("k", 9)
-			must(t, l.reg.ResetKey(t.Context(), "cal", "k"))
+			testkit.Must(t, l.reg.ResetKey(t.Context(), "cal", "k"))
 			l.onlyLeft(kept)
 			l.eventually("the ledger to forget", func() bool {
 				rec, err := l.pub.Ledger().Get(t.Context(), "cal", "k")

@@ -5,6 +5,7 @@ package delivery
 import (
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -16,13 +17,13 @@ import (
 // any machine, unlike times.
 func TestAllocationsOfTheHotPath(t *testing.T) {
 	names := events.DefaultNames()
-	u := events.Update{Channel: "cal", Key: "k1", Version: number(7), Payload: []byte(`{"content":"x"}`)}.WithDefaults()
+	u := events.Update{Channel: "cal", Key: "k1", Version: testkit.Number(7), Payload: []byte(`{"content":"x"}`)}.WithDefaults()
 	msg, err := events.Encode(names, u)
-	must(t, err)
+	testkit.Must(t, err)
 	subject := names.StoredUpdate("cal", "k1")
 	it := &item{u: u, tag: u.Tag()}
 	var rec events.Record
-	entry := events.Entry{Key: "k1", Op: u.Op, Settlement: events.Settlement{Version: number(6), Digest: u.Digest(), Outcome: events.Delivered, At: timestamp()}}
+	entry := events.Entry{Key: "k1", Op: u.Op, Settlement: events.Settlement{Version: testkit.Number(6), Digest: u.Digest(), Outcome: events.Delivered, At: timestamp()}}
 	rec.Add(entry, events.LogPosition{Seq: 1})
 	var f flow.Floor
 	group := events.Group{Format: events.Format, Channel: "cal", Worker: "w", At: timestamp(), Entries: []events.Entry{entry}}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -36,9 +37,9 @@ func TestAnnouncement(t *testing.T) {
 	m.failed["broken"] = m.failed["broken"].again(errors.New("no such\nhost"))
 
 	data, err := m.announcement()
-	must(t, err)
+	testkit.Must(t, err)
 	rec, err := workers.Decode(data)
-	must(t, err)
+	testkit.Must(t, err)
 	if rec.Worker != "w" || rec.TTL != m.b.leaseTTL.Milliseconds() || rec.Host == "" || rec.PID == 0 || rec.Started.IsZero() {
 		t.Errorf("%+v", rec)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -55,7 +56,7 @@ func TestPartitionSlotsCoverEverySlotOnceAndHoldTheirKeys(t *testing.T) {
 		}
 		for k := range 200 {
 			enc, err := events.EncodeKey(fmt.Sprint("policy/", k))
-			must(t, err)
+			testkit.Must(t, err)
 			// The rule that administrators and parked updates go by.
 			if slot := events.Slot(enc); owner[slot] != slot%partitions {
 				t.Fatalf("%d partitions: key %s of slot %d is in partition %d, not %d", partitions, enc, slot, owner[slot], slot%partitions)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
@@ -15,9 +16,9 @@ import (
 func (l *lab) backlog(name string) channels.Backlog {
 	l.t.Helper()
 	e, err := l.registry.Get(l.t.Context(), name)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	b, err := l.registry.Backlog(l.t.Context(), e)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return b
 }
 
@@ -38,7 +39,7 @@ func TestUndeliveredOfAChannelThatRests(t *testing.T) {
 				}
 				l.eventually("all to be delivered", func() bool { return l.undelivered("cal") == 0 })
 				e, err := l.registry.Pause(t.Context(), "cal")
-				must(t, err)
+				testkit.Must(t, err)
 				rests := func(p channels.PartitionBacklog) bool { return p.Progress.Clean && !p.Consumer }
 				l.eventually("the partitions to be handed over", func() bool {
 					b := l.backlog("cal")
@@ -62,12 +63,12 @@ func TestUndeliveredOfAChannelThatRests(t *testing.T) {
 				w.shutdown(t)
 				expect("paused, without a worker")
 				_, err = l.registry.Resume(t.Context(), "cal")
-				must(t, err)
+				testkit.Must(t, err)
 				expect("without a worker")
 				e, err = l.registry.Get(t.Context(), e.Config.Name)
-				must(t, err)
+				testkit.Must(t, err)
 				_, err = l.registry.Delete(t.Context(), "cal", e.Revision)
-				must(t, err)
+				testkit.Must(t, err)
 				expect("deleted")
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -16,7 +17,7 @@ func TestJudgeWhatComesAgain(t *testing.T) {
 	var rec events.Record
 	for v := range int64(20) { // version v at 10 v, settled a second after it was stored
 		rec.Add(events.Entry{Key: "k", Op: events.Upsert, Sequence: uint64(10 * (v + 1)), Settlement: events.Settlement{
-			Version: number(v + 1), Digest: digest, Outcome: events.Delivered, At: at.Add(time.Duration(v+1) * time.Minute),
+			Version: testkit.Number(v + 1), Digest: digest, Outcome: events.Delivered, At: at.Add(time.Duration(v+1) * time.Minute),
 		}}, events.LogPosition{Seq: uint64(v + 1)})
 	}
 	var reset events.Record
@@ -45,7 +46,7 @@ func TestJudgeWhatComesAgain(t *testing.T) {
 		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, false, doCall},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			it := &item{tag: versioning.Tag{Version: number(c.version), Digest: digest}, seq: c.seq, published: at.Add(c.stored), replay: c.replay}
+			it := &item{tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, seq: c.seq, published: at.Add(c.stored), replay: c.replay}
 			if got := judge(it, &c.rec, false); got.what != c.want {
 				t.Errorf("step %d, want %d", got.what, c.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -22,7 +23,7 @@ func TestDeliversAndAcks(t *testing.T) {
 			w := l.work("w1")
 			for v := int64(1); v <= 3; v++ {
 				ack := l.request(update("erp", "p/1", v))
-				if ack.Outcome != events.Delivered || ack.Version != number(v) || ack.Key != "p/1" || ack.Attempts != 1 {
+				if ack.Outcome != events.Delivered || ack.Version != testkit.Number(v) || ack.Key != "p/1" || ack.Attempts != 1 {
 					t.Fatalf("ack %+v", ack)
 				}
 			}
@@ -53,7 +54,7 @@ func TestLatestSkipsVersionsThatWereReplacedBeforeTheWorkerSawThem(t *testing.T)
 	if got := l.tg.versions("k"); !slices.Equal(got, []string{"10"}) {
 		t.Fatalf("target got %v", got)
 	}
-	if ack := l.outcome("cal", "k", 4); ack.Outcome != events.Superseded || ack.By != number(10) {
+	if ack := l.outcome("cal", "k", 4); ack.Outcome != events.Superseded || ack.By != testkit.Number(10) {
 		t.Fatalf("older: %+v", ack)
 	}
 }
@@ -92,7 +93,7 @@ func TestEveryDeliversEachVersionInOrderInspiteOfFailures(t *testing.T) {
 func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 	l := newLab(t, channel("cal", channels.Latest))
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
-		if a.Version == number(7) {
+		if a.Version == testkit.Number(7) {
 			return connectors.Failed(connectors.Transient, "500", errors.New("cannot take version 7"))
 		}
 		return connectors.Done()
@@ -106,7 +107,7 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 	if ack := l.request(update("cal", "k", 8)); ack.Outcome != events.Delivered {
 		t.Fatalf("%+v", ack)
 	}
-	if ack := l.outcome("cal", "k", 7); ack.Outcome != events.Superseded || ack.By != number(8) {
+	if ack := l.outcome("cal", "k", 7); ack.Outcome != events.Superseded || ack.By != testkit.Number(8) {
 		t.Fatalf("%+v", ack)
 	}
 }
@@ -155,7 +156,7 @@ func TestGivingUp(t *testing.T) {
 				t.Fatalf("%+v", ack)
 			}
 			dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
-			must(t, err)
+			testkit.Must(t, err)
 			msg, err := dead.GetLastMsgForSubject(t.Context(), events.DefaultNames().Dead("cal", "k"))
 			if got := err == nil; got != tt.dead {
 				t.Fatalf("dead letter there: %v (%v)", got, err)
@@ -287,17 +288,17 @@ func TestHandOverToAnotherWorkerAndBack(t *testing.T) {
 func TestDeliveryRemovesTheDeadLettersOfItsKey(t *testing.T) {
 	l := newLab(t, channel("cal", channels.Latest))
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
-		if a.Version == number(2) {
+		if a.Version == testkit.Number(2) {
 			return connectors.Done()
 		}
 		return connectors.Failed(connectors.Permanent, "400", errors.New("no"))
 	})
 	l.work("w1")
 	dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
-	must(t, err)
+	testkit.Must(t, err)
 	letters := func() uint64 {
 		info, err := dead.Info(t.Context())
-		must(t, err)
+		testkit.Must(t, err)
 		return info.State.Msgs
 	}
 	for i, want := range []uint64{1, 0, 1} {

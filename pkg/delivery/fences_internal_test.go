@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -109,7 +110,7 @@ func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
 	if len(l.queue) != 1 || l.queue[0] != newer || !tn.isReady() {
 		t.Fatalf("%d in the lane, ready %v", len(l.queue), tn.isReady())
 	}
-	if c := tn.pending[0]; c.item != replay || c.entry.Outcome != events.Superseded || c.entry.By != number(8) {
+	if c := tn.pending[0]; c.item != replay || c.entry.Outcome != events.Superseded || c.entry.By != testkit.Number(8) {
 		t.Fatalf("%+v", c.entry)
 	}
 }
@@ -119,19 +120,19 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
 	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	must(t, err)
+	testkit.Must(t, err)
 	publisher, err := events.NewPublisher(t.Context(), b.JS, tn.b.names)
-	must(t, err)
+	testkit.Must(t, err)
 	const versions = 4
 	for v := int64(1); v <= versions; v++ {
 		it := itemOf("k", v)
 		_, err := publisher.Publish(t.Context(), it.u)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
-	must(t, err)
+	testkit.Must(t, err)
 	batch, err := c.Fetch(versions)
-	must(t, err)
+	testkit.Must(t, err)
 	var items []*item
 	for msg := range batch.Messages() {
 		it := itemOf("k", int64(len(items)+1))
@@ -140,7 +141,7 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 	}
 	go tn.parkLoop(t.Context())
 	l := tn.laneOf("k", items[0], items[1])
-	must(t, tn.parkAll(l))
+	testkit.Must(t, tn.parkAll(l))
 	tn.locked(func() { // as if there were many more, and those in memory were done
 		clear(tn.held)
 		l.queue, l.parked, l.more, l.lastInMemory, l.busy = nil, true, true, 0, false
@@ -150,10 +151,10 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 		}
 	})
 	for _, it := range items[2:] {
-		must(t, tn.share.Take(t.Context(), it.size))
+		testkit.Must(t, tn.share.Take(t.Context(), it.size))
 		tn.intake(it, "k")
 	}
-	eventually(t, "the lane to be ready", tn.isReady)
+	testkit.Eventually(t, "the lane to be ready", tn.isReady)
 	var got []string
 	tn.locked(func() {
 		for _, it := range l.queue {
@@ -190,19 +191,19 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	publisher, err := events.NewPublisher(t.Context(), b.JS, tn.b.names)
-	must(t, err)
+	testkit.Must(t, err)
 	it := itemOf("k", 1)
 	_, err = publisher.Publish(t.Context(), it.u)
-	must(t, err)
+	testkit.Must(t, err)
 	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	must(t, err)
+	testkit.Must(t, err)
 	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
-	must(t, err)
+	testkit.Must(t, err)
 	msg, err := c.Next()
-	must(t, err)
+	testkit.Must(t, err)
 	it.msg, it.size = msg, 1
 	l := tn.laneOf("k", it)
-	must(t, tn.share.Take(t.Context(), 1))
+	testkit.Must(t, tn.share.Take(t.Context(), 1))
 	again := make(chan struct{})
 	go func() {
 		defer close(again)
@@ -211,8 +212,8 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 		}
 	}()
 	e := tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.DeadLettered}, connectors.Result{})
-	must(t, tn.storeDead("k", it, e, ""))
-	must(t, tn.parkAll(l))
+	testkit.Must(t, tn.storeDead("k", it, e, ""))
+	testkit.Must(t, tn.parkAll(l))
 	<-again
 }
 
@@ -231,7 +232,7 @@ func TestFailingKeysAreCountedWhileOtherKeysFail(t *testing.T) {
 	go func() {
 		defer close(failed)
 		for range 50 {
-			tn.failed(la, one, events.Settlement{Version: number(1)}, connectors.Failed(connectors.Transient, "503", errors.New("busy")), true)
+			tn.failed(la, one, events.Settlement{Version: testkit.Number(1)}, connectors.Failed(connectors.Transient, "503", errors.New("busy")), true)
 		}
 	}()
 	for ended := false; !ended; {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
@@ -38,14 +39,14 @@ func TestFilteredUpdateIsSettledAndNotApplied(t *testing.T) {
 			}
 			l.eventually("the ledger to know the filtered version", func() bool {
 				rec, err := l.ledger.Get(t.Context(), "erp", "k")
-				return err == nil && rec.Settled.Version == number(2) && rec.Applied.Version == number(1)
+				return err == nil && rec.Settled.Version == testkit.Number(2) && rec.Applied.Version == testkit.Number(1)
 			})
 			third := update("erp", "k", 3)
-			third.Base = number(2) // the target does not hold it, rightly
+			third.Base = testkit.Number(2) // the target does not hold it, rightly
 			if ack := l.request(third); ack.Outcome != events.Delivered || ack.Code == events.CodeFiltered {
 				t.Errorf("ack of the next update: %+v", ack)
 			}
-			gone := events.Update{Channel: "erp", Key: "k", Version: number(4), Op: events.Delete}
+			gone := events.Update{Channel: "erp", Key: "k", Version: testkit.Number(4), Op: events.Delete}
 			if ack := l.request(gone); ack.Outcome != events.Delivered {
 				t.Errorf("ack of the delete: %+v", ack)
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -20,9 +21,9 @@ func (l *lab) reopen() {
 	names := events.DefaultNames()
 	var err error
 	l.registry, err = channels.OpenRegistry(l.t.Context(), l.JS, names, l.catalog)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, names)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.ledger = l.pub.Ledger()
 }
 
@@ -48,19 +49,19 @@ func (l *lab) keepFiles(stream string) (putBack func()) {
 func (l *lab) forgetFloor() {
 	l.t.Helper()
 	store, err := channels.OpenProgress(l.t.Context(), l.JS, events.DefaultNames())
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	p, revision, err := store.Read(l.t.Context(), "cal", 1, 0)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	p.Floor = 0
 	_, err = store.Write(l.t.Context(), "cal", 1, 0, p, revision)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 }
 
 // outcomes returns what the log says of each version of a key, but for failed attempts.
 func (l *lab) outcomes(key string) map[string][]events.Outcome {
 	l.t.Helper()
 	line, err := events.History(l.t.Context(), l.JS, events.DefaultNames(), "cal", key, 0)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	out := map[string][]events.Outcome{}
 	for _, e := range line.Entries {
 		if e.Outcome.Final() {
@@ -87,7 +88,7 @@ func (l *lab) oneOutcomeEach(key string, versions int) {
 func (l *lab) stored(stream string) uint64 {
 	l.t.Helper()
 	s, err := l.JS.Stream(l.t.Context(), stream)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return s.CachedInfo().State.Msgs
 }
 
@@ -98,7 +99,7 @@ func TestResetKeyHoldsWhenTheBrokerIsKilled(t *testing.T) {
 			w := l.work("a")
 			l.allDelivered("cal", 2, 99)
 			l.allDelivered("cal", 2, 100)
-			must(t, l.registry.ResetKey(t.Context(), "cal", "k0"))
+			testkit.Must(t, l.registry.ResetKey(t.Context(), "cal", "k0"))
 			w.shutdown(t)
 			for range 3 { // each kill may bring back what is older
 				l.kill()
@@ -214,11 +215,11 @@ func TestChannelOfAnOldNameKnowsNothingOfTheFormer(t *testing.T) {
 			}
 			w.shutdown(t)
 			e, err := l.registry.Get(t.Context(), "cal")
-			must(t, err)
+			testkit.Must(t, err)
 			_, err = l.registry.Delete(t.Context(), "cal", e.Revision)
-			must(t, err)
+			testkit.Must(t, err)
 			_, err = l.registry.Sweep(t.Context(), time.Now().Add(channels.DeletedRetention+time.Minute))
-			must(t, err)
+			testkit.Must(t, err)
 			l.kill()
 			if _, err := l.registry.Get(t.Context(), "cal"); !errors.Is(err, channels.ErrNotFound) {
 				t.Fatalf("the swept channel: %v", err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -24,18 +25,18 @@ func TestHandMadeUpdateThatLooksLikeAServerStatusStopsNobody(t *testing.T) {
 				msg := nats.NewMsg(names.Update("cal", "forged"))
 				msg.Header.Set("Status", status)
 				_, err := l.JS.PublishMsg(t.Context(), msg)
-				must(t, err)
+				testkit.Must(t, err)
 				l.allDelivered("cal", 3, 2)
 				letters, err := deadletters.Open(t.Context(), l.JS, names)
-				must(t, err)
+				testkit.Must(t, err)
 				l.eventually("the dead letter", func() bool {
 					n, err := letters.Count(t.Context(), deadletters.Filter{Channel: "cal", Code: "malformed"})
-					must(t, err)
+					testkit.Must(t, err)
 					return n == 1
 				})
 				l.eventually("its removal", func() bool {
 					stream, err := l.JS.Stream(t.Context(), names.UpdateStream("cal"))
-					must(t, err)
+					testkit.Must(t, err)
 					want := map[channels.Mode]uint64{channels.Latest: 3, channels.Every: 0}[mode]
 					return stream.CachedInfo().State.Msgs == want
 				})
@@ -64,12 +65,12 @@ func TestUpdateOfAnotherVersionKindDoesNotBlockItsKey(t *testing.T) {
 			}
 			msg.Data = []byte("{}")
 			_, err := l.JS.PublishMsg(t.Context(), msg)
-			must(t, err)
+			testkit.Must(t, err)
 			letters, err := deadletters.Open(t.Context(), l.JS, names)
-			must(t, err)
+			testkit.Must(t, err)
 			l.eventually("the dead letter", func() bool {
 				n, err := letters.Count(t.Context(), deadletters.Filter{Channel: "cal", Code: "version_kind"})
-				must(t, err)
+				testkit.Must(t, err)
 				return n == 1
 			})
 			for v := int64(2); v < 4; v++ {

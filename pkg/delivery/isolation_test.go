@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -100,11 +101,11 @@ func TestHangingTargetWithLargeUpdatesLeavesOthersAlone(t *testing.T) {
 func (l *lab) full(stream string, most int64) {
 	l.t.Helper()
 	s, err := l.JS.Stream(l.t.Context(), stream)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	cfg := s.CachedInfo().Config
 	cfg.MaxBytes = most
 	_, err = l.JS.UpdateStream(l.t.Context(), cfg)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 }
 
 func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
@@ -150,7 +151,7 @@ func TestFullDeadLetterStreamHoldsTheUpdateUntilThereIsRoom(t *testing.T) {
 	l.work("a")
 	l.push(update("cal", "k", 1))
 	l.eventually("two attempts", func() bool { return len(l.tg.attempts()) >= 2 })
-	if _, err := l.pub.Outcome(context.Background(), "cal", "k", versioning.Tag{Version: number(1)}); !errors.Is(err, events.ErrNoRecord) {
+	if _, err := l.pub.Outcome(context.Background(), "cal", "k", versioning.Tag{Version: testkit.Number(1)}); !errors.Is(err, events.ErrNoRecord) {
 		t.Fatalf("outcome without a dead letter: %v", err)
 	}
 	l.full(names.DeadStream(), 1<<20)

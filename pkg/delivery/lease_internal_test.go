@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -56,8 +57,8 @@ func takes(t *testing.T, l *leaser, shard int) (*lease, time.Duration) {
 	t.Helper()
 	var le *lease
 	began := time.Now()
-	eventually(t, "the lease", func() bool {
-		must(t, l.look(t.Context()))
+	testkit.Eventually(t, "the lease", func() bool {
+		testkit.Must(t, l.look(t.Context()))
 		var err error
 		le, err = l.acquire(t.Context(), shard)
 		if err != nil && !errors.Is(err, errLeaseHeld) {
@@ -79,8 +80,8 @@ func TestLeaseIsTakenFromAnOwnerThatIsGone(t *testing.T) {
 		"nobody knows":                    ``,
 	} {
 		_, err := b.JS.Publish(t.Context(), b.m.leaser.subject(1), []byte(record))
-		must(t, err)
-		if _, took := takes(t, b.leaser("b", name), 1); took < leaseOfTests || took > patience/2 {
+		testkit.Must(t, err)
+		if _, took := takes(t, b.leaser("b", name), 1); took < leaseOfTests || took > testkit.Patience/2 {
 			t.Errorf("%s: the lease was taken after %s", name, took)
 		}
 	}
@@ -89,7 +90,7 @@ func TestLeaseIsTakenFromAnOwnerThatIsGone(t *testing.T) {
 	if took > leaseOfTests/2 {
 		t.Errorf("there was no record, and the lease was taken after %s", took)
 	}
-	must(t, handedOver.release(t.Context(), le))
+	testkit.Must(t, handedOver.release(t.Context(), le))
 	if _, took := takes(t, b.leaser("b", ""), 2); took > leaseOfTests/2 {
 		t.Errorf("it was handed over and taken after %s", took)
 	}
@@ -101,8 +102,8 @@ func TestLeaseThatIsRenewedIsNotTaken(t *testing.T) {
 	a, c := b.leaser("a", "s1"), b.leaser("c", "s2")
 	le, _ := takes(t, a, 1)
 	for begin := time.Now(); time.Since(begin) < 3*leaseOfTests/2; {
-		must(t, a.renew(ctx, le))
-		must(t, c.look(ctx))
+		testkit.Must(t, a.renew(ctx, le))
+		testkit.Must(t, c.look(ctx))
 		if _, err := c.acquire(ctx, 1); !errors.Is(err, errLeaseHeld) {
 			t.Fatalf("after %s: %v", time.Since(begin), err)
 		}
@@ -121,7 +122,7 @@ func TestLeaseThatIsRenewedIsNotTaken(t *testing.T) {
 	if err := again.renew(ctx, stale); !errors.Is(err, errLeaseLost) {
 		t.Errorf("another process of the same name renews it: %v", err)
 	}
-	must(t, c.renew(ctx, got))
+	testkit.Must(t, c.renew(ctx, got))
 }
 
 // An answer that was lost must not cost the lease.
@@ -130,8 +131,8 @@ func TestLeaseWhoseRenewalWasNotAnsweredIsRenewed(t *testing.T) {
 	a := b.leaser("a", "s")
 	le, _ := takes(t, a, 1)
 	_, err := a.write(t.Context(), 1, "a", le.currentRevision())
-	must(t, err)
-	must(t, a.renew(t.Context(), le))
+	testkit.Must(t, err)
+	testkit.Must(t, a.renew(t.Context(), le))
 }
 
 // What says who is alive and who owns what has the stream's age for a lifetime, and
@@ -144,7 +145,7 @@ func TestPresenceHasTheAgeOfItsStream(t *testing.T) {
 	b.m.leave(t.Context())
 	for _, bucket := range []string{b.m.b.names.WorkersBucket(), b.m.b.names.LeasesBucket()} {
 		stream, err := b.JS.Stream(t.Context(), events.KVStream(bucket))
-		must(t, err)
+		testkit.Must(t, err)
 		info := stream.CachedInfo()
 		if info.Config.MaxAge != time.Minute || info.Config.Duplicates > info.Config.MaxAge {
 			t.Errorf("%s: age %s, duplicates %s", bucket, info.Config.MaxAge, info.Config.Duplicates)
@@ -153,7 +154,7 @@ func TestPresenceHasTheAgeOfItsStream(t *testing.T) {
 			t.Errorf("%s: %d records after leaving, last sequence %d", bucket, info.State.Msgs, info.State.LastSeq)
 		}
 		msg, err := stream.GetMsg(t.Context(), info.State.LastSeq)
-		must(t, err)
+		testkit.Must(t, err)
 		if ttl := msg.Header.Get(jetstream.MsgTTLHeader); ttl != "" {
 			t.Errorf("%s: a record has a lifetime of its own: %s", bucket, ttl)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -56,10 +57,10 @@ func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testi
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	store, err := channels.OpenProgress(t.Context(), l.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	// What a worker leaves that was killed.
 	_, err = store.Write(t.Context(), "cal", 1, 0, channels.Progress{Worker: "gone"}, 0)
-	must(t, err)
+	testkit.Must(t, err)
 	cfg := channel("cal", channels.Latest)
 	cfg.Partitions = 2
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -77,9 +78,9 @@ func TestDeletedChannelRefusesUpdatesAndCanBeRestored(t *testing.T) {
 	w := l.work("a")
 	l.allDelivered("cal", 3, 1)
 	e, err := l.registry.Get(t.Context(), "cal")
-	must(t, err)
+	testkit.Must(t, err)
 	e, err = l.registry.Delete(t.Context(), "cal", e.Revision)
-	must(t, err)
+	testkit.Must(t, err)
 	if _, err := l.pub.Publish(t.Context(), update("cal", "k0", 2)); !errors.Is(err, events.ErrChannelDeleted) {
 		t.Fatalf("publish to a deleted channel: %v", err)
 	}
@@ -87,7 +88,7 @@ func TestDeletedChannelRefusesUpdatesAndCanBeRestored(t *testing.T) {
 		t.Fatalf("put of a deleted channel: %v", err)
 	}
 	_, err = l.registry.Restore(t.Context(), "cal")
-	must(t, err)
+	testkit.Must(t, err)
 	l.allDelivered("cal", 3, 2)
 	if got := w.Stats()["cal"].Outcomes[events.Delivered]; got != 6 {
 		t.Fatalf("%d delivered", got)
@@ -102,16 +103,16 @@ func TestSweepRemovesAllOfAChannelThatWasDeletedLongAgo(t *testing.T) {
 	l.allDelivered("other", 3, 1)
 	w.shutdown(t)
 	e, err := l.registry.Get(t.Context(), "cal")
-	must(t, err)
+	testkit.Must(t, err)
 	_, err = l.registry.Delete(t.Context(), "cal", e.Revision)
-	must(t, err)
+	testkit.Must(t, err)
 	swept, err := l.registry.Sweep(t.Context(), time.Now())
-	must(t, err)
+	testkit.Must(t, err)
 	if len(swept) != 0 {
 		t.Fatalf("swept %v too early", swept)
 	}
 	swept, err = l.registry.Sweep(t.Context(), time.Now().Add(channels.DeletedRetention+time.Minute))
-	must(t, err)
+	testkit.Must(t, err)
 	if !slices.Equal(swept, []string{"cal"}) {
 		t.Fatalf("swept %v", swept)
 	}
@@ -134,10 +135,10 @@ func TestPausedChannelKeepsItsUpdates(t *testing.T) {
 	l.work("a")
 	l.allDelivered("cal", 3, 1)
 	_, err := l.registry.Pause(t.Context(), "cal")
-	must(t, err)
+	testkit.Must(t, err)
 	l.eventually("the partition to be handed over", func() bool {
 		store, err := channels.OpenProgress(t.Context(), l.JS, events.DefaultNames())
-		must(t, err)
+		testkit.Must(t, err)
 		p, _, err := store.Read(t.Context(), "cal", 1, 0)
 		return err == nil && p.Clean
 	})
@@ -146,7 +147,7 @@ func TestPausedChannelKeepsItsUpdates(t *testing.T) {
 		t.Fatalf("%d undelivered", n)
 	}
 	_, err = l.registry.Resume(t.Context(), "cal")
-	must(t, err)
+	testkit.Must(t, err)
 	if ack := l.outcome("cal", "k0", 2); ack.Outcome != events.Delivered {
 		t.Fatalf("%+v", ack)
 	}
@@ -164,7 +165,7 @@ func TestResetKeyLetsVersionsStartAnew(t *testing.T) {
 			if _, err := l.pub.Publish(t.Context(), update("cal", "k0", 1)); !errors.Is(err, events.ErrStale) {
 				t.Fatalf("before the reset: %v", err)
 			}
-			must(t, l.registry.ResetKey(t.Context(), "cal", "k0"))
+			testkit.Must(t, l.registry.ResetKey(t.Context(), "cal", "k0"))
 			l.eventually("the ledger to forget the key", func() bool {
 				rec, err := l.ledger.Get(t.Context(), "cal", "k0")
 				return err == nil && rec.Settled.IsZero()
@@ -193,7 +194,7 @@ func TestNearlyFullLatestChannelRefusesNewKeysOnly(t *testing.T) {
 			refused++
 			break
 		}
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	if refused == 0 {
 		t.Fatal("no key was refused")

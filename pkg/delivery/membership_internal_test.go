@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -16,13 +17,13 @@ func TestMembersAreThoseThatAnnounceThemselves(t *testing.T) {
 	write := func(id, text string) {
 		t.Helper()
 		_, err := b.JS.Publish(ctx, events.KVSubject(names.WorkersBucket(), id), []byte(text))
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	expect := func(what string, want ...string) {
 		t.Helper()
 		b.m.meet(ctx)
 		crew, err := workers.Read(ctx, b.JS, names)
-		must(t, err)
+		testkit.Must(t, err)
 		var got []string
 		for _, beat := range crew.Beats {
 			if beat.Alive {
@@ -40,14 +41,14 @@ func TestMembersAreThoseThatAnnounceThemselves(t *testing.T) {
 	write("a", `{"f":1,"worker":"a","ttl_ms":10000,"left":true}`)
 	expect("one has left", "b", "w")
 	kv, err := b.JS.KeyValue(ctx, names.WorkersBucket())
-	must(t, err)
-	must(t, kv.Purge(ctx, "b"))
+	testkit.Must(t, err)
+	testkit.Must(t, kv.Purge(ctx, "b"))
 	for i, text := range []string{"", "x", "[]", `{"ttl_ms":10000}`, `{"f":1}`, `{"f":-1,"ttl_ms":10000}`, `{"f":1,"ttl_ms":1000000000}`} {
 		write(fmt.Sprint("odd", i), text)
 	}
 	expect("purge markers and what is no announcement", "w")
 	b.m.left = true
-	must(t, b.m.announce(ctx))
+	testkit.Must(t, b.m.announce(ctx))
 	if crew, err := workers.Read(ctx, b.JS, names); err != nil || crew.Alive() > 0 {
 		t.Errorf("after leaving %d are alive, error %v", crew.Alive(), err)
 	}

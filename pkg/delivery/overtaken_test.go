@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -43,7 +44,7 @@ func TestUpdateOvertakenInItsLaneKeepsTheOutcomeItHad(t *testing.T) {
 	r := l.push(update("cal", "k", 2))
 	l.eventually("version 2 to be pulled", func() bool {
 		stream, err := l.JS.Stream(t.Context(), events.DefaultNames().UpdateStream("cal"))
-		must(t, err)
+		testkit.Must(t, err)
 		for c := range stream.ListConsumers(t.Context()).Info() {
 			if c.Delivered.Stream >= r.Sequence {
 				return true

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -82,9 +83,9 @@ func byNumber(a, b string) int {
 func parked(l *lab) uint64 {
 	l.t.Helper()
 	s, err := l.JS.Stream(l.t.Context(), events.DefaultNames().ParkedStream())
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	info, err := s.Info(l.t.Context(), jetstream.WithSubjectFilter(">"))
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return info.State.Msgs
 }
 
@@ -121,7 +122,7 @@ func TestNewerVersionFreesAParkedKey(t *testing.T) {
 	cfg.Window, cfg.Retry.MaxAttempts = 1, 1000
 	l := newLab(t, cfg)
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
-		if a.Version == number(1) {
+		if a.Version == testkit.Number(1) {
 			return connectors.Failed(connectors.Transient, "500", errors.New("not version 1"))
 		}
 		return connectors.Done()
@@ -132,7 +133,7 @@ func TestNewerVersionFreesAParkedKey(t *testing.T) {
 	if ack := l.request(update("cal", "bad", 2)); ack.Outcome != events.Delivered {
 		t.Fatalf("%+v", ack)
 	}
-	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Superseded || ack.By != number(2) {
+	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Superseded || ack.By != testkit.Number(2) {
 		t.Fatalf("%+v", ack)
 	}
 	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
@@ -158,12 +159,12 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 	})
 	names := events.DefaultNames()
 	reads, err := l.JS.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET." + names.ParkedStream())
-	must(t, err)
+	testkit.Must(t, err)
 	failMore := func() {
 		t.Helper()
 		from := attempts.Load()
 		l.eventually("more attempts", func() bool { return attempts.Load() >= from+5 })
-		must(t, l.JS.Conn().Flush())
+		testkit.Must(t, l.JS.Conn().Flush())
 	}
 	a := l.work("a")
 	l.push(update("cal", "bad", 1))

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -15,17 +16,17 @@ import (
 func (b *bench) fillLanes(t *testing.T, tn *tenure, n int, keys ...string) {
 	t.Helper()
 	pub, err := events.NewPublisher(t.Context(), b.JS, events.DefaultNames())
-	must(t, err)
+	testkit.Must(t, err)
 	for _, key := range keys {
 		for v := range n {
-			_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: key, Version: number(int64(v + 1)), Payload: []byte("1")})
-			must(t, err)
+			_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: key, Version: testkit.Number(int64(v + 1)), Payload: []byte("1")})
+			testkit.Must(t, err)
 		}
 	}
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	wg.Go(func() { tn.pull(ctx) })
-	eventually(t, "the updates", func() (all bool) {
+	testkit.Eventually(t, "the updates", func() (all bool) {
 		tn.locked(func() { all = len(tn.held) == n*len(keys) })
 		return all
 	})
@@ -47,7 +48,7 @@ func TestKeysThatAreParkedTakeTurns(t *testing.T) {
 	cfg := memoryChannel("cal", channels.Every)
 	cfg.Window = 2 * versions * crowd
 	tn := b.tenure(t, b.run(t, cfg))
-	must(t, tn.takeOver(t.Context()))
+	testkit.Must(t, tn.takeOver(t.Context()))
 	defer tn.stopTimers()
 	keys := []string{"many"}
 	for i := range crowd - 1 {
@@ -55,7 +56,7 @@ func TestKeysThatAreParkedTakeTurns(t *testing.T) {
 	}
 	b.fillLanes(t, tn, versions, append(keys, "late")...)
 	burst, err := events.OpenBurst(b.JS.Conn(), 2*parkAtOnce)
-	must(t, err)
+	testkit.Must(t, err)
 	defer burst.Close()
 	tn.locked(func() {
 		for _, key := range keys {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -18,10 +19,10 @@ import (
 func (b *bench) publish(t *testing.T, n int) {
 	t.Helper()
 	pub, err := events.NewPublisher(t.Context(), b.JS, events.DefaultNames())
-	must(t, err)
+	testkit.Must(t, err)
 	for i := range n {
-		_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: "k" + strconv.Itoa(i), Version: number(1), Payload: []byte("1")})
-		must(t, err)
+		_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: "k" + strconv.Itoa(i), Version: testkit.Number(1), Payload: []byte("1")})
+		testkit.Must(t, err)
 	}
 }
 
@@ -34,10 +35,10 @@ func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
 			r := b.run(t, memoryChannel("cal", mode))
 			r.hiddenCheck = 50 * time.Millisecond
 			tn := b.tenure(t, r)
-			must(t, tn.takeOver(t.Context()))
+			testkit.Must(t, tn.takeOver(t.Context()))
 			b.publish(t, 3)
-			lost, err := tn.consumer.Fetch(3, jetstream.FetchMaxWait(patience))
-			must(t, err)
+			lost, err := tn.consumer.Fetch(3, jetstream.FetchMaxWait(testkit.Patience))
+			testkit.Must(t, err)
 			n := 0
 			for range lost.Messages() {
 				n++
@@ -48,7 +49,7 @@ func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
 			var wg sync.WaitGroup
 			ctx, cancel := context.WithCancel(t.Context())
 			wg.Go(func() { tn.pull(ctx) })
-			eventually(t, "what was lost", func() (all bool) {
+			testkit.Eventually(t, "what was lost", func() (all bool) {
 				tn.locked(func() { all = len(tn.held) == 3 })
 				return all
 			})
@@ -91,12 +92,12 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 			conn := b.Connect(t) // the bench's own ends with the server
 			var err error
 			b.m.b.js, err = jetstream.New(conn)
-			must(t, err)
+			testkit.Must(t, err)
 			b.m.b.progress, err = channels.OpenProgress(t.Context(), b.m.b.js, events.DefaultNames())
-			must(t, err)
+			testkit.Must(t, err)
 			b.m.b.tenures.Store(1000)
 			defer b.m.stats.enter(tn)()
-			must(t, tn.takeOver(t.Context()))
+			testkit.Must(t, tn.takeOver(t.Context()))
 			var wg sync.WaitGroup
 			ctx, cancel := context.WithCancel(t.Context())
 			defer wg.Wait()
@@ -104,7 +105,7 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 			wg.Go(func() { tn.pull(ctx) })
 			if traffic {
 				b.publish(t, 1)
-				eventually(t, "an update", func() (came bool) {
+				testkit.Eventually(t, "an update", func() (came bool) {
 					tn.locked(func() { came = len(tn.held) == 1 })
 					return came
 				})
@@ -122,15 +123,15 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
 	b := newBench(t, acceptAll)
 	_, err := b.m.b.registry.Put(t.Context(), memoryChannel("cal", channels.Latest), 0)
-	must(t, err)
+	testkit.Must(t, err)
 	conn := b.Connect(t)
 	o := b.m.o
 	o.JS, err = jetstream.New(conn)
-	must(t, err)
+	testkit.Must(t, err)
 	w, err := New(o)
-	must(t, err)
+	testkit.Must(t, err)
 	reconnecting, err := w.tryOpen(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	reconnecting.tenures.Store(1000) // as many partitions have their heartbeats far apart
 	m := newManager(w.o, reconnecting, w.stats)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -143,7 +144,7 @@ func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
 		}
 	})
 	var tn *tenure
-	eventually(t, "the partition to be taken over", func() bool {
+	testkit.Eventually(t, "the partition to be taken over", func() bool {
 		_, tenures := m.stats.status()
 		if len(tenures) == 1 && tenures[0].takenOver.Load() {
 			tn = tenures[0]
@@ -188,13 +189,13 @@ func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
 	const updates = 10
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	must(t, tn.takeOver(t.Context()))
+	testkit.Must(t, tn.takeOver(t.Context()))
 	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"empty"}})
-	must(t, err)
+	testkit.Must(t, err)
 	nothing, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{})
-	must(t, err)
+	testkit.Must(t, err)
 	silent, err := nothing.Messages(jetstream.PullHeartbeat(pullHeartbeat))
-	must(t, err)
+	testkit.Must(t, err)
 	defer silent.Stop()
 	b.publish(t, updates)
 	var wg sync.WaitGroup
@@ -206,7 +207,7 @@ func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
 			t.Errorf("pulling ended: %v", err)
 		}
 	})
-	eventually(t, "all updates", func() (all bool) {
+	testkit.Eventually(t, "all updates", func() (all bool) {
 		tn.locked(func() { all = len(tn.held) == updates })
 		return all
 	})
@@ -220,7 +221,7 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 	cfg := memoryChannel("cal", channels.Latest)
 	cfg.Window, cfg.Concurrency = window, 4
 	tn := b.tenure(t, b.run(t, cfg))
-	must(t, tn.takeOver(t.Context()))
+	testkit.Must(t, tn.takeOver(t.Context()))
 	b.publish(t, 3*window)
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -231,7 +232,7 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 		tn.locked(func() { n = len(tn.held) })
 		return n
 	}
-	eventually(t, "a full window", func() bool { return inHand() == window })
+	testkit.Eventually(t, "a full window", func() bool { return inHand() == window })
 	stays := time.After(200 * time.Millisecond)
 	for waiting := true; waiting; {
 		select {
@@ -249,7 +250,7 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 			break
 		}
 	})
-	eventually(t, "the next update", func() (next bool) {
+	testkit.Eventually(t, "the next update", func() (next bool) {
 		tn.locked(func() { next = tn.received == window+1 })
 		return next
 	})
@@ -268,17 +269,17 @@ func (m *answered) Metadata() (*jetstream.MsgMetadata, error) { return &m.meta, 
 func TestDeliveryIsWhatTheClientSaysOfAMessage(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	must(t, tn.takeOver(t.Context()))
+	testkit.Must(t, tn.takeOver(t.Context()))
 	b.publish(t, 2)
-	batch, err := tn.consumer.Fetch(2, jetstream.FetchMaxWait(patience))
-	must(t, err)
+	batch, err := tn.consumer.Fetch(2, jetstream.FetchMaxWait(testkit.Patience))
+	testkit.Must(t, err)
 	n := uint64(0)
 	for msg := range batch.Messages() {
 		n++
 		got, err := deliveryOf(msg)
-		must(t, err)
+		testkit.Must(t, err)
 		meta, err := msg.Metadata()
-		must(t, err)
+		testkit.Must(t, err)
 		if want := (delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}); got != want || got.number != n {
 			t.Errorf("= %+v, want %+v", got, want)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -19,31 +20,31 @@ func TestAcksOfAPredecessorAreSentAtTheTakeover(t *testing.T) {
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	shared, single := b.Conn.NewInbox(), b.Conn.NewInbox()
 	together, err := b.Conn.SubscribeSync(shared)
-	must(t, err)
+	testkit.Must(t, err)
 	alone, err := b.Conn.SubscribeSync(single)
-	must(t, err)
+	testkit.Must(t, err)
 	var entries []events.Entry
 	for i, to := range []string{shared, single, shared, single, shared} {
 		it := itemOf(fmt.Sprint("k", i), int64(i+1))
 		it.u.ReplyTo, it.u.ReplyLines = to, to == shared
 		entries = append(entries, tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.Delivered}, connectors.Result{}))
 	}
-	must(t, tn.fenceLog(t.Context()))
+	testkit.Must(t, tn.fenceLog(t.Context()))
 	_, err = tn.appendGroup(t.Context(), entries)
-	must(t, err)
-	must(t, tn.takeOver(t.Context()))
+	testkit.Must(t, err)
+	testkit.Must(t, tn.takeOver(t.Context()))
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	for _, want := range []struct {
 		sub  *nats.Subscription
 		keys string
 	}{{together, "[k0 k2 k4]"}, {alone, "[k1]"}, {alone, "[k3]"}} {
 		msg, err := want.sub.NextMsgWithContext(ctx)
-		must(t, err)
+		testkit.Must(t, err)
 		var keys []string
 		for ack, err := range events.DecodeAcks(msg.Data) {
-			must(t, err)
+			testkit.Must(t, err)
 			keys = append(keys, ack.Key)
 		}
 		if got := fmt.Sprint(keys); got != want.keys {

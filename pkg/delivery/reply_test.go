@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -31,18 +32,18 @@ func TestAcksInLines(t *testing.T) {
 			l := newLab(t, channel("cal", channels.Latest))
 			inbox := l.Conn.NewInbox()
 			sub, err := l.Conn.SubscribeSync(inbox)
-			must(t, err)
+			testkit.Must(t, err)
 			l.deliverBatches(n, inbox, lines)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 			defer cancel()
 			var keys []string
 			messages := 0
 			for ; len(keys) < n; messages++ {
 				msg, err := sub.NextMsgWithContext(ctx)
-				must(t, err)
+				testkit.Must(t, err)
 				for ack, err := range events.DecodeAcks(msg.Data) {
-					must(t, err)
-					if ack.Outcome != events.Delivered || ack.Version != number(1) {
+					testkit.Must(t, err)
+					if ack.Outcome != events.Delivered || ack.Version != testkit.Number(1) {
 						t.Errorf("ack %+v", ack)
 					}
 					keys = append(keys, ack.Key)
@@ -65,19 +66,19 @@ func TestKeptAcksInLines(t *testing.T) {
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	to, err := names.ServiceAck("billing", "all")
-	must(t, err)
+	testkit.Must(t, err)
 	l.deliverBatches(n, to, true)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	seen := map[string]bool{}
 	for ack, err := range events.ServiceAcks(ctx, l.JS, names, "billing") {
-		must(t, err)
+		testkit.Must(t, err)
 		if seen[ack.Key] = true; len(seen) == n {
 			break
 		}
 	}
 	stream, err := l.JS.Stream(t.Context(), names.AckStream())
-	must(t, err)
+	testkit.Must(t, err)
 	if kept := stream.CachedInfo().State.Msgs; kept > n/2 {
 		t.Errorf("%d acks in %d messages", n, kept)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -18,7 +19,7 @@ func (b *bench) publishRaw(t *testing.T, channel string, n int) {
 	t.Helper()
 	for i := range n {
 		_, err := b.JS.Publish(t.Context(), b.m.b.names.Update(channel, fmt.Sprint("k", i)), nil)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 }
 
@@ -28,11 +29,11 @@ func TestNewestMessageUpToASequence(t *testing.T) {
 	const all = 60
 	b.publishRaw(t, "cal", all)
 	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	must(t, err)
+	testkit.Must(t, err)
 	var left []uint64
 	for seq := uint64(1); seq <= all; seq++ {
 		if seq < 4 || seq > 20 && seq < 45 || seq%7 == 0 {
-			must(t, stream.DeleteMsg(t.Context(), seq))
+			testkit.Must(t, stream.DeleteMsg(t.Context(), seq))
 			continue
 		}
 		left = append(left, seq)
@@ -45,12 +46,12 @@ func TestNewestMessageUpToASequence(t *testing.T) {
 			}
 		}
 		got, err := tn.newestUpTo(t.Context(), most)
-		must(t, err)
+		testkit.Must(t, err)
 		if got == nil && want != 0 || got != nil && got.Sequence != want {
 			t.Errorf("up to %d: %+v, want %d", most, got, want)
 		}
 	}
-	must(t, stream.Purge(t.Context()))
+	testkit.Must(t, stream.Purge(t.Context()))
 	if got, err := tn.newestUpTo(t.Context(), all); got != nil || err != nil {
 		t.Errorf("nothing is left: %+v, %v", got, err)
 	}
@@ -61,13 +62,13 @@ func TestFloorThatContradictsTheStream(t *testing.T) {
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	b.publishRaw(t, "cal", 10)
 	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	must(t, err)
+	testkit.Must(t, err)
 	info, err := stream.Info(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	msg, err := stream.GetMsg(t.Context(), 8)
-	must(t, err)
+	testkit.Must(t, err)
 	stored := msg.Time.UnixNano()
-	must(t, stream.DeleteMsg(t.Context(), 8)) // a newer version has taken its place
+	testkit.Must(t, stream.DeleteMsg(t.Context(), 8)) // a newer version has taken its place
 	for _, tt := range []struct {
 		name        string
 		floor, last uint64
@@ -94,26 +95,26 @@ func TestFloorThatContradictsTheStream(t *testing.T) {
 func TestRecordFromALostLogTakesNewOutcomes(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	must(t, tn.readProgress(t.Context()))
-	must(t, tn.fenceLog(t.Context()))
+	testkit.Must(t, tn.readProgress(t.Context()))
+	testkit.Must(t, tn.fenceLog(t.Context()))
 	for name, place := range map[string]events.LogPosition{
 		"later":   tn.at(tn.logSeq + 500),
 		"another": {Incarnation: tn.b.incarnation + 1, Seq: 1},
 	} {
 		rec := events.Record{ChannelID: tn.p.r.entry.ID}
-		rec.Add(events.Entry{Key: name, Settlement: events.Settlement{Version: number(1), Outcome: events.Delivered}}, place)
+		rec.Add(events.Entry{Key: name, Settlement: events.Settlement{Version: testkit.Number(1), Outcome: events.Delivered}}, place)
 		data, err := rec.Encode()
-		must(t, err)
+		testkit.Must(t, err)
 		_, err = b.JS.Publish(t.Context(), b.m.b.names.LedgerSubject("cal", name), data)
-		must(t, err)
+		testkit.Must(t, err)
 		k := tn.view.Pin(name)
-		must(t, tn.view.Load(t.Context(), []*ledger.Key{k}))
-		before := tn.view.Apply(k, &events.Entry{Key: name, Settlement: events.Settlement{Version: number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
-		if before != number(1) {
+		testkit.Must(t, tn.view.Load(t.Context(), []*ledger.Key{k}))
+		before := tn.view.Apply(k, &events.Entry{Key: name, Settlement: events.Settlement{Version: testkit.Number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
+		if before != testkit.Number(1) {
 			t.Errorf("%s: version %s was applied before, not 1", name, before)
 		}
 		tn.view.Read(k, func(rec *events.Record) {
-			if rec.Applied.Version != number(2) {
+			if rec.Applied.Version != testkit.Number(2) {
 				t.Errorf("%s: version %s is applied, not 2", name, rec.Applied.Version)
 			}
 		})
@@ -128,11 +129,11 @@ func TestProgressOfAnotherIncarnation(t *testing.T) {
 	_, err := old.Write(t.Context(), "cal", 1, 0, channels.Progress{
 		Floor: 800, FloorTime: 1, StreamCreated: 2, LogSeq: 700, Consumer: "c", Clean: true, Closed: true, Restored: 3,
 	}, 0)
-	must(t, err)
+	testkit.Must(t, err)
 	_, after, err := events.RenewIncarnation(t.Context(), b.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	now, err := channels.OpenProgress(t.Context(), b.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	if now.Incarnation() != after {
 		t.Errorf("incarnation %s, not %s", now.Incarnation(), after)
 	}
@@ -153,12 +154,12 @@ func TestFenceOfAnotherIncarnationDoesNotPass(t *testing.T) {
 	b := newBench(t, acceptAll)
 	r := b.run(t, memoryChannel("cal", channels.Latest))
 	tn := b.tenure(t, r)
-	must(t, tn.readProgress(t.Context()))
-	must(t, tn.fenceLog(t.Context()))
+	testkit.Must(t, tn.readProgress(t.Context()))
+	testkit.Must(t, tn.fenceLog(t.Context()))
 	frozen := tn.logSeq
 	var err error
 	_, b.m.b.incarnation, err = events.RenewIncarnation(t.Context(), b.JS, b.m.b.names)
-	must(t, err)
+	testkit.Must(t, err)
 	later := newTenure(tn.ctx, tn.p, tn.fail, 1)
 	if later.logSubject == tn.logSubject {
 		t.Fatal("both write to", tn.logSubject)
@@ -177,18 +178,18 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 	names := b.m.b.names
 	group := events.Group{Format: events.Format, Channel: "cal", ChannelID: r.entry.ID, Epoch: 1, Number: 1, Worker: "gone", At: timestamp()}
 	for i, i0 := range []events.Incarnation{b.m.b.incarnation - 2, b.m.b.incarnation - 1} {
-		group.Entries = []events.Entry{{Key: "k", Settlement: events.Settlement{Version: number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()}}}
+		group.Entries = []events.Entry{{Key: "k", Settlement: events.Settlement{Version: testkit.Number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()}}}
 		data, err := group.Append(nil)
-		must(t, err)
+		testkit.Must(t, err)
 		_, err = b.JS.Publish(t.Context(), names.Outcomes("cal", i0, 0), data)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	tn := b.tenure(t, r)
-	must(t, tn.readProgress(t.Context()))
-	must(t, tn.fenceLog(t.Context()))
-	must(t, tn.recoverTail(t.Context()))
+	testkit.Must(t, tn.readProgress(t.Context()))
+	testkit.Must(t, tn.fenceLog(t.Context()))
+	testkit.Must(t, tn.recoverTail(t.Context()))
 	tn.view.Read(tn.view.Pin("k"), func(rec *events.Record) {
-		if rec.Applied.Version != number(2) {
+		if rec.Applied.Version != testkit.Number(2) {
 			t.Errorf("version %s is applied, not 2", rec.Applied.Version)
 		}
 	})
@@ -215,8 +216,8 @@ func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	b.publishRaw(t, "cal", 3)
-	must(t, tn.readProgress(t.Context()))
-	must(t, tn.startConsumer(t.Context()))
+	testkit.Must(t, tn.readProgress(t.Context()))
+	testkit.Must(t, tn.startConsumer(t.Context()))
 	if err := tn.checkStream(t.Context(), 2, 0, 3); err != nil {
 		t.Error(err)
 	}

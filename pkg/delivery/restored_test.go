@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -16,7 +17,7 @@ import (
 func (l *lab) storeOf(stream string) string {
 	l.t.Helper()
 	found, err := filepath.Glob(filepath.Join(l.Dir, "jetstream", "*", "streams", stream))
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	if len(found) != 1 {
 		l.t.Fatalf("directories of stream %s: %v", stream, found)
 	}
@@ -29,7 +30,7 @@ func (l *lab) copyOf(streams ...string) (dir string) {
 	dir = l.t.TempDir()
 	l.Stop(l.t)
 	for _, stream := range streams {
-		must(l.t, os.CopyFS(filepath.Join(dir, stream), os.DirFS(l.storeOf(stream))))
+		testkit.Must(l.t, os.CopyFS(filepath.Join(dir, stream), os.DirFS(l.storeOf(stream))))
 	}
 	l.restart()
 	return dir
@@ -41,11 +42,11 @@ func (l *lab) bringBack(dir string) {
 	l.t.Helper()
 	l.Stop(l.t)
 	saved, err := os.ReadDir(dir)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	for _, stream := range saved {
 		to := l.storeOf(stream.Name())
-		must(l.t, os.RemoveAll(to))
-		must(l.t, os.CopyFS(to, os.DirFS(filepath.Join(dir, stream.Name()))))
+		testkit.Must(l.t, os.RemoveAll(to))
+		testkit.Must(l.t, os.CopyFS(to, os.DirFS(filepath.Join(dir, stream.Name()))))
 	}
 	// What is stored from now on is surely later: clocks of brokers may differ a little.
 	select {
@@ -61,9 +62,9 @@ func (l *lab) restart() {
 	l.Start(l.t)
 	var err error
 	l.registry, err = channels.OpenRegistry(l.t.Context(), l.JS, events.DefaultNames(), l.catalog)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, events.DefaultNames())
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	l.ledger = l.pub.Ledger()
 }
 
@@ -132,18 +133,18 @@ func TestRestoredBrokerIsAnAlarmUntilRecover(t *testing.T) {
 	l.eventually("an alarm", func() bool { return !c.Status().Restored.IsZero() })
 
 	_, _, err := events.RenewIncarnation(t.Context(), l.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	select {
 	case err = <-c.done:
 		c.done <- nil
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the worker goes on in another incarnation")
 	}
 	if !errors.Is(err, events.ErrIncarnation) {
 		t.Errorf("it ended with %v", err)
 	}
 	l.pub, err = events.NewPublisher(t.Context(), l.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	d := l.work("d")
 	l.pushAll("cal", "k", 6, 10)
 	l.delivered(10)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -16,7 +17,7 @@ import (
 func (l *lab) resync(s channels.Selection) channels.Resync {
 	l.t.Helper()
 	r, err := l.registry.StartResync(l.t.Context(), "cal", s)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return r
 }
 
@@ -27,7 +28,7 @@ func (l *lab) resynced() channels.ResyncStatus {
 	l.eventually("the resync", func() bool {
 		var err error
 		status, err = l.registry.ResyncStatus(l.t.Context(), "cal")
-		must(l.t, err)
+		testkit.Must(l.t, err)
 		return status.State == channels.ResyncDone
 	})
 	return status
@@ -81,7 +82,7 @@ func TestResyncReportsWhatTheTargetRefusesAndLeavesTheLedgerAlone(t *testing.T) 
 	l.work("a")
 	l.allDelivered("cal", 10, 1)
 	before, err := l.ledger.Get(t.Context(), "cal", "k3")
-	must(t, err)
+	testkit.Must(t, err)
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
 		switch a.Key {
 		case "k3":
@@ -97,7 +98,7 @@ func TestResyncReportsWhatTheTargetRefusesAndLeavesTheLedgerAlone(t *testing.T) 
 		t.Fatalf("%+v", status)
 	}
 	after, err := l.ledger.Get(t.Context(), "cal", "k3")
-	must(t, err)
+	testkit.Must(t, err)
 	if after.Applied != before.Applied || after.Seq != before.Seq {
 		t.Fatalf("the record was %+v and is %+v", before, after)
 	}
@@ -161,7 +162,7 @@ func TestResyncCanBeStoppedAndGoesOnElsewhere(t *testing.T) {
 		t.Fatalf("a second resync: %v", err)
 	}
 	_, err := l.registry.SetResync(t.Context(), "cal", channels.ResyncPaused)
-	must(t, err)
+	testkit.Must(t, err)
 	close(hold)
 	l.eventually("the calls in flight", func() bool { return len(l.tg.history()) > keys })
 	w.shutdown(t)
@@ -169,7 +170,7 @@ func TestResyncCanBeStoppedAndGoesOnElsewhere(t *testing.T) {
 		t.Fatalf("%d writes although it was paused", n)
 	}
 	_, err = l.registry.SetResync(t.Context(), "cal", channels.ResyncRunning)
-	must(t, err)
+	testkit.Must(t, err)
 	l.work("b")
 	l.resynced()
 	for k := range keys {

@@ -9,14 +9,11 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/versioning"
 )
-
-// patience bounds every wait of a test; it is never reached when all is well.
-const patience = 30 * time.Second
 
 // applyFunc is a connector in one function.
 type applyFunc func(context.Context, []connectors.Attempt) []connectors.Result
@@ -46,7 +43,7 @@ type bench struct {
 func newBench(t testing.TB, apply applyFunc) *bench {
 	t.Helper()
 	b := natstest.Run(t)
-	must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), b.JS, events.DefaultNames(), channels.Storage{}))
 	catalog := connectors.NewCatalog(connectors.Kind{
 		Name:  "memory",
 		Check: func([]byte) error { return nil },
@@ -58,9 +55,9 @@ func newBench(t testing.TB, apply applyFunc) *bench {
 		JS: b.JS, Catalog: catalog, ID: "w", LeaseTTL: 10 * time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	broker, err := w.tryOpen(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	return &bench{Broker: b, m: newManager(w.o, broker, w.stats)}
 }
 
@@ -68,9 +65,9 @@ func newBench(t testing.TB, apply applyFunc) *bench {
 func (b *bench) run(t *testing.T, cfg channels.Config) *channelRun {
 	t.Helper()
 	e, err := b.m.b.registry.Put(t.Context(), cfg, 0)
-	must(t, err)
+	testkit.Must(t, err)
 	r, err := openRun(t.Context(), b.m, e)
-	must(t, err)
+	testkit.Must(t, err)
 	return r
 }
 
@@ -79,7 +76,7 @@ func (b *bench) run(t *testing.T, cfg channels.Config) *channelRun {
 func (b *bench) tenure(t *testing.T, r *channelRun) *tenure {
 	t.Helper()
 	le, err := b.m.leaser.acquire(t.Context(), shardOf(r.entry.Config.Name, 0))
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { le.stop(errShuttingDown) })
 	ctx, fail := context.WithCancelCause(le.ctx)
 	t.Cleanup(func() { fail(errShuttingDown) })
@@ -90,17 +87,10 @@ func memoryChannel(name string, mode channels.Mode) channels.Config {
 	return channels.Config{Name: name, Mode: mode, Connector: channels.Connector{Kind: "memory"}}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // eventually waits until a condition holds that nothing signals.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testkit.Patience)
 	for !holds() {
 		select {
 		case <-deadline:
@@ -110,12 +100,10 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-func number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
-
 // itemOf returns an update as it is once it was taken from the consumer.
 func itemOf(key string, version int64) *item {
 	data, _ := json.Marshal(version)
-	u := events.Update{Channel: "cal", Key: key, Version: number(version), Payload: data, ID: "id"}
+	u := events.Update{Channel: "cal", Key: key, Version: testkit.Number(version), Payload: data, ID: "id"}
 	return &item{u: u, tag: u.Tag(), seq: uint64(version), came: time.Now()}
 }
 

@@ -10,15 +10,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
-
-// patience bounds every wait of a test; it is never reached when all is well.
-const patience = 30 * time.Second
 
 // A target is an external system in memory. It remembers every write in order.
 type target struct {
@@ -123,22 +121,15 @@ func newLab(t testing.TB, cfg channels.Config) *lab {
 	l := &lab{Broker: natstest.Run(t, natstest.Options{TCP: true}), t: t, tg: newTarget()}
 	l.catalog = catalogOf(l.tg)
 	names := events.DefaultNames()
-	must(t, channels.Provision(t.Context(), l.JS, names, channels.Storage{}))
+	testkit.Must(t, channels.Provision(t.Context(), l.JS, names, channels.Storage{}))
 	var err error
 	l.registry, err = channels.OpenRegistry(t.Context(), l.JS, names, l.catalog)
-	must(t, err)
+	testkit.Must(t, err)
 	l.put(cfg)
 	l.pub, err = events.NewPublisher(t.Context(), l.JS, names)
-	must(t, err)
+	testkit.Must(t, err)
 	l.ledger = l.pub.Ledger()
 	return l
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func channel(name string, mode channels.Mode) channels.Config {
@@ -159,7 +150,7 @@ func (l *lab) put(cfg channels.Config) channels.Entry {
 		revision = old.Revision
 	}
 	e, err := l.registry.Put(l.t.Context(), cfg, revision)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return e
 }
 
@@ -181,7 +172,7 @@ func (l *lab) work(id string, change ...func(*delivery.Options)) *running {
 		c(&o)
 	}
 	w, err := delivery.New(o)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{Worker: w, stop: stop, done: make(chan error, 1)}
 	go func() { r.done <- w.Run(ctx) }()
@@ -199,33 +190,31 @@ func (r *running) shutdown(t testing.TB) {
 		if err != nil {
 			t.Errorf("worker %s: %v", r.ID(), err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Errorf("worker %s does not stop", r.ID())
 	}
 }
 
-func number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
-
 func update(channel, key string, version int64) events.Update {
 	data, _ := json.Marshal(map[string]any{"key": key, "version": version})
-	return events.Update{Channel: channel, Key: key, Version: number(version), Payload: data}
+	return events.Update{Channel: channel, Key: key, Version: testkit.Number(version), Payload: data}
 }
 
 // push publishes and must succeed.
 func (l *lab) push(u events.Update) events.Receipt {
 	l.t.Helper()
 	r, err := l.pub.Publish(l.t.Context(), u)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return r
 }
 
 // request publishes and waits for the ack.
 func (l *lab) request(u events.Update) events.Ack {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(l.t.Context(), testkit.Patience)
 	defer cancel()
 	_, ack, err := l.pub.Request(ctx, u)
-	must(l.t, err)
+	testkit.Must(l.t, err)
 	return ack
 }
 
@@ -235,7 +224,7 @@ func (l *lab) outcome(channel, key string, version int64) events.Ack {
 	var ack events.Ack
 	l.eventually("an outcome of "+key, func() bool {
 		var err error
-		ack, err = l.pub.Outcome(l.t.Context(), channel, key, versioning.Tag{Version: number(version)})
+		ack, err = l.pub.Outcome(l.t.Context(), channel, key, versioning.Tag{Version: testkit.Number(version)})
 		return err == nil
 	})
 	return ack
@@ -244,11 +233,11 @@ func (l *lab) outcome(channel, key string, version int64) events.Ack {
 // eventually waits until a condition at the broker or the target holds.
 func (l *lab) eventually(what string, holds func() bool) {
 	l.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testkit.Patience)
 	for !holds() {
 		select {
 		case <-deadline:
-			l.t.Fatalf("still waiting for %s", what)
+			l.t.Fatalf("not in %s: %s", testkit.Patience, what)
 		case <-l.tg.changed:
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
@@ -29,16 +30,16 @@ func (c *openConn) Close(context.Context) error {
 // link is put in the place of the one before.
 func mounted(t *testing.T, dir, revision, secret string) {
 	t.Helper()
-	must(t, os.Mkdir(filepath.Join(dir, revision), 0o700))
-	must(t, os.WriteFile(filepath.Join(dir, revision, "token"), []byte(secret), 0o600))
-	must(t, os.Symlink(revision, filepath.Join(dir, "..tmp")))
-	must(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
+	testkit.Must(t, os.Mkdir(filepath.Join(dir, revision), 0o700))
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, revision, "token"), []byte(secret), 0o600))
+	testkit.Must(t, os.Symlink(revision, filepath.Join(dir, "..tmp")))
+	testkit.Must(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
 }
 
 func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 	dir := t.TempDir()
 	mounted(t, dir, "..1", "one")
-	must(t, os.Symlink("..data/token", filepath.Join(dir, "token")))
+	testkit.Must(t, os.Symlink("..data/token", filepath.Join(dir, "token")))
 	ref := connectors.Ref(fmt.Sprintf("${file:%s}", filepath.Join(dir, "token")))
 	fails := false
 	target, err := newTarget(t.Context(), connectors.Secrets{}, fmt.Appendf(nil, `{"auth": {"list": [%q, "${env:X}"]}}`, ref),
@@ -49,7 +50,7 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 			secret, err := connectors.Secrets{}.Resolve(ref)
 			return &openConn{secret, make(chan struct{})}, err
 		})
-	must(t, err)
+	testkit.Must(t, err)
 	renew := func(want bool, wantErr bool) {
 		t.Helper()
 		if changed, err := target.renewIfChanged(t.Context()); changed != want || (err != nil) != wantErr {
@@ -91,12 +92,12 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 	renew(true, false)
 	last := holds("four")
 
-	must(t, target.close(t.Context()))
+	testkit.Must(t, target.close(t.Context()))
 	<-last.closed
 	if target.use(func(connectors.Connector) {}) {
 		t.Error("a call after the end")
 	}
-	must(t, target.renew(t.Context())) // and nothing is left open
+	testkit.Must(t, target.renew(t.Context())) // and nothing is left open
 }
 
 // A connector that is opened while the run ends must not stay open.
@@ -111,13 +112,13 @@ func TestTargetIsClosedWhileItIsOpenedAnew(t *testing.T) {
 		conns = append(conns, &openConn{closed: make(chan struct{})})
 		return conns[len(conns)-1], nil
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	done := make(chan error, 1)
 	go func() { done <- target.renew(t.Context()) }()
 	<-opening
-	must(t, target.close(t.Context()))
+	testkit.Must(t, target.close(t.Context()))
 	close(closed)
-	must(t, <-done)
+	testkit.Must(t, <-done)
 	for _, c := range conns {
 		select {
 		case <-c.closed:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
@@ -49,7 +50,7 @@ func TestRead(t *testing.T) {
 	gone.Left = true
 	put("gone", gone)
 	put("liar", record("somebody", 1))
-	eventually(t, "the ghost is older than a TTL", func() bool {
+	testkit.Eventually(t, "the ghost is older than a TTL", func() bool {
 		put("w1", record("w1", 3))
 		crew := read()
 		return crew.Owner(1) == nil
@@ -68,7 +69,7 @@ func TestRead(t *testing.T) {
 	if len(seen) != 3 || seen[0] != "ghost" || seen[1] != "liar" {
 		t.Errorf("%q", seen)
 	}
-	eventually(t, "nobody is alive when all are silent", func() bool { return read().Alive() == 0 })
+	testkit.Eventually(t, "nobody is alive when all are silent", func() bool { return read().Alive() == 0 })
 }
 
 // eventually looks again and again: time passes at the broker, which cannot be told to.

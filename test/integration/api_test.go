@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -25,7 +26,7 @@ func (r *rig) publisher(name string) (*faults.Process, string) {
 		Env: []string{"EXTSYNC_NATS_URL=" + r.url, "EXTSYNC_HTTP_LISTEN=127.0.0.1:0"},
 	})
 	url := ""
-	eventually(r.t, "the publisher to serve", func() bool {
+	testkit.Eventually(r.t, "the publisher to serve", func() bool {
 		select {
 		case <-p.Done():
 			r.t.Fatalf("the publisher has ended:\n%s", p.Log())
@@ -84,7 +85,7 @@ func TestKilledRightAfter202(t *testing.T) {
 		}
 	}
 	process.Terminate()
-	if code, err := process.ExitCode(patience); err != nil || code != 0 {
+	if code, err := process.ExitCode(testkit.Patience); err != nil || code != 0 {
 		t.Errorf("exit code %d, %v", code, err)
 	}
 }
@@ -122,7 +123,7 @@ func TestTwoPublishersAndTheirTokens(t *testing.T) {
 		t.Errorf("revoked twice: %+v", e)
 	}
 	for _, url := range []string{one, two} {
-		eventually(t, "the token to be refused", func() bool {
+		testkit.Eventually(t, "the token to be refused", func() bool {
 			status, _ := r.fetch(http.MethodGet, url+"/v1/channels", "", bearer...)
 			return status == http.StatusUnauthorized
 		})

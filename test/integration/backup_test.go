@@ -16,6 +16,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // calls remembers which versions of each key a target was sent, in order.
@@ -62,7 +63,7 @@ func TestBackupAndRestoreOfAServer(t *testing.T) {
 		push(db, key, 1, "--wait", "30s")
 	}
 	push(calendar, "refused", 1, "--wait", "30s")
-	eventually(t, "the letter", func() bool { return len(s.letters().Entries) == 1 })
+	testkit.Eventually(t, "the letter", func() bool { return len(s.letters().Entries) == 1 })
 	s.extsync("tokens", "create", "portal", "--scope", "read").ok(t)
 	s.extsync("channels", "pause", calendar).ok(t)
 	push(calendar, "waiting", 1)
@@ -86,7 +87,7 @@ func TestBackupAndRestoreOfAServer(t *testing.T) {
 			push(channel, "new", 1, more...)
 		}
 	}
-	eventually(t, "what waited is delivered", func() bool { return to.of("waiting") == "1" })
+	testkit.Eventually(t, "what waited is delivered", func() bool { return to.of("waiting") == "1" })
 	changedSince("--wait", "30s")
 	stop(t, worker)
 	s.broker.Stop(t)
@@ -159,7 +160,7 @@ func backUp(t testing.TB, nc *nats.Conn, stream string) (b stored) {
 	defer func() { _ = sub.Unsubscribe() }() // the test ends soon
 	ask(t, nc, "$JS.API.STREAM.SNAPSHOT."+stream, fmt.Appendf(nil, `{"deliver_subject":%q,"no_consumers":true,"chunk_size":1024}`, inbox), &b)
 	for {
-		msg, err := sub.NextMsg(patience)
+		msg, err := sub.NextMsg(testkit.Patience)
 		if err != nil {
 			t.Fatalf("back up %s: %v", stream, err)
 		}
@@ -195,7 +196,7 @@ func restore(t testing.TB, nc *nats.Conn, stream string, b stored) {
 // ask makes a request of the JetStream API.
 func ask(t testing.TB, nc *nats.Conn, subject string, req []byte, into any) {
 	t.Helper()
-	msg, err := nc.Request(subject, req, patience)
+	msg, err := nc.Request(subject, req, testkit.Patience)
 	if err != nil {
 		t.Fatalf("%s: %v", subject, err)
 	}

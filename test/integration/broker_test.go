@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -73,7 +74,7 @@ func TestClusterLosesItsLeaderUnderLoad(t *testing.T) {
 				dead := serverNamed(t, servers, leader)
 				dead.Kill()
 				killed := tg.Now()
-				eventually(t, "a write without the dead leader", func() bool {
+				testkit.Eventually(t, "a write without the dead leader", func() bool {
 					w := tg.History().Writes
 					return len(w) > 0 && w[len(w)-1].At > killed+time.Second
 				})
@@ -97,7 +98,7 @@ func TestWorkerThatStartsWhileTheBrokerIsAwayWaits(t *testing.T) {
 	accepted := []faults.Accepted{r.accept(update("c", "k", 1, 0))}
 	server.Kill()
 	w := r.worker("w0")
-	eventually(t, "the worker to say that it waits", func() bool { return strings.Contains(w.Log(), "waiting for the broker") })
+	testkit.Eventually(t, "the worker to say that it waits", func() bool { return strings.Contains(w.Log(), "waiting for the broker") })
 	server.Start(t)
 	r.check("c", channels.Latest, accepted, func() (faults.History, error) { return tg.History(), nil })
 }
@@ -106,7 +107,7 @@ func TestWorkerThatStartsWhileTheBrokerIsAwayWaits(t *testing.T) {
 func (r *rig) leader(stream string) string {
 	r.t.Helper()
 	name := ""
-	eventually(r.t, "a leader of "+stream, func() bool {
+	testkit.Eventually(r.t, "a leader of "+stream, func() bool {
 		ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
 		defer cancel()
 		s, err := r.js.Stream(ctx, stream)

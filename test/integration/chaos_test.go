@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -165,7 +166,7 @@ func (c *chaos) settle(loads []*publishing) {
 	}
 	for _, ch := range c.channels {
 		log := c.settled(ch.name, ch.accepted, settleWithin)
-		eventually(c.t, "the ledger to have what the log has", func() bool { return c.ledgerFollows(log) })
+		testkit.Eventually(c.t, "the ledger to have what the log has", func() bool { return c.ledgerFollows(log) })
 	}
 	c.stopWorkers()
 	for _, ch := range c.channels {

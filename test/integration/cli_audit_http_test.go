@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // A shelf is an HTTP target that takes what comes and tells what it holds.
@@ -66,7 +67,7 @@ channels:
 `, server.URL))).ok(t)
 	s.worker()
 	for i := range 6 {
-		s.extsync("push", "portal", fmt.Sprintf("a/%d ä", i), "7", "--data", fmt.Sprint(i), "--wait", patience.String()).ok(t)
+		s.extsync("push", "portal", fmt.Sprintf("a/%d ä", i), "7", "--data", fmt.Sprint(i), "--wait", testkit.Patience.String()).ok(t)
 	}
 	audit := func(code int, args ...string) (doc auditDoc) {
 		t.Helper()

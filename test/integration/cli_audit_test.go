@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // peak runs a program to its end and returns how much memory it had at most, in
@@ -20,7 +21,7 @@ import (
 // is of no use: it begins with the memory of the process that started it.
 func (p program) peak(t testing.TB) (ended, float64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*testkit.Patience)
 	defer cancel()
 	cmd := p.command(ctx, t)
 	var out, errOut bytes.Buffer
@@ -80,7 +81,7 @@ func (s *site) fill(from, upto int) {
 	if e, _ := s.extsync("import", "erp_db", path).peak(s.t); e.code != cli.ExitOK {
 		s.t.Fatalf("import: %+v", e)
 	}
-	s.eventuallyFor(10*patience, "everything is delivered", func() bool {
+	s.eventuallyFor(10*testkit.Patience, "everything is delivered", func() bool {
 		var doc statusDoc
 		s.extsync("status", "erp_db", "--json", "--interval", "200ms").decode(s.t, &doc)
 		return doc.Channels[0].Undelivered == 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 type actsDoc struct {
@@ -38,7 +39,7 @@ func TestCommandsAreInTheAuditLog(t *testing.T) {
 	for _, key := range []string{"bad1", "bad2", "bad3"} {
 		s.extsync("push", "appointment_calendar", key, "1", "--data", fmt.Sprintf("%q", secret), "--wait", "30s").run(t)
 	}
-	eventually(t, "the letters", func() bool { return len(s.letters().Entries) == 3 })
+	testkit.Eventually(t, "the letters", func() bool { return len(s.letters().Entries) == 3 })
 	letters := s.letters().Entries
 	s.extsync("dead", "discard", fmt.Sprint(letters[0].Sequence)).ok(t)
 	s.extsync("dead", "replay", fmt.Sprint(letters[1].Sequence)).ok(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // permissionsDoc is what doctor says of permissions.
@@ -129,7 +130,7 @@ func TestDoctorFix(t *testing.T) {
 	}))
 	s.worker()
 	s.extsync("push", "appointment_calendar", "k", "1", "--data", "{}", "--wait", "30s").run(t)
-	eventually(t, "a letter", func() bool { return len(s.letters().Entries) == 1 })
+	testkit.Eventually(t, "a letter", func() bool { return len(s.letters().Entries) == 1 })
 	stays := s.letters().Entries[0].Sequence
 	if out := s.extsync("doctor", "--fix").ok(t); strings.Contains(out, "removed") {
 		t.Errorf("there was nothing to tidy:\n%s", out)
@@ -145,12 +146,12 @@ func TestDoctorFix(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.extsync("push", "appointment_calendar", "k", "2", "--data", "{}", "--wait", "30s").ok(t)
-	eventually(t, "no letter", func() bool { return len(s.letters("--state", "any").Entries) == 0 })
+	testkit.Eventually(t, "no letter", func() bool { return len(s.letters("--state", "any").Entries) == 0 })
 	letter.Header.Del(nats.MsgIdHdr)
 	if _, err := s.broker.JS.PublishMsg(t.Context(), &nats.Msg{Subject: letter.Subject, Header: letter.Header, Data: letter.Data}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a resolved letter", func() bool { return len(s.letters("--state", "resolved").Entries) == 1 })
+	testkit.Eventually(t, "a resolved letter", func() bool { return len(s.letters("--state", "resolved").Entries) == 1 })
 	if e := s.extsync("doctor").run(t); e.code != cli.ExitFound || !strings.Contains(e.out, "1 are resolved") || !strings.Contains(e.out, "doctor --fix") {
 		t.Errorf("before: %+v", e)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // A target switches protocols, or stops in the middle of its answer, and keeps the
@@ -56,7 +57,7 @@ channels:
 	for _, channel := range []string{"switch", "half"} {
 		called.Delete("/" + channel)
 		s.extsync("push", channel, "k", "1", "--data", "{}").ok(t)
-		eventually(t, "a call on channel "+channel, func() bool { _, there := called.Load("/" + channel); return there })
+		testkit.Eventually(t, "a call on channel "+channel, func() bool { _, there := called.Load("/" + channel); return there })
 	}
 	worker.signal(t, syscall.SIGTERM)
 	if code := worker.wait(t); code != cli.ExitOK {

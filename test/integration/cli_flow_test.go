@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // A site is a broker with the programs pointed at it.
@@ -179,7 +180,7 @@ func TestPushIsDelivered(t *testing.T) {
 			t.Errorf("%s: %+v", channel, doc)
 		}
 	}
-	eventually(t, "get says delivered everywhere", func() bool {
+	testkit.Eventually(t, "get says delivered everywhere", func() bool {
 		var got getDoc
 		s.extsync("get", "p-2023-vax", "--json").decode(t, &got)
 		for _, c := range got.Channels {
@@ -197,7 +198,7 @@ func TestPushIsDelivered(t *testing.T) {
 	if e.code != cli.ExitUndelivered || !strings.Contains(e.err, "dead_lettered") || !strings.Contains(e.err, "422") {
 		t.Errorf("a dead letter: exit code %d\n%s%s", e.code, e.out, e.err)
 	}
-	eventually(t, "get shows the dead letter and why", func() bool {
+	testkit.Eventually(t, "get shows the dead letter and why", func() bool {
 		table := s.extsync("get", "bad-1", "--channel", "appointment_calendar").ok(t)
 		return strings.Contains(table, "dead_lettered") && strings.Contains(table, "422")
 	})
@@ -228,7 +229,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	worker := s.worker()
 	s.extsync("push", "appointment_calendar", "k", "1", "--data", "{}").ok(t)
 	<-called // the worker has a call in flight that it would wait for
-	eventually(t, "the worker ends", func() bool {
+	testkit.Eventually(t, "the worker ends", func() bool {
 		worker.signal(t, os.Interrupt)
 		select {
 		case <-worker.done:

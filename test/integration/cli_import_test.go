@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // An import that is killed goes on where it was, and neither loses a line nor
@@ -32,7 +33,7 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 		return st
 	}
 	killed := s.extsync("import", "erp_db", input, "--in-flight", "2").start(t)
-	eventually(t, "a part is done", func() bool { return state().Line > 1000 })
+	testkit.Eventually(t, "a part is done", func() bool { return state().Line > 1000 })
 	killed.signal(t, os.Kill)
 	killed.wait(t)
 	at := state()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // tell reads lines of a program's standard output until one of them is as wanted.
@@ -26,7 +27,7 @@ func (pr *process) tell(t testing.TB, what string, wanted func(line string) bool
 			}
 		}
 	}()
-	eventually(t, what, func() bool {
+	testkit.Eventually(t, what, func() bool {
 		select {
 		case <-found:
 			return true
@@ -118,7 +119,7 @@ func TestDeadShowForPeople(t *testing.T) {
 	s.worker()
 	s.extsync("push", "appointment_calendar", "k\x1b[2J", "3", "--data", `{"name":"Ada"}`, "--wait", "30s").run(t)
 	s.extsync("push", "appointment_calendar", "binary", "1", "--data", "\xff\xfe", "--content-type", "application/octet-stream", "--wait", "30s").run(t)
-	eventually(t, "both letters", func() bool { return len(s.letters().Entries) == 2 })
+	testkit.Eventually(t, "both letters", func() bool { return len(s.letters().Entries) == 2 })
 	out := s.extsync("dead", "show", fmt.Sprint(s.letters().Entries[0].Sequence)).ok(t)
 	for _, want := range []string{"channel:       appointment_calendar", "version:       3", "state:         open", "outcome:       dead_lettered", "422", "attempts:      1", `{"name":"Ada"}`} {
 		if !strings.Contains(out, want) {
@@ -164,7 +165,7 @@ channels:
 		s.extsync("push", "cases", "slow", fmt.Sprint(version+1), "--data", "{}").ok(t)
 	}
 	var got getDoc
-	eventually(t, "the key is parked, and all of it has left the stream", func() bool {
+	testkit.Eventually(t, "the key is parked, and all of it has left the stream", func() bool {
 		stream, err := s.broker.JS.Stream(t.Context(), "SYNC_UPD_cases")
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +189,7 @@ channels:
 func TestDevServesItsTelemetry(t *testing.T) {
 	dev, _ := startDev(t, t.TempDir(), "--telemetry-listen", "127.0.0.1:0") // the worker can be ready before all is
 	url := ""
-	eventually(t, "the address of the metrics", func() bool {
+	testkit.Eventually(t, "the address of the metrics", func() bool {
 		for line := range strings.Lines(dev.stderr()) {
 			var l struct{ Message, URL string }
 			if json.Unmarshal([]byte(line), &l) == nil && l.Message == "metrics can be read" {
@@ -197,6 +198,6 @@ func TestDevServesItsTelemetry(t *testing.T) {
 		}
 		return url != ""
 	})
-	eventually(t, "the worker is ready", func() bool { return strings.Contains(get(t, url), "extsync_ready 1") })
+	testkit.Eventually(t, "the worker is ready", func() bool { return strings.Contains(get(t, url), "extsync_ready 1") })
 	stop(t, dev)
 }

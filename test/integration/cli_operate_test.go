@@ -14,6 +14,7 @@ import (
 	_ "modernc.org/sqlite" // the target's driver
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 type (
@@ -67,7 +68,7 @@ func TestDeadLetterCommands(t *testing.T) {
 	for i := range 4 {
 		s.extsync("push", "appointment_calendar", fmt.Sprintf("k%d", i), "1", "--data", `{"secret":"\u001b[31m"}`, "--wait", "30s").run(t)
 	}
-	eventually(t, "four open letters", func() bool { return len(s.letters().Entries) == 4 })
+	testkit.Eventually(t, "four open letters", func() bool { return len(s.letters().Entries) == 4 })
 	page := s.letters("--limit", "3")
 	if len(page.Entries) != 3 || page.Next == 0 {
 		t.Fatalf("page: %+v", page)
@@ -94,7 +95,7 @@ func TestDeadLetterCommands(t *testing.T) {
 	refused(t, s.extsync("dead", "replay", "--code", "422"), cli.ExitUsage, "replay 4 dead letters", "--yes")
 
 	s.extsync("dead", "discard", first).ok(t)
-	eventually(t, "three are left", func() bool { return len(s.letters().Entries) == 3 })
+	testkit.Eventually(t, "three are left", func() bool { return len(s.letters().Entries) == 3 })
 	healed.Store(true)
 	var sum struct{ Replayed, Failed int }
 	s.extsync("dead", "replay", "--code", "422", "--yes", "--json").decode(t, &sum)
@@ -102,7 +103,7 @@ func TestDeadLetterCommands(t *testing.T) {
 		t.Errorf("replay: %+v", sum)
 	}
 	s.extsync("wait", "appointment_calendar", page.Entries[1].Key+"@1").ok(t)
-	eventually(t, "none is left", func() bool { return len(s.letters().Entries) == 0 })
+	testkit.Eventually(t, "none is left", func() bool { return len(s.letters().Entries) == 0 })
 }
 
 func TestChannelLifecycleCommands(t *testing.T) {
@@ -207,7 +208,7 @@ func TestGetIsNeverBehindTheAck(t *testing.T) {
 		t.Errorf("tail:\n%s", lines)
 	}
 	live := s.extsync("tail", "--count", "1", "--key", "live").start(t)
-	eventually(t, "tail shows what comes", func() bool {
+	testkit.Eventually(t, "tail shows what comes", func() bool {
 		s.extsync("push", "erp_db", "live", fmt.Sprint(1+len(live.stderr())), "--data", "{}").run(t)
 		select {
 		case <-live.done:
@@ -270,7 +271,7 @@ func TestImportAndAudit(t *testing.T) {
 		t.Errorf("status without a worker: %+v", c)
 	}
 	s.worker()
-	eventually(t, "everything is delivered", func() bool {
+	testkit.Eventually(t, "everything is delivered", func() bool {
 		var doc statusDoc
 		s.extsync("status", "erp_db", "--json", "--interval", "200ms").decode(t, &doc)
 		c := doc.Channels[0]
@@ -363,7 +364,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("without a worker: %+v", doc)
 	}
 	worker := s.worker()
-	eventually(t, "all is well", func() bool { return s.extsync("doctor").run(t).code == cli.ExitOK })
+	testkit.Eventually(t, "all is well", func() bool { return s.extsync("doctor").run(t).code == cli.ExitOK })
 	worker.signal(t, syscall.SIGTERM)
 	worker.wait(t)
 	if err := os.RemoveAll(filepath.Join(s.dir, "erp.db")); err != nil {

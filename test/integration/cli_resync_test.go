@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 type resyncDoc struct {
@@ -40,13 +41,13 @@ func TestResyncIsSteered(t *testing.T) {
 		return doc
 	}
 	refused(t, s.extsync("resync", channel, "--follow"), cli.ExitUnknown, "no resync")
-	eventually(t, "everything is delivered", func() bool { return calls.Load() == keys })
+	testkit.Eventually(t, "everything is delivered", func() bool { return calls.Load() == keys })
 
 	hold.Store(true)
 	if doc := resync("--detach"); doc.State != "running" || doc.Total != keys {
 		t.Errorf("detached: %+v", doc)
 	}
-	eventually(t, "the target is called", func() bool { return held.Load() > 0 })
+	testkit.Eventually(t, "the target is called", func() bool { return held.Load() > 0 })
 	refused(t, s.extsync("resync", channel), cli.ExitRefused, "not finished")
 	follow := s.extsync("resync", channel, "--follow", "--json").start(t)
 	if doc := resync("--pause"); doc.State != "paused" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -33,7 +34,7 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 		return err
 	}
 	settled := func(channel, key string, v int64) {
-		eventually(t, fmt.Sprintf("version %d of %s in %s to be settled", v, key, channel), func() bool {
+		testkit.Eventually(t, fmt.Sprintf("version %d of %s in %s to be settled", v, key, channel), func() bool {
 			_, err := r.pub.Outcome(ctx, channel, key, versioning.Tag{Version: versioning.Must(versioning.Number(v))})
 			return err == nil
 		})
@@ -72,7 +73,7 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 		server.Kill()
 		server.Start(t)
 	}
-	eventually(t, "the broker to answer", func() bool { _, err := r.registry.Get(ctx, "kept"); return err == nil })
+	testkit.Eventually(t, "the broker to answer", func() bool { _, err := r.registry.Get(ctx, "kept"); return err == nil })
 
 	cache, err := tokens.NewCache(ctx, store)
 	r.must(err)

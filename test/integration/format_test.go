@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -71,7 +72,7 @@ func TestRecordsOfANewerReleaseAreRefusedNotGuessed(t *testing.T) {
 		return events.Update{Channel: c, Key: key, Version: versioning.Must(versioning.Number(2)), Payload: []byte(`{}`)}
 	}
 	said := func(what string) {
-		eventually(t, "the worker to say what it refuses: "+what, func() bool {
+		testkit.Eventually(t, "the worker to say what it refuses: "+what, func() bool {
 			for line := range strings.Lines(w.Log()) {
 				if strings.Contains(line, what) && strings.Contains(line, events.ErrNewerFormat.Error()) {
 					return true
@@ -110,7 +111,7 @@ func TestRecordsOfANewerReleaseAreRefusedNotGuessed(t *testing.T) {
 	r.must(err)
 	r.must(log.DeleteMsg(ctx, ack.Sequence))
 	for _, u := range blocked {
-		eventually(t, "the delivery on channel "+u.Channel, func() bool {
+		testkit.Eventually(t, "the delivery on channel "+u.Channel, func() bool {
 			a, err := r.pub.Outcome(ctx, u.Channel, u.Key, u.Tag())
 			return err == nil && a.Outcome == events.Delivered
 		})

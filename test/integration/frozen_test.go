@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -60,7 +61,7 @@ func TestFrozenWorkersThatGoOn(t *testing.T) {
 func writing(r *rig, tg *faults.HTTPTarget, worker string) {
 	r.t.Helper()
 	since := tg.Now()
-	eventually(r.t, worker+" calls the target", func() bool {
+	testkit.Eventually(r.t, worker+" calls the target", func() bool {
 		calls := tg.History().Calls
 		return slices.ContainsFunc(calls, func(c faults.Call) bool { return c.Worker == worker && c.From > since })
 	})
@@ -110,11 +111,11 @@ func TestCutOffDuringALongCall(t *testing.T) {
 			r.workerAt("cut", "nats://"+proxy.Addr())
 			release := tg.Hold("k")
 			accepted := []faults.Accepted{r.accept(update("c", "k", 1, 0)), r.accept(update("c", "k", 2, 0))}
-			eventually(t, "the call", func() bool { calls, _, _ := tg.Counts(); return calls == 1 })
+			testkit.Eventually(t, "the call", func() bool { calls, _, _ := tg.Counts(); return calls == 1 })
 			started := tg.Now()
 			tt.cut(proxy)
 			r.worker("other")
-			eventually(t, "the call of the other worker", func() bool { calls, _, _ := tg.Counts(); return calls == 2 })
+			testkit.Eventually(t, "the call of the other worker", func() bool { calls, _, _ := tg.Counts(); return calls == 2 })
 			r.pass(long - (tg.Now() - started))
 			release()
 			log := r.settled("c", accepted, settleWithin)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -48,7 +49,7 @@ func TestBrokerBringsBackWorkersAndLeases(t *testing.T) {
 			}
 			if wait > 0 {
 				workers[2].Terminate()
-				if code, err := workers[2].ExitCode(patience); err != nil || code != 0 {
+				if code, err := workers[2].ExitCode(testkit.Patience); err != nil || code != 0 {
 					t.Errorf("worker %s: exit code %d, %v", workers[2].Name, code, err)
 				}
 				r.pass(wait)

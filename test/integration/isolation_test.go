@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -40,7 +41,7 @@ func TestOneHeldKeyHoldsNoOther(t *testing.T) {
 					others = append(others, a)
 				}
 			}
-			r.settled("c", others, patience)
+			r.settled("c", others, testkit.Patience)
 			if _, there := tg.History().Held["k0"]; there {
 				t.Fatal("the held key was written")
 			}
@@ -64,7 +65,7 @@ func TestHangingTargetHoldsNoOtherChannel(t *testing.T) {
 	r.worker("w0")
 	stuck := r.publish(load{channel: "hangs", keys: 50, updates: updates})
 	fine := r.publish(load{channel: "well", keys: 50, updates: updates}).wait(r)
-	log := r.settled("well", fine, patience)
+	log := r.settled("well", fine, testkit.Patience)
 	if _, writes, most := hangs.Counts(); writes != 0 || most == 0 || most > 16 {
 		t.Errorf("the target that hangs has %d writes and had %d calls at once", writes, most)
 	}
@@ -92,7 +93,7 @@ func TestOutageEndsInOneDeliveryPerKey(t *testing.T) {
 	r.channel("c", channels.Latest, "http", tg.Connector(), func(c *channels.Config) { c.Window = size.window })
 	w := r.worker("w0")
 	first := r.publish(load{channel: "c", keys: size.keys, updates: size.keys}).wait(r)
-	eventually(t, "the target was tried", func() bool { calls, _, _ := tg.Counts(); return calls >= 5 })
+	testkit.Eventually(t, "the target was tried", func() bool { calls, _, _ := tg.Counts(); return calls >= 5 })
 	before, err := w.Resident()
 	r.must(err)
 

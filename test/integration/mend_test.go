@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -53,7 +54,7 @@ func (m *mending) next(after string) {
 	started := time.Now()
 	for _, channel := range []string{"cl", "ce"} {
 		u := events.Update{Channel: channel, Key: channel + "-go", Version: versioning.Must(versioning.Number(m.version)), Payload: fmt.Appendf(nil, `{"v":%d}`, m.version)}
-		eventually(m.t, "a receipt on "+channel+" after "+after, func() bool {
+		testkit.Eventually(m.t, "a receipt on "+channel+" after "+after, func() bool {
 			_, err := m.pub.Publish(m.t.Context(), u)
 			return err == nil
 		})
@@ -61,7 +62,7 @@ func (m *mending) next(after string) {
 		body := fmt.Sprintf(`{"key":%q,"version":"%d","payload":{"v":%d}}`, key, m.version, m.version)
 		var status int
 		var answer string
-		eventually(m.t, "202 on "+channel+" after "+after, func() bool {
+		testkit.Eventually(m.t, "202 on "+channel+" after "+after, func() bool {
 			status, answer = m.fetch(http.MethodPost, m.api+"/v1/channels/"+channel+"/updates", body)
 			if status == http.StatusInternalServerError {
 				m.t.Fatalf("after %s: %s", after, answer)
@@ -69,7 +70,7 @@ func (m *mending) next(after string) {
 			return status == http.StatusAccepted
 		})
 		for _, key := range []string{u.Key, key} {
-			eventually(m.t, "the delivery of "+key+" after "+after, func() bool {
+			testkit.Eventually(m.t, "the delivery of "+key+" after "+after, func() bool {
 				return m.tg.History().Held[key].Version == u.Version
 			})
 		}

@@ -12,10 +12,9 @@ import (
 	"sync"
 	"testing"
 	"time"
-)
 
-// patience bounds what must happen at all; nothing here takes that long.
-const patience = 60 * time.Second
+	"github.com/hms-utl/extsync/internal/testkit"
+)
 
 // A program is one of ours with what surrounds it. The zero values of all but
 // name suit most tests.
@@ -52,7 +51,7 @@ func (p program) command(ctx context.Context, t testing.TB) *exec.Cmd {
 // run runs a program to its end.
 func (p program) run(t testing.TB) ended {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	cmd := p.command(ctx, t)
 	var out, errOut bytes.Buffer
@@ -63,7 +62,7 @@ func (p program) run(t testing.TB) ended {
 		t.Fatalf("%s %q: %v", p.name, p.args, err)
 	}
 	if ctx.Err() != nil {
-		t.Fatalf("%s %q did not end in %s\n%s%s", p.name, p.args, patience, &out, &errOut)
+		t.Fatalf("%s %q did not end in %s\n%s%s", p.name, p.args, testkit.Patience, &out, &errOut)
 	}
 	return ended{code: cmd.ProcessState.ExitCode(), out: out.String(), err: errOut.String()}
 }
@@ -159,8 +158,8 @@ func (pr *process) wait(t testing.TB) int {
 	select {
 	case <-pr.done:
 		return pr.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		t.Fatalf("the program did not end in %s\n%s", patience, pr.stderr())
+	case <-time.After(testkit.Patience):
+		t.Fatalf("the program did not end in %s\n%s", testkit.Patience, pr.stderr())
 		return 0
 	}
 }
@@ -168,14 +167,14 @@ func (pr *process) wait(t testing.TB) int {
 // eventually asks until it holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not in %s: %s", patience, what)
+			t.Fatalf("not in %s: %s", testkit.Patience, what)
 		case <-tick.C:
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
@@ -130,7 +131,7 @@ func TestAnyClientCanPublish(t *testing.T) {
 			} {
 				// In the mode every the head goes when it is settled, just after its ack: who
 				// read it before that is refused, and begins again as the contract says.
-				eventually(t, "the update to be stored", func() bool {
+				testkit.Eventually(t, "the update to be stored", func() bool {
 					header := c.event("c", "policy-1", b.version, b.body)
 					header["Extsync-Reply-To"] = inbox
 					return !isMoved(c.refusal(c.publish("sync.updates.c.policy-1", header, b.body)))
@@ -233,7 +234,7 @@ func TestMalformedRawUpdateBecomesADeadLetter(t *testing.T) {
 			r.must(err)
 			for _, b := range broken {
 				var msg *jetstream.RawStreamMsg
-				eventually(t, "a dead letter of "+b.key, func() bool {
+				testkit.Eventually(t, "a dead letter of "+b.key, func() bool {
 					var err error
 					msg, err = dead.GetLastMsgForSubject(t.Context(), r.names.Dead("c", b.key))
 					return err == nil

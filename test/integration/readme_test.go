@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // repository is the root of the repository, from here.
@@ -155,7 +156,7 @@ func (r *reader) environment() []string {
 // run runs a command that must succeed and returns its standard output.
 func (r *reader) run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // the compiler may have to work
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testkit.Patience) // the compiler may have to work
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, r.environment(), 5*time.Second
@@ -192,7 +193,7 @@ func (r *reader) serve(t *testing.T, b block, until string) {
 	}()
 	r.t.Cleanup(func() { cancel(); <-service.done })
 	r.services = append(r.services, service)
-	eventually(t, command+"says "+until, func() bool {
+	testkit.Eventually(t, command+"says "+until, func() bool {
 		select {
 		case <-service.done:
 			t.Fatalf("it has ended:\n%s", service.stderr())

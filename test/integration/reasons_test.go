@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -117,7 +118,7 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	w1 := r.lookAt("w1", "ERP_TOKEN=hunter2")
 	w2 := r.lookAt("w2")
 	var id string // that w2 has given itself
-	eventually(t, "both workers to have their share", func() bool {
+	testkit.Eventually(t, "both workers to have their share", func() bool {
 		doc, ok := r.crewDoc(cli.ExitOK)
 		for _, w := range doc.Workers {
 			if len(w.Waits) == 1 && w.Waits[0].Code == "secret_missing" && len(w.Shards) == 2 {
@@ -130,7 +131,7 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	r.publishKeys("erp", keys, 1)
 
 	var st statusOf
-	eventually(t, "the other half to be delivered", func() bool {
+	testkit.Eventually(t, "the other half to be delivered", func() bool {
 		st = r.status("erp")
 		return len(st.Reasons) == 1 && st.Undelivered > 0 && st.Undelivered < keys && st.Undelivered == st.Reasons[0].Undelivered
 	})
@@ -182,7 +183,7 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 
 	// Without it the other one takes over.
 	w2.Terminate()
-	eventually(t, "all to be delivered", func() bool {
+	testkit.Eventually(t, "all to be delivered", func() bool {
 		st = r.status("erp")
 		return st.Undelivered == 0 && st.State == "active" && len(st.Reasons) == 0 && st.Circuit == "closed"
 	})
@@ -239,7 +240,7 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	r.publishKeys("erp", keys, 2)
 
 	var st statusOf
-	eventually(t, "status to be alarmed", func() bool {
+	testkit.Eventually(t, "status to be alarmed", func() bool {
 		st = r.status("erp")
 		return st.Alarm
 	})
@@ -281,7 +282,7 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	}
 
 	release()
-	eventually(t, "all to be delivered", func() bool {
+	testkit.Eventually(t, "all to be delivered", func() bool {
 		st = r.status("erp")
 		return st.Undelivered == 0 && st.State == "active" && !st.Alarm
 	})
@@ -294,12 +295,12 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	w.Freeze()
 	defer w.Thaw()
 	r.publishKeys("erp", keys, 3)
-	eventually(t, "the only worker to be gone", func() bool {
+	testkit.Eventually(t, "the only worker to be gone", func() bool {
 		doc, ok := r.crewDoc(cli.ExitFound)
 		return ok && len(doc.Unowned) == 1 && len(doc.Unowned[0].Partitions) == 0 && doc.Unowned[0].Message == "no connector-worker is alive"
 	})
 	w.Thaw()
-	eventually(t, "all to be delivered", func() bool { return r.status("erp").Undelivered == 0 })
+	testkit.Eventually(t, "all to be delivered", func() bool { return r.status("erp").Undelivered == 0 })
 }
 
 func slot(t *testing.T, key string) int {

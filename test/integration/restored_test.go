@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -92,7 +93,7 @@ func TestBrokerRestoredFromAnOlderCopyUnderLoad(t *testing.T) {
 				t.Errorf("recover: %+v", did)
 			}
 			for _, w := range old {
-				code, err := w.ExitCode(patience)
+				code, err := w.ExitCode(testkit.Patience)
 				r.must(err)
 				if code != cli.ExitBroker || !strings.Contains(w.Log(), "extsync recover") {
 					t.Errorf("worker %s ended with exit code %d:\n%s", w.Name, code, w.LogTail(1<<10))
@@ -100,7 +101,7 @@ func TestBrokerRestoredFromAnOlderCopyUnderLoad(t *testing.T) {
 			}
 			r.workers = nil
 			newest := newestOf(before)
-			eventually(t, "the old publisher to refuse", func() bool {
+			testkit.Eventually(t, "the old publisher to refuse", func() bool {
 				_, err := r.pub.Publish(t.Context(), update("c", newest[0].Key, first.from+1, 0))
 				return errors.Is(err, events.ErrIncarnation)
 			})

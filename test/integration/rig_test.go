@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -74,7 +75,7 @@ func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 	r.must(err)
 	const small = 64 << 20 // several brokers share the disk
 	storage := channels.Storage{Replicas: replicas, LedgerBytes: 16 * small, OutcomeBytes: 16 * small, DeadBytes: small, ParkedBytes: small, AckBytes: small}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	r.must(channels.Provision(ctx, r.js, r.names, storage))
 	r.registry, err = channels.OpenRegistry(ctx, r.js, r.names, app.Catalog())
@@ -86,9 +87,7 @@ func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 
 func (r *rig) must(err error) {
 	r.t.Helper()
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	testkit.Must(r.t, err)
 }
 
 // channel makes a channel to a target. Its retries are quick.
@@ -106,7 +105,7 @@ func (r *rig) channel(name string, mode channels.Mode, kind string, connector ma
 	for _, c := range change {
 		c(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), testkit.Patience)
 	defer cancel()
 	_, err := r.registry.Put(ctx, cfg, 0)
 	r.must(err)
@@ -147,7 +146,7 @@ func (r *rig) stopWorkers() {
 		w.Terminate()
 	}
 	for _, w := range workers {
-		code, err := w.ExitCode(patience)
+		code, err := w.ExitCode(testkit.Patience)
 		r.must(err)
 		if code > 0 { // below 0: killed by the test
 			r.t.Errorf("worker %s ended with exit code %d", w.Name, code)
@@ -223,7 +222,7 @@ func (r *rig) check(channel string, mode channels.Mode, accepted []faults.Accept
 	log := r.settled(channel, accepted, settleWithin)
 	// The ledger follows the log, after a kill only when a successor has taken
 	// over: a worker that is stopped before leaves that to the next one.
-	eventually(r.t, "the ledger to have what the log has", func() bool { return r.ledgerFollows(log) })
+	testkit.Eventually(r.t, "the ledger to have what the log has", func() bool { return r.ledgerFollows(log) })
 	r.stopWorkers()
 	r.verify(log, mode, accepted, target)
 }
@@ -283,7 +282,7 @@ func waitFor(ctx context.Context, d time.Duration) {
 func (r *rig) outcome(u events.Update) events.Ack {
 	r.t.Helper()
 	var ack events.Ack
-	eventually(r.t, fmt.Sprintf("an outcome of %s version %s", u.Key, u.Version), func() bool {
+	testkit.Eventually(r.t, fmt.Sprintf("an outcome of %s version %s", u.Key, u.Version), func() bool {
 		var err error
 		ack, err = r.pub.Outcome(r.t.Context(), u.Channel, u.Key, u.Tag())
 		if err != nil && !errors.Is(err, events.ErrNoRecord) && !events.IsUnavailable(err) {

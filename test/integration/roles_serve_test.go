@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 var scrapedAt = regexp.MustCompile(`"url":"(http://[^"]+)/metrics"`)
@@ -22,7 +23,7 @@ func (g *guarded) serving(r brokerconfig.Role, tells *regexp.Regexp, name string
 	g.t.Helper()
 	p := g.program(r, name, append(args, "--log-format", "json")...).start(g.t)
 	url := ""
-	eventually(g.t, name+" to serve", func() bool {
+	testkit.Eventually(g.t, name+" to serve", func() bool {
 		select {
 		case <-p.done:
 			g.t.Fatalf("it has ended:\n%s", p.stderr())
@@ -79,7 +80,7 @@ func (g *guarded) ask(method, url, body string, header ...string) answer {
 // unready waits until a process is not ready for a reason.
 func (g *guarded) unready(url, why string) {
 	g.t.Helper()
-	eventually(g.t, "/readyz: "+why, func() bool {
+	testkit.Eventually(g.t, "/readyz: "+why, func() bool {
 		a := g.ask(http.MethodGet, url+"/readyz", "")
 		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, why)
 	})
@@ -87,7 +88,7 @@ func (g *guarded) unready(url, why string) {
 
 func (g *guarded) ready(url string) {
 	g.t.Helper()
-	eventually(g.t, "/readyz", func() bool {
+	testkit.Eventually(g.t, "/readyz", func() bool {
 		return g.ask(http.MethodGet, url+"/readyz", "").status == http.StatusOK
 	})
 }
@@ -191,7 +192,7 @@ func TestGatewayServesPublishersAndReaders(t *testing.T) {
 	if a := g.ask(http.MethodGet, scraped+"/healthz", ""); a.status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", a.status, a.body)
 	}
-	eventually(t, "metrics of what only the broker knows", func() bool {
+	testkit.Eventually(t, "metrics of what only the broker knows", func() bool {
 		metrics := g.ask(http.MethodGet, scraped+"/metrics", "").body
 		return strings.Contains(metrics, "extsync_refreshed_timestamp_seconds ") && strings.Contains(metrics, `extsync_dead_letters{channel="portal"} 1`)
 	})

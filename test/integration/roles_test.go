@@ -23,6 +23,7 @@ import (
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -63,7 +64,7 @@ func newGuarded(t testing.TB, names string) *guarded {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(patience) {
+	if !srv.ReadyForConnections(testkit.Patience) {
 		t.Fatal("the server does not take connections")
 	}
 	g.srv = srv
@@ -175,7 +176,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	push("portal", "p-2", 1, reply)
-	acks, stop := context.WithTimeout(t.Context(), patience)
+	acks, stop := context.WithTimeout(t.Context(), testkit.Patience)
 	defer stop()
 	for ack, err := range events.ServiceAcks(acks, publisher.JS, publisher.Names, "billing") {
 		if err != nil || ack.Key != "p-2" {
@@ -201,11 +202,11 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the key to be parked", func() bool {
+	testkit.Eventually(t, "the key to be parked", func() bool {
 		rec, err := ledger.Get(t.Context(), "cases", "slow")
 		return err == nil && rec.State == events.StateParked
 	})
-	eventually(t, "the dead letter", func() bool { return state("portal", "refused") == "dead_lettered" })
+	testkit.Eventually(t, "the dead letter", func() bool { return state("portal", "refused") == "dead_lettered" })
 
 	// Another worker takes over and heals all.
 	worker.signal(t, syscall.SIGTERM)
@@ -214,7 +215,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	}
 	next := g.program(brokerconfig.Worker, "connector-worker", "run").start(t)
 	sick.Store(false)
-	eventually(t, "the parked updates to be delivered", func() bool { return state("cases", "slow") == "delivered" })
+	testkit.Eventually(t, "the parked updates to be delivered", func() bool { return state("cases", "slow") == "delivered" })
 
 	letters, err := deadletters.Open(t.Context(), admin.JS, admin.Names)
 	if err != nil {
@@ -223,7 +224,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	if _, err := letters.Replay(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the replay to be delivered", func() bool { return state("portal", "refused") == "delivered" })
+	testkit.Eventually(t, "the replay to be delivered", func() bool { return state("portal", "refused") == "delivered" })
 
 	registry, err := admin.Registry(t.Context())
 	if err != nil {
@@ -306,7 +307,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 					if !errors.Is(err, broker.ErrRefused) || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), token) {
 						t.Errorf("%s %s: %v", what, subject, err)
 					}
-				case <-time.After(patience):
+				case <-time.After(testkit.Patience):
 					t.Errorf("%s %s is allowed", what, subject)
 				}
 			}
@@ -370,7 +371,7 @@ func resetKeyAndResync(t *testing.T, registry *channels.Registry) {
 	if _, err := registry.StartResync(t.Context(), "portal", channels.Selection{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the resync to be over", func() bool {
+	testkit.Eventually(t, "the resync to be over", func() bool {
 		s, err := registry.ResyncStatus(t.Context(), "portal")
 		return err == nil && s.State == channels.ResyncDone
 	})

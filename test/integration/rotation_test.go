@@ -18,6 +18,7 @@ import (
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/testdb"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // The procedures of docs/operations.md by which each secret is replaced.
@@ -51,7 +52,7 @@ func (g *guarded) restart() {
 	}
 	g.srv.Start()
 	g.t.Cleanup(func() { g.srv.Shutdown(); g.srv.WaitForShutdown() })
-	if !g.srv.ReadyForConnections(patience) {
+	if !g.srv.ReadyForConnections(testkit.Patience) {
 		g.t.Fatal("the server does not take connections")
 	}
 }
@@ -212,7 +213,7 @@ channels:
 	if e := push(2, "1s"); e.code != cli.ExitNoAck {
 		t.Errorf("with the old password: %+v", e)
 	}
-	eventually(t, "the channel is blocked", func() bool {
+	testkit.Eventually(t, "the channel is blocked", func() bool {
 		var doc statusDoc
 		s.extsync("status", "erp", "--json", "--interval", "200ms").decode(t, &doc)
 		return doc.Channels[0].Circuit == "blocked"

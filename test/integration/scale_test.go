@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -37,7 +38,7 @@ func TestScaleOutAndBackWhileUpdatesFlow(t *testing.T) {
 				}
 				for _, w := range workers[1:] {
 					w.Terminate()
-					if code, err := w.ExitCode(patience); err != nil || code != 0 {
+					if code, err := w.ExitCode(testkit.Patience); err != nil || code != 0 {
 						t.Errorf("worker %s: exit code %d, %v", w.Name, code, err)
 					}
 				}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -20,8 +21,8 @@ func next[T any](t testing.TB, what string, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come in %s", what, patience)
+	case <-time.After(testkit.Patience):
+		t.Fatalf("%s did not come in %s", what, testkit.Patience)
 		panic("unreachable")
 	}
 }
@@ -167,7 +168,7 @@ func TestWorkerFindsWhatWasPublishedBefore(t *testing.T) {
 // fits.
 func collect(ctx context.Context, t testing.TB, log *faults.LogReader, fits func(faults.Logged) bool) []faults.Logged {
 	t.Helper()
-	eventually(t, "the entry in the outcome log", func() bool {
+	testkit.Eventually(t, "the entry in the outcome log", func() bool {
 		return log.CatchUp(ctx) == nil && slices.ContainsFunc(log.Entries, fits)
 	})
 	return log.Entries

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // A serverWith is a real server with a configuration of its own.
@@ -47,7 +48,7 @@ func startServerWith(t *testing.T, dir, store, user, config string) *serverWith 
 	if s.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server to answer", func() bool {
+	testkit.Eventually(t, "the server to answer", func() bool {
 		_, err := s.js.AccountInfo(t.Context())
 		return err == nil
 	})
@@ -181,7 +182,7 @@ func TestFullDiskIsSaid(t *testing.T) {
 	}
 	input := s.file("in.ndjson", bigLines(40, 900<<10))
 	started := time.Now()
-	e := s.extsync("import", "a", input).run(t) // within patience, which is a minute
+	e := s.extsync("import", "a", input).run(t) // within a minute
 	if e.code != cli.ExitBroker || !strings.Contains(e.err, "stores nothing") {
 		t.Errorf("import: %d %s", e.code, e.err)
 	}

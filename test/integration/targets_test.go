@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // portal is a channel to a target on this machine.
@@ -44,7 +45,7 @@ func TestAnswerIsToldEverywhere(t *testing.T) {
 	if len(letters) != 1 {
 		t.Fatalf("%d letters", len(letters))
 	}
-	eventually(t, "the ledger has it", func() bool {
+	testkit.Eventually(t, "the ledger has it", func() bool {
 		return strings.Contains(s.extsync("get", "k").ok(t), "portal answered: { ")
 	})
 	for _, args := range [][]string{
@@ -61,7 +62,7 @@ func TestAnswerIsToldEverywhere(t *testing.T) {
 	}
 	status.Store(http.StatusInternalServerError) // an attempt that will be repeated
 	s.extsync("push", "portal", "again", "1", "--data", "{}").ok(t)
-	eventually(t, "get says why it fails", func() bool {
+	testkit.Eventually(t, "get says why it fails", func() bool {
 		return strings.Contains(s.extsync("get", "again").ok(t), why)
 	})
 }
@@ -106,11 +107,11 @@ func TestSecretsAreReadAgain(t *testing.T) {
 	}
 	wanted.Store("new-token-2")
 	s.extsync("push", "portal", "k", "2", "--data", "2").ok(t)
-	eventually(t, "the channel is blocked, and says when it looks again", func() bool {
+	testkit.Eventually(t, "the channel is blocked, and says when it looks again", func() bool {
 		out := s.extsync("status", "portal", "--interval", "200ms").ok(t)
 		return strings.Contains(out, "blocked; next probe 20")
 	})
-	eventually(t, "get says so, too", func() bool {
+	testkit.Eventually(t, "get says so, too", func() bool {
 		return strings.Contains(s.extsync("get", "k").ok(t), "credentials_refused: blocked at worker")
 	})
 	mount("..2", "new-token-2")
@@ -125,7 +126,7 @@ func TestSecretsAreReadAgain(t *testing.T) {
 	if out := s.extsync("channels", "reload", "portal").ok(t); !strings.Contains(out, "open the connector anew") {
 		t.Errorf("reload: %s", out)
 	}
-	eventually(t, "the worker says so", func() bool { return strings.Contains(worker.stderr(), "an operator asked for it") })
+	testkit.Eventually(t, "the worker says so", func() bool { return strings.Contains(worker.stderr(), "an operator asked for it") })
 	if e := push("3"); e.code != 0 {
 		t.Errorf("%+v", e)
 	}
@@ -149,7 +150,7 @@ func TestVariablesNeedARestart(t *testing.T) {
 	s.worker()
 	s.extsync("push", "portal", "k", "1", "--data", "1").ok(t)
 	const hint = "${env:PORTAL_TOKEN} is read only when the worker is restarted"
-	eventually(t, "the status says so", func() bool {
+	testkit.Eventually(t, "the status says so", func() bool {
 		return strings.Contains(s.extsync("status", "portal", "--interval", "200ms").ok(t), hint)
 	})
 	if out := s.extsync("doctor").run(t).out; !strings.Contains(out, "but a new value of "+hint) {
@@ -187,7 +188,7 @@ func TestTargetThatComesBack(t *testing.T) {
 			t.Fatalf("the next attempt is in the past:\n%s", out)
 		}
 	}
-	eventually(t, "the circuit is open", func() bool {
+	testkit.Eventually(t, "the circuit is open", func() bool {
 		return strings.Contains(s.extsync("get", "k").ok(t), "circuit_open")
 	})
 	if listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address); err != nil {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // One trace leads from a push at the command line over each attempt to the ack,
@@ -24,7 +26,7 @@ func TestPushBeginsATrace(t *testing.T) {
 			program{name: "connector-worker", args: []string{"run"}, env: env}.start(t)
 			push := program{name: name, args: []string{"push", "appointment_calendar", "k", "1", "--data", "{}", "--wait", "30s"}, env: env}
 			push.ok(t)
-			eventually(t, "the worker's spans", func() bool { return len(spans.named("ack")) == 1 && len(spans.named("attempt")) == 2 })
+			testkit.Eventually(t, "the worker's spans", func() bool { return len(spans.named("ack")) == 1 && len(spans.named("attempt")) == 2 })
 			published := spans.named("publish")
 			if len(published) != 1 {
 				t.Fatalf("%d spans of publishing when the command had ended", len(published))

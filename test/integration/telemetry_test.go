@@ -20,6 +20,7 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/telemetry"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -43,7 +44,7 @@ func (r *rig) lookAt(name string, env ...string) *lookedAt {
 			"EXTSYNC_WORKER_LEASE_TTL="+r.lease.String(), "EXTSYNC_WORKER_DRAIN_TIMEOUT=1s"),
 	})}
 	r.workers = append(r.workers, p.Process)
-	eventually(r.t, "the worker's addresses", func() bool {
+	testkit.Eventually(r.t, "the worker's addresses", func() bool {
 		p.metrics, p.profiles = p.logged("metrics can be read", "url"), p.logged("profiles can be read", "url")
 		return p.metrics != "" && p.profiles != ""
 	})
@@ -74,7 +75,7 @@ func (p *lookedAt) lines(message string) []map[string]any {
 
 // get asks the worker, "" and 0 if it does not answer.
 func (p *lookedAt) get(url string) (status int, body string) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -92,7 +93,7 @@ func (p *lookedAt) get(url string) (status int, body string) {
 // readyz waits until the worker is ready, or not ready for a reason.
 func (p *lookedAt) readyz(why string) {
 	p.t.Helper()
-	eventually(p.t, "/readyz: "+why, func() bool {
+	testkit.Eventually(p.t, "/readyz: "+why, func() bool {
 		status, body := p.get(strings.Replace(p.metrics, "/metrics", "/readyz", 1))
 		return why == "" && status == http.StatusOK || why != "" && status == http.StatusServiceUnavailable && strings.Contains(body, why)
 	})
@@ -198,14 +199,14 @@ func TestOneTraceAcrossProcesses(t *testing.T) {
 	tracing, err := telemetry.TracingTo(t.Context(), "platform", ours)
 	r.must(err)
 	pub := telemetry.NewPublisher(r.pub, telemetry.NewPublisherMetrics(telemetry.NewRegistry()), tracing)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	_, ack, err := pub.Request(ctx, events.Update{Channel: "erp", Key: "k1", Version: versioning.Must(versioning.Number(7)), Payload: []byte(`{}`)})
 	r.must(err)
 	if ack.Outcome != events.Delivered {
 		t.Fatalf("ack %+v", ack)
 	}
-	eventually(t, "the worker's spans", func() bool { return len(spans.named("ack")) == 1 && len(spans.named("attempt")) == 2 })
+	testkit.Eventually(t, "the worker's spans", func() bool { return len(spans.named("ack")) == 1 && len(spans.named("attempt")) == 2 })
 	publish := ours.GetSpans()[0].SpanContext
 	trace := publish.TraceID().String()
 	for _, s := range append(spans.named("attempt"), spans.named("ack")...) {
