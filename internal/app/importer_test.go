@@ -72,7 +72,7 @@ func TestImportHoldsABoundedPartOfTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		if im.sum.Stored != many || im.sum.Offset != in.given || len(im.pending) != 0 {
-			t.Errorf("%+v of %d bytes, %d pending", im.sum, in.given, len(im.pending))
+			t.Errorf("the sum says %+v of %d bytes, with %d pending", im.sum, in.given, len(im.pending))
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestDecodeImportLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u, err := decodeImportLine("erp_db", []byte(tt.line))
 			if (err == nil) != tt.ok {
-				t.Errorf("%+v, %v", u, err)
+				t.Errorf("readable should be %t, but: %+v, %v", tt.ok, u, err)
 			}
 			if name == "large number" && u.Version.String() != "9007199254740993" {
 				t.Errorf("the version is %s", u.Version)

@@ -49,11 +49,11 @@ func TestStatusRates(t *testing.T) {
 	}
 	lines := statusLines(before, now, 2*time.Second, at)
 	if l := lines[0]; l.In != 20 || l.Out != 10 || l.OldestSeconds != 3 {
-		t.Errorf("%+v", l)
+		t.Errorf("not 20 in, 10 out and 3 s old: %+v", l)
 	}
 	for _, l := range lines[1:] {
 		if l.In != 0 || l.Out != 0 {
-			t.Errorf("%+v", l)
+			t.Errorf("a rate where nothing is known: %+v", l)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func FuzzDecodeImportState(f *testing.F) {
 	f.Add([]byte(`{"f":2,"offset":-1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if s := decodeImportState(data); s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
-			t.Errorf("%+v", s)
+			t.Errorf("a state out of range: %+v", s)
 		}
 	})
 }

@@ -89,7 +89,7 @@ func TestIdempotencyKey(t *testing.T) {
 	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "2", "x"))
 	again := r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"), key...)
 	if fmt.Sprint(first) != fmt.Sprint(again) {
-		t.Errorf("%v, then %v", first, again)
+		t.Errorf("the repetition has another receipt: %v, then %v", first, again)
 	}
 	if p := r.call(http.StatusUnprocessableEntity, http.MethodPost, updates, update("k", "3", "x"), key...); p["reason"] != "idempotency_key" {
 		t.Errorf("another request: %v", p)

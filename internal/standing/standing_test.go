@@ -108,12 +108,12 @@ func TestReasons(t *testing.T) {
 			}
 			if c.code == "" {
 				if len(got.Findings) > 0 {
-					t.Errorf("%+v", got.Findings)
+					t.Errorf("findings where there is nothing to find: %+v", got.Findings)
 				}
 				return
 			}
 			if len(got.Findings) != 1 {
-				t.Fatalf("%+v", got.Findings)
+				t.Fatalf("not one finding: %+v", got.Findings)
 			}
 			f := got.Findings[0]
 			if f.Code != c.code || f.Worker != c.worker || !strings.Contains(f.String(), c.says) || f.Advice == "" {
@@ -134,6 +134,6 @@ func TestNoWorkerAtAll(t *testing.T) {
 	got := standing.Judge(s.entry, s.backlog, s.crew)
 	if len(got.Findings) != 1 || got.Findings[0].Undelivered != 6 || got.Circuit() != "closed" ||
 		got.Findings[0].String() != "no_worker: no connector-worker is alive; 6 updates wait" {
-		t.Errorf("%+v", got.Findings)
+		t.Errorf("not one finding of 6 updates without a worker: %+v", got.Findings)
 	}
 }

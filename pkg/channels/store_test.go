@@ -63,7 +63,7 @@ func TestPutComparesAndSets(t *testing.T) {
 	got, err := r.Get(t.Context(), "a")
 	testkit.Must(t, err)
 	if got.Config.Concurrency != 3 || got.Revision != second.Revision || got.Generation != 1 {
-		t.Fatalf("%+v", got)
+		t.Fatalf("not the second configuration in generation 1: %+v", got)
 	}
 	for _, name := range []string{"none", "No.Name", ""} {
 		if _, err := r.Get(t.Context(), name); !errors.Is(err, channels.ErrNotFound) {
@@ -107,7 +107,7 @@ func TestListShowsWhatCanBeReadAndNamesTheRest(t *testing.T) {
 	testkit.Must(t, err)
 	list, err := r.List(t.Context())
 	if len(list) != 2 || list[0].Config.Name != "a" || list[1].Config.Name != "b" {
-		t.Fatalf("%+v", list)
+		t.Fatalf("not channels a and b: %+v", list)
 	}
 	if !errors.Is(err, events.ErrNewerFormat) || !strings.Contains(err.Error(), "broken") || !strings.Contains(err.Error(), "newer") {
 		t.Fatalf("got %v", err)

@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 	}
 	if c.Mode != channels.Latest || c.Partitions != 1 || c.Concurrency != 16 || c.Window != 1024 ||
 		c.MaxBytes.String() != "64MiB" || c.Timeout.D().String() != "30s" || c.Retry.MaxAttempts != 20 {
-		t.Fatalf("%+v", c)
+		t.Fatalf("not the documented defaults: %+v", c)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestRawKeepsNumbersExact(t *testing.T) {
 	}
 	again, err := channels.DecodeFile(text)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
+		t.Fatalf("what was written cannot be read: %v\n%s", err, text)
 	}
 	var v map[string]any
 	if err := json.Unmarshal(again[0].Connector.Config, &v); err != nil || string(again[0].Connector.Config) != want {
@@ -138,7 +138,7 @@ func FuzzDecodeFile(f *testing.F) {
 			}
 			var again channels.Config
 			if err := json.Unmarshal(data, &again); err != nil {
-				t.Fatalf("%v: %s", err, data)
+				t.Fatalf("what was written cannot be read: %v: %s", err, data)
 			}
 			if err := again.Validate(catalog()); err != nil {
 				t.Fatalf("valid before it was stored: %v", err)

@@ -69,7 +69,7 @@ func TestUnknownIsTransient(t *testing.T) {
 func TestCatalog(t *testing.T) {
 	c := connectors.NewCatalog(connectors.Kind{Name: "b"}, connectors.Kind{Name: "a"})
 	if kinds := c.Kinds(); len(kinds) != 2 || kinds[0].Name != "a" {
-		t.Fatalf("%+v", kinds)
+		t.Fatalf("not kinds a and b: %+v", kinds)
 	}
 	if _, err := c.Kind("c"); !errors.Is(err, connectors.ErrUnknownKind) || !strings.Contains(err.Error(), "a, b") {
 		t.Fatalf("got %v", err)
@@ -89,7 +89,7 @@ func TestDecodeStrict(t *testing.T) {
 	}
 	var c config
 	if err := connectors.DecodeStrict([]byte(`{"wait":"1m30s","name":"x"}`), &c); err != nil || c.Wait.D() != 90*time.Second || c.Name != "x" {
-		t.Fatalf("%+v, %v", c, err)
+		t.Fatalf("not 1m30s and x: %+v, %v", c, err)
 	}
 	if err := connectors.DecodeStrict(nil, &c); err != nil || c.Name != "x" {
 		t.Fatalf("an empty document: %+v, %v", c, err)

@@ -98,7 +98,7 @@ func TestManyLetters(t *testing.T) {
 		})
 		t.Logf("%d replayed in %v", sum.Replayed, time.Since(began))
 		if err != nil || sum.Replayed != count || sum.Done != count || done != count || calls < 2 {
-			t.Fatalf("%+v after %d calls, last with %d, %v", sum, calls, done, err)
+			t.Fatalf("not stopped half-way: %+v after %d calls, last with %d, %v", sum, calls, done, err)
 		}
 		l.eventually("the letters to go", func() bool {
 			left, err := l.store.Count(t.Context(), some)
@@ -112,7 +112,7 @@ func TestManyLetters(t *testing.T) {
 	t.Run("discard by filter", func(t *testing.T) {
 		sum, err := l.store.DiscardAll(t.Context(), deadletters.Filter{Channel: "cal", Code: "other"}, nil)
 		if err != nil || sum.Discarded != others || sum.Done != others {
-			t.Fatalf("%+v, %v, want %d", sum, err, others)
+			t.Fatalf("%+v is discarded, error %v; want %d", sum, err, others)
 		}
 		if left, err := l.store.Count(t.Context(), deadletters.Filter{}); err != nil || left != 0 {
 			t.Errorf("%d letters are left, %v", left, err)

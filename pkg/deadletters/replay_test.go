@@ -184,7 +184,7 @@ func TestReplayAllKeepsTheOrderOfAKey(t *testing.T) {
 	l.tg.takes()
 	sum, err := l.store.ReplayAll(t.Context(), deadletters.Filter{}, nil)
 	if err != nil || sum.Replayed != versions || sum.Done != versions {
-		t.Fatalf("%+v, %v", sum, err)
+		t.Fatalf("not all versions are replayed: %+v, %v", sum, err)
 	}
 	l.delivered("k", want...)
 	l.noLetter("k")

@@ -41,7 +41,7 @@ func TestAnnouncement(t *testing.T) {
 	rec, err := workers.Decode(data)
 	testkit.Must(t, err)
 	if rec.Worker != "w" || rec.TTL != m.b.leaseTTL.Milliseconds() || rec.Host == "" || rec.PID == 0 || rec.Started.IsZero() {
-		t.Errorf("%+v", rec)
+		t.Errorf("who the worker is, its process or its start is missing: %+v", rec)
 	}
 	if len(rec.Shards) != 3 || !slices.IsSorted(rec.Shards) || !slices.Equal(rec.Wants, []int{shardOf("elsewhere", 0)}) {
 		t.Errorf("shards %v, wants %v", rec.Shards, rec.Wants)
@@ -54,7 +54,7 @@ func TestAnnouncement(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if w := rec.Waits[0]; w.Next.Before(w.Since) || w.Message != "open connector of kind http: cannot resolve secret: environment variable ERP_TOKEN is not set" {
-		t.Errorf("%+v", w)
+		t.Errorf("not the missing secret, tried again later: %+v", w)
 	}
 	if s, _ := m.stats.status(); len(s.Waits) != 3 {
 		t.Errorf("the status has %+v", s.Waits)
@@ -128,7 +128,7 @@ func TestWhatASightShows(t *testing.T) {
 	code := func(after time.Duration) string {
 		waits := r.waits(now.Add(after), time.Minute)
 		if len(waits) != 1 || !slices.Equal(waits[0].Partitions, []int{2}) {
-			t.Fatalf("%+v", waits)
+			t.Fatalf("not one wait of partition 2: %+v", waits)
 		}
 		return fmt.Sprint(waits[0].Code, " ", waits[0].Stalled)
 	}

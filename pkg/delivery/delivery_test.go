@@ -82,7 +82,7 @@ func TestEveryDeliversEachVersionInOrderInspiteOfFailures(t *testing.T) {
 	for k := range keys {
 		key := fmt.Sprint("k", k)
 		if ack := l.outcome("log", key, versions); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 		if got := l.tg.versions(key); !slices.Equal(got, want) {
 			t.Fatalf("key %s got %v", key, got)
@@ -105,10 +105,10 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 		return err == nil && rec.State == events.StateRetrying && rec.Attempts > 0 && rec.Error.Code == "500"
 	})
 	if ack := l.request(update("cal", "k", 8)); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 	if ack := l.outcome("cal", "k", 7); ack.Outcome != events.Superseded || ack.By != testkit.Number(8) {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not superseded by 8: %+v", ack)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestGivingUpByAge(t *testing.T) {
 	l.work("w1")
 	ack := l.request(update("cal", "k", 1))
 	if ack.Outcome != events.DeadLettered || ack.Attempts < 2 || time.Since(started) < time.Second {
-		t.Fatalf("%+v after %s", ack, time.Since(started))
+		t.Fatalf("not dead-lettered after several attempts and a second: %+v after %s", ack, time.Since(started))
 	}
 }
 
@@ -153,7 +153,7 @@ func TestGivingUp(t *testing.T) {
 			l.work("w1")
 			ack := l.request(update("cal", "k", 1))
 			if ack.Outcome != tt.want || ack.Attempts != tt.attempts || ack.Code != "x1" || ack.Message != "because of this" {
-				t.Fatalf("%+v", ack)
+				t.Fatalf("not what the target said: %+v", ack)
 			}
 			dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
 			testkit.Must(t, err)
@@ -188,7 +188,7 @@ func TestGateOfATargetThatIsDownSpendsNoAttempts(t *testing.T) {
 	down.Store(false)
 	for k := range 50 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func TestMisconfiguredBlocksTheChannelAndDeadLettersNothing(t *testing.T) {
 	expired.Store(false)
 	for k := range 300 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered || ack.Attempts != 1 {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered at the first attempt: %+v", ack)
 		}
 	}
 	if got := w.Stats()["cal"].Outcomes[events.DeadLettered]; got != 0 {
@@ -237,11 +237,11 @@ func TestConnectorThatPanicsIsIsolated(t *testing.T) {
 	l.work("w1")
 	for k := range 20 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 	if ack := l.outcome("cal", "poison", 1); ack.Outcome != events.DeadLettered || ack.Code != "connector_fault" {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not dead-lettered as a fault of the connector: %+v", ack)
 	}
 }
 
@@ -260,7 +260,7 @@ func TestHandOverToAnotherWorkerAndBack(t *testing.T) {
 				}
 				for k := range keys {
 					if ack := l.outcome("cal", fmt.Sprint("k", k), next); ack.Outcome != events.Delivered {
-						t.Fatalf("%+v", ack)
+						t.Fatalf("not delivered: %+v", ack)
 					}
 				}
 				next++

@@ -111,7 +111,7 @@ func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
 		t.Fatalf("%d in the lane, ready %v", len(l.queue), tn.isReady())
 	}
 	if c := tn.pending[0]; c.item != replay || c.entry.Outcome != events.Superseded || c.entry.By != testkit.Number(8) {
-		t.Fatalf("%+v", c.entry)
+		t.Fatalf("the replay is not superseded by 8: %+v", c.entry)
 	}
 }
 

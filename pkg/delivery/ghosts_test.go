@@ -108,7 +108,7 @@ func TestResetKeyHoldsWhenTheBrokerIsKilled(t *testing.T) {
 			l.push(update("cal", "k0", 1)) // 99 would be the head, and this one stale
 			l.work("b")
 			if ack := l.outcome("cal", "k0", 1); ack.Outcome != events.Delivered {
-				t.Fatalf("%+v", ack)
+				t.Fatalf("not delivered: %+v", ack)
 			}
 			l.push(update("cal", "k0", 2))
 			l.outcome("cal", "k0", 2)
@@ -226,7 +226,7 @@ func TestChannelOfAnOldNameKnowsNothingOfTheFormer(t *testing.T) {
 			}
 			again := l.put(channel("cal", mode))
 			if again.ID == e.ID || again.Generation <= e.Generation {
-				t.Errorf("%+v after %+v", again, e)
+				t.Errorf("the new channel has the id or generation of the old one: %+v after %+v", again, e)
 			}
 			l.push(update("cal", "k0", 1)) // with 8 in the ledger it would be stale
 			l.work("b")

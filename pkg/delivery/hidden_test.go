@@ -42,7 +42,7 @@ func TestHandMadeUpdateThatLooksLikeAServerStatusStopsNobody(t *testing.T) {
 				})
 				// The key is usable.
 				if ack := l.request(update("cal", "forged", 1)); ack.Outcome != events.Delivered {
-					t.Fatalf("%+v", ack)
+					t.Fatalf("not delivered: %+v", ack)
 				}
 			})
 		}

@@ -79,7 +79,7 @@ func TestHangingTargetWithLargeUpdatesLeavesOthersAlone(t *testing.T) {
 	for c := range others {
 		for k := range 20 {
 			if ack := l.outcome(fmt.Sprint("c", c+1), fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-				t.Fatalf("%+v", ack)
+				t.Fatalf("not delivered: %+v", ack)
 			}
 		}
 		var now runtime.MemStats
@@ -92,7 +92,7 @@ func TestHangingTargetWithLargeUpdatesLeavesOthersAlone(t *testing.T) {
 	t.Logf("live heap grew by %d MiB at most", most>>20)
 	for k := range 200 {
 		if ack := l.outcome("c0", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
 	})
 	for k := range 100 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 }
@@ -156,6 +156,6 @@ func TestFullDeadLetterStreamHoldsTheUpdateUntilThereIsRoom(t *testing.T) {
 	}
 	l.full(names.DeadStream(), 1<<20)
 	if ack := l.outcome("cal", "k", 1); ack.Outcome != events.DeadLettered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not dead-lettered: %+v", ack)
 	}
 }

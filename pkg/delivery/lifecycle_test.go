@@ -22,7 +22,7 @@ func (l *lab) allDelivered(channel string, keys int, version int64) {
 	}
 	for k := range keys {
 		if ack := l.outcome(channel, fmt.Sprint("k", k), version); ack.Outcome != events.Delivered {
-			l.t.Fatalf("%+v", ack)
+			l.t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 }
@@ -39,7 +39,7 @@ func TestPartitionsCanBeChangedWhileWorkersRun(t *testing.T) {
 				cfg := channel("cal", mode)
 				cfg.Partitions = partitions
 				if e := l.put(cfg); e.Config.Partitions != partitions || e.Gated {
-					t.Fatalf("%+v", e)
+					t.Fatalf("the partitions are not changed, or the channel is still gated: %+v", e)
 				}
 				version++
 				l.allDelivered("cal", keys, version)
@@ -149,7 +149,7 @@ func TestPausedChannelKeepsItsUpdates(t *testing.T) {
 	_, err = l.registry.Resume(t.Context(), "cal")
 	testkit.Must(t, err)
 	if ack := l.outcome("cal", "k0", 2); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 }
 

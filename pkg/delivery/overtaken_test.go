@@ -29,7 +29,7 @@ func TestUpdateOvertakenInItsLaneKeepsTheOutcomeItHad(t *testing.T) {
 	l.push(update("cal", "held", 1)) // keeps the floor below what follows
 	l.eventually("the held call", func() bool { return len(l.tg.attempts()) == 1 })
 	if ack := l.request(update("cal", "k", 1)); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 	first.stop()
 	close(release)
@@ -55,7 +55,7 @@ func TestUpdateOvertakenInItsLaneKeepsTheOutcomeItHad(t *testing.T) {
 	l.tg.answerWith(nil)
 	close(release)
 	if ack := l.outcome("cal", "k", 2); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 	if ack := l.outcome("cal", "k", 1); ack.Outcome != events.Delivered {
 		t.Fatalf("version 1 was delivered, and is now said to be %s", ack.Outcome)

@@ -42,7 +42,7 @@ func TestParkedKeyHoldsNobodyUpAndSurvivesItsWorker(t *testing.T) {
 			}
 			for k := range 40 {
 				if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
-					t.Fatalf("%+v", ack)
+					t.Fatalf("not delivered: %+v", ack)
 				}
 			}
 			if mode == channels.Every {
@@ -55,7 +55,7 @@ func TestParkedKeyHoldsNobodyUpAndSurvivesItsWorker(t *testing.T) {
 			l.work("b")
 			poisoned.Store(false)
 			if ack := l.outcome("cal", "bad", versions); ack.Outcome != events.Delivered {
-				t.Fatalf("%+v", ack)
+				t.Fatalf("not delivered: %+v", ack)
 			}
 			got := l.tg.versions("bad")
 			if mode == channels.Every && (len(got) != versions || !slices.IsSortedFunc(got, byNumber)) {
@@ -131,10 +131,10 @@ func TestNewerVersionFreesAParkedKey(t *testing.T) {
 	l.push(update("cal", "bad", 1))
 	l.eventually("the key to be parked", func() bool { return parked(l) == 1 })
 	if ack := l.request(update("cal", "bad", 2)); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Superseded || ack.By != testkit.Number(2) {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not superseded by 2: %+v", ack)
 	}
 	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
 }
@@ -181,7 +181,7 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 	}
 	poisoned.Store(false)
 	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Delivered {
-		t.Fatalf("%+v", ack)
+		t.Fatalf("not delivered: %+v", ack)
 	}
 	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
 }

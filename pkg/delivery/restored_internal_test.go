@@ -139,7 +139,7 @@ func TestProgressOfAnotherIncarnation(t *testing.T) {
 	}
 	p, revision, err := now.Read(t.Context(), "cal", 1, 0)
 	if err != nil || revision == 0 || p != (channels.Progress{Format: events.Format, Consumer: "c"}) {
-		t.Errorf("%+v at %d, %v", p, revision, err)
+		t.Errorf("more than the consumer counts: %+v at %d, %v", p, revision, err)
 	}
 	if _, err := now.Write(t.Context(), "cal", 1, 0, p, revision); err != nil {
 		t.Error(err)

@@ -56,7 +56,7 @@ func TestResyncDeliversTheCurrentVersionOfEachKeyAgain(t *testing.T) {
 	l.resync(channels.Selection{})
 	status := l.resynced()
 	if status.Delivered != keys || status.Skipped != 0 || status.Failed != 0 || again.Load() != keys {
-		t.Fatalf("%+v, %d attempts", status, again.Load())
+		t.Fatalf("not each of the keys delivered once more: %+v, %d attempts", status, again.Load())
 	}
 	for k := range keys {
 		if got := l.tg.versions(fmt.Sprint("k", k)); !slices.Equal(got, []string{"1", "2", "2"}) {
@@ -70,7 +70,7 @@ func TestResyncDeliversTheCurrentVersionOfEachKeyAgain(t *testing.T) {
 	}
 	l.resync(channels.Selection{Keys: []string{"k7", "k13", "unknown"}})
 	if status := l.resynced(); status.Delivered != 2 {
-		t.Fatalf("%+v", status)
+		t.Fatalf("not 2 delivered: %+v", status)
 	}
 	if got := l.tg.versions("k13"); !slices.Equal(got, []string{"1", "2", "2", "3", "3"}) {
 		t.Fatalf("k13 got %v", got)
@@ -95,7 +95,7 @@ func TestResyncReportsWhatTheTargetRefusesAndLeavesTheLedgerAlone(t *testing.T) 
 	l.resync(channels.Selection{})
 	status := l.resynced()
 	if status.Delivered != 8 || status.Failed != 2 || len(status.Failures) != 2 {
-		t.Fatalf("%+v", status)
+		t.Fatalf("not 8 delivered and 2 failed: %+v", status)
 	}
 	after, err := l.ledger.Get(t.Context(), "cal", "k3")
 	testkit.Must(t, err)
@@ -128,12 +128,12 @@ func TestLiveUpdatesGoAheadOfAResync(t *testing.T) {
 	failing.Store(false)
 	for k := range keys {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 2); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 	status := l.resynced()
 	if status.Failed != 0 || status.Looked() > keys { // what was replaced before it was read is live
-		t.Fatalf("%+v", status)
+		t.Fatalf("failures, or more than the keys looked at: %+v", status)
 	}
 	for k := range keys {
 		got := l.tg.versions(fmt.Sprint("k", k))

@@ -72,7 +72,7 @@ func TestPositionOfAnOutcome(t *testing.T) {
 	n := events.DefaultNames()
 	want := events.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: 7}
 	if got, err := n.OutcomePosition(n.Outcomes("erp_db", want.Incarnation, 3), 7); err != nil || got != want {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("not the position that the subject names: %+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "sync.out.erp_db.3", "sync.out.erp_db.x.3", "sync.dead.erp_db.692a1b2c00000001.3", "sync.out.a.692a1b2c00000001.3.4"} {
 		if got, err := n.OutcomePosition(bad, 7); err == nil {
@@ -87,7 +87,7 @@ func TestRecordOfAnEarlierIncarnationGoesOn(t *testing.T) {
 	r.Add(entry(t, "7a", events.Delivered), events.LogPosition{Incarnation: 1, Seq: 800})
 	r.Add(entry(t, "8a", events.Delivered), events.LogPosition{Incarnation: 2, Seq: 501})
 	if r.Applied.Version.String() != "8" || r.LogPosition != (events.LogPosition{Incarnation: 2, Seq: 501}) {
-		t.Errorf("%+v", r)
+		t.Errorf("not version 8 at the later incarnation: %+v", r)
 	}
 	r.Add(entry(t, "9a", events.Delivered), events.LogPosition{Incarnation: 1, Seq: 900})
 	if r.Applied.Version.String() != "8" {

@@ -340,6 +340,6 @@ func TestOutcomeOfAnotherVersionKindMovesNothing(t *testing.T) {
 	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Number(6)), Outcome: events.Retrying}}, place(2))
 	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Time(noon())), Outcome: events.DeadLettered}}, place(3))
 	if r.Settled.Version != five || r.State != events.StateRetrying || len(r.Recent) != 2 {
-		t.Fatalf("%+v", r)
+		t.Fatalf("the time moved settled, or ended the retry of version 5: %+v", r)
 	}
 }

@@ -118,7 +118,7 @@ func TestACallThatHasEndedIsNotTheUpdatesFault(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, send, res := compile(t, "", ".").Apply(ctx, attempt("{}")); send || res.Class != connectors.Transient {
-		t.Errorf("%v %+v", send, res)
+		t.Errorf("a cancelled context is not transient: send %v %+v", send, res)
 	}
 }
 
@@ -126,10 +126,10 @@ func TestCheckNamesTheFields(t *testing.T) {
 	var p connectors.Problems
 	transform.Check(&p, ".[", "nosuch")
 	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "filter: ") || !strings.Contains(err.Error(), "mapping: ") {
-		t.Errorf("%v", err)
+		t.Errorf("the error does not name filter and mapping: %v", err)
 	}
 	if _, err := transform.Wrap(&fake{}, "", "$nosuch"); connectors.ClassOf(err) != connectors.Misconfigured {
-		t.Errorf("%v", err)
+		t.Errorf("an unknown variable is not misconfigured: %v", err)
 	}
 }
 
@@ -235,7 +235,7 @@ func FuzzApply(f *testing.F) {
 		}
 		_, send, res := tr.Apply(t.Context(), attempt(payload))
 		if send && res != (connectors.Result{}) || !send && (res.Class != connectors.OK) != (res.Err != nil) {
-			t.Errorf("%v %+v", send, res)
+			t.Errorf("sent with a result, or neither OK nor an error: send %v %+v", send, res)
 		}
 	})
 }

@@ -57,13 +57,13 @@ func TestRead(t *testing.T) {
 	})
 	crew := read()
 	if crew.Alive() != 1 || crew.Owner(3) == nil || crew.Owner(3).Worker != "w1" || crew.Wanted(9) == nil || crew.Wanted(8) != nil {
-		t.Errorf("%+v", crew)
+		t.Errorf("w1 alone is alive, has shard 3 and wants 9, but: %+v", crew)
 	}
 	var seen []string
 	for _, beat := range crew.Beats {
 		seen = append(seen, beat.Worker)
 		if beat.Alive != (beat.Worker == "w1") || (beat.Bad != nil) != (beat.Worker == "liar") || beat.Age < 0 {
-			t.Errorf("%+v", beat)
+			t.Errorf("w1 alone is alive and the liar alone is bad, but: %+v", beat)
 		}
 	}
 	if len(seen) != 3 || seen[0] != "ghost" || seen[1] != "liar" {

@@ -139,7 +139,7 @@ func TestPublisherRefusesTheNetworkWithoutTokens(t *testing.T) {
 	r := newRigAt(t, faults.NewCrew(t), natstest.Run(t, natstest.Options{TCP: true}).URL(), 1)
 	e := program{name: "publisher", args: []string{"serve", "--http-listen", "0.0.0.0:0", "--nats-url", r.url}}.run(t)
 	if e.code != 2 || !strings.Contains(e.err, "extsync tokens create") {
-		t.Errorf("%+v", e)
+		t.Errorf("publisher serve beyond loopback without a token does not exit with 2 and what to do: %+v", e)
 	}
 	dir := t.TempDir()
 	cert := filepath.Join(dir, "c.pem")

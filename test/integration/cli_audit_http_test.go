@@ -79,7 +79,7 @@ channels:
 		return doc
 	}
 	if doc := audit(cli.ExitOK); doc.Summary.Looked != 6 {
-		t.Fatalf("%+v", doc.Summary)
+		t.Fatalf("the audit did not look at 6 keys: %+v", doc.Summary)
 	}
 	target.mu.Lock()
 	delete(target.held, "a/0 ä")

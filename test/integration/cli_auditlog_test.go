@@ -101,7 +101,7 @@ func TestAuditLogNamesTheBrokersUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(doc.Acts) != 2 || !strings.HasSuffix(doc.Acts[0].Actor, " as "+keys[brokerconfig.Admin]) {
-		t.Errorf("%+v", doc)
+		t.Errorf("not two acts, the first by the admin: %+v", doc)
 	}
 	e := g.program(brokerconfig.Worker, "extsync", "channels", "pause", "portal").run(t)
 	if e.code != cli.ExitBroker || !strings.Contains(e.err, `the permission to publish to "sync.audit.`) {

@@ -52,7 +52,7 @@ func TestFullLatestStreamInAClusterRefusesNewKeysOnly(t *testing.T) {
 	}
 	for k := range keys {
 		if ack := r.outcome(update(k, 4)); ack.Outcome != events.Delivered {
-			t.Fatalf("%+v", ack)
+			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
 }

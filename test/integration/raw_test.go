@@ -189,7 +189,7 @@ func TestReplySubjectOutsideIsNotUsed(t *testing.T) {
 	for i := range subjects {
 		u := events.Update{Channel: "c", Key: fmt.Sprintf("k%d", i), Version: update("c", "k", 1, 0).Version, Payload: []byte(`{}`)}
 		if ack := r.outcome(u); ack.Outcome != events.Delivered {
-			t.Errorf("%+v", ack)
+			t.Errorf("not delivered: %+v", ack)
 		}
 	}
 	if got := w.Stats()["c"].RepliesRefused; got != uint64(len(subjects)) {
@@ -227,7 +227,7 @@ func TestMalformedRawUpdateBecomesADeadLetter(t *testing.T) {
 			_, err := r.pub.Publish(t.Context(), good)
 			r.must(err)
 			if ack := r.outcome(good); ack.Outcome != events.Delivered {
-				t.Errorf("%+v", ack)
+				t.Errorf("not delivered: %+v", ack)
 			}
 			log := faults.NewLogReader(r.js, r.names, "c")
 			dead, err := r.js.Stream(t.Context(), "SYNC_DEAD")

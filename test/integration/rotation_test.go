@@ -206,7 +206,7 @@ channels:
 		return s.extsync("push", "erp", "k", fmt.Sprint(version), "--data", fmt.Sprint(version), "--wait", wait).run(t)
 	}
 	if e := push(1, "30s"); e.code != 0 {
-		t.Fatalf("%+v", e)
+		t.Fatalf("version 1 is not delivered before the password changes: %+v", e)
 	}
 	db.Exec(t, "", "ALTER USER sync@'%' IDENTIFIED BY 'new-password'")
 	db.Exec(t, "", "KILL USER sync") // its connections would go on

@@ -103,7 +103,7 @@ func TestSecretsAreReadAgain(t *testing.T) {
 		return s.extsync("push", "portal", "k", version, "--data", version, "--wait", "30s").run(t)
 	}
 	if e := push("1"); e.code != 0 {
-		t.Fatalf("%+v", e)
+		t.Fatalf("version 1 is not delivered with the first token: %+v", e)
 	}
 	wanted.Store("new-token-2")
 	s.extsync("push", "portal", "k", "2", "--data", "2").ok(t)
@@ -128,7 +128,7 @@ func TestSecretsAreReadAgain(t *testing.T) {
 	}
 	testkit.Eventually(t, "the worker says so", func() bool { return strings.Contains(worker.stderr(), "an operator asked for it") })
 	if e := push("3"); e.code != 0 {
-		t.Errorf("%+v", e)
+		t.Errorf("version 3 is not delivered with the last token: %+v", e)
 	}
 	for _, text := range []string{
 		worker.stderr(), s.extsync("get", "k", "--timeline", "--json").ok(t), s.extsync("audit-log", "--json").ok(t),

@@ -216,7 +216,7 @@ func FuzzStructured(f *testing.F) {
 		}
 		var e ce.Event
 		if err := json.Unmarshal(data, &e); err != nil {
-			t.Fatalf("%v: %s", err, data)
+			t.Fatalf("not an event: %v: %s", err, data)
 		}
 		if e.Subject() != key {
 			t.Errorf("the key %q came back as %q", key, e.Subject())
