@@ -98,7 +98,7 @@ func TestManyLetters(t *testing.T) {
 		})
 		t.Logf("%d replayed in %v", sum.Replayed, time.Since(began))
 		if err != nil || sum.Replayed != count || sum.Done != count || done != count || calls < 2 {
-			t.Fatalf("not stopped half-way: %+v after %d calls, last with %d, %v", sum, calls, done, err)
+			t.Fatalf("not all replayed, with progress: %+v after %d calls, last with %d, %v", sum, calls, done, err)
 		}
 		l.eventually("the letters to go", func() bool {
 			left, err := l.store.Count(t.Context(), some)
