@@ -42,7 +42,7 @@ func (m *manager) announcement() ([]byte, error) {
 		TTL: m.b.leaseTTL.Milliseconds(), Left: m.left, Working: len(m.runs), Waits: slices.Clone(waits),
 	}
 	for shard, le := range m.leases {
-		if le.ctx.Err() == nil {
+		if le.Context().Err() == nil {
 			rec.Shards = append(rec.Shards, shard)
 		}
 	}

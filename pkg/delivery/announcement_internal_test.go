@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,10 +25,10 @@ func TestAnnouncement(t *testing.T) {
 	entry := func(name string) channels.Entry {
 		return channels.Entry{Config: channels.Config{Name: name, Partitions: 1}}
 	}
-	for i, name := range []string{"opens", "secret", "broken", "elsewhere"} {
+	for _, name := range []string{"opens", "secret", "broken", "elsewhere"} {
 		m.entries[name] = entry(name)
 		if name != "elsewhere" {
-			m.leases[shardOf(name, 0)] = &lease{shard: shardOf(name, 0), ctx: t.Context(), deadline: time.Now().Add(time.Hour), epoch: uint64(i)}
+			b.lease(t, workers.Shard(name, 0))
 		}
 	}
 	m.opening["opens"] = time.Now()
@@ -43,7 +42,7 @@ func TestAnnouncement(t *testing.T) {
 	if rec.Worker != "w" || rec.TTL != m.b.leaseTTL.Milliseconds() || rec.Host == "" || rec.PID == 0 || rec.Started.IsZero() {
 		t.Errorf("who the worker is, its process or its start is missing: %+v", rec)
 	}
-	if len(rec.Shards) != 3 || !slices.IsSorted(rec.Shards) || !slices.Equal(rec.Wants, []int{shardOf("elsewhere", 0)}) {
+	if len(rec.Shards) != 3 || !slices.IsSorted(rec.Shards) || !slices.Equal(rec.Wants, []int{workers.Shard("elsewhere", 0)}) {
 		t.Errorf("shards %v, wants %v", rec.Shards, rec.Wants)
 	}
 	var got []string
@@ -122,7 +121,7 @@ func TestWhatHoldsAChannel(t *testing.T) {
 func TestWhatASightShows(t *testing.T) {
 	b := newBench(t, acceptAll)
 	r := &channelRun{entry: channels.Entry{Config: channels.Config{Name: "cal", Partitions: 4}}, gate: newGate(b.m.log), log: b.m.log, b: b.m.b}
-	part := newPartition(r, 2, &lease{ctx: context.Background()})
+	part := newPartition(r, 2, b.lease(t, 2))
 	r.partitions = map[int]*partition{2: part}
 	now := time.Now()
 	code := func(after time.Duration) string {

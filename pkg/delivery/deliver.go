@@ -145,7 +145,7 @@ func (t *tenure) retryAll(batch []*lane, wait time.Duration) {
 func (t *tenure) call(ctx context.Context, attempts []connectors.Attempt) (results []connectors.Result) {
 	// Guarantee 2: no call begins without the lease, however long this process
 	// was frozen. The context ends with the lease, too.
-	if !t.p.lease.alive() || ctx.Err() != nil {
+	if !t.p.lease.Alive() || ctx.Err() != nil {
 		return slices.Repeat([]connectors.Result{connectors.Failed(connectors.Transient, codeFenced, errNoCall)}, len(attempts))
 	}
 	name := t.p.r.entry.Config.Name

@@ -69,7 +69,7 @@ func (t *tenure) nextBatch(ctx context.Context) (batch []*lane, probe bool, wait
 	r := t.p.r
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.alive() {
+	if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.Alive() {
 		return nil, false, 0
 	}
 	n, probe, wait := r.gate.admit(r.maxBatch)

@@ -2,8 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +12,8 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 const (
@@ -34,11 +34,12 @@ type manager struct {
 	b       *broker
 	log     zerolog.Logger
 	stats   *stats
-	leaser  *leaser
-	members *membership
+	keeper  *lease.Keeper
+	members *lease.Membership
 
 	entries map[string]channels.Entry // active channels, as the registry has them
-	leases  map[int]*lease
+	leases  map[int]*lease.Lease
+	leaving map[int]bool // of these, those that go to another worker once their partitions have drained
 	runs    map[string]*channelRun
 	opening map[string]time.Time  // channels whose connector is being opened, and since when
 	failed  map[string]openFailed // those whose could not be
@@ -59,13 +60,14 @@ type manager struct {
 func newManager(o Options, b *broker, st *stats) *manager {
 	return &manager{
 		o: o, b: b, log: o.Logger, stats: st,
-		leaser: &leaser{
-			js: b.js, bucket: b.names.LeasesBucket(), owner: o.ID, session: nuid.Next(), incarnation: b.incarnation,
-			ttl: b.leaseTTL, margin: b.leaseTTL / 8,
-		},
-		members: &membership{js: b.js, names: b.names, id: o.ID, within: b.leaseTTL / 4},
+		keeper: lease.NewKeeper(lease.Options{
+			JS: b.js, Bucket: b.names.LeasesBucket(), Owner: o.ID, Session: nuid.Next(), Incarnation: b.incarnation,
+			TTL: b.leaseTTL, Margin: b.leaseTTL / 8,
+		}),
+		members: &lease.Membership{JS: b.js, Names: b.names, ID: o.ID, Within: b.leaseTTL / 4},
 		entries: map[string]channels.Entry{},
-		leases:  map[int]*lease{},
+		leases:  map[int]*lease.Lease{},
+		leaving: map[int]bool{},
 		runs:    map[string]*channelRun{},
 		opening: map[string]time.Time{},
 		failed:  map[string]openFailed{},
@@ -280,97 +282,6 @@ func (m *manager) sweep(ctx context.Context) {
 	})
 }
 
-// tick renews the worker's leases, announces it, and takes or gives up shards by
-// the workers that are live now.
-func (m *manager) tick(ctx context.Context) {
-	m.renew(ctx)
-	m.meet(ctx)
-	desired := m.desiredShards()
-	for shard, le := range m.leases {
-		if le.ctx.Err() != nil {
-			le.stop(errLeaseLapsed)
-			delete(m.leases, shard)
-			continue
-		}
-		le.leaving = !desired[shard]
-	}
-	m.take(ctx)
-}
-
-// take leases what this worker should have and nobody holds. Where an owner seems
-// to have gone, it comes back when that is certain.
-func (m *manager) take(ctx context.Context) {
-	m.retake = nil
-	if m.draining {
-		return
-	}
-	if err := m.leaser.look(ctx); err != nil {
-		m.log.Warn().Err(err).Msg("lease")
-	}
-	tick := m.b.leaseTTL / 4
-	soonest, taken := tick, false
-	for shard := range m.desiredShards() {
-		if _, have := m.leases[shard]; have {
-			continue
-		}
-		le, err := m.leaser.acquire(ctx, shard)
-		var held *heldError
-		switch {
-		case err == nil:
-			m.leases[shard], taken = le, true
-		case errors.As(err, &held):
-			soonest = min(soonest, held.lapses)
-		default:
-			m.log.Warn().Err(err).Msg("lease")
-		}
-	}
-	if taken { // else readers find the partitions without an owner until the next tick
-		if err := m.announce(ctx); err != nil {
-			m.log.Warn().Err(err).Msg("announce the worker")
-		}
-	}
-	if soonest < tick {
-		m.retake = time.After(soonest)
-	}
-}
-
-// renew extends all leases side by side: one slow answer must not cost the rest.
-func (m *manager) renew(ctx context.Context) {
-	var wg sync.WaitGroup
-	for _, le := range m.leases {
-		if le.ctx.Err() != nil {
-			continue
-		}
-		wg.Go(func() {
-			if err := m.leaser.renew(ctx, le); err != nil {
-				m.log.Warn().Err(err).Msg("lease")
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// desiredShards returns the shards that this worker should have: its share of
-// those that any channel uses.
-func (m *manager) desiredShards() map[int]bool {
-	out := map[int]bool{}
-	if m.draining {
-		return out
-	}
-	used := map[int]bool{}
-	for name, e := range m.entries {
-		for p := range e.Config.Partitions {
-			used[shardOf(name, p)] = true
-		}
-	}
-	for shard, worker := range assign(slices.Collect(maps.Keys(used)), m.live) {
-		if worker == m.o.ID {
-			out[shard] = true
-		}
-	}
-	return out
-}
-
 // reconcile starts and drains channels and partitions so that they match the
 // registry and the leases, then gives back the shards that nothing works on.
 func (m *manager) reconcile(ctx context.Context) {
@@ -387,42 +298,33 @@ func (m *manager) reconcile(ctx context.Context) {
 		}
 	}
 	for shard, le := range m.leases {
-		if le.leaving && !m.inUse(shard) {
-			if err := m.leaser.release(ctx, le); err != nil {
+		if m.leaving[shard] && !m.inUse(shard) {
+			if err := m.keeper.Release(ctx, le); err != nil {
 				m.log.Warn().Err(err).Msg("lease")
 			}
-			delete(m.leases, shard)
+			m.drop(shard)
 		}
 	}
 	if m.draining {
-		for _, le := range m.leases {
-			le.leaving = true
+		for shard := range m.leases {
+			m.leaving[shard] = true
 		}
 	}
 }
 
 func (m *manager) ownsAny(e channels.Entry) bool {
 	for p := range e.Config.Partitions {
-		if m.usable(shardOf(e.Config.Name, p)) != nil {
+		if m.usable(workers.Shard(e.Config.Name, p)) != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// usable returns the lease of a shard that may be worked on.
-func (m *manager) usable(shard int) *lease {
-	le := m.leases[shard]
-	if le == nil || le.leaving || le.ctx.Err() != nil {
-		return nil
-	}
-	return le
-}
-
 func (m *manager) inUse(shard int) bool {
 	for _, r := range m.runs {
 		for p := range r.partitions {
-			if shardOf(r.entry.Config.Name, p) == shard {
+			if workers.Shard(r.entry.Config.Name, p) == shard {
 				return true
 			}
 		}
@@ -470,13 +372,13 @@ func (m *manager) opened(ctx context.Context, e channels.Entry, r *channelRun, e
 // and the last partition is gone, the connector is closed.
 func (m *manager) reconcileRun(ctx context.Context, r *channelRun) {
 	for _, part := range r.partitions {
-		if r.stopping || m.usable(part.lease.shard) != part.lease {
+		if r.stopping || m.usable(part.lease.Shard()) != part.lease {
 			part.requestDrain()
 		}
 	}
 	if !r.stopping {
 		for p := range r.entry.Config.Partitions {
-			le := m.usable(shardOf(r.entry.Config.Name, p))
+			le := m.usable(workers.Shard(r.entry.Config.Name, p))
 			if le == nil || r.partitions[p] != nil {
 				continue
 			}

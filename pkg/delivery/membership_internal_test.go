@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
@@ -71,4 +73,29 @@ func TestMembersAreThoseThatAnnounceThemselves(t *testing.T) {
 func (m *manager) told() Status {
 	status, _ := m.stats.status()
 	return status
+}
+
+// What says who is alive and who owns what has the stream's age for a lifetime, and
+// is never deleted: only that survives a broker that is killed.
+func TestPresenceHasTheAgeOfItsStream(t *testing.T) {
+	b := newBench(t, acceptAll)
+	b.lease(t, 1)
+	b.m.meet(t.Context())
+	b.m.leave(t.Context())
+	for _, bucket := range []string{b.m.b.names.WorkersBucket(), b.m.b.names.LeasesBucket()} {
+		stream, err := b.JS.Stream(t.Context(), events.KVStream(bucket))
+		testkit.Must(t, err)
+		info := stream.CachedInfo()
+		if info.Config.MaxAge != time.Minute || info.Config.Duplicates > info.Config.MaxAge {
+			t.Errorf("%s: age %s, duplicates %s", bucket, info.Config.MaxAge, info.Config.Duplicates)
+		}
+		if info.State.Msgs != 1 || info.State.LastSeq < 2 {
+			t.Errorf("%s: %d records after leaving, last sequence %d", bucket, info.State.Msgs, info.State.LastSeq)
+		}
+		msg, err := stream.GetMsg(t.Context(), info.State.LastSeq)
+		testkit.Must(t, err)
+		if ttl := msg.Header.Get(jetstream.MsgTTLHeader); ttl != "" {
+			t.Errorf("%s: a record has a lifetime of its own: %s", bucket, ttl)
+		}
+	}
 }

@@ -217,7 +217,7 @@ func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint6
 	t.logNumber++
 	group := events.Group{
 		Format: events.Format, Channel: t.p.r.entry.Config.Name, ChannelID: t.p.r.entry.ID, Partition: t.p.index,
-		Epoch: t.p.lease.epoch, Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
+		Epoch: t.p.lease.Epoch(), Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
 	}
 	data, err := group.Append(t.buffer[:0])
 	if err != nil {
@@ -284,7 +284,7 @@ func (t *tenure) wasStored(ctx context.Context) (uint64, bool, error) {
 	case seq == 0: // all of it has reached its age
 		t.logSeq = 0
 		return 0, false, nil
-	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.epoch && g.Number == t.attempt<<32|t.logNumber:
+	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.Epoch() && g.Number == t.attempt<<32|t.logNumber:
 		return seq, true, nil
 	default:
 		return 0, false, errFenced

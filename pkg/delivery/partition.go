@@ -6,10 +6,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
+
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 )
+
+// errShuttingDown ends what works under a worker that ends.
+var errShuttingDown = errors.New("the worker is shutting down")
 
 // Causes for which a tenure ends before it is asked to.
 var (
@@ -25,7 +30,7 @@ var (
 type partition struct {
 	r     *channelRun
 	index int
-	lease *lease
+	lease *lease.Lease
 	rate  *rate.Limiter // nil: no limit
 	log   zerolog.Logger
 	sight sight
@@ -41,10 +46,10 @@ type partition struct {
 	drain     chan struct{} // closed when the partition shall finish
 }
 
-func newPartition(r *channelRun, index int, le *lease) *partition {
+func newPartition(r *channelRun, index int, le *lease.Lease) *partition {
 	return &partition{
 		r: r, index: index, lease: le, rate: r.newLimiter(), drain: make(chan struct{}),
-		log:   r.log.With().Int("partition", index).Uint64("epoch", le.epoch).Logger(),
+		log:   r.log.With().Int("partition", index).Uint64("epoch", le.Epoch()).Logger(),
 		sight: sight{progress: time.Now()},
 	}
 }
@@ -67,9 +72,9 @@ func (p *partition) drainRequested() bool {
 func (p *partition) run() {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	for p.lease.ctx.Err() == nil && !p.drainRequested() {
+	for p.lease.Context().Err() == nil && !p.drainRequested() {
 		started := time.Now()
-		err := p.tenure(p.lease.ctx, p.lease.tenures.Add(1))
+		err := p.tenure(p.lease.Context(), p.lease.Turn())
 		p.afterOutage = errors.Is(err, errRefresh)
 		if err == nil {
 			if p.r.entry.Gated { // until the gate is lifted there is nothing to do
@@ -81,7 +86,7 @@ func (p *partition) run() {
 			p.log.Info().Msg("target is back: " + err.Error())
 			continue
 		}
-		if cause := context.Cause(p.lease.ctx); cause != nil {
+		if cause := context.Cause(p.lease.Context()); cause != nil {
 			p.log.Info().Err(cause).Msg("partition stopped")
 			return
 		}
@@ -94,7 +99,7 @@ func (p *partition) run() {
 		p.sight.troubled(err)
 		p.log.Warn().Err(err).Msg("partition starts again")
 		select {
-		case <-p.lease.ctx.Done():
+		case <-p.lease.Context().Done():
 		case <-p.drain:
 		case <-time.After(wait.NextBackOff()):
 		}
@@ -105,14 +110,14 @@ func (p *partition) run() {
 func (p *partition) await() {
 	select {
 	case <-p.drain:
-	case <-p.lease.ctx.Done():
+	case <-p.lease.Context().Done():
 	}
 }
 
 // tenure is one stretch of work on the partition: take over, deliver, and hand
 // over when asked to. It returns nil after a hand-over.
-func (p *partition) tenure(lease context.Context, attempt uint64) error {
-	ctx, fail := context.WithCancelCause(lease)
+func (p *partition) tenure(until context.Context, attempt uint64) error {
+	ctx, fail := context.WithCancelCause(until)
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
 	defer p.r.stats.enter(t)()

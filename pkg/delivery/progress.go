@@ -41,7 +41,7 @@ func (t *tenure) writeProgress(ctx context.Context, change func(*channels.Progre
 	defer t.progMu.Unlock()
 	next := t.prog
 	change(&next)
-	next.Worker, next.Epoch = t.p.r.worker, t.p.lease.epoch
+	next.Worker, next.Epoch = t.p.r.worker, t.p.lease.Epoch()
 	next.Restored = t.b.restored.Load()
 	if next == t.prog && t.progRevision != 0 {
 		return nil

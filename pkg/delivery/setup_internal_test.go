@@ -12,7 +12,9 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // applyFunc is a connector in one function.
@@ -75,12 +77,20 @@ func (b *bench) run(t *testing.T, cfg channels.Config) *channelRun {
 // it that has not taken over yet.
 func (b *bench) tenure(t *testing.T, r *channelRun) *tenure {
 	t.Helper()
-	le, err := b.m.leaser.acquire(t.Context(), shardOf(r.entry.Config.Name, 0))
-	testkit.Must(t, err)
-	t.Cleanup(func() { le.stop(errShuttingDown) })
-	ctx, fail := context.WithCancelCause(le.ctx)
+	le := b.lease(t, workers.Shard(r.entry.Config.Name, 0))
+	ctx, fail := context.WithCancelCause(le.Context())
 	t.Cleanup(func() { fail(errShuttingDown) })
 	return newTenure(ctx, newPartition(r, 0, le), fail, 0)
+}
+
+// lease leases a shard for the worker.
+func (b *bench) lease(t *testing.T, shard int) *lease.Lease {
+	t.Helper()
+	le, err := b.m.keeper.Acquire(t.Context(), shard)
+	testkit.Must(t, err)
+	t.Cleanup(func() { le.Stop(errShuttingDown) })
+	b.m.leases[shard] = le
+	return le
 }
 
 func memoryChannel(name string, mode channels.Mode) channels.Config {

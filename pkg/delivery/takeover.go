@@ -207,7 +207,7 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64, storedAt int
 		return err
 	}
 	t.consumers++
-	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.epoch, t.attempt, t.consumers)
+	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.Epoch(), t.attempt, t.consumers)
 	if err := t.writeProgress(ctx, func(p *channels.Progress) {
 		p.Floor, p.FloorTime, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, storedAt, t.created, name, 0, false
 	}); err != nil {
@@ -324,4 +324,13 @@ func (t *tenure) deleteConsumer(ctx context.Context, name string) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// partitionSlots returns the slots of a partition.
+func partitionSlots(partition, partitions int) []int {
+	var out []int
+	for slot := partition; slot < events.Slots; slot += partitions {
+		out = append(out, slot)
+	}
+	return out
 }

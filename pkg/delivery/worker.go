@@ -18,6 +18,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -55,7 +56,7 @@ type Options struct {
 // MaxLeaseTTL is the longest LeaseTTL. The broker forgets what workers wrote of
 // themselves and their leases after channels.PresenceAge, by its own clock: the
 // clocks of its servers may differ by what is between the two.
-const MaxLeaseTTL = 30 * time.Second
+const MaxLeaseTTL = lease.MaxTTL
 
 const (
 	defaultLeaseTTL        = 4 * time.Second

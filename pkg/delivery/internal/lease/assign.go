@@ -1,32 +1,17 @@
-package delivery
+package lease
 
 import (
 	"hash/fnv"
 	"slices"
 	"strconv"
-
-	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/workers"
 )
 
-// shardOf is workers.Shard: everybody who looks at the workers computes it, too.
-func shardOf(channel string, partition int) int { return workers.Shard(channel, partition) }
-
-// partitionSlots returns the slots of a partition.
-func partitionSlots(partition, partitions int) []int {
-	var out []int
-	for slot := partition; slot < events.Slots; slot += partitions {
-		out = append(out, slot)
-	}
-	return out
-}
-
-// assign spreads shards over workers: rendezvous hashing (Thaler and
+// Assign spreads shards over workers: rendezvous hashing (Thaler and
 // Ravishankar, 1998) with a bound on the load (after Mirrokni, Thorup and
 // Zadimoghaddam, 2018): each shard goes to the worker that it likes best among
 // those with less than ceil(shards/workers). The result depends on nothing but
 // the two sets, so workers that see the same sets agree without talking.
-func assign(shards []int, live []string) map[int]string {
+func Assign(shards []int, live []string) map[int]string {
 	out := make(map[int]string, len(shards))
 	if len(live) == 0 {
 		return out

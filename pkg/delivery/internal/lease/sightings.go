@@ -1,4 +1,4 @@
-package delivery
+package lease
 
 import "time"
 
@@ -22,7 +22,7 @@ func (s *sightings) add(x sighting) {
 		*s = nil // the broker has lost its newest records: revisions come a second time
 	}
 	old := 0
-	for old+1 < len(*s) && x.at.Sub((*s)[old+1].at) >= MaxLeaseTTL {
+	for old+1 < len(*s) && x.at.Sub((*s)[old+1].at) >= MaxTTL {
 		old++
 	}
 	*s = append((*s)[old:], x)

@@ -1,4 +1,4 @@
-package delivery
+package lease
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 func workerNames(rng *rand.Rand, n int) []string {
@@ -31,36 +31,11 @@ func TestPartitionsOfAChannelHaveShardsOfTheirOwn(t *testing.T) {
 	for _, channel := range []string{"a", "erp_db", "appointment_calendar", "0"} {
 		seen := map[int]bool{}
 		for p := range events.Slots {
-			shard := shardOf(channel, p)
+			shard := workers.Shard(channel, p)
 			if shard < 0 || shard >= events.Slots || seen[shard] {
 				t.Fatalf("channel %s: partition %d is on shard %d (taken: %v)", channel, p, shard, seen[shard])
 			}
 			seen[shard] = true
-		}
-	}
-}
-
-func TestPartitionSlotsCoverEverySlotOnceAndHoldTheirKeys(t *testing.T) {
-	for partitions := 1; partitions <= events.Slots; partitions++ {
-		owner := map[int]int{}
-		for p := range partitions {
-			for _, slot := range partitionSlots(p, partitions) {
-				if other, twice := owner[slot]; twice {
-					t.Fatalf("%d partitions: slot %d is in %d and %d", partitions, slot, other, p)
-				}
-				owner[slot] = p
-			}
-		}
-		if len(owner) != events.Slots {
-			t.Fatalf("%d partitions cover %d slots", partitions, len(owner))
-		}
-		for k := range 200 {
-			enc, err := events.EncodeKey(fmt.Sprint("policy/", k))
-			testkit.Must(t, err)
-			// The rule that administrators and parked updates go by.
-			if slot := events.Slot(enc); owner[slot] != slot%partitions {
-				t.Fatalf("%d partitions: key %s of slot %d is in partition %d, not %d", partitions, enc, slot, owner[slot], slot%partitions)
-			}
 		}
 	}
 }
@@ -70,7 +45,7 @@ func TestAssignBoundsTheLoadWhateverTheOrder(t *testing.T) {
 	for range 500 {
 		shards := rng.Perm(events.Slots)[:rng.IntN(events.Slots+1)]
 		workers := workerNames(rng, 1+rng.IntN(20))
-		got := assign(shards, workers)
+		got := Assign(shards, workers)
 		if len(got) != len(shards) {
 			t.Fatalf("%d of %d shards assigned", len(got), len(shards))
 		}
@@ -89,11 +64,11 @@ func TestAssignBoundsTheLoadWhateverTheOrder(t *testing.T) {
 		}
 		rng.Shuffle(len(shards), func(i, j int) { shards[i], shards[j] = shards[j], shards[i] })
 		rng.Shuffle(len(workers), func(i, j int) { workers[i], workers[j] = workers[j], workers[i] })
-		if again := assign(shards, workers); !maps.Equal(got, again) {
+		if again := Assign(shards, workers); !maps.Equal(got, again) {
 			t.Fatal("another order of the same sets gives another assignment")
 		}
 	}
-	if got := assign(allShards(), nil); len(got) != 0 {
+	if got := Assign(allShards(), nil); len(got) != 0 {
 		t.Fatalf("without workers: %v", got)
 	}
 }
@@ -104,10 +79,10 @@ func TestFourPartitionsOnFourWorkersEndOnFourWorkers(t *testing.T) {
 		channel := fmt.Sprintf("channel-%x", rng.Uint32())
 		var shards []int
 		for p := range 4 {
-			shards = append(shards, shardOf(channel, p))
+			shards = append(shards, workers.Shard(channel, p))
 		}
 		used := map[string]bool{}
-		for _, w := range assign(shards, workerNames(rng, 4)) {
+		for _, w := range Assign(shards, workerNames(rng, 4)) {
 			used[w] = true
 		}
 		if len(used) != 4 {
@@ -126,7 +101,7 @@ func TestAssignMovesLittle(t *testing.T) {
 		moved := 0
 		for range rounds {
 			workers := workerNames(rng, n+1)
-			before, after := assign(allShards(), workers[:n]), assign(allShards(), workers)
+			before, after := Assign(allShards(), workers[:n]), Assign(allShards(), workers)
 			for shard, w := range before {
 				if after[shard] != w {
 					moved++
