@@ -217,16 +217,22 @@ func (im *importer) send(ctx context.Context, it *importItem) error {
 	}
 }
 
-// StreamCreated returns when the stream of a channel was made.
-func (c *Client) StreamCreated(ctx context.Context, channel string) (time.Time, error) {
+// StreamIdentity tells a channel's stream from one that was made in its place, from
+// that of another broker, and from itself before its files were restored: of what an
+// import has published to another one, nothing may be there.
+func (c *Client) StreamIdentity(ctx context.Context, channel string) (string, error) {
 	stream, err := c.JS.Stream(ctx, c.Names.UpdateStream(channel))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return time.Time{}, fmt.Errorf("%w: %s: its stream is gone; 'extsync channels apply' makes it again", events.ErrUnknownChannel, channel)
+		return "", fmt.Errorf("%w: %s: its stream is gone; 'extsync channels apply' makes it again", events.ErrUnknownChannel, channel)
 	}
 	if err != nil {
-		return time.Time{}, err
+		return "", err
 	}
-	return stream.CachedInfo().Created, nil
+	incarnation, err := events.ReadIncarnation(ctx, c.JS, c.Names)
+	if err != nil {
+		return "", err
+	}
+	return stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano) + "/" + incarnation.String(), nil
 }
 
 // noAnswer reports whether a request was sent and nothing came back.

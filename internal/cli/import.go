@@ -26,8 +26,8 @@ reason, and the exit code is 8.
 
 How far all is done is kept in a file beside the input: an import that was
 interrupted goes on there, and one that is finished ends at once, and says so. That
-counts for the stream that has the updates: at another broker, or after the
-channel's stream was made again, an import begins anew. Running it again is
+counts for the stream that has the updates: at another broker, after the channel's
+stream was made again, and after 'extsync recover', an import begins anew. Running it again is
 harmless, with that file or without. Standard input (-) has none.
 
 A broker that is full ends the import, with exit code 3; it can go on later.`
@@ -96,11 +96,11 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 	if _, err := registry.Get(ctx, channel); err != nil {
 		return err
 	}
-	created, err := client.StreamCreated(ctx, channel)
+	stream, err := client.StreamIdentity(ctx, channel)
 	if err != nil {
 		return err
 	}
-	input, err := openImport(sh, channel, streamIdentity(created), name, f.restart)
+	input, err := openImport(sh, channel, stream, name, f.restart)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/hms-utl/extsync/internal/app"
 )
@@ -26,8 +25,8 @@ const importHead = 4096
 type importState struct {
 	Format  int    `json:"f"`
 	Channel string `json:"channel"`
-	// Stream says which stream has what was published: one that was made at another
-	// time, at this broker or another one, has nothing of it.
+	// Stream is the identity of the stream that has what was published, see
+	// app.Client.StreamIdentity.
 	Stream  string `json:"stream"`
 	HeadLen int    `json:"head_len"`
 	Head    string `json:"head_sha256"`
@@ -99,10 +98,6 @@ func (i *importInput) resume(file *os.File, channel, stream string, restart bool
 	i.state = importState{Format: importFormat, Channel: channel, Stream: stream, HeadLen: size, Head: head, Size: i.size, Changed: changed}
 	return err
 }
-
-// streamIdentity tells a channel's stream from one that was made in its place, or at
-// another broker.
-func streamIdentity(created time.Time) string { return created.UTC().Format(time.RFC3339Nano) }
 
 func headSum(file io.ReaderAt, size int) (string, error) {
 	head := make([]byte, size)

@@ -172,13 +172,12 @@ func waitText(w *workers.Wait) string {
 	return text + ": " + string(w.Code) + ": " + w.Reason("").String()
 }
 
-// waits returns what does not move at this worker: what is to be put right here, or
+// waitsOf returns what does not move at this worker: what is to be put right here, or
 // what is not.
-func (h *WorkerHealth) waits(here bool) []string {
+func waitsOf(status *delivery.Status, here bool) []string {
 	var out []string
-	waits := h.worker.Status().Waits
-	for i := range waits {
-		if w := &waits[i]; ours(w) == here && (here || w.Code.Alarming()) {
+	for i := range status.Waits {
+		if w := &status.Waits[i]; ours(w) == here && (here || w.Code.Alarming()) {
 			out = append(out, waitText(w))
 		}
 	}
@@ -187,24 +186,24 @@ func (h *WorkerHealth) waits(here bool) []string {
 
 // Notes says what does not move although the worker is ready: nothing that could be put
 // right at this worker.
-func (h *WorkerHealth) Notes() []string { return h.waits(false) }
+func (h *WorkerHealth) Notes() []string {
+	status := h.worker.Status()
+	return waitsOf(&status, false)
+}
 
-// todo says what could be worked on, "" if there is nothing.
+// todo says what could be worked on where the target answers, "" if there is nothing.
 func todo(partitions []delivery.PartitionStatus) string {
 	var out []string
 	more := 0
 	for _, c := range byChannel(partitions) {
-		if c.ready == 0 && c.takingOver == 0 {
-			continue
+		if c.circuit != "closed" || c.ready == 0 && c.takingOver == 0 {
+			continue // a target that fails is no fault of the worker, and its waits tell of it
 		}
 		if len(out) == namedChannels {
 			more++
 			continue
 		}
-		text := fmt.Sprintf("channel %s: %d updates held, %d calls in flight, circuit %s", c.name, c.updates, c.inFlight, c.circuit)
-		if c.reason != "" {
-			text += " (" + c.reason + ")"
-		}
+		text := fmt.Sprintf("channel %s: %d updates held, %d calls in flight", c.name, c.updates, c.inFlight)
 		if c.takingOver > 0 {
 			text += fmt.Sprintf(", %d partitions being taken over", c.takingOver)
 		}
@@ -234,10 +233,10 @@ func (h *WorkerHealth) Problems() []string {
 	} else if status.MembersUnknown != "" {
 		out = append(out, "which share is this worker's is not known: "+status.MembersUnknown)
 	}
-	if at := h.worker.Status().Restored; !at.IsZero() {
+	if at := status.Restored; !at.IsZero() {
 		out = append(out, "the broker's files were restored and nobody ran 'extsync recover'; found at "+at.Format(time.RFC3339))
 	}
-	out = append(out, h.waits(true)...)
+	out = append(out, waitsOf(&status, true)...)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out = append(out, h.abandoned()...)

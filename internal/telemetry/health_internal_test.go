@@ -53,7 +53,7 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, got, why)
 		}
 	}
-	busy := delivery.PartitionStatus{Channel: "cal", TakenOver: true, Updates: 3, Keys: 3, Ready: 2, InFlight: 1, Circuit: "open", Reason: "503: down"}
+	busy := delivery.PartitionStatus{Channel: "cal", TakenOver: true, Updates: 3, Keys: 3, Ready: 2, InFlight: 1, Circuit: "closed"}
 
 	w.has()
 	pass()
@@ -69,10 +69,16 @@ func TestProgress(t *testing.T) {
 	h.look()
 	expect("at first", "")
 	pass()
-	expect("no progress", "nothing was settled for 1m10s although there is something to do: channel cal: 3 updates held, 1 calls in flight, circuit open (503: down)")
+	expect("no progress", "nothing was settled for 1m10s although there is something to do: channel cal: 3 updates held, 1 calls in flight")
 	w.settled(1)
 	h.look()
 	expect("one was settled", "")
+	down := busy
+	down.Circuit = "open"
+	w.has(down)
+	pass()
+	expect("the target is down, which is no fault of the worker", "")
+	w.has(busy)
 	pass()
 	expect("and no other", "nothing was settled")
 	w.has(delivery.PartitionStatus{Channel: "new", Circuit: "closed"})

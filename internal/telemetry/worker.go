@@ -259,7 +259,6 @@ func waitingPartitions(waits []workers.Wait, count func(*workers.Wait) bool) map
 // channelSum is what a worker has of a channel, in all of its partitions.
 type channelSum struct {
 	name, circuit                          string
-	reason                                 string
 	updates, keys, ready, parked, inFlight int
 	oldest                                 time.Time
 	takingOver                             int
@@ -271,7 +270,7 @@ func byChannel(partitions []delivery.PartitionStatus) []channelSum {
 	var out []channelSum
 	for _, p := range partitions {
 		if len(out) == 0 || out[len(out)-1].name != p.Channel {
-			out = append(out, channelSum{name: p.Channel, circuit: p.Circuit, reason: p.Reason})
+			out = append(out, channelSum{name: p.Channel, circuit: p.Circuit})
 		}
 		c := &out[len(out)-1]
 		c.updates += p.Updates

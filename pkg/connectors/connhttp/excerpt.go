@@ -1,8 +1,8 @@
 package connhttp
 
 import (
-	"bufio"
-	"compress/flate"
+	"bytes"
+	"cmp"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
@@ -24,30 +24,32 @@ var errEncoding = errors.New("the answer's Content-Encoding cannot be read")
 
 // readBody returns the first maxBody bytes of an answer, decompressed: some targets
 // compress although they were not asked to. It returns the error if the answer breaks
-// off among them (before its Content-Length, within a chunk, or with its time), and
-// errEncoding if it is there and cannot be read.
+// off among the first maxBody bytes as they come over the wire (before its
+// Content-Length, within a chunk, or with its time), and errEncoding if it is there and
+// cannot be read.
 func readBody(answer *http.Response) ([]byte, error) {
 	if answer.Body == http.NoBody {
 		return nil, nil
 	}
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
 	coding := strings.ToLower(strings.TrimSpace(answer.Header.Get("Content-Encoding")))
-	if coding == "" || coding == "identity" {
-		return io.ReadAll(io.LimitReader(answer.Body, maxBody))
+	if coding == "" || coding == "identity" || len(raw) == 0 {
+		return raw, err
 	}
-	packed := bufio.NewReader(io.LimitReader(answer.Body, 2*maxBody)) // what does not shrink grows a little
-	if _, err := packed.Peek(1); err != nil {
-		if errors.Is(err, io.EOF) { // nothing was compressed
-			err = nil
-		}
-		return nil, err
-	}
+	out, flaw := decompress(coding, raw)
+	return out, cmp.Or(err, flaw)
+}
+
+// decompress returns the first maxBody bytes of what raw, which may be cut at maxBody,
+// was made from.
+func decompress(coding string, raw []byte) ([]byte, error) {
 	var body io.Reader
 	var err error
 	switch coding {
 	case "gzip", "x-gzip":
-		body, err = gzip.NewReader(packed)
+		body, err = gzip.NewReader(bytes.NewReader(raw))
 	case "deflate":
-		body, err = zlib.NewReader(packed)
+		body, err = zlib.NewReader(bytes.NewReader(raw))
 	default:
 		return nil, fmt.Errorf("%w: %.40q", errEncoding, coding)
 	}
@@ -55,17 +57,13 @@ func readBody(answer *http.Response) ([]byte, error) {
 	if err == nil {
 		out, err = io.ReadAll(io.LimitReader(body, maxBody))
 	}
-	if isCorrupt(err) {
-		return nil, fmt.Errorf("%w: %w", errEncoding, err)
+	if errors.Is(err, io.ErrUnexpectedEOF) && len(raw) == maxBody { // the rest was not read
+		err = nil
 	}
-	return out, err
-}
-
-// isCorrupt reports whether an error says that what came is not what it claims to be.
-func isCorrupt(err error) bool {
-	var flawed flate.CorruptInputError
-	return errors.As(err, &flawed) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) ||
-		errors.Is(err, zlib.ErrHeader) || errors.Is(err, zlib.ErrChecksum) || errors.Is(err, zlib.ErrDictionary)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	return out, nil
 }
 
 // A mask hides secrets in a text.
