@@ -31,19 +31,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eventually waits until a condition holds that nothing signals.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(testkit.Patience)
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("still waiting for %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
 // A lab is a broker, an HTTP target, a measured worker and a measured publisher.
 type lab struct {
 	*natstest.Broker

@@ -97,19 +97,6 @@ func memoryChannel(name string, mode channels.Mode) channels.Config {
 	return channels.Config{Name: name, Mode: mode, Connector: channels.Connector{Kind: "memory"}}
 }
 
-// eventually waits until a condition holds that nothing signals.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(testkit.Patience)
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("still waiting for %s", what)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
 // itemOf returns an update as it is once it was taken from the consumer.
 func itemOf(key string, version int64) *item {
 	data, _ := json.Marshal(version)

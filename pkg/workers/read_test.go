@@ -72,20 +72,6 @@ func TestRead(t *testing.T) {
 	testkit.Eventually(t, "nobody is alive when all are silent", func() bool { return read().Alive() == 0 })
 }
 
-// eventually looks again and again: time passes at the broker, which cannot be told to.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); !holds(); {
-		select {
-		case <-deadline:
-			t.Fatalf("not so after 30s: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // TestReadIsBounded: a bucket that nobody tidies is not read to its end.
 func TestReadIsBounded(t *testing.T) {
 	b := natstest.Run(t)

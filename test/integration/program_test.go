@@ -163,19 +163,3 @@ func (pr *process) wait(t testing.TB) int {
 		return 0
 	}
 }
-
-// eventually asks until it holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not in %s: %s", testkit.Patience, what)
-		case <-tick.C:
-		}
-	}
-}
