@@ -3,9 +3,11 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -42,15 +44,31 @@ func (c *Client) Apply(ctx context.Context, configs []channels.Config, dryRun bo
 		return out, err
 	}
 	drifts := map[string]*channels.Drift{} // of existing channels, before anything is made
-	if err := c.patiently(ctx, func(ctx context.Context) (err error) {
-		out.Streams, drifts, err = c.reserve(ctx, configs, dryRun)
+	if err := c.patiently(ctx, func(ctx context.Context) error {
+		losses, found, err := c.reserve(ctx, configs, dryRun)
+		for _, l := range losses { // what an earlier try has made is there in a later one
+			if !slices.Contains(out.Streams, l) {
+				out.Streams = append(out.Streams, l)
+			}
+		}
+		for name, d := range found {
+			if drifts[name] == nil {
+				drifts[name] = d
+			}
+		}
 		return err
 	}); err != nil {
 		return out, err
 	}
+	open := c.Registry
+	if dryRun {
+		open = func(ctx context.Context) (*channels.Registry, error) {
+			return channels.ReadRegistry(ctx, c.JS, c.Names)
+		}
+	}
 	var registry *channels.Registry
 	err := c.patiently(ctx, func(ctx context.Context) (err error) {
-		registry, err = c.Registry(ctx)
+		registry, err = open(ctx)
 		return err
 	})
 	if dryRun && errors.Is(err, events.ErrNotProvisioned) {
@@ -76,7 +94,7 @@ func (c *Client) Apply(ctx context.Context, configs []channels.Config, dryRun bo
 // reserve looks at what is missing, and makes it unless it is a dry run.
 func (c *Client) reserve(ctx context.Context, configs []channels.Config, dryRun bool) ([]channels.Loss, map[string]*channels.Drift, error) {
 	drifts := map[string]*channels.Drift{}
-	registry, err := c.Registry(ctx)
+	registry, err := channels.ReadRegistry(ctx, c.JS, c.Names)
 	if err != nil && !errors.Is(err, events.ErrNotProvisioned) {
 		return nil, nil, err
 	}
@@ -196,10 +214,8 @@ func (c *Client) patiently(ctx context.Context, do func(context.Context) error) 
 			return err
 		}
 		c.log.Warn().Err(err).Msg("the broker could not decide, as while it elects a leader; trying again")
-		select {
-		case <-ctx.Done():
+		if !sleep.For(ctx, applyRetry) {
 			return err
-		case <-time.After(applyRetry):
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -177,10 +178,8 @@ func (a *auditor) lookAgain(ctx context.Context) error {
 	if len(a.suspects) == 0 {
 		return nil
 	}
-	select {
-	case <-ctx.Done():
+	if !sleep.For(ctx, auditSettle) {
 		return ctx.Err()
-	case <-time.After(auditSettle):
 	}
 	for from := 0; from < len(a.suspects); from += auditPage {
 		keys := a.suspects[from:min(from+auditPage, len(a.suspects))]
@@ -290,10 +289,8 @@ func (a *auditor) neverDelivered(ctx context.Context, keys []string) ([]string, 
 }
 
 func (a *auditor) reportExtra(ctx context.Context, suspects []string) error {
-	select {
-	case <-ctx.Done():
+	if !sleep.For(ctx, auditSettle) {
 		return ctx.Err()
-	case <-time.After(auditSettle):
 	}
 	extra, err := a.neverDelivered(ctx, suspects)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -58,7 +59,7 @@ func (w *Workers) Waiting() bool {
 // a hand-over takes a moment.
 func (c *Client) Workers(ctx context.Context) (Workers, error) {
 	out, err := c.workers(ctx)
-	if err != nil || len(out.Unowned) == 0 || !pause(ctx, handOverTime) {
+	if err != nil || len(out.Unowned) == 0 || !sleep.For(ctx, handOverTime) {
 		return out, err
 	}
 	return c.workers(ctx)
@@ -128,20 +129,8 @@ func (c *Client) SettledStatus(ctx context.Context, channel string) ([]ChannelSt
 	handed := func(s ChannelStatus) bool {
 		return slices.ContainsFunc(s.Reasons, func(f standing.Finding) bool { return f.Code == why.NoWorker || f.Code == why.TakingOver })
 	}
-	if err != nil || !slices.ContainsFunc(out, handed) || !pause(ctx, handOverTime) {
+	if err != nil || !slices.ContainsFunc(out, handed) || !sleep.For(ctx, handOverTime) {
 		return out, err
 	}
 	return c.Status(ctx, channel)
-}
-
-// pause waits, and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -209,10 +210,8 @@ func (im *importer) send(ctx context.Context, it *importItem) error {
 		if silent == importSilent {
 			return fmt.Errorf("line %d: %w: %w", it.line, ErrNotStored, err)
 		}
-		select {
-		case <-ctx.Done():
+		if !sleep.For(ctx, importRetry) {
 			return ctx.Err()
-		case <-time.After(importRetry):
 		}
 	}
 }

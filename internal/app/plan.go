@@ -45,7 +45,7 @@ func (c *Client) Plan(ctx context.Context, configs []channels.Config) ([]channel
 }
 
 func (c *Client) plan(ctx context.Context, configs []channels.Config) ([]Plan, error) {
-	registry, err := c.Registry(ctx)
+	registry, err := channels.ReadRegistry(ctx, c.JS, c.Names)
 	if err != nil && !errors.Is(err, events.ErrNotProvisioned) {
 		return nil, err
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/hms-utl/extsync/internal/httpapi"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/tokens"
-	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -180,10 +179,6 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 	if err != nil {
 		return nil, nil, err
 	}
-	progress, err := channels.OpenProgress(ctx, c.JS, c.Names)
-	if err != nil {
-		return nil, nil, err
-	}
 	dead, err := deadletters.Open(ctx, c.JS, c.Names)
 	if err != nil {
 		return nil, nil, err
@@ -193,7 +188,7 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 	measured := telemetry.NewPublisher(&promptly{Publisher: publisher, c: c, registry: registry}, counters, tracing)
 	everything := telemetry.MetricsHandler(metrics)
 	return httpapi.New(ctx, httpapi.Options{
-		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry, Progress: progress,
+		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry,
 		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Find: c.findOne,
 		Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
 		Metrics: func(allows func(string) bool) http.Handler {

@@ -27,7 +27,7 @@ type ChannelStatus struct {
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Dead letters, resolved ones too.
 	Dead uint64 `json:"dead_letters"`
-	// Circuit is the worst of the partitions: closed, open or blocked; "" if no
+	// Circuit is the worst of the partitions: closed, open or blocked; "" if no live
 	// worker has said.
 	Circuit string `json:"circuit,omitempty"`
 	// NextProbe is when the target is tried again, by whichever worker is the first;
@@ -105,7 +105,7 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	}
 	s.Published, s.Bytes = c.Published, c.Bytes
 	s.Undelivered, s.AtMost, s.Oldest = c.Undelivered, c.AtMost, c.Oldest
-	s.Circuit, s.Alarm = c.Circuit(), c.Alarm()
+	s.Circuit, s.Alarm, s.NextProbe, s.Restored = c.Circuit(), c.Alarm(), c.NextProbe(), c.Restored()
 	s.Reasons = append(s.Reasons, c.Findings...)
 	info, err := l.dead.Info(ctx, jetstream.WithSubjectFilter(l.c.Names.DeadFilter(name)))
 	if err != nil {
@@ -117,12 +117,6 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	for _, p := range c.Partitions {
 		if p.Worker != "" && !slices.Contains(s.Workers, p.Worker) {
 			s.Workers = append(s.Workers, p.Worker)
-		}
-		if at := time.Unix(p.Progress.Restored, 0).UTC(); p.Progress.Restored != 0 && (s.Restored.IsZero() || at.Before(s.Restored)) {
-			s.Restored = at
-		}
-		if next := p.Progress.NextProbeTime(); !next.IsZero() && (s.NextProbe.IsZero() || next.Before(s.NextProbe)) {
-			s.NextProbe = next
 		}
 	}
 	slices.Sort(s.Workers)

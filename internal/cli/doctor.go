@@ -31,7 +31,8 @@ if the broker cannot be reached. Where a partition has no worker it looks twice,
 apart: a hand-over takes a moment. --fix removes resolved dead letters and deleted
 channels that can no longer be restored. Streams and buckets that are gone it makes
 again, empty, and says what they held: running publishers and workers go on with
-them. It changes nothing else.
+them, but for the bucket of the installation: when that is gone they end, and have
+to be started again. It changes nothing else.
 
 At a broker with roles ('extsync broker-config') run it as each of them: with
 the role's seed, certificate and inbox prefix. The role is known by its inbox

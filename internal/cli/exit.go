@@ -101,7 +101,7 @@ func verdicts() []verdict {
 		{ExitBroker, "see that a connector-worker runs, then apply again", []error{channels.ErrNotDrained}},
 		{ExitUnknown, "'extsync tokens list' shows what there is", []error{tokens.ErrNotFound}},
 		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, tokens.ErrInvalid, versioning.ErrSyntax}},
-		{ExitBroker, "if files of the broker were restored, see that 'extsync recover' was run after it; then start this again", []error{events.ErrIncarnation}},
+		{ExitBroker, "if files of the broker were restored, see that 'extsync recover' was run after it; if the bucket is gone, run 'extsync doctor --fix'; then start this again", []error{events.ErrIncarnation}},
 		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; check --prefix if it should be already", []error{events.ErrNotProvisioned}},
 		{ExitUsage, "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions}},
 		{ExitUsage, "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},

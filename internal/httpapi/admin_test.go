@@ -53,7 +53,7 @@ func TestChannelsOverHTTP(t *testing.T) {
 	r.call(http.StatusOK, http.MethodPut, path+"/pause", "")
 	r.call(http.StatusAccepted, http.MethodPost, path+"/updates", update("k", "1", "x"))
 	st := r.call(http.StatusOK, http.MethodGet, path+"/status", "")
-	if st["state"] != "paused" || st["lag"] != 1.0 || st["oldest_pending"] == nil || st["circuit"] != "closed" {
+	if st["state"] != "paused" || st["lag"] != 1.0 || st["oldest_pending"] == nil || st["circuit"] != nil { // no worker runs
 		t.Errorf("status: %v", st)
 	}
 	if reasons, _ := st["reasons"].([]any); len(reasons) != 1 || !strings.Contains(fmt.Sprint(reasons...), "code:paused") || st["alarm"] != false {

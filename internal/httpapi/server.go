@@ -38,7 +38,6 @@ type Options struct {
 	Catalog     *connectors.Catalog
 	Publisher   Publisher
 	Registry    *channels.Registry
-	Progress    *channels.ProgressStore
 	DeadLetters *deadletters.Store
 	Tokens      *tokens.Cache
 	Audit       *auditlog.Log

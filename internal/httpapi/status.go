@@ -18,12 +18,13 @@ type ChannelStatus struct {
 	LagAtMost     bool              `json:"lag_at_most" doc:"A few too many may be counted in lag"`
 	OldestPending time.Time         `json:"oldest_pending,omitzero" doc:"When the oldest of them was published; about a second old"`
 	PendingAge    float64           `json:"oldest_pending_age_seconds"`
-	Circuit       string            `json:"circuit" doc:"closed, open or blocked: the worst of the partitions"`
+	Circuit       string            `json:"circuit,omitempty" enum:"closed,open,blocked" doc:"The worst of the partitions; none: no live worker has said"`
 	FailingSince  time.Time         `json:"failing_since,omitzero"`
 	LastError     string            `json:"last_error,omitempty" doc:"Why it is failing"`
 	Alarm         bool              `json:"alarm" doc:"One of the reasons is an alarm: updates wait, and not because somebody wants them to"`
 	Reasons       []Reason          `json:"reasons" doc:"Why partitions do not move, the most urgent first"`
 	NextProbe     time.Time         `json:"next_probe,omitzero" doc:"When the target is tried again, by whichever worker is the first"`
+	Restored      time.Time         `json:"restored,omitzero" doc:"When a worker found that the broker holds older files than before, without a new incarnation"`
 	Partitions    []PartitionStatus `json:"partitions"`
 }
 
@@ -59,7 +60,7 @@ type PartitionStatus struct {
 	Worker       string    `json:"worker,omitempty" doc:"Who is alive and has it; none: nobody"`
 	LastWorker   string    `json:"last_worker,omitempty" doc:"Who has worked on it last"`
 	HandedOver   bool      `json:"handed_over" doc:"That worker has ended, and no other has begun"`
-	Circuit      string    `json:"circuit"`
+	Circuit      string    `json:"circuit,omitempty" enum:"closed,open,blocked" doc:"None: no live worker has said"`
 	FailingSince time.Time `json:"failing_since,omitzero"`
 	Error        string    `json:"error,omitempty"`
 	Undelivered  uint64    `json:"undelivered"`
@@ -80,7 +81,7 @@ func (s *server) statusRoute() {
 }
 
 func (s *server) status(ctx context.Context, channel string) (ChannelStatus, error) {
-	st := ChannelStatus{Channel: channel, Circuit: circuitClosed, Reasons: []Reason{}, Partitions: []PartitionStatus{}}
+	st := ChannelStatus{Channel: channel, Reasons: []Reason{}, Partitions: []PartitionStatus{}}
 	e, err := s.o.Registry.Get(ctx, channel)
 	if err != nil {
 		return st, err
@@ -95,6 +96,7 @@ func (s *server) status(ctx context.Context, channel string) (ChannelStatus, err
 		return st, err
 	}
 	st.State, st.Lag, st.LagAtMost, st.OldestPending, st.Alarm = c.State, c.Undelivered, c.AtMost, c.Oldest, c.Alarm()
+	st.Circuit, st.NextProbe, st.Restored = c.Circuit(), c.NextProbe(), c.Restored()
 	if !st.OldestPending.IsZero() {
 		st.PendingAge = max(0, time.Since(st.OldestPending).Seconds())
 	}
@@ -107,23 +109,20 @@ func (s *server) status(ctx context.Context, channel string) (ChannelStatus, err
 	return st, nil
 }
 
-const circuitClosed = "closed"
-
 func (st *ChannelStatus) add(p *standing.Partition) {
 	ps := PartitionStatus{
 		Partition: p.Partition, Worker: p.Worker, LastWorker: p.Progress.Worker, HandedOver: p.Progress.Clean,
-		Circuit: circuitClosed, Undelivered: p.Undelivered,
+		Circuit: p.Circuit(), Undelivered: p.Undelivered,
 	}
-	if circuit := p.Circuit(); circuit != "" && circuit != circuitClosed {
-		ps.Circuit, ps.FailingSince, ps.Error = circuit, p.Progress.SinceTime(), p.Progress.Reason
-		if p.Why != nil && p.Why.Code != why.Paused {
-			ps.FailingSince, ps.Error = p.Why.Since, p.Why.String()
-		}
-		if st.Circuit == circuitClosed || circuit == "blocked" {
-			st.Circuit, st.LastError = circuit, ps.Error
-		}
-		if next := p.Progress.NextProbeTime(); !next.IsZero() && (st.NextProbe.IsZero() || next.Before(st.NextProbe)) {
-			st.NextProbe = next
+	switch {
+	case p.Why != nil && (p.Why.Code.Probed() || p.Why.Code.Blocks()):
+		ps.FailingSince, ps.Error = p.Why.Since, p.Why.String()
+	case ps.Circuit == "open", ps.Circuit == "blocked": // and the channel is held back
+		ps.FailingSince, ps.Error = p.Progress.SinceTime(), p.Progress.Reason
+	}
+	if ps.Error != "" {
+		if st.LastError == "" || ps.Circuit == st.Circuit {
+			st.LastError = ps.Error
 		}
 		if st.FailingSince.IsZero() || ps.FailingSince.Before(st.FailingSince) {
 			st.FailingSince = ps.FailingSince

@@ -73,17 +73,56 @@ func (c *Channel) Circuit() string {
 	return worst
 }
 
-// Circuit returns the circuit in front of the target: closed, open or blocked; "" if no
-// worker has said anything of it.
+// Circuit returns the circuit in front of the target: closed, open or blocked; "" if the
+// worker that has the partition has said nothing of it, or nobody has it.
 func (p *Partition) Circuit() string {
 	switch {
 	case p.Why != nil && p.Why.Code.Blocks():
 		return "blocked"
 	case p.Why != nil && p.Why.Code == why.CircuitOpen:
 		return "open"
-	default:
+	case p.Worker != "" && p.Worker == p.Progress.Worker:
 		return p.Progress.Circuit
+	default:
+		return ""
 	}
+}
+
+// NextProbe returns when the target is tried again, by whichever worker is the first;
+// zero if calls flow, and while a probe is on its way.
+func (c *Channel) NextProbe() time.Time {
+	var first time.Time
+	for i := range c.Partitions {
+		first = earlier(first, c.Partitions[i].NextProbe())
+	}
+	return first
+}
+
+// NextProbe returns when the target is tried again; zero if calls flow, and while a
+// probe is on its way.
+func (p *Partition) NextProbe() time.Time {
+	if p.Why == nil || !p.Why.Code.Probed() {
+		return time.Time{}
+	}
+	return p.Why.Next
+}
+
+// Restored returns when a worker found that the broker holds older files than before,
+// without a new incarnation; zero if none has.
+func (c *Channel) Restored() time.Time {
+	var first time.Time
+	for i := range c.Partitions {
+		first = earlier(first, c.Partitions[i].Progress.RestoredTime())
+	}
+	return first
+}
+
+// earlier returns the earlier of two times of which either may be zero.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Alarm reports whether a finding is an alarm.
@@ -100,21 +139,14 @@ type Looker struct {
 
 // Channel says how a channel stands, given the workers as they were seen.
 func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew) (Channel, error) {
-	stream, err := l.JS.Stream(ctx, l.Names.UpdateStream(e.Config.Name))
+	b, err := l.Registry.Backlog(ctx, e)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Channel{State: NoStream}, nil
 	}
 	if err != nil {
-		return Channel{}, fmt.Errorf("channel %s: %w", e.Config.Name, err)
-	}
-	b, err := l.Registry.Backlog(ctx, e)
-	if err != nil {
 		return Channel{}, err
 	}
-	c := Judge(e, b, crew)
-	state := stream.CachedInfo().State
-	c.Bytes, c.Published = state.Bytes, state.LastSeq
-	return c, nil
+	return Judge(e, b, crew), nil
 }
 
 // Key says why an update of a key that was published at a time has no outcome yet. nil:
@@ -174,7 +206,7 @@ func ofChannel(e channels.Entry) *why.Reason {
 // Judge says how a channel stands.
 func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 	c := Channel{
-		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest,
+		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest, Bytes: b.Bytes, Published: b.Published,
 		Partitions: make([]Partition, len(b.Partitions)),
 	}
 	held := ofChannel(e)
@@ -257,7 +289,7 @@ func told(channel string, p int, b *channels.PartitionBacklog, at *workers.Beat)
 	if b.Progress.Worker != at.Worker || b.Progress.Clean {
 		return nil
 	}
-	r := &why.Reason{Message: b.Progress.Reason, Worker: at.Worker, Since: b.Progress.SinceTime()}
+	r := &why.Reason{Message: b.Progress.Reason, Worker: at.Worker, Since: b.Progress.SinceTime(), Next: b.Progress.NextProbeTime()}
 	switch b.Progress.Circuit {
 	case "open":
 		r.Code = why.CircuitOpen

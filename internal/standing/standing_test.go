@@ -127,12 +127,29 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// A time at which the target is tried again is told once, and only by the worker that
+// will do it: the record of one that has left named a time that was over.
+func TestNextProbeIsOfTheOwner(t *testing.T) {
+	next := time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)
+	s := newScene()
+	p := &s.backlog.Partitions[1].Progress
+	p.Circuit, p.Reason, p.NextProbe = "open", "503", next.UnixMilli()
+	got := standing.Judge(s.entry, s.backlog, s.crew)
+	if !got.NextProbe().Equal(next) || !got.Findings[0].Next.Equal(next) || got.Circuit() != "open" {
+		t.Errorf("next probe %s, circuit %q, %+v; want %s everywhere", got.NextProbe(), got.Circuit(), got.Findings, next)
+	}
+	p.Worker = "old"
+	if got := standing.Judge(s.entry, s.backlog, s.crew); !got.NextProbe().IsZero() || got.Circuit() != "closed" {
+		t.Errorf("of a worker that left: next probe %s, circuit %q; want none, and that of the others", got.NextProbe(), got.Circuit())
+	}
+}
+
 // TestNoWorkerAtAll: all partitions wait for the same reason, which is said once.
 func TestNoWorkerAtAll(t *testing.T) {
 	s := newScene()
 	s.crew.Beats = nil
 	got := standing.Judge(s.entry, s.backlog, s.crew)
-	if len(got.Findings) != 1 || got.Findings[0].Undelivered != 6 || got.Circuit() != "closed" ||
+	if len(got.Findings) != 1 || got.Findings[0].Undelivered != 6 || got.Circuit() != "" ||
 		got.Findings[0].String() != "no_worker: no connector-worker is alive; 6 updates wait" {
 		t.Errorf("not one finding of 6 updates without a worker: %+v", got.Findings)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -30,10 +31,8 @@ func (m *WorkerMetrics) Refresh(ctx context.Context, js jetstream.JetStream, nam
 			logger.Debug().Err(err).Msg("refresh metrics")
 		}
 		wait := min(max(refreshEvery, refreshShare*time.Since(started)), refreshMost)
-		select {
-		case <-ctx.Done():
+		if !sleep.For(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 	}
 }

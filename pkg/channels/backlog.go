@@ -28,6 +28,8 @@ type Backlog struct {
 	// may be older where many keys are parked: only the one that was parked first is
 	// looked at.
 	Oldest     time.Time
+	Bytes      uint64 // that the channel's stream holds
+	Published  uint64 // updates ever stored
 	Partitions []PartitionBacklog
 }
 
@@ -44,8 +46,9 @@ type PartitionBacklog struct {
 	Written time.Time
 }
 
-// Backlog counts what of a channel has no outcome yet. It costs the broker a few
-// numbers for each partition and one small question for each of 64 slots that have
+// Backlog counts what of a channel has no outcome yet; jetstream.ErrStreamNotFound if
+// the channel's stream is gone. It costs the broker a few numbers for each partition,
+// the list of the parked keys, and one small question for each of 64 slots that have
 // something, however much waits.
 func (r *Registry) Backlog(ctx context.Context, e Entry) (Backlog, error) {
 	b, err := r.backlog(ctx, e)
@@ -61,20 +64,17 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 	if err != nil {
 		return b, err
 	}
-	progress, err := OpenProgress(ctx, r.js, r.names)
-	if err != nil {
-		return b, err
-	}
+	info := stream.CachedInfo()
+	b.Bytes, b.Published = info.State.Bytes, info.State.LastSeq
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
-		if part.Progress, part.Written, err = progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
+		if part.Progress, part.Written, err = r.progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
 			return b, err
 		}
 	}
 	if err := r.countParked(ctx, e, &b); err != nil {
 		return b, err
 	}
-	info := stream.CachedInfo()
 	if info.State.Msgs > 0 {
 		if err := r.countWaiting(ctx, e, stream, &b); err != nil {
 			return b, err
@@ -93,6 +93,9 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 // parked first.
 func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
 	stream, err := r.js.Stream(ctx, r.names.ParkedStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // which Backlog says of the channel's stream alone
+		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, r.names.ParkedStream())
+	}
 	if err != nil {
 		return err
 	}

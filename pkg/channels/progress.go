@@ -177,6 +177,14 @@ func (p *Progress) NextProbeTime() time.Time {
 	return time.UnixMilli(p.NextProbe).UTC()
 }
 
+// RestoredTime returns Restored as a time, zero if it is not set.
+func (p *Progress) RestoredTime() time.Time {
+	if p.Restored == 0 {
+		return time.Time{}
+	}
+	return time.Unix(p.Restored, 0).UTC()
+}
+
 // SinceTime returns Since as a time, zero if it is not set.
 func (p *Progress) SinceTime() time.Time {
 	if p.Since == 0 {

@@ -89,7 +89,7 @@ type Registry struct {
 // events.ErrNotProvisioned. catalog checks what is put; it may be nil for a registry
 // that is only read.
 func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Names, catalog *connectors.Catalog) (*Registry, error) {
-	r, err := openEntries(ctx, js, names)
+	r, err := ReadRegistry(ctx, js, names)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +100,9 @@ func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	return r, nil
 }
 
-// openEntries returns a registry of which only the entries can be read.
-func openEntries(ctx context.Context, js jetstream.JetStream, names events.Names) (*Registry, error) {
+// ReadRegistry returns a registry of which only the entries can be read. It needs
+// nothing but the registry's bucket: events.ErrNotProvisioned if that is missing.
+func ReadRegistry(ctx context.Context, js jetstream.JetStream, names events.Names) (*Registry, error) {
 	kv, err := js.KeyValue(ctx, names.RegistryBucket())
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, fmt.Errorf("%w: bucket %s is missing; apply a channel first", events.ErrNotProvisioned, names.RegistryBucket())

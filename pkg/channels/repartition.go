@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -27,23 +28,26 @@ var ErrNotDrained = errors.New("the channel's partitions could not be drained")
 // lowest floor. If it fails half-way the channel is left gated only when the
 // broker is away; putting the configuration again goes on from there.
 func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry, error) {
+	next := old.stored()
 	gated := old
 	if !old.Gated {
+		next.Gated = true
 		var err error
-		if gated, err = r.store(ctx, stored{ID: old.ID, Generation: old.Generation, Config: old.Config, Gated: true}, old.Revision); err != nil {
+		if gated, err = r.store(ctx, next, old.Revision); err != nil {
 			return Entry{}, err
 		}
 	}
 	lowest, err := r.closeGeneration(ctx, old)
 	if err != nil {
-		_, uerr := r.store(context.WithoutCancel(ctx), stored{ID: old.ID, Generation: old.Generation, Config: old.Config}, gated.Revision)
+		next.Gated = false
+		_, uerr := r.store(context.WithoutCancel(ctx), next, gated.Revision)
 		return Entry{}, errors.Join(err, uerr)
 	}
 	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the outcome log: %w", err)
 	}
-	next := Progress{
+	first := Progress{
 		Floor: lowest.Floor, FloorTime: lowest.FloorTime, StreamCreated: lowest.StreamCreated, Restored: lowest.Restored,
 		LogSeq: log.CachedInfo().State.LastSeq, Clean: true,
 	}
@@ -52,11 +56,12 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 		if err != nil {
 			return Entry{}, err
 		}
-		if _, err := r.progress.Write(ctx, c.Name, old.Generation+1, p, next, revision); err != nil {
+		if _, err := r.progress.Write(ctx, c.Name, old.Generation+1, p, first, revision); err != nil {
 			return Entry{}, err
 		}
 	}
-	return r.store(ctx, stored{ID: old.ID, Generation: old.Generation + 1, Config: c}, gated.Revision)
+	next.Gated, next.Generation, next.Config = false, old.Generation+1, c
+	return r.store(ctx, next, gated.Revision)
 }
 
 // closeGeneration waits until every partition of a gated channel is handed over,
@@ -96,11 +101,9 @@ func (r *Registry) closePartition(ctx context.Context, e Entry, partition int) (
 				return p, nil
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if !sleep.For(ctx, drainPoll) {
 			return Progress{}, fmt.Errorf("%w: partition %d of channel %s, last worked on by %q; see that a worker runs, then put the configuration again",
 				ErrNotDrained, partition, e.Config.Name, p.Worker)
-		case <-time.After(drainPoll):
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -34,7 +35,7 @@ func Reserve(ctx context.Context, js jetstream.JetStream, names events.Names, st
 	var registry *Registry
 	if r.registryThere && len(configs) > 0 {
 		var err error
-		if registry, err = openEntries(ctx, js, names); err != nil {
+		if registry, err = ReadRegistry(ctx, js, names); err != nil {
 			return nil, err
 		}
 	}
@@ -59,7 +60,7 @@ func Mend(ctx context.Context, js jetstream.JetStream, names events.Names, stora
 		return nil, nil
 	}
 	if r.registryThere {
-		registry, err := openEntries(ctx, js, names)
+		registry, err := ReadRegistry(ctx, js, names)
 		if err != nil {
 			return nil, err
 		}
@@ -272,12 +273,8 @@ func persist(ctx context.Context, do func(context.Context) error) error {
 		if !events.IsUnavailable(err) {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep.For(ctx, wait) {
 			return err
-		case <-timer.C:
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
@@ -122,7 +123,7 @@ func (r *channelRun) watchSecrets(ctx context.Context) {
 	if len(r.target.files) == 0 {
 		return
 	}
-	for sleep(ctx, secretsPoll) {
+	for sleep.For(ctx, secretsPoll) {
 		if changed, err := r.target.renewIfChanged(ctx); changed {
 			r.renewed(err, "a file that holds a secret has changed")
 			r.gate.hurry()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -164,7 +165,7 @@ func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
 			return err
 		}
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is settled without it")
-		if !sleep(ctx, ledgerRetry) {
+		if !sleep.For(ctx, ledgerRetry) {
 			return context.Cause(ctx)
 		}
 	}
@@ -204,7 +205,7 @@ func (t *tenure) fenceLog(ctx context.Context) error {
 			return err
 		}
 		// The predecessor committed between our read and our write.
-		if !sleep(ctx, 10*time.Millisecond) {
+		if !sleep.For(ctx, 10*time.Millisecond) {
 			return context.Cause(ctx)
 		}
 	}
@@ -243,7 +244,7 @@ func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint6
 			return 0, fmt.Errorf("outcome log: %w", err)
 		}
 		t.log.Warn().Err(err).Msg("outcome log; nothing is settled until it can be written")
-		if !sleep(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return 0, context.Cause(ctx)
 		}
 	}

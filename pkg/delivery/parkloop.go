@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -87,7 +88,7 @@ func (t *tenure) parkLoop(ctx context.Context) {
 		}
 		lanes = t.parkRound(ctx, burst, append(lanes, t.takeToPark()...))
 		if len(lanes) == 0 {
-			sleep(ctx, parkEvery)
+			sleep.For(ctx, parkEvery)
 		}
 	}
 }

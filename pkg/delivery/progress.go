@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -22,7 +21,7 @@ func (t *tenure) readProgress(ctx context.Context) error {
 	}
 	t.prog, t.progRevision = p, revision
 	if p.Restored != 0 { // another worker has found it
-		t.b.alarm(time.Unix(p.Restored, 0))
+		t.b.alarm(p.RestoredTime())
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -58,7 +59,7 @@ func (t *tenure) pull(ctx context.Context) {
 		if _, err := t.settleHidden(ctx); err != nil && ctx.Err() == nil {
 			t.log.Warn().Err(err).Msg("the next consumer may be lost the same way")
 		}
-		if !sleep(ctx, 100*time.Millisecond) { // every loop backs off
+		if !sleep.For(ctx, 100*time.Millisecond) { // every loop backs off
 			return
 		}
 		if err := t.renewConsumer(ctx); err != nil {
@@ -149,7 +150,7 @@ func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, co
 			return count, err
 		}
 		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
-			sleep(ctx, pullWhileOpen)
+			sleep.For(ctx, pullWhileOpen)
 		}
 		if once {
 			return count, nil
@@ -209,7 +210,7 @@ func (t *tenure) renewConsumer(ctx context.Context) error {
 			return err
 		}
 		t.log.Warn().Err(err).Msg("make another consumer")
-		if !sleep(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
@@ -116,7 +117,7 @@ func (t *tenure) resyncOne(ctx context.Context, want channels.Resync) error {
 			stop(errNotWanted)
 			t.endFeed(fed)
 			t.dropResync(rs)
-			for t.resyncUnderWay(rs) && sleep(ctx, 20*time.Millisecond) { // calls end within the channel's timeout
+			for t.resyncUnderWay(rs) && sleep.For(ctx, 20*time.Millisecond) { // calls end within the channel's timeout
 			}
 			signal(t.wakeResync) // look at what is wanted instead
 			return t.saveResync(ctx, rs, false)

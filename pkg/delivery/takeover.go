@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -49,7 +50,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if err := t.startConsumer(ctx); err != nil {
 		return err
 	}
-	if lapsed && !sleep(ctx, lapsedWait) {
+	if lapsed && !sleep.For(ctx, lapsedWait) {
 		return context.Cause(ctx)
 	}
 	t.log.Info().Uint64("floor", t.prog.Floor).Bool("lapsed", lapsed).Msg("partition taken over")
@@ -280,7 +281,7 @@ func (t *tenure) createConsumer(ctx context.Context, stream jetstream.Stream, cf
 		if err := t.deleteOthers(ctx, stream, cfg.Name); err != nil {
 			return nil, err
 		}
-		if !sleep(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -320,7 +321,7 @@ func (t *tenure) deleteConsumer(ctx context.Context, name string) error {
 		if !events.IsUnavailable(err) {
 			return fmt.Errorf("delete consumer %s: %w", name, err)
 		}
-		if !sleep(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
@@ -196,7 +197,7 @@ func (t *tenure) flushLast(ctx context.Context) error {
 			return err
 		}
 		t.log.Warn().Err(err).Msg("write the ledger before the hand-over")
-		if !sleep(ctx, flushPause) {
+		if !sleep.For(ctx, flushPause) {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -84,7 +85,7 @@ func (t *tenure) tidyLoop(ctx context.Context) {
 			}
 		}
 		if failed > 0 {
-			sleep(ctx, tidyRetry)
+			sleep.For(ctx, tidyRetry)
 		}
 	}
 }
@@ -127,7 +128,7 @@ func (t *tenure) findLetters(ctx context.Context) {
 			break
 		}
 		t.log.Info().Err(err).Msg("the keys with dead letters are not listed: some that are settled may stay")
-		if errors.Is(err, events.ErrTooManyKeys) || !sleep(ctx, tidyRetry) {
+		if errors.Is(err, events.ErrTooManyKeys) || !sleep.For(ctx, tidyRetry) {
 			return
 		}
 		found = found[:0]
@@ -147,7 +148,7 @@ func (t *tenure) findLetters(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			t.log.Warn().Err(err).Str("key", key).Msg("look for settled dead letters; they no longer count")
 		}
-		if !sleep(ctx, tidyPause) {
+		if !sleep.For(ctx, tidyPause) {
 			return
 		}
 	}

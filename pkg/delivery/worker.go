@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -185,7 +186,7 @@ func (w *Worker) open(ctx context.Context) (*broker, error) {
 		if !said {
 			w.o.Logger.Warn().Err(err).Msg("waiting for the broker; it is provisioned when the first channel is applied")
 		}
-		if !sleep(ctx, provisionPoll) {
+		if !sleep.For(ctx, provisionPoll) {
 			return nil, ctx.Err()
 		}
 	}
@@ -243,16 +244,4 @@ func notProvisioned(what string, err error) error {
 		return fmt.Errorf("%w: %s is missing", events.ErrNotProvisioned, what)
 	}
 	return fmt.Errorf("open %s: %w", what, err)
-}
-
-// sleep waits for d and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

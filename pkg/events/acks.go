@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/sleep"
 )
 
 const (
@@ -66,7 +68,7 @@ func readServiceAcks(ctx context.Context, js jetstream.JetStream, names Names, s
 			return ctx.Err()
 		}
 		if passing(err) {
-			if !pause(ctx, serviceRetry) {
+			if !sleep.For(ctx, serviceRetry) {
 				return ctx.Err()
 			}
 			continue
@@ -112,17 +114,6 @@ func giveBack(it jetstream.MessagesContext, inHand jetstream.Msg) {
 // client connects again by itself.
 func passing(err error) bool {
 	return errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrServerShutdown)
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // serviceConsumer returns the durable consumer of a service. It is only made if

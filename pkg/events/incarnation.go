@@ -21,7 +21,7 @@ type Incarnation uint64
 
 // ErrIncarnation says that the installation has another incarnation than the one
 // that a process has started with.
-var ErrIncarnation = errors.New("the broker's files were restored, or 'extsync recover' was run, since this process started")
+var ErrIncarnation = errors.New("this is not the installation that the process started with")
 
 // AppendText appends the text form to out.
 func (i Incarnation) AppendText(out []byte) ([]byte, error) {
@@ -105,10 +105,18 @@ func CheckIncarnation(ctx context.Context, js jetstream.JetStream, names Names, 
 	have, err := ReadIncarnation(ctx, js, names)
 	switch {
 	case errors.Is(err, ErrNotProvisioned), err == nil && have != want:
-		return changed(want, have)
+		return changed(names, want, have)
 	default: // who does not answer has not changed
 		return nil
 	}
+}
+
+// changed tells why an installation is another one; now is 0 if its number is gone.
+func changed(names Names, was, now Incarnation) error {
+	if now == 0 {
+		return fmt.Errorf("%w: bucket %s is gone; 'extsync doctor --fix' makes it again, then start this process again", ErrIncarnation, names.InstallationBucket())
+	}
+	return fmt.Errorf("%w: the broker's files were restored, or 'extsync recover' was run, since (incarnation %s, now %s)", ErrIncarnation, was, now)
 }
 
 // EnsureIncarnation gives a new installation its first incarnation. One that has

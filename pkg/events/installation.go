@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +58,7 @@ func (i *installation) check(ctx context.Context) error {
 	have, err := ReadIncarnation(ctx, i.js, i.names)
 	switch {
 	case errors.Is(err, ErrNotProvisioned), err == nil && have != i.incarnation:
-		i.changed = changed(i.incarnation, have)
+		i.changed = changed(i.names, i.incarnation, have)
 		i.until.Store(0)
 		return i.changed
 	case err != nil:
@@ -70,8 +69,4 @@ func (i *installation) check(ctx context.Context) error {
 	}
 	i.until.Store(int64(time.Since(i.began) + sureFor))
 	return nil
-}
-
-func changed(was, now Incarnation) error {
-	return fmt.Errorf("%w (incarnation %s, now %s)", ErrIncarnation, was, now)
 }

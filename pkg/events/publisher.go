@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -200,7 +201,7 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		case MeaningOf(err) == Repeat: // somebody else publishes the key at this moment, and it is not decided how that ends
 			p.heads.forget(o.path)
 			source = fromLeader
-			if !pause(ctx, wait/2+rand.N(wait)) { // two that wait must not meet again
+			if !sleep.For(ctx, wait/2+rand.N(wait)) { // two that wait must not meet again
 				return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
 			wait = min(2*wait, repeatMost)

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // ghostWait is after how long a broker that is killed brings back what it had
@@ -75,14 +76,21 @@ func TestBrokerBringsBackWorkersAndLeases(t *testing.T) {
 // that is gone, and all leases in its name, without a lifetime of their own.
 func (r *rig) haunt(worker string) {
 	r.t.Helper()
-	record := func(bucket, key, text string) {
-		_, err := r.js.Publish(r.t.Context(), events.KVSubject(bucket, key), []byte(text))
+	record := func(bucket, key string, data []byte) {
+		_, err := r.js.Publish(r.t.Context(), events.KVSubject(bucket, key), data)
 		r.must(err)
 	}
-	seconds := int(r.lease.Seconds())
-	record(r.names.WorkersBucket(), worker, fmt.Sprintf(`{"f":1,"ttl":%d}`, seconds))
+	ghost := workers.Record{Worker: worker, TTL: r.lease.Milliseconds(), Working: 1}
 	for shard := range events.Slots {
-		record(r.names.LeasesBucket(), strconv.Itoa(shard), fmt.Sprintf(`{"f":1,"owner":%q,"session":"s","ttl":%d}`, worker, seconds))
+		ghost.Shards = append(ghost.Shards, shard)
+		record(r.names.LeasesBucket(), strconv.Itoa(shard),
+			fmt.Appendf(nil, `{"f":%d,"owner":%q,"session":"s","ttl":%d}`, events.Format, worker, int(r.lease.Seconds())))
+	}
+	data, err := ghost.Encode()
+	r.must(err)
+	record(r.names.WorkersBucket(), worker, data)
+	if out := r.doctor(); !strings.Contains(out, "1 alive") {
+		r.t.Fatalf("doctor does not take the record of %s for one:\n%s", worker, out)
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 type mending struct {
 	*rig
 	tg      *faults.HTTPTarget
+	work    *faults.Process
+	serve   *faults.Process
 	api     string
 	files   string // directory with the channels' configurations
 	env     []string
@@ -37,9 +39,15 @@ func newMending(t *testing.T) *mending {
 		text := program{name: "extsync", args: []string{"channels", "show", name}, env: m.env}.ok(t)
 		m.must(os.WriteFile(filepath.Join(m.files, name+".yaml"), []byte(text), 0o600))
 	}
-	m.worker("w0")
-	_, m.api = m.publisher("p0")
+	m.start("")
 	return m
+}
+
+// start starts the worker and the API.
+func (m *mending) start(suffix string) {
+	m.t.Helper()
+	m.work = m.worker("w0" + suffix)
+	m.serve, m.api = m.publisher("p0" + suffix)
 }
 
 func (m *mending) extsync(args ...string) program {
@@ -89,7 +97,7 @@ func TestEachStreamThatIsGoneIsMended(t *testing.T) {
 	streams := []string{
 		n.UpdateStream("cl"), n.UpdateStream("ce"), events.KVStream(n.LedgerBucket()), n.OutcomeStream(), n.DeadStream(), n.ParkedStream(), n.AckStream(),
 		events.KVStream(n.ProgressBucket()), events.KVStream(n.WorkersBucket()), events.KVStream(n.LeasesBucket()),
-		events.KVStream(n.TokensBucket()), events.KVStream(n.IdempotencyBucket()), n.AuditStream(), events.KVStream(n.RegistryBucket()),
+		events.KVStream(n.TokensBucket()), events.KVStream(n.IdempotencyBucket()), n.AuditStream(), events.KVStream(n.LettersBucket()), events.KVStream(n.RegistryBucket()),
 	}
 	small := sized(t, "each stream by one way only", true, false)
 	ways := []string{"doctor --fix", "channels apply"}
@@ -112,6 +120,13 @@ func (m *mending) mended(stream, way string) {
 		t.Errorf("doctor does not find that %s is gone (code %d):\n%s%s", stream, found.code, found.out, found.err)
 	}
 	apply := append([]string{"channels", "apply", "-f", m.files}, m.storage...)
+	if stream != events.KVStream(m.names.RegistryBucket()) { // what is known of channels does not depend on the others
+		for _, look := range [][]string{{"channels", "plan", "-f", m.files}, append(apply, "--dry-run")} {
+			if e := m.extsync(look...).run(t); strings.Contains(e.out, "created") || !strings.Contains(e.out, stream) {
+				t.Errorf("%v without %s, code %d: a channel that is there passes as new, or the stream is not named:\n%s%s", look, stream, e.code, e.out, e.err)
+			}
+		}
+	}
 	var e ended
 	if way == "doctor --fix" {
 		e = m.extsync(append([]string{"doctor", "--fix"}, m.storage...)...).run(t)
@@ -136,6 +151,28 @@ func (m *mending) mended(stream, way string) {
 	if strings.Contains(after.out, "problem") {
 		t.Errorf("after %s of %s:\n%s", way, stream, after.out)
 	}
+}
+
+// The number of the installation is what tells sequences of now from those before: a
+// process that it was taken from ends, and says that the bucket is gone.
+func TestProcessesEndWithoutTheNumberOfTheInstallation(t *testing.T) {
+	t.Parallel()
+	m := newMending(t)
+	m.next("the start")
+	m.must(m.js.DeleteStream(t.Context(), events.KVStream(m.names.InstallationBucket())))
+	for _, p := range []*faults.Process{m.work, m.serve} {
+		code, err := p.ExitCode(testkit.Patience)
+		if err != nil || code != cli.ExitBroker || !strings.Contains(p.Log(), "sync_installation is gone; 'extsync doctor --fix'") {
+			t.Errorf("%s: exit code %d (%v), want %d, and what to do:\n%s", p.Name, code, err, cli.ExitBroker, p.LogTail(2<<10))
+		}
+	}
+	e := m.extsync(append([]string{"doctor", "--fix"}, m.storage...)...).run(t)
+	if !strings.Contains(e.out, "start workers and publishers again") {
+		t.Errorf("doctor --fix (code %d) does not say what to do:\n%s%s", e.code, e.out, e.err)
+	}
+	m.start("again")
+	m.reopen()
+	m.next("doctor --fix")
 }
 
 // What is remembered of an import belongs to the stream that has it: at a stream that

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
@@ -197,7 +195,7 @@ func (r *rig) foreignLease(shard int) (release func()) {
 	write := func(ctx context.Context, owner string) error {
 		data, err := json.Marshal(map[string]any{"f": events.Format, "owner": owner})
 		if err == nil {
-			_, err = r.js.Publish(ctx, subject, data, jetstream.WithMsgTTL(time.Minute))
+			_, err = r.js.Publish(ctx, subject, data)
 		}
 		return err
 	}
