@@ -57,8 +57,8 @@ compose-test: deps ## Run both compose files for real, with crashes; installs an
 chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
 	@summary=$$(mktemp); trap 'rm -f "$$summary"' EXIT; \
 	EXTSYNC_CHAOS_SEED=$(SEED) EXTSYNC_CHAOS_MINUTES=$(MINUTES) EXTSYNC_CHAOS_SUMMARY="$$summary" \
-		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestChaos$$' ./test/integration/...; \
-	cat "$$summary"
+		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestChaos$$' ./test/integration/... || code=$$?; \
+	cat "$$summary"; exit "$${code:-0}"
 
 .PHONY: docs
 docs: ## Write docs/cli.md and deploy/nats from the commands

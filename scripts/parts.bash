@@ -5,6 +5,9 @@ began=$SECONDS
 took=()
 failed=()
 unchecked=()
+# Tests that have to leave something out write it there, a line each.
+export EXTSYNC_NOT_CHECKED
+EXTSYNC_NOT_CHECKED=$(mktemp)
 
 # part NAME COMMAND...: runs a part.
 part() {
@@ -23,8 +26,25 @@ part() {
 # not_checked WHAT: within a part, says at the end what stays open.
 not_checked() { unchecked+=("$1"); }
 
+# some_tests COMMAND...: runs `go test -v`, and fails, too, if that finds no test.
+some_tests() {
+	local out
+	out=$(mktemp)
+	"$@" | tee "$out"
+	local code=${PIPESTATUS[0]}
+	if [[ $code -eq 0 ]] && ! grep -q '^--- PASS' "$out"; then
+		echo "No test was found: $*" >&2
+		code=1
+	fi
+	rm -f "$out"
+	return "$code"
+}
+
 # parts_end: prints the summary, and fails if a part has failed.
 parts_end() {
+	local line
+	while IFS= read -r line; do unchecked+=("$line"); done <"$EXTSYNC_NOT_CHECKED"
+	rm -f "$EXTSYNC_NOT_CHECKED"
 	echo "== ${0##*/}: $((SECONDS - began)) s"
 	printf '%s\n' "${took[@]}"
 	[[ ${#unchecked[@]} -eq 0 ]] || printf 'NOT CHECKED: %s\n' "${unchecked[@]}"

@@ -19,6 +19,6 @@ else
 	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -timeout=12m "${raced[@]}"
 	part "all others" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=15m "${plain[@]}"
 fi
-part "allocations" scripts/go-test.sh plain -count=1 -run=Allocations "${counted[@]}"
+part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
 part "instructions" scripts/instructions.sh
 parts_end

@@ -9,6 +9,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -39,8 +40,9 @@ func channelsProbe(sh *Shell) *cobra.Command {
 		Use:   "probe NAME",
 		Short: "Try a target at once that a channel waits for",
 		Long: `Have all workers of a channel try its target at once if they wait for it: with the
-next update that is due, and secrets that were read again. The answer says what
-came of it. Where calls flow nothing is tried.`,
+next update that is due, and secrets that were read again. A wait that the target
+has asked for ends, too. The answer says what came of it. Where calls flow nothing
+is tried.`,
 		Example: "  extsync channels probe erp_db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,7 +51,8 @@ came of it. Where calls flow nothing is tried.`,
 				act := auditlog.Act{Action: "channel.probe", Target: "channel " + args[0]}
 				err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
 					var err error
-					doc.Partitions, err = r.Probe(ctx, args[0])
+					look := standing.Looker{JS: client.JS, Names: client.Names, Registry: r}
+					doc.Partitions, err = look.Probe(ctx, args[0])
 					return nil, err
 				})
 				if err != nil {

@@ -116,6 +116,15 @@ otherwise. The first column is the number by which the other commands know them.
 				if err != nil {
 					return err
 				}
+				if len(page.Entries) == 0 && filter.Channel != "" { // a name that is misspelt has no letters either
+					registry, err := client.Registry(ctx)
+					if err != nil {
+						return err
+					}
+					if _, err := registry.Get(ctx, filter.Channel); err != nil {
+						return err
+					}
+				}
 				return writeLetters(sh, page)
 			})
 		},

@@ -15,13 +15,16 @@ import (
 
 const doctorHelp = `Look at everything that extsync needs, and say for each finding what to do:
 
-  broker           it answers; its clock and this machine's agree
+  broker           it answers
+  clock            its clock and this machine's agree
+  broker clocks    those of all its servers agree
   permissions      it lets this connection do what its role needs
   streams          they are as provisioning and the channels would make them
   room             no stream, and not the account, is 70 % full; 80 % counts as full
   disk             the broker can write every stream
   workers          at least one is alive
   deliveries       every partition has a worker, and nothing holds updates back
+  restored         no worker found that the broker holds older files than before
   targets          they can be opened and probed from here, with the secrets here
   dead letters     none is left that is resolved
   deleted channels none is left whose 7 days are over

@@ -158,11 +158,18 @@ func nextText(w app.Whereabouts) string {
 		return "due"
 	case !probed:
 		return timeText(w.NextAttempt)
-	case w.NextAttempt.IsZero():
-		return "a probe is due"
 	default:
-		return "next probe " + timeText(w.NextAttempt)
+		return probeText(w.NextAttempt)
 	}
+}
+
+// probeText says when a target is tried again. A time that is over was that of a probe
+// which is on its way, or about to be.
+func probeText(next time.Time) string {
+	if next.Before(time.Now()) {
+		return "a probe is due"
+	}
+	return "next probe " + timeText(next)
 }
 
 func writeTimeline(sh *Shell, channel string, line events.Timeline) error {

@@ -161,7 +161,7 @@ func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
 			circuit = strings.TrimPrefix(circuit+"; broker restored: run 'extsync recover'", "; ")
 		}
 		if !l.NextProbe.IsZero() {
-			circuit += "; next probe " + timeText(l.NextProbe)
+			circuit += "; " + probeText(l.NextProbe)
 		}
 		rows[i] = []string{
 			l.Channel, l.State, undelivered, oldest, rateText(l.In), rateText(l.Out),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -156,7 +157,8 @@ func (s *server) probeChannel(ctx context.Context, in *channelInput) (*probeOutp
 	out := &probeOutput{Body: Probed{Channel: in.Channel}}
 	err := s.audited(ctx, "channel.probe", in.Channel, nil, nil, func(ctx context.Context) (any, error) {
 		var err error
-		out.Body.Partitions, err = s.o.Registry.Probe(ctx, in.Channel)
+		look := standing.Looker{JS: s.o.JS, Names: s.o.Names, Registry: s.o.Registry}
+		out.Body.Partitions, err = look.Probe(ctx, in.Channel)
 		return nil, err
 	})
 	return out, err

@@ -89,7 +89,7 @@ func refusal(err error) (reason string, known bool) {
 		{events.ErrConflict, "conflict", true},
 		{events.ErrTooLarge, "too_large", false},
 		{events.ErrFull, "full", true},
-		{events.ErrBrokerFull, "full", true},
+		{events.ErrBrokerFull, "broker_full", true},
 		{events.ErrBusy, "busy", true},
 		{broker.ErrRefused, "permission", false},
 		{events.ErrUnavailable, "unavailable", false},

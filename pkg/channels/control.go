@@ -38,7 +38,7 @@ var (
 	// ErrKeyBusy says that updates of the key are on their way.
 	ErrKeyBusy = errors.New("the key has updates in flight; pause publishing it and try again")
 	// ErrNoOwner says that no worker works on the key's partition.
-	ErrNoOwner = errors.New("no worker owns the partition; start one, or resume the channel")
+	ErrNoOwner = errors.New("no worker works on the partition: 'extsync status' says why")
 	// ErrReset says that the owner could not reset a key.
 	ErrReset = errors.New("the key was not reset")
 )

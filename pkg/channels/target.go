@@ -53,11 +53,14 @@ type Probed struct {
 // Probe has all owners of a channel's partitions try its target now, where they wait
 // for it: with the next update that is due, and secrets that were read again. It
 // returns what came of it, by partition; it fails with ErrNoOwner if nobody owns any.
-// Where calls flow nothing is tried.
+// Where calls flow nothing is tried. A wait that the target has asked for ends.
 func (r *Registry) Probe(ctx context.Context, name string) ([]Probed, error) {
 	e, err := r.Get(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	if !e.Deleted.IsZero() {
+		return nil, deletedError(e)
 	}
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()

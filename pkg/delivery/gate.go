@@ -177,18 +177,21 @@ func (g *gate) nextProbe() time.Time {
 	return g.until
 }
 
-// hurry makes the next probe due now, and the ones after it soon. What it returns is
-// closed when a probe has been reported: at once if calls flow.
+// hurry makes the next probe due now, and the ones after it soon; a wait that the
+// target has asked for is over. What it returns is closed when the next attempt has
+// been reported: at once if calls flow.
 func (g *gate) hurry() <-chan struct{} {
 	done := make(chan struct{})
 	g.mu.Lock()
-	if g.state == gateClosed {
+	if g.state == gateClosed && !g.until.After(g.now()) {
 		g.mu.Unlock()
 		close(done)
 		return done
 	}
 	g.hurried = append(g.hurried, done)
-	if !g.probing {
+	if g.state == gateClosed {
+		g.until = time.Time{}
+	} else if !g.probing {
 		g.probes.Reset()
 		g.until = g.now()
 	}
@@ -238,10 +241,12 @@ func (g *gate) closedSince() time.Time {
 func (g *gate) report(key string, res connectors.Result, probe bool) (counts bool) {
 	g.mu.Lock()
 	before := g.state
-	counts = before == gateClosed
+	counts = before == gateClosed && !probe
 	if probe {
 		g.probing = false
 	}
+	// A call from before may have succeeded while the probe was on its way.
+	probes := probe && before != gateClosed
 	closed := false
 	switch res.Class {
 	case connectors.Transient:
@@ -253,7 +258,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 		// Of one key alone that fails it is not known whether it or the target is to
 		// blame, unless nobody was there to look at it.
 		many := len(g.keys) >= openKeys || g.absences >= openAfter
-		if probe {
+		if probes {
 			g.failedProbe(res)
 		} else if g.state == gateClosed && g.failures >= openAfter && many && g.now().Sub(g.success) >= openQuiet {
 			g.shut(gateOpen, res, openProbeFirst, openProbeMost)
@@ -261,9 +266,9 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 	case connectors.Permanent:
 		g.refusals++
 		switch {
-		case probe && g.refusals < blockAfter: // the target is there again, and lets us in
+		case probes && g.refusals < blockAfter: // the target is there again, and lets us in
 			closed = g.reopen()
-		case probe:
+		case probes:
 			g.failedProbe(res)
 		case g.state == gateClosed && g.refusals >= blockAfter:
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
@@ -272,7 +277,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 	case connectors.Misconfigured:
 		if g.state != gateBlocked {
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
-		} else if probe {
+		} else if probes {
 			g.failedProbe(res)
 		}
 	case connectors.Throttled:

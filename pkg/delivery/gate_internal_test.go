@@ -423,6 +423,51 @@ func TestHurry(t *testing.T) {
 	g.wantState(gateClosed)
 }
 
+// A wait that the target has asked for ends when an operator wants so: it may have
+// asked for it by mistake, and for a quarter of an hour.
+func TestHurryEndsAWaitThatTheTargetAskedFor(t *testing.T) {
+	g := newClockGate(t)
+	res := failed(connectors.Throttled)
+	res.RetryAfter = throttleMost
+	g.report("k", res, false)
+	if n, _, wait := g.admit(10); n != 0 || wait != throttleMost {
+		t.Fatalf("%d admitted, wait %s; want none for %s", n, wait, throttleMost)
+	}
+	done := g.hurry()
+	if n, probe, _ := g.admit(10); n != 10 || probe {
+		t.Fatalf("%d admitted, probe %v; want all, for the circuit is closed", n, probe)
+	}
+	select {
+	case <-done:
+		t.Fatal("done before anything was reported")
+	default:
+	}
+	g.report("k", connectors.Done(), false)
+	<-done
+}
+
+// A call from before the circuit opened succeeds and closes it while a probe is on its
+// way. The probe fails: of one key, that says nothing. It held all calls back for up to
+// a minute, and the reason was of something else.
+func TestProbeThatIsLateHoldsNothingBack(t *testing.T) {
+	for _, class := range []connectors.Class{connectors.Transient, connectors.Permanent} {
+		g := newClockGate(t)
+		g.open()
+		for range 4 { // some probes fail: they are far apart by now
+			g.probe()
+			g.report("p", failed(connectors.Transient), true)
+		}
+		g.probe() // on its way
+		g.report("early", connectors.Done(), false)
+		g.wantState(gateClosed)
+		g.report("p", failed(class), true)
+		g.wantState(gateClosed)
+		if n, _, wait := g.admit(10); n != 10 {
+			t.Errorf("after a late probe that is %s %d are admitted, and none for %s; want all", class, n, wait)
+		}
+	}
+}
+
 // What the target says at a probe replaces what it said before; that it cannot be
 // reached is no reason for a channel that is blocked.
 func TestReasonFollowsTheProbes(t *testing.T) {

@@ -18,8 +18,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
-	"strings"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -89,7 +87,7 @@ func (t *Transform) Apply(ctx context.Context, a connectors.Attempt) (out connec
 	if t.filter == nil {
 		code = CodeMapping
 	}
-	if !isJSON(a.ContentType) {
+	if !events.IsJSON(a.ContentType) {
 		return a, false, connectors.Failed(connectors.Permanent, code,
 			fmt.Errorf("filter and mapping need a JSON payload, and the content type is %.100q", a.ContentType))
 	}
@@ -179,9 +177,4 @@ func versionValue(v versioning.Version) any {
 		return json.Number(v.String())
 	}
 	return v.String()
-}
-
-func isJSON(contentType string) bool {
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == events.DefaultContentType || strings.HasSuffix(media, "+json"))
 }

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -157,7 +155,7 @@ func structured(a *connectors.Attempt, t *texts) ([]byte, error) {
 	}
 	if len(a.Payload) > 0 {
 		e.ContentType = a.ContentType
-		if isJSON(a.ContentType) && events.CheckJSON(a.Payload) == nil {
+		if events.IsJSON(a.ContentType) && events.CheckJSON(a.Payload) == nil {
 			e.Data = a.Payload
 		} else {
 			e.Binary = a.Payload
@@ -171,9 +169,4 @@ func structured(a *connectors.Attempt, t *texts) ([]byte, error) {
 		return nil, fmt.Errorf("the update cannot be written as a CloudEvent (%T)", err)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
-}
-
-func isJSON(contentType string) bool {
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json"))
 }
