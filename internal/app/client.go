@@ -37,6 +37,10 @@ type Client struct {
 	storage  channels.Storage
 }
 
+// answerWithin bounds how long an answer to a stored message may take: it may have been
+// lost with the server that gave it.
+const answerWithin = 10 * time.Second
+
 // Connect connects to the broker of the configuration; extra is as in
 // broker.Connect. The caller closes the client.
 func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extra ...nats.Option) (*Client, error) {
@@ -49,7 +53,7 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	if err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(answerWithin))
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("use JetStream: %w", err)

@@ -69,6 +69,9 @@ type Result struct {
 	// class: at most MaxResponse bytes of UTF-8, without secrets. It may show the
 	// payload, and be empty. It is where an answer explains why it is one.
 	Response string
+	// Unasked says that the target was not asked: that the attempt failed says nothing of
+	// it. It is for Permanent: the update, or the channel's configuration, is at fault.
+	Unasked bool
 }
 
 // Codes of transient failures in which nobody was there to answer. They say nothing
@@ -91,6 +94,12 @@ func Done() Result { return Result{Class: OK} }
 // be nil.
 func Failed(class Class, code string, err error) Result {
 	return Result{Class: class, Code: code, Err: err}
+}
+
+// Unasked returns the result of an attempt that failed for good with err, which must
+// not be nil, before the target was asked.
+func Unasked(code string, err error) Result {
+	return Result{Class: Permanent, Code: code, Err: err, Unasked: true}
 }
 
 // An Error carries a class through a plain error, for Probe and for Open.

@@ -36,7 +36,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 	}{
 		{"decode an update", 5, func() { _, _ = events.Decode(names, subject, msg.Header, msg.Data) }},
 		{"its digest", 0, func() { _ = u.Tag() }},
-		{"judge it", 0, func() { _ = judge(it, &rec, true) }},
+		{"judge it", 0, func() { _ = judge(it, &rec, true, 0) }},
 		{"add an outcome to a record", 1, func() { r := rec; r.Add(entry, events.LogPosition{Seq: 2}) }},
 		{"encode a record", 0, func() { buffer, _ = rec.Append(buffer[:0]) }},
 		{"encode an entry of the log", 0, func() { buffer, _ = group.Append(buffer[:0]) }},

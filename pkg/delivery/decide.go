@@ -39,7 +39,7 @@ const (
 
 // judge decides by the ledger whether an update may be brought to the target
 // (guarantee 2). It has no effects.
-func judge(it *item, rec *events.Record, latest bool) decision {
+func judge(it *item, rec *events.Record, latest bool, now events.Incarnation) decision {
 	if it.reset || isVoid(it, rec) {
 		return decision{what: doForget}
 	}
@@ -50,7 +50,7 @@ func judge(it *item, rec *events.Record, latest bool) decision {
 		return judgeResync(it, rec)
 	}
 	if it.replay {
-		return judgeReplay(it, rec)
+		return judgeReplay(it, rec, now)
 	}
 	if s, ok := rec.Find(it.tag); ok {
 		return decision{what: doAckAgain, settlement: s}
@@ -61,7 +61,7 @@ func judge(it *item, rec *events.Record, latest bool) decision {
 	}
 	switch verdict {
 	case versioning.Stale:
-		if it.seq <= rec.Sequence {
+		if rec.Ended(it.seq, it.published, now) {
 			return decision{what: doForget}
 		}
 		return superseded(it, rec.Settled.Version)
@@ -94,8 +94,8 @@ func isVoid(it *item, rec *events.Record) bool {
 // its place in the stream is known as settled, and it is older than what was settled.
 // A place alone would not tell: a broker that was restored from older files gives it
 // again, to updates that are newer.
-func endedBefore(it *item, rec *events.Record) bool {
-	return isVoid(it, rec) || it.seq <= rec.Sequence && isOlder(it.tag.Version, rec.Settled.Version)
+func endedBefore(it *item, rec *events.Record, now events.Incarnation) bool {
+	return isVoid(it, rec) || rec.Ended(it.seq, it.published, now) && isOlder(it.tag.Version, rec.Settled.Version)
 }
 
 // filtered reports whether the newest version of a key is this one and the
@@ -107,10 +107,10 @@ func filtered(rec *events.Record, v versioning.Version) bool {
 
 // judgeReplay decides about a dead letter that an operator sends again: it may
 // repeat what the target holds, but never move it back.
-func judgeReplay(it *item, rec *events.Record) decision {
+func judgeReplay(it *item, rec *events.Record, now events.Incarnation) decision {
 	// Each replay is a message of its own. One that comes again has its outcome: the
 	// record knows its place, and was written after it was stored.
-	if s, ok := rec.Find(it.tag); ok && it.seq <= rec.Sequence && it.published.Before(s.At) {
+	if s, ok := rec.Find(it.tag); ok && rec.Ended(it.seq, it.published, now) && it.published.Before(s.At) {
 		return decision{what: doAckAgain, settlement: s}
 	}
 	verdict, err := versioning.Guard(rec.Applied.Tag, it.tag, versioning.Version{})

@@ -47,12 +47,12 @@ func TestJudgeWhatComesAgain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			it := &item{tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, seq: c.seq, published: at.Add(c.stored), replay: c.replay}
-			if got := judge(it, &c.rec, false); got.what != c.want {
+			if got := judge(it, &c.rec, false, 0); got.what != c.want {
 				t.Errorf("step %d, want %d", got.what, c.want)
 			}
 		})
 	}
-	if got := judge(&item{reset: true, malformed: errHidden}, &rec, true); got.what != doForget {
+	if got := judge(&item{reset: true, malformed: errHidden}, &rec, true, 0); got.what != doForget {
 		t.Errorf("the mark of a reset: step %d", got.what)
 	}
 }

@@ -72,6 +72,8 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	started := time.Now()
 	if probe {
 		t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.Probes++ })
+	}
+	if probe && t.p.r.gate.freshen() {
 		// The secrets may have changed since, in whatever way: a probe is the pace at
 		// which they are read again.
 		err := t.p.r.target.renew(t.ctx)
@@ -218,7 +220,7 @@ func (t *tenure) judgeHeads(batch []*lane, room *workspace) {
 		var wait time.Duration
 		t.view.Read(l.pinned, func(rec *events.Record) {
 			if wait = t.resume(it, rec); wait <= 0 {
-				d = judge(it, rec, t.latest())
+				d = judge(it, rec, t.latest(), t.b.incarnation)
 			}
 		})
 		if wait > 0 {

@@ -20,7 +20,7 @@ func (t *tenure) laneOf(key string, items ...*item) *lane {
 	l := t.lane(key)
 	l.queue, l.busy = items, true
 	for _, it := range items {
-		t.held[it.seq] = it
+		t.held[it.place()] = it
 		t.floor.Add(it.seq, 0)
 	}
 	return l
@@ -225,9 +225,10 @@ func TestFailingKeysAreCountedWhileOtherKeysFail(t *testing.T) {
 	cfg.Window, cfg.Retry.MaxAttempts = 2, 1000
 	tn := b.tenure(t, b.run(t, cfg))
 	one, other := itemOf("a", 1), itemOf("b", 1)
+	one.seq, other.seq = 1, 2
 	la, lb := tn.laneOf("a", one), tn.laneOf("b", other)
 	defer tn.stopTimers()
-	tn.locked(func() { tn.held[1], tn.held[2] = one, other })
+	tn.locked(func() { tn.held[one.place()], tn.held[other.place()] = one, other })
 	failed := make(chan struct{})
 	go func() {
 		defer close(failed)

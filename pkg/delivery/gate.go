@@ -64,6 +64,7 @@ type gate struct {
 	until    time.Time // no call before, in any state
 	why      why.Code  // for which until is set, or the state is not closed
 	probing  bool      // a probe is on its way
+	fresh    bool      // the connector was opened anew for the probe that is due
 	probes   *backoff.ExponentialBackOff
 	hurried  []chan struct{} // closed when the next probe has been reported
 	trouble  string          // why the connector cannot be opened anew
@@ -138,6 +139,16 @@ func (g *gate) withdraw(probe bool) {
 	g.wake(false)
 }
 
+// freshen reports whether the connector is to be opened anew for a probe: once for each
+// that is due, however many updates are not what could be tried.
+func (g *gate) freshen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.fresh
+	g.fresh = true
+	return !was
+}
+
 // hold keeps every call back for a while because of something on our own side,
 // such as a full stream.
 func (g *gate) hold(d time.Duration) {
@@ -193,7 +204,7 @@ func (g *gate) hurry() <-chan struct{} {
 		g.until = time.Time{}
 	} else if !g.probing {
 		g.probes.Reset()
-		g.until = g.now()
+		g.until, g.fresh = g.now(), false
 	}
 	g.tellWatchers()
 	watchers := g.listWatchers()
@@ -266,11 +277,13 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 	case connectors.Permanent:
 		g.refusals++
 		switch {
+		case res.Unasked && g.refusals < blockAfter: // it says nothing of the target
+			counts = true
 		case probes && g.refusals < blockAfter: // the target is there again, and lets us in
 			closed = g.reopen()
-		case probes:
+		case probes && !(res.Unasked && g.state == gateOpen):
 			g.failedProbe(res)
-		case g.state == gateClosed && g.refusals >= blockAfter:
+		case g.refusals >= blockAfter && g.state != gateBlocked:
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
 			counts = false
 		}
@@ -336,7 +349,7 @@ func (g *gate) shut(state gateState, res connectors.Result, first, most time.Dur
 }
 
 // planProbe sets when the next probe is due. The caller holds mu.
-func (g *gate) planProbe() { g.until = g.now().Add(g.probes.NextBackOff()) }
+func (g *gate) planProbe() { g.until, g.fresh = g.now().Add(g.probes.NextBackOff()), false }
 
 // failedProbe plans the next probe and keeps what the target says now. The caller
 // holds mu.

@@ -47,6 +47,16 @@ type item struct {
 	lastLogged time.Time
 }
 
+// A place tells an update in a channel's stream from all others. Its sequence alone
+// does not: a broker that was restored gives it again, while the parked stream may have
+// the update that had it before.
+type place struct {
+	seq    uint64
+	stored int64 // nanoseconds since the Unix epoch
+}
+
+func (it *item) place() place { return place{it.seq, it.published.UnixNano()} }
+
 // A lane is the queue of one key. One call is in flight per lane at most, and
 // what follows waits until its outcome is in the log.
 type lane struct {
@@ -78,7 +88,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.received++
-	if old := t.held[it.seq]; old != nil { // a redelivery
+	if old := t.held[it.place()]; old != nil { // a redelivery
 		if old.parked > 0 {
 			t.ack(it.msg) // the ack after parking was lost
 		} else {
@@ -90,7 +100,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 		t.ack(it.msg)
 		return false
 	}
-	t.held[it.seq] = it
+	t.held[it.place()] = it
 	t.inHand++
 	l := t.lane(enc)
 	t.yieldResync(l)

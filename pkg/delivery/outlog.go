@@ -119,7 +119,7 @@ func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
 				var s events.Settlement
 				if s, found = rec.Find(c.item.tag); found {
 					c.entry.Settlement = s
-				} else if found = endedBefore(c.item, rec); found {
+				} else if found = endedBefore(c.item, rec, t.b.incarnation); found {
 					c.entry.ReplyTo = "" // the publisher was told, and we cannot say what
 				}
 			})

@@ -121,7 +121,7 @@ func (t *tenure) dropExcess(l *lane) {
 	}
 	for _, it := range l.queue[keep:] {
 		t.dropKept(it)
-		delete(t.held, it.seq)
+		delete(t.held, it.place())
 	}
 	if l.queue = l.queue[:keep]; keep > 0 {
 		l.lastInMemory = l.queue[keep-1].parked
@@ -184,10 +184,10 @@ func (t *tenure) addParked(it *item, key string) {
 		l.more = true
 		return
 	}
-	if t.held[it.seq] != nil {
+	if t.held[it.place()] != nil {
 		return
 	}
-	t.held[it.seq] = it
+	t.held[it.place()] = it
 	l.queue = append(l.queue, it)
 	l.lastInMemory = it.parked
 	t.proceed(l)
@@ -216,7 +216,7 @@ func (t *tenure) loadMore(l *lane) {
 		l.more = len(got) > parkedInMemory
 		got = got[:min(len(got), parkedInMemory)]
 		for _, it := range got {
-			t.held[it.seq] = it
+			t.held[it.place()] = it
 			l.lastInMemory = it.parked
 		}
 		l.queue = append(got, l.queue...) // what came meanwhile is newer
@@ -279,13 +279,13 @@ func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item 
 	seq, serr := strconv.ParseUint(h.Get(headerParkedSequence), 10, 64)
 	var digest versioning.Digest
 	derr := digest.UnmarshalText([]byte(h.Get(headerParkedDigest)))
-	if err := errors.Join(err, serr, derr); err != nil {
+	published, terr := time.Parse(time.RFC3339Nano, h.Get(headerParkedSince))
+	if err := errors.Join(err, serr, derr, terr); err != nil {
 		t.log.Error().Err(err).Uint64("sequence", parked).Msg("a message in the parked stream is not a parked update; it is left there")
 		return nil
 	}
 	id := h.Get(headerParkedID)
-	it := &item{u: u, seq: seq, parked: parked, replay: events.IsReplay(id), came: time.Now()}
+	it := &item{u: u, seq: seq, published: published, parked: parked, replay: events.IsReplay(id), came: time.Now()}
 	it.tag = versioning.Tag{Version: u.Version, Digest: digest}
-	it.published, _ = time.Parse(time.RFC3339Nano, h.Get(headerParkedSince)) // older workers did not write it
 	return it
 }

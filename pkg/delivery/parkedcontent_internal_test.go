@@ -17,7 +17,7 @@ func parkedTenure(t *testing.T, items ...*item) *tenure {
 	tn.locked(func() {
 		for _, it := range items {
 			it.parked, it.u.Payload = it.seq, nil
-			tn.held[it.seq] = it
+			tn.held[it.place()] = it
 		}
 	})
 	return tn

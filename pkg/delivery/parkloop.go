@@ -190,7 +190,7 @@ func (t *tenure) parkMoves(ctx context.Context, burst *events.Burst, moves []mov
 func (t *tenure) noteParked(it *item, seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.held[it.seq] == it {
+	if t.held[it.place()] == it {
 		t.leaveHand(it)
 		it.parked, it.size, it.msg = seq, 0, nil
 		if it.attempts > 0 {
@@ -206,14 +206,12 @@ func (t *tenure) parkedMessage(m *move) *nats.Msg {
 	it := m.item
 	msg := nats.NewMsg(t.b.names.Parked(t.p.r.entry.Config.Name, m.lane.key))
 	msg.Data, msg.Header = m.msg.Data(), withoutBrokerHeaders(m.msg.Headers())
-	seq := strconv.FormatUint(it.seq, 10)
+	seq, stored := strconv.FormatUint(it.seq, 10), it.published.UTC().Format(time.RFC3339Nano)
 	msg.Header.Set(headerParkedSequence, seq)
 	msg.Header.Set(events.HeaderChannelID, t.p.r.entry.ID)
 	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
 	msg.Header.Set(headerParkedID, m.msg.Headers().Get(nats.MsgIdHdr))
-	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":parked")
-	if !it.published.IsZero() {
-		msg.Header.Set(headerParkedSince, it.published.UTC().Format(time.RFC3339Nano))
-	}
+	msg.Header.Set(headerParkedSince, stored)
+	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":"+stored+":parked")
 	return msg
 }

@@ -62,11 +62,27 @@ func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 		buffer, first = buffer[:0], i+1
 	}
 	room.buffer = buffer
-	for _, future := range kept {
+	return awaitStored(ctx, kept)
+}
+
+// ackAnswer bounds how long the broker may take to say that it has stored acks. Its
+// answer may have been lost, with the server that gave it: they are sent again.
+const ackAnswer = 10 * time.Second
+
+// awaitStored returns when the broker has stored messages.
+func awaitStored(ctx context.Context, futures []jetstream.PubAckFuture) error {
+	if len(futures) == 0 {
+		return nil
+	}
+	late := time.NewTimer(ackAnswer)
+	defer late.Stop()
+	for _, future := range futures {
 		select {
 		case <-future.Ok():
 		case err := <-future.Err():
 			return fmt.Errorf("send ack: %w", err)
+		case <-late.C:
+			return fmt.Errorf("send ack: %w: the broker has not said within %s that it has stored it", events.ErrUnavailable, ackAnswer)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

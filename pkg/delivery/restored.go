@@ -79,6 +79,8 @@ func (t *tenure) checkStream(ctx context.Context, floor uint64, storedAt int64, 
 	}
 	why, err := t.contradiction(ctx, stream.CachedInfo(), floor, storedAt, last)
 	if err == nil && why != "" {
+		t.b.alarm(time.Now())
+		t.log.Error().Str("found", why).Msg(restoredAdvice)
 		err = fmt.Errorf("%w: %s", errRestored, why)
 	}
 	return err

@@ -125,10 +125,10 @@ func (t *tenure) finish(it *item) {
 		t.endResync(it, &it.resync.report.Delivered)
 		return
 	}
-	if t.held[it.seq] != it {
+	if t.held[it.place()] != it {
 		return // let go when the tenure ended
 	}
-	delete(t.held, it.seq)
+	delete(t.held, it.place())
 	if it.parked > 0 {
 		t.dropKept(it)
 		t.deleteParked(it.parked)

@@ -48,7 +48,7 @@ type tenure struct {
 	resync   *resync          // the one under way, if any
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
-	held       map[uint64]*item // by stream sequence
+	held       map[place]*item
 	received   int              // messages of the consumer
 	inHand     int              // updates in held whose message is not let go of
 	inFlight   int              // calls
@@ -108,7 +108,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		stream:       r.b.names.UpdateStream(name),
 		logSubject:   r.b.names.Outcomes(name, r.b.incarnation, p.index),
 		lanes:        map[string]*lane{},
-		held:         map[uint64]*item{},
+		held:         map[place]*item{},
 		wakePull:     make(chan struct{}, 1),
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
@@ -208,10 +208,10 @@ func (t *tenure) abandon() {
 	t.stopTimers()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for seq, it := range t.held {
+	for at, it := range t.held {
 		t.share.Give(it.size)
 		t.b.kept.Add(-int64(it.kept)) // a call that hangs may still read it
-		delete(t.held, seq)
+		delete(t.held, at)
 	}
 	if t.resync != nil {
 		for seq, it := range t.resync.out {

@@ -50,6 +50,9 @@ func (i Incarnation) Next(now time.Time) Incarnation {
 	return Incarnation(seconds<<32 | uint64(rand.Uint32()))
 }
 
+// Began returns when the incarnation was made, to the second.
+func (i Incarnation) Began() time.Time { return time.Unix(int64(i>>32), 0) } //nolint:gosec // 32 bits
+
 // A LogPosition is a place in the outcome log. A broker that was restored gives
 // sequences again, for other records: they are compared within an incarnation only,
 // and all of a later one are behind all of an earlier one.

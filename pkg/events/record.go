@@ -61,7 +61,8 @@ type Record struct {
 	Error       *Failure       `json:"error,omitempty"`
 	TryingMS    int64          `json:"trying_ms,omitempty"` // see Entry
 	// Sequence is, in the channel's stream, the last update of the key that was
-	// delivered or given up: everything of the key up to there has an outcome.
+	// delivered or given up: everything of the key up to there has an outcome. It is one
+	// of the record's incarnation, see Ended.
 	Sequence uint64 `json:"sequence,omitempty"`
 	// Void says what does not count since the key was reset; nil if it never was.
 	Void *Void `json:"void,omitempty"`
@@ -76,6 +77,9 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	}
 	if r.Key != e.Key {
 		r.Key = strings.Clone(e.Key) // as it may be part of a message's headers
+	}
+	if r.Incarnation != at.Incarnation {
+		r.Sequence = 0 // places are given again
 	}
 	r.Format, r.LogPosition = Format, at
 	if e.Outcome == Reset {
@@ -114,6 +118,14 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		r.State, r.Pending = StateSettled, versioning.Tag{}
 		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
 	}
+}
+
+// Ended reports whether everything of the key up to a place in the channel's stream has
+// an outcome, the update that was stored there at a time included. now is the
+// installation's incarnation: what was stored since it began has a place that another
+// update may have had in the record's.
+func (r *Record) Ended(seq uint64, stored time.Time, now Incarnation) bool {
+	return seq <= r.Sequence && (r.Incarnation == now || stored.Before(now.Began()))
 }
 
 // Failure returns why a delivery did not succeed.

@@ -88,12 +88,12 @@ func (t *Transform) Apply(ctx context.Context, a connectors.Attempt) (out connec
 		code = CodeMapping
 	}
 	if !events.IsJSON(a.ContentType) {
-		return a, false, connectors.Failed(connectors.Permanent, code,
+		return a, false, connectors.Unasked(code,
 			fmt.Errorf("filter and mapping need a JSON payload, and the content type is %.100q", a.ContentType))
 	}
 	document, err := jq.Decode(a.Payload)
 	if err != nil {
-		return a, false, connectors.Failed(connectors.Permanent, code, fmt.Errorf("payload: %w", err))
+		return a, false, connectors.Unasked(code, fmt.Errorf("payload: %w", err))
 	}
 	values := attributes(&a)
 	if t.filter != nil {
@@ -156,7 +156,7 @@ func failed(ctx context.Context, code string, p *jq.Program, err error) connecto
 	case errors.Is(err, jq.ErrTime):
 		return connectors.Failed(connectors.Transient, CodeTimeout, err)
 	default:
-		return connectors.Failed(connectors.Permanent, code, err)
+		return connectors.Unasked(code, err)
 	}
 }
 

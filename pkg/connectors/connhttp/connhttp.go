@@ -178,7 +178,7 @@ func (c *connector) apply(parent context.Context, a *connectors.Attempt) connect
 	}
 	req, err := c.request(ctx, a)
 	if err != nil {
-		return connectors.Failed(connectors.Permanent, "request", err)
+		return connectors.Unasked("request", err)
 	}
 	token, fresh, err := c.authorize(ctx, req)
 	if err != nil {

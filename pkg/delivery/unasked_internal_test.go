@@ -1,0 +1,109 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// An update that the mapping cannot map has not met the target: it closed the circuit
+// of a target that was down, and unblocked a channel whose credentials are refused.
+func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
+	unasked := connectors.Unasked("mapping", errors.New("no"))
+	for _, state := range []gateState{gateOpen, gateBlocked} {
+		g := newClockGate(t)
+		g.open()
+		if state == gateBlocked {
+			g.report("k", failed(connectors.Misconfigured), false)
+		}
+		g.wantState(state)
+		g.probe()
+		if !g.freshen() || g.freshen() {
+			t.Errorf("%s: the connector is not opened anew once for the probe that is due", state)
+		}
+		if counts := g.report("k", unasked, true); !counts {
+			t.Errorf("%s: the failure is the update's own, and does not count", state)
+		}
+		g.wantState(state)
+		if n, probe, wait := g.admit(10); n != 1 || !probe {
+			t.Errorf("%s: %d admitted, probe %v, wait %s; want another update to be the probe at once", state, n, probe, wait)
+		}
+		if g.freshen() {
+			t.Errorf("%s: the connector is opened anew for each update that is no probe", state)
+		}
+	}
+}
+
+// Twenty of them in a row are the configuration's fault, whether the target is there or
+// not: the others must not become dead letters for it.
+func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
+	unasked := connectors.Unasked("mapping", errors.New("no"))
+	for _, down := range []bool{false, true} {
+		g := newClockGate(t)
+		if down {
+			g.open()
+		}
+		for i := range blockAfter {
+			if down {
+				g.probe()
+			}
+			counts := g.report(fmt.Sprint("k", i), unasked, down)
+			if last := i == blockAfter-1; counts == last {
+				t.Errorf("down %v: failure %d counts: %v, want %v", down, i, counts, !last)
+			}
+		}
+		g.wantState(gateBlocked)
+		g.probe()
+		if counts := g.report("k", unasked, true); counts {
+			t.Errorf("down %v: a failure of a blocked channel counts against its update", down)
+		}
+		if g.wait() == 0 {
+			t.Errorf("down %v: the next probe is not planned", down)
+		}
+	}
+}
+
+// neverStored is a message whose answer was lost.
+type neverStored struct{ jetstream.PubAckFuture }
+
+func (neverStored) Ok() <-chan *jetstream.PubAck { return nil }
+func (neverStored) Err() <-chan error            { return nil }
+
+// One answer that was lost with the server that gave it stopped the partition for ever.
+func TestLostAnswerToAnAckEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := time.Now()
+		err := awaitStored(t.Context(), []jetstream.PubAckFuture{neverStored{}, neverStored{}})
+		if !errors.Is(err, events.ErrUnavailable) || time.Since(started) != ackAnswer {
+			t.Errorf("%v after %s; want %v after %s", err, time.Since(started), events.ErrUnavailable, ackAnswer)
+		}
+	})
+}
+
+// What a worker notices itself when it makes another consumer is an alarm. It began at
+// 0 again and said so to nobody.
+func TestRestoredBrokerSeenByTheConsumerIsAnAlarm(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	b.publishRaw(t, "cal", 3)
+	testkit.Must(t, tn.takeOver(t.Context()))
+	tn.locked(func() { tn.floor.Add(9, time.Now().UnixNano()) }) // it was given up to 9
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+	defer cancel()
+	if err := tn.renewConsumer(ctx); !errors.Is(err, errRestored) {
+		t.Fatalf("%v, want %v", err, errRestored)
+	}
+	if b.m.b.restoredAt().IsZero() {
+		t.Error("the worker has found that the broker was restored, and there is no alarm")
+	}
+}
