@@ -25,15 +25,17 @@ type Workers struct {
 
 // A WorkerView is a worker as it has last announced itself.
 type WorkerView struct {
-	Worker  string    `json:"worker"`
-	Alive   bool      `json:"alive"`
-	Beat    time.Time `json:"last_beat"`
-	Age     float64   `json:"last_beat_age_seconds"`
-	Host    string    `json:"host,omitempty"`
-	PID     int       `json:"pid,omitempty"`
-	Version string    `json:"version,omitempty"`
-	Started time.Time `json:"started,omitzero"`
-	Shards  []int     `json:"shards"`
+	Worker string `json:"worker"`
+	Alive  bool   `json:"alive"`
+	// Draining: it is alive, was told to end, and still has what it works on.
+	Draining bool      `json:"draining,omitempty"`
+	Beat     time.Time `json:"last_beat"`
+	Age      float64   `json:"last_beat_age_seconds"`
+	Host     string    `json:"host,omitempty"`
+	PID      int       `json:"pid,omitempty"`
+	Version  string    `json:"version,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	Shards   []int     `json:"shards"`
 	// Wants are shards that are its share and that it does not get.
 	Wants []int `json:"wants,omitempty"`
 	// Channels that it works on, and what of them waits there.
@@ -112,7 +114,7 @@ func owned(e channels.Entry, crew workers.Crew) bool {
 
 func viewOf(b *workers.Beat) WorkerView {
 	v := WorkerView{
-		Worker: b.Worker, Alive: b.Alive, Beat: b.At, Age: max(b.Age, 0).Seconds(), Host: b.Host, PID: b.PID, Version: b.Version,
+		Worker: b.Worker, Alive: b.Alive, Draining: b.Draining, Beat: b.At, Age: max(b.Age, 0).Seconds(), Host: b.Host, PID: b.PID, Version: b.Version,
 		Started: b.Started, Shards: append([]int{}, b.Shards...), Wants: b.Wants, Channels: b.Working,
 		Waits: append([]workers.Wait{}, b.Waits...), More: b.More,
 	}

@@ -20,7 +20,9 @@ move there and why, and the partitions that nobody has.
 
 A worker announces itself every second or two. It is alive while its last beat is
 younger than its lease lasts (4 s on one broker, 10 s in a cluster) when compared
-with the newest beat of all; else it is gone, and its record goes by itself. WANTS
+with the newest beat of all, draining if it was told to end and still works; else it
+is gone, and its record goes by itself. When all are silent they count as gone after
+three times as long: a broker that was away hears from them late. WANTS
 are shards that are the worker's share and that it does not get.
 
 Where a partition has no worker the command looks twice, 4 s apart: a hand-over
@@ -62,8 +64,11 @@ func writeWorkers(sh *Shell, found app.Workers) error {
 	rows := make([][]string, len(found.Workers))
 	for i, w := range found.Workers {
 		state := "alive"
-		if !w.Alive {
+		switch {
+		case !w.Alive:
 			state = "gone"
+		case w.Draining:
+			state = "draining"
 		}
 		rows[i] = []string{
 			w.Worker, state, secondsText(w.Age) + " ago", numbers(w.Shards), numbers(w.Wants), strconv.Itoa(w.Channels),

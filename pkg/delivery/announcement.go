@@ -39,7 +39,7 @@ func (m *manager) announcement() ([]byte, error) {
 	host, _ := os.Hostname() // only helps to find the process
 	rec := workers.Record{
 		Worker: m.o.ID, Host: host, PID: os.Getpid(), Version: programVersion(), Started: m.started.UTC().Truncate(time.Second),
-		TTL: m.b.leaseTTL.Milliseconds(), Left: m.left, Working: len(m.runs), Waits: slices.Clone(waits),
+		TTL: m.b.leaseTTL.Milliseconds(), Draining: m.draining, Left: m.left, Working: len(m.runs), Waits: slices.Clone(waits),
 	}
 	for shard, le := range m.leases {
 		if le.Context().Err() == nil {

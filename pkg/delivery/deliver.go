@@ -47,7 +47,9 @@ func (w *workspace) clear() {
 func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	gate := t.p.r.gate
 	room.keys = t.keysOf(batch, room.keys[:0])
-	if err := t.view.Load(t.ctx, room.keys); err != nil {
+	err := t.view.Load(t.ctx, room.keys)
+	t.p.sight.hinder(readLedger, err)
+	if err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
 		gate.withdraw(probe)
 		t.separate(batch) // it may be one record only
@@ -112,6 +114,11 @@ func (t *tenure) loadPayloads(lanes []*lane, items []*item) ([]*lane, []*item) {
 	outLanes, outItems := lanes[:0], items[:0]
 	for i, it := range items {
 		err := t.loadPayload(t.ctx, it)
+		if errors.Is(err, errParkedLost) {
+			t.p.sight.hinder(readParked, nil)
+		} else {
+			t.p.sight.hinder(readParked, err)
+		}
 		switch {
 		case err == nil:
 			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)

@@ -34,6 +34,7 @@ func isHidden(msg *jetstream.RawStreamMsg) bool {
 // settleHidden settles what comes next in the partition as long as the client
 // would not hand it out, and reports whether there was any. Only pull calls it.
 func (t *tenure) settleHidden(ctx context.Context) (found bool, err error) {
+	defer func() { t.p.sight.hinder(storeHidden, err) }()
 	t.mu.Lock()
 	from := t.floor.Last() + 1
 	t.mu.Unlock()

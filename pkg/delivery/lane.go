@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -56,6 +57,11 @@ type place struct {
 }
 
 func (it *item) place() place { return place{it.seq, it.published.UnixNano()} }
+
+// String returns the place as part of the id of a message that is about the update.
+func (p place) String() string {
+	return strconv.FormatUint(p.seq, 10) + ":" + strconv.FormatInt(p.stored, 36)
+}
 
 // A lane is the queue of one key. One call is in flight per lane at most, and
 // what follows waits until its outcome is in the log.
@@ -214,6 +220,9 @@ const (
 	// refreshAbove updates reads its stream again: they may be old by then.
 	refreshAfter = 500 * time.Millisecond
 	refreshAbove = 4
+	// refreshPatience is how long that waits for calls that are still in flight. No other
+	// begins meanwhile.
+	refreshPatience = time.Second
 )
 
 // errRefresh ends a tenure, after a hand-over to the next one of the same worker.
@@ -236,6 +245,20 @@ func (t *tenure) gateFreed(lasted time.Duration) {
 		signal(t.wakeRefresh)
 		return
 	}
+	t.free()
+}
+
+// freeLanes lets every lane go on with what is held.
+func (t *tenure) freeLanes() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refreshing = false
+	t.free()
+	signal(t.wakeDispatch)
+}
+
+// free lets every lane that waits try now. The caller holds mu.
+func (t *tenure) free() {
 	for _, l := range t.lanes {
 		if l.timer != nil {
 			l.stopTimer()

@@ -48,6 +48,7 @@ type manager struct {
 	left    bool                  // the worker has taken its leave
 	retake  <-chan time.Time      // when a lease that others hold may have lapsed; nil: not before the next tick
 
+	registry  registryReader
 	changes   <-chan struct{} // of the registry; nil: nobody tells
 	stopWatch context.CancelFunc
 	posted    chan func()
@@ -83,7 +84,7 @@ func (m *manager) run(ctx context.Context) error {
 	// What is in flight outlives ctx by up to DrainTimeout.
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errShuttingDown)
-	if err := m.watch(work); err != nil {
+	if err := m.beginWatch(work); err != nil {
 		return err
 	}
 	tick := time.NewTicker(m.b.leaseTTL / 4)
@@ -94,7 +95,7 @@ func (m *manager) run(ctx context.Context) error {
 	defer m.b.js.Conn().RemoveStatusListener(reconnected)
 	m.log.Info().Dur("lease_ttl", m.b.leaseTTL).Msg("worker started")
 
-	m.readRegistry(work)
+	m.useRegistry(work, m.listChannels(work))
 	m.tick(work)
 	var deadline <-chan time.Time
 	done := ctx.Done()
@@ -112,6 +113,7 @@ func (m *manager) run(ctx context.Context) error {
 			done, m.draining = nil, true
 			m.stats.tell(func(s *Status) { s.Phase = Draining })
 			m.log.Info().Msg("draining: no new deliveries, waiting for those in flight")
+			m.meet(work) // the others take over at once what is given back
 			timer := time.NewTimer(m.o.DrainTimeout)
 			defer timer.Stop()
 			deadline = timer.C
@@ -133,23 +135,16 @@ func (m *manager) run(ctx context.Context) error {
 				m.changes = nil // the reread goes on
 				continue
 			}
-			m.readRegistry(work)
+			m.readRegistry(work, false)
 		case <-reread.C:
-			// The watch may be of a bucket that was removed and made again.
-			if err := m.watch(work); err != nil {
-				m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
-			}
-			m.readRegistry(work)
+			m.readRegistry(work, true) // the watch may be of a bucket that was removed and made again
 		case <-reconnected:
 			if err := m.checkIncarnation(work); err != nil {
 				return m.quit(work, stop, err)
 			}
-			m.checkLog(work)
-			if err := m.watch(work); err != nil {
-				m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
-			}
-			m.readRegistry(work)
 			m.tick(work)
+			m.checkLog(work)
+			m.readRegistry(work, true) // the old watch may be silent
 			m.checkConsumers()
 		case f := <-m.posted:
 			f()
@@ -178,18 +173,6 @@ func (m *manager) runPosted() {
 			return
 		}
 	}
-}
-
-// watch listens to the registry, and no longer as it did before: after a
-// reconnect the old watch may be silent.
-func (m *manager) watch(ctx context.Context) error {
-	if m.stopWatch != nil {
-		m.stopWatch()
-	}
-	ctx, m.stopWatch = context.WithCancel(ctx)
-	var err error
-	m.changes, err = m.b.registry.Changes(ctx)
-	return err
 }
 
 // post hands a function to the manager's goroutine. It never blocks for long:
@@ -221,37 +204,6 @@ func (m *manager) anyPartition() bool {
 		}
 	}
 	return false
-}
-
-// readRegistry brings entries up to the registry. On an error the worker goes on
-// with what it knows.
-func (m *manager) readRegistry(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	list, err := m.b.registry.List(ctx)
-	if err != nil {
-		m.log.Error().Err(err).Msg("read the channel registry")
-		if list == nil {
-			return
-		}
-	}
-	clear(m.entries)
-	paused, deleted := 0, 0
-	for _, e := range list {
-		if !e.Deleted.IsZero() && time.Since(e.Deleted) > channels.DeletedRetention {
-			m.sweep(ctx)
-		}
-		switch {
-		case !e.Deleted.IsZero():
-			deleted++
-		case e.Paused():
-			paused++
-		default:
-			m.entries[e.Config.Name] = e
-		}
-	}
-	m.noteActive()
-	m.tellChannels(func(s *Status) { s.Active, s.Paused, s.Deleted = len(m.entries), paused, deleted })
 }
 
 // tellChannels changes what Status says of channels, and keeps those out that

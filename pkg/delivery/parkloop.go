@@ -212,6 +212,6 @@ func (t *tenure) parkedMessage(m *move) *nats.Msg {
 	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
 	msg.Header.Set(headerParkedID, m.msg.Headers().Get(nats.MsgIdHdr))
 	msg.Header.Set(headerParkedSince, stored)
-	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+seq+":"+stored+":parked")
+	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+it.place().String()+":parked")
 	return msg
 }

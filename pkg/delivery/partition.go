@@ -159,15 +159,9 @@ func (p *partition) tenure(until context.Context, attempt uint64) error {
 	wg.Go(func() { t.tidyLoop(work) })
 	wg.Go(func() { t.listKnown(work) })
 
-	select {
-	case <-ctx.Done():
-	case <-p.drain:
-		stopPull()
-		t.awaitIdle(ctx, p.r.drainLimit)
-	case <-t.wakeRefresh:
-		stopPull()
-		t.awaitIdle(ctx, p.r.drainLimit)
-	}
+	t.awaitEnd(ctx)
+	stopPull()
+	t.awaitIdle(ctx, p.r.drainLimit)
 	drained := ctx.Err() == nil
 	stopPull()
 	stopWork()
@@ -183,6 +177,24 @@ func (p *partition) tenure(until context.Context, attempt uint64) error {
 		return err
 	}
 	return errRefresh
+}
+
+// awaitEnd returns when the tenure shall end: the partition is to be given up, what is
+// held is to be read again, or ctx has ended.
+func (t *tenure) awaitEnd(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.p.drain:
+			return
+		case <-t.wakeRefresh:
+			if t.becomesIdle(ctx, refreshPatience) {
+				return
+			}
+			t.freeLanes() // a call hangs since the outage: the others go on with what is held
+		}
+	}
 }
 
 // sayHung says what does not end with the tenure, and whose it is.

@@ -42,6 +42,9 @@ const (
 	// but not while the last one is still being sent: if all that was on its way comes
 	// out meanwhile, it waits for more without having asked the broker for any.
 	pullAgain = 100 * time.Millisecond
+	// pullBackoff is how long nothing is pulled when the consumer is lost; up to
+	// pullBackoffMost where the next one would be lost for a reason that is known.
+	pullBackoff, pullBackoffMost = 100 * time.Millisecond, 5 * time.Second
 	// lostAfter is how long what the consumer has sent may take to come out of the
 	// client when nothing else does.
 	lostAfter = 5 * time.Second
@@ -50,16 +53,19 @@ const (
 // pull moves updates from the consumer into the lanes until ctx ends. When the
 // consumer is lost it makes another at the floor, if the lease still holds.
 func (t *tenure) pull(ctx context.Context) {
+	wait := pullBackoff
 	for ctx.Err() == nil {
 		err := t.pullFrom(ctx, t.consumer)
 		if ctx.Err() != nil {
 			return
 		}
 		t.log.Info().Err(err).Msg("consumer lost; making another")
-		if _, err := t.settleHidden(ctx); err != nil && ctx.Err() == nil {
+		if _, err := t.settleHidden(ctx); err == nil {
+			wait = pullBackoff
+		} else if wait = min(2*wait, pullBackoffMost); ctx.Err() == nil {
 			t.log.Warn().Err(err).Msg("the next consumer may be lost the same way")
 		}
-		if !sleep.For(ctx, 100*time.Millisecond) { // every loop backs off
+		if !sleep.For(ctx, wait) { // every loop backs off
 			return
 		}
 		if err := t.renewConsumer(ctx); err != nil {

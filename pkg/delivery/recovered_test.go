@@ -2,12 +2,16 @@ package delivery_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -95,4 +99,104 @@ func TestUpdateThatIsAcceptedAfterARestoreHasAnOutcome(t *testing.T) {
 			l.eventually("an ack", func() bool { return l.stored(names.AckStream()) > 0 })
 		})
 	}
+}
+
+// The ids under which letters are stored are of places that are given again: the letter
+// of an update was taken for one that is there, and was lost.
+func TestLetterAfterARestoreIsStored(t *testing.T) {
+	l := newLab(t, channel("cal", channels.Latest))
+	names := events.DefaultNames()
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if strings.HasPrefix(a.Key, "bad") {
+			return connectors.Failed(connectors.Permanent, "422", errors.New("no"))
+		}
+		return connectors.Done()
+	})
+	a := l.work("a")
+	l.pushAll("cal", "k", 1, 3)
+	l.delivered(3)
+	a.shutdown(t)
+	older := l.copyOf(names.UpdateStream("cal"))
+	b := l.work("b")
+	before := l.push(update("cal", "bad", 1))
+	l.outcome("cal", "bad", 1)
+	b.shutdown(t)
+	l.recovered(older)
+	after := l.push(update("cal", "bad2", 1))
+	if before.Sequence != after.Sequence {
+		t.Fatalf("sequences %d and %d: this shows nothing", before.Sequence, after.Sequence)
+	}
+	l.work("c")
+	l.outcome("cal", "bad2", 1)
+	letters, err := deadletters.Open(t.Context(), l.JS, names)
+	testkit.Must(t, err)
+	n, err := letters.Count(t.Context(), deadletters.Filter{Channel: "cal", Key: "bad2", AnyState: true})
+	testkit.Must(t, err)
+	if n != 1 {
+		t.Errorf("%d letters of bad2, want 1", n)
+	}
+}
+
+// After a reset versions start anew, the very version that was there last, too. The
+// broker knew it by its id, and the publisher got a receipt for nothing.
+func TestSameVersionAfterAReset(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			l := newLab(t, channel("cal", mode))
+			l.work("a")
+			l.push(update("cal", "x", 5))
+			l.outcome("cal", "x", 5)
+			testkit.Must(t, l.registry.ResetKey(t.Context(), "cal", "x"))
+			if r := l.push(update("cal", "x", 5)); r.Duplicate {
+				t.Errorf("version 5 after the reset is a duplicate: %+v", r)
+			}
+			l.eventually("the second delivery", func() bool { return len(l.tg.versions("x")) == 2 })
+			if r := l.push(update("cal", "x", 5)); !r.Duplicate {
+				t.Errorf("the same again is not a duplicate: %+v", r)
+			}
+		})
+	}
+}
+
+// One call that hangs since the outage kept all others of the partition waiting when the
+// target was back, for as long as it hung.
+func TestHangingCallDelaysNobodyAfterAnOutage(t *testing.T) {
+	cfg := channel("cal", channels.Latest)
+	cfg.Concurrency = 8
+	l := newLab(t, cfg)
+	var down atomic.Bool
+	down.Store(true)
+	hang, in := make(chan struct{}), make(chan struct{}, 1)
+	defer close(hang)
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		switch {
+		case a.Key == "slow":
+			select {
+			case in <- struct{}{}:
+			default:
+			}
+			<-hang
+		case down.Load():
+			return connectors.Failed(connectors.Transient, "503", errors.New("down"))
+		}
+		return connectors.Done()
+	})
+	w := l.work("a", func(o *delivery.Options) { o.DrainTimeout = time.Hour })
+	l.push(update("cal", "slow", 1))
+	<-in
+	for k := range 10 {
+		l.push(update("cal", fmt.Sprint("k", k), 1))
+	}
+	circuit := func() (state string, since time.Time) {
+		if s := w.Status(); len(s.Partitions) == 1 {
+			return s.Partitions[0].Circuit, s.Partitions[0].CircuitSince
+		}
+		return "", time.Time{}
+	}
+	l.eventually("an outage that is long enough to read the stream again after it", func() bool {
+		state, since := circuit()
+		return state == "open" && time.Since(since) > time.Second
+	})
+	down.Store(false)
+	l.eventually("the delivery of all others", func() bool { return len(l.tg.history()) >= 10 })
 }

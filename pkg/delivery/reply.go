@@ -124,7 +124,7 @@ func (t *tenure) reply(entries []*events.Entry, data []byte) (jetstream.PubAckFu
 		_ = t.b.js.Conn().Publish(e.ReplyTo, data)
 		return nil, nil
 	}
-	id := t.stream + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
+	id := t.stream + ":" + t.b.incarnation.String() + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
 	if n := len(entries); n > 1 {
 		id += ":" + strconv.Itoa(n) + ":" + strconv.FormatUint(entries[n-1].Sequence, 10)
 	}

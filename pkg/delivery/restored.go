@@ -23,9 +23,13 @@ var errRestored = errors.New("the broker's files are older than they were")
 // restoredAdvice is said with every alarm.
 const restoredAdvice = "the broker's files were restored without a new incarnation: stop workers and publishers and run 'extsync recover'"
 
-// clockSlack is by how much the clocks of two brokers may differ before what one of
-// them has stored is taken for newer than it is.
-const clockSlack = 250 * time.Millisecond
+// clockSlack is by how much the times of messages may be out of order where one server
+// has stored them all, whose clock was set right; clusterSlack where several have, and
+// another partition's message may be of the one that is ahead: doctor allows them as much.
+const (
+	clockSlack   = 250 * time.Millisecond
+	clusterSlack = 30 * time.Second
+)
 
 // alarm says that the broker was restored: in the log, in the worker's status, and
 // by the progress of what this worker writes from now on in that of everybody.
@@ -60,7 +64,11 @@ func (t *tenure) contradiction(ctx context.Context, info *jetstream.StreamInfo, 
 		return "", nil
 	}
 	msg, err := t.newestUpTo(ctx, floor)
-	if err != nil || msg == nil || msg.Time.UnixNano() <= storedAt+int64(clockSlack) {
+	slack := clockSlack
+	if info.Config.Replicas > 1 {
+		slack = clusterSlack
+	}
+	if err != nil || msg == nil || msg.Time.UnixNano() <= storedAt+int64(slack) {
 		return "", err
 	}
 	return fmt.Sprintf("sequence %d was given again, %s after all up to %d was settled", msg.Sequence,

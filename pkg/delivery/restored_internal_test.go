@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // publishRaw stores n messages of a channel, each of a key of its own.
@@ -109,7 +110,7 @@ func TestRecordFromALostLogTakesNewOutcomes(t *testing.T) {
 		testkit.Must(t, err)
 		k := tn.view.Pin(name)
 		testkit.Must(t, tn.view.Load(t.Context(), []*ledger.Key{k}))
-		before := tn.view.Apply(k, &events.Entry{Key: name, Settlement: events.Settlement{Version: testkit.Number(2), Outcome: events.Delivered}}, tn.at(tn.logSeq+1))
+		before := applied(tn, k, &events.Entry{Key: name, Settlement: events.Settlement{Version: testkit.Number(2), Outcome: events.Delivered}})
 		if before != testkit.Number(1) {
 			t.Errorf("%s: version %s was applied before, not 1", name, before)
 		}
@@ -224,4 +225,10 @@ func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
 	if err := tn.checkStream(t.Context(), 2, 0, 4); !errors.Is(err, errRestored) {
 		t.Errorf("= %v", err)
 	}
+}
+
+// applied applies an entry as the next group of the log.
+func applied(tn *tenure, k *ledger.Key, e *events.Entry) (before versioning.Version) {
+	tn.view.Group(tn.at(tn.logSeq+1), func(g ledger.Group) { before = g.Apply(k, e) })
+	return before
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -56,7 +57,9 @@ func (t *tenure) entry(it *item, s events.Settlement, res connectors.Result) eve
 // settleAgain repeats the ack of an update whose outcome is in the log already.
 func (t *tenure) settleAgain(l *lane, it *item, s events.Settlement) {
 	e := t.entry(it, s, connectors.Result{})
-	if err := t.replyAll(t.ctx, []events.Entry{e}); err != nil {
+	err := t.replyAll(t.ctx, []events.Entry{e})
+	t.p.sight.hinder(repeatAck, err)
+	if err != nil {
 		t.log.Warn().Err(err).Str("key", it.u.Key).Msg("the ack is sent again later")
 		t.retryAll([]*lane{l}, ledgerRetry)
 		return
@@ -96,14 +99,17 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range commits {
-		c := &commits[i]
-		before := t.view.Apply(c.key, &c.entry, t.at(seq))
-		t.view.Read(c.key, func(rec *events.Record) {
-			if key := c.key.Encoded(); resolves(c, rec, before, t.lettered[key]) {
+	t.view.Group(t.at(seq), func(g ledger.Group) {
+		for i := range commits {
+			c := &commits[i]
+			before := g.Apply(c.key, &c.entry)
+			if rec, key := g.Record(c.key), c.key.Encoded(); resolves(c, rec, before, t.lettered[key]) {
 				t.queueTidy(key, *rec)
 			}
-		})
+		}
+	})
+	for i := range commits {
+		c := &commits[i]
 		t.view.Unpin(c.key)
 		if c.item == nil {
 			continue

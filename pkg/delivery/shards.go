@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -32,6 +34,10 @@ func (m *manager) tick(ctx context.Context) {
 	m.take(ctx)
 }
 
+// leasesAtOnce bounds the leases that are got side by side: those that were got first
+// must not lapse until the last is there.
+const leasesAtOnce = 16
+
 // take leases what this worker should have and nobody holds. Where an owner seems
 // to have gone, it comes back when that is certain.
 func (m *manager) take(ctx context.Context) {
@@ -44,22 +50,29 @@ func (m *manager) take(ctx context.Context) {
 	}
 	tick := m.b.leaseTTL / 4
 	soonest, taken := tick, false
-	for shard := range m.desiredShards() {
-		if _, have := m.leases[shard]; have {
-			continue
-		}
-		le, err := m.keeper.Acquire(ctx, shard)
-		var held *lease.HeldError
-		switch {
-		case err == nil:
-			m.leases[shard], taken = le, true
-		case errors.As(err, &held):
-			soonest = min(soonest, held.Lapses)
-		default:
-			m.log.Warn().Err(err).Msg("lease")
-		}
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(leasesAtOnce)
+	wanted := slices.DeleteFunc(slices.Collect(maps.Keys(m.desiredShards())), func(shard int) bool { return m.leases[shard] != nil })
+	for _, shard := range wanted {
+		group.Go(func() error {
+			le, err := m.keeper.Acquire(ctx, shard)
+			mu.Lock()
+			defer mu.Unlock()
+			var held *lease.HeldError
+			switch {
+			case err == nil:
+				m.leases[shard], taken = le, true
+			case errors.As(err, &held):
+				soonest = min(soonest, held.Lapses)
+			default:
+				m.log.Warn().Err(err).Msg("lease")
+			}
+			return nil
+		})
 	}
-	if taken { // else readers find the partitions without an owner until the next tick
+	_ = group.Wait() // none fails
+	if taken {       // else readers find the partitions without an owner until the next tick
 		if err := m.announce(ctx); err != nil {
 			m.log.Warn().Err(err).Msg("announce the worker")
 		}
@@ -124,11 +137,14 @@ func (m *manager) usable(shard int) *lease.Lease {
 // meet announces the worker, then lists those that are alive. Without the first
 // the second means nothing: a record that is gone may be the only one there.
 func (m *manager) meet(ctx context.Context) {
-	if m.draining {
-		return
-	}
 	var live []string
 	err := m.announce(ctx)
+	if m.draining { // it has what it works on until then, and wants no more
+		if err != nil {
+			m.log.Warn().Err(err).Msg("announce the worker")
+		}
+		return
+	}
 	if err == nil {
 		live, err = m.members.Live(ctx)
 	}

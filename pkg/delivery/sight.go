@@ -29,17 +29,66 @@ type sight struct {
 	progress time.Time // when it settled something last, or had nothing to do
 	trouble  error     // for which its last tenure ended, until there is progress
 	since    time.Time // when the trouble began
+	// hindrances are what the broker does not let the tenure do, each until it does.
+	hindrances map[hindrance]hindered
+}
+
+// A hindrance is something that a tenure needs of the broker before it can deliver.
+// As text it says, for people, what does not go.
+type hindrance string
+
+const (
+	readLedger  hindrance = "the ledger cannot be read"
+	repeatAck   hindrance = "an ack cannot be sent again"
+	readParked  hindrance = "the content of parked updates cannot be read"
+	storeHidden hindrance = "an update that NATS clients do not hand out cannot become a dead letter"
+)
+
+type hindered struct {
+	err   error
+	since time.Time
+}
+
+// hinder notes that something does not go; nil: it does.
+func (s *sight) hinder(h hindrance, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, was := s.hindrances[h]
+	switch {
+	case err == nil && was:
+		delete(s.hindrances, h)
+	case err != nil:
+		if !was {
+			old.since = time.Now()
+		}
+		if s.hindrances == nil {
+			s.hindrances = map[hindrance]hindered{}
+		}
+		s.hindrances[h] = hindered{err, old.since}
+	}
+}
+
+// hindrance returns what has not gone for the longest time, "" if all goes.
+func (s *sight) hindrance() (what hindrance, since time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h, is := range s.hindrances {
+		if what == "" || is.since.Before(since) {
+			what, since, err = h, is.since, is.err
+		}
+	}
+	return what, since, err
 }
 
 // enter notes a tenure until the returned function is called.
 func (s *sight) enter(t *tenure) (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tenure = t
+	s.tenure, s.hindrances = t, nil
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.tenure = nil
+		s.tenure, s.hindrances = nil, nil
 	}
 }
 
@@ -96,12 +145,18 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	t.mu.Lock()
 	idle := len(t.held) == 0
 	t.mu.Unlock()
+	what, hinderedSince, hindered := t.p.sight.hindrance()
+	idle = idle && what == ""
 	if idle && now.Sub(t.since) >= firmAfter {
 		t.p.sight.moved(now)
 	}
 	w.Stalled = w.Stalled && !idle
 	if held, ok := t.p.r.gate.wait(w, now); ok && (held.Code != why.RateLimited && held.Code != why.BrokerRefuses || !idle) {
 		return held, true
+	}
+	if what != "" && now.Sub(hinderedSince) >= settledLately {
+		w.Code, w.Message, w.Since = why.BrokerRefuses, fmt.Sprintf("%s: %v", what, hindered), hinderedSince
+		return w, true
 	}
 	if idle || now.Sub(progress) < settledLately {
 		return w, false

@@ -137,14 +137,18 @@ func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, at ev
 			keys[i] = t.view.Pin(key)
 		}
 	}
-	err := t.view.Load(ctx, slices.DeleteFunc(slices.Clone(keys), func(k *ledger.Key) bool { return k == nil }))
-	for i, k := range keys {
-		if k == nil {
-			continue
-		}
-		if err == nil {
-			t.view.Apply(k, &entries[i], at)
-		}
+	pinned := slices.DeleteFunc(slices.Clone(keys), func(k *ledger.Key) bool { return k == nil })
+	err := t.view.Load(ctx, pinned)
+	if err == nil {
+		t.view.Group(at, func(g ledger.Group) {
+			for i, k := range keys {
+				if k != nil {
+					g.Apply(k, &entries[i])
+				}
+			}
+		})
+	}
+	for _, k := range pinned {
 		t.view.Unpin(k)
 	}
 	return err

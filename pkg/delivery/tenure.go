@@ -49,14 +49,14 @@ type tenure struct {
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
 	held       map[place]*item
-	received   int              // messages of the consumer
-	inHand     int              // updates in held whose message is not let go of
-	inFlight   int              // calls
-	moving     int              // lanes on their way to or from the parked stream
-	toPark     []*lane          // of these, those that parkLoop has not begun with
-	crowded    bool             // failing keys fill half the window, as was
-	counted    time.Time        // then
-	idle       chan struct{}    // closed when awaitIdle's condition holds
+	received   int           // messages of the consumer
+	inHand     int           // updates in held whose message is not let go of
+	inFlight   int           // calls
+	moving     int           // lanes on their way to or from the parked stream
+	toPark     []*lane       // of these, those that parkLoop has not begun with
+	crowded    bool          // failing keys fill half the window, as was
+	counted    time.Time     // then
+	idle       chan struct{} // closed when awaitIdle's condition holds
 	floor      flow.Floor
 	share      *flow.Share
 	view       *ledger.View
@@ -136,8 +136,18 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// awaitIdle waits until no call is in flight and nothing waits to be committed.
+// awaitIdle waits until no call is in flight and nothing waits to be committed. Calls
+// that take longer than most are given up with the partition.
 func (t *tenure) awaitIdle(ctx context.Context, most time.Duration) {
+	if !t.becomesIdle(ctx, most) && ctx.Err() == nil {
+		t.log.Warn().Msg("calls are still in flight after the drain timeout: giving the partition up without them")
+		t.fail(errShuttingDown)
+	}
+}
+
+// becomesIdle waits until no call is in flight and nothing waits to be committed, for
+// some time at most, and reports whether that was so.
+func (t *tenure) becomesIdle(ctx context.Context, most time.Duration) bool {
 	t.mu.Lock()
 	idle := make(chan struct{})
 	t.idle = idle
@@ -147,11 +157,14 @@ func (t *tenure) awaitIdle(ctx context.Context, most time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-idle:
+		return true
 	case <-timer.C:
-		t.log.Warn().Msg("calls are still in flight after the drain timeout: giving the partition up without them")
-		t.fail(errShuttingDown)
 	case <-ctx.Done():
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle = nil
+	return false
 }
 
 // checkIdle tells awaitIdle. The caller holds mu.

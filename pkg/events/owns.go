@@ -6,10 +6,13 @@ import "strings"
 // shared one, or one behind a bucket.
 func (n Names) Owns(stream string) bool {
 	switch stream {
-	case n.DeadStream(), n.ParkedStream(), n.OutcomeStream(), n.AckStream():
+	case n.DeadStream(), n.ParkedStream(), n.OutcomeStream(), n.AckStream(), n.AuditStream():
 		return true
 	}
-	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(), n.LettersBucket()} {
+	for _, bucket := range []string{
+		n.InstallationBucket(), n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(),
+		n.LettersBucket(), n.TokensBucket(), n.IdempotencyBucket(),
+	} {
 		if stream == KVStream(bucket) {
 			return true
 		}

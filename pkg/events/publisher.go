@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -181,8 +182,17 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 					return Receipt{}, err
 				}
 			}
-			if known != nil { // settled and removed, and the ledger does not show it yet
-				return o.receipt(known.Sequence, true), nil
+			if known != nil {
+				void, err := p.voided(ctx, o, known.Sequence)
+				if err != nil {
+					return Receipt{}, err
+				}
+				if void == nil { // settled and removed, and the ledger does not show it yet
+					return o.receipt(known.Sequence, true), nil
+				}
+				// The key was reset since: it is another update, of the same content.
+				known = nil
+				o.msg.Header.Set(nats.MsgIdHdr, o.msg.Header.Get(nats.MsgIdHdr)+"/"+strconv.FormatInt(void.At.UnixMilli(), 36))
 			}
 		}
 		ack, err := p.js.PublishMsg(ctx, o.msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
@@ -212,6 +222,22 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		}
 	}
 	return Receipt{}, fmt.Errorf("%w: channel %s, key %s: gave up after %d tries; publish again", ErrBusy, o.u.Channel, o.u.Key, publishTries)
+}
+
+// voided returns what is void of a key if that is the message at a place in the
+// channel's stream; nil if the key was not reset since.
+func (p *Publisher) voided(ctx context.Context, o *outgoing, seq uint64) (*Void, error) {
+	rec, err := p.ledger.Get(ctx, o.u.Channel, o.u.Key)
+	if errors.Is(err, ErrNoRecord) {
+		return nil, nil //nolint:nilnil // it was not
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rec.Void == nil || seq > rec.Void.Updates.Sequence {
+		return nil, nil //nolint:nilnil // it was not
+	}
+	return rec.Void, nil
 }
 
 // explain turns the broker's refusal into one of this package's errors.

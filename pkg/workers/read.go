@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -18,8 +19,12 @@ import (
 // counts as alive: a broker that was away needs a moment to hear from its workers.
 const silentTTLs = 3
 
-// maxRecords bounds how many records are read.
-const maxRecords = 1000
+// maxRecords bounds how many records are read, readsAtOnce how many side by side: a
+// worker has a quarter of its lease for all of them.
+const (
+	maxRecords  = 1000
+	readsAtOnce = 32
+)
 
 // A Beat is the last sign of life of a worker.
 type Beat struct {
@@ -46,23 +51,6 @@ type Crew struct {
 // announcement of one's own is not needed: where all is silent, nobody is alive.
 func Read(ctx context.Context, js jetstream.JetStream, names events.Names) (Crew, error) {
 	stream, prefix := events.KVStream(names.WorkersBucket()), events.KVSubject(names.WorkersBucket(), "")
-	byName := map[string]Beat{}
-	q := events.MessageQuery{NextOn: prefix + ">", Sequence: 1}
-	for reads := 0; ; reads++ {
-		if reads == maxRecords {
-			return Crew{}, fmt.Errorf("read the workers: %s holds more than %d records; run 'extsync channels apply' to bring it up to date", stream, maxRecords)
-		}
-		msg, err := events.ReadFromLeader(ctx, js, stream, q)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
-		if err != nil {
-			return Crew{}, fmt.Errorf("read the workers: %w", err)
-		}
-		name := strings.TrimPrefix(msg.Subject, prefix)
-		byName[name] = decodeBeat(name, msg)
-		q.Sequence = msg.Sequence + 1
-	}
 	s, err := js.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Crew{}, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, names.WorkersBucket())
@@ -70,7 +58,38 @@ func Read(ctx context.Context, js jetstream.JetStream, names events.Names) (Crew
 	if err != nil {
 		return Crew{}, fmt.Errorf("read the workers: %w", err)
 	}
-	return judge(slices.Collect(maps.Values(byName)), s.CachedInfo().TimeStamp), nil
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	if err != nil {
+		return Crew{}, fmt.Errorf("read the workers: %w", err)
+	}
+	if n := len(info.State.Subjects); n > maxRecords {
+		return Crew{}, fmt.Errorf("read the workers: %s holds %d records, more than %d; run 'extsync channels apply' to bring it up to date", stream, n, maxRecords)
+	}
+	var (
+		mu    sync.Mutex
+		beats []Beat
+	)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readsAtOnce)
+	for subject := range info.State.Subjects {
+		group.Go(func() error {
+			msg, err := events.ReadFromLeader(ctx, js, stream, events.MessageQuery{LastOn: subject})
+			if errors.Is(err, jetstream.ErrMsgNotFound) { // it has just expired
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read the workers: %w", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			beats = append(beats, decodeBeat(strings.TrimPrefix(subject, prefix), msg))
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Crew{}, err
+	}
+	return judge(beats, info.TimeStamp), nil
 }
 
 // decodeBeat reads a record. What marks that one was removed says that the worker

@@ -39,6 +39,9 @@ type Record struct {
 	// TTL is after how long without a new record the worker counts as gone, in
 	// milliseconds.
 	TTL int64 `json:"ttl_ms"`
+	// Draining says that the worker is about to end: it works on what it still has, and
+	// takes nothing more.
+	Draining bool `json:"draining,omitempty"`
 	// Left says that the worker has ended and handed everything over.
 	Left bool `json:"left,omitempty"`
 	// Shards that the worker holds, and those that are its share and that it could

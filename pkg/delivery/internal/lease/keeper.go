@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,15 +31,25 @@ type Options struct {
 	Margin time.Duration
 }
 
-// A Keeper gets, renews and gives back the leases of one worker. Look and Acquire
-// are for one goroutine; the others may be called concurrently.
+// A Keeper gets, renews and gives back the leases of one worker. Its methods may be
+// called concurrently, Acquire for different shards.
 type Keeper struct {
-	o    Options
+	o Options
+
+	mu   sync.Mutex
 	seen sightings
+	read map[int]firstRead // by shard: the record that was read last
+}
+
+// A firstRead is when a record was read for the first time, by this machine's clock.
+type firstRead struct {
+	revision uint64
+	stored   time.Time
+	at       time.Time
 }
 
 // NewKeeper returns a keeper that has no leases.
-func NewKeeper(o Options) *Keeper { return &Keeper{o: o} }
+func NewKeeper(o Options) *Keeper { return &Keeper{o: o, read: map[int]firstRead{}} }
 
 // record is the form of a lease in the bucket. An empty Owner marks a shard that
 // was handed over: free, but its key keeps the revision.
@@ -73,6 +84,8 @@ func (k *Keeper) Look(ctx context.Context) error {
 		return fmt.Errorf("look at the leases: %w", err)
 	}
 	state := stream.CachedInfo().State
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.seen.add(sighting{at: time.Now(), last: state.LastSeq, stored: state.LastTime})
 	return nil
 }
@@ -82,11 +95,11 @@ func (k *Keeper) Look(ctx context.Context) error {
 // if its owner, whoever that was, has not renewed it for the time of the lease. The
 // lease ends with parent.
 func (k *Keeper) Acquire(parent context.Context, shard int) (*Lease, error) {
-	rec, err := k.read(parent, shard)
+	rec, err := k.newest(parent, shard)
 	if err != nil {
 		return nil, err
 	}
-	if wait := k.heldFor(rec); wait > 0 {
+	if wait := k.heldFor(shard, rec, time.Now()); wait > 0 {
 		return nil, &HeldError{Lapses: wait}
 	}
 	started := time.Now()
@@ -102,8 +115,10 @@ func (k *Keeper) Acquire(parent context.Context, shard int) (*Lease, error) {
 
 // heldFor returns after how long a lease has lapsed if it is not renewed; 0 if
 // nobody holds it. Its own name is no exception: a process that had it before may
-// have a call on the wire.
-func (k *Keeper) heldFor(rec stored) time.Duration {
+// have a call on the wire. A look at the bucket serves for all leases; where the broker's
+// clock was set back it does not for a while, and then each lease counts from when it
+// was read first.
+func (k *Keeper) heldFor(shard int, rec stored, now time.Time) time.Duration {
 	if rec.revision == 0 || rec.Owner == "" && !rec.marker {
 		return 0
 	}
@@ -111,11 +126,18 @@ func (k *Keeper) heldFor(rec stored) time.Duration {
 	if its := time.Duration(rec.TTL) * time.Second; its > 0 && its <= MaxTTL {
 		ttl = its
 	}
-	return max(0, ttl-k.seen.unchanged(rec.revision, rec.stored, time.Now()))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	first, known := k.read[shard]
+	if !known || first.revision != rec.revision || !first.stored.Equal(rec.stored) {
+		first = firstRead{rec.revision, rec.stored, now}
+		k.read[shard] = first
+	}
+	return max(0, ttl-max(now.Sub(first.at), k.seen.unchanged(rec.revision, rec.stored, now)))
 }
 
-// read returns a shard's lease record. It is read from the leader.
-func (k *Keeper) read(ctx context.Context, shard int) (stored, error) {
+// newest returns a shard's lease record. It is read from the leader.
+func (k *Keeper) newest(ctx context.Context, shard int) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.o.TTL/4)
 	defer cancel()
 	msg, err := events.ReadFromLeader(ctx, k.o.JS, events.KVStream(k.o.Bucket), events.MessageQuery{LastOn: k.subject(shard)})
@@ -164,7 +186,7 @@ func (k *Keeper) Renew(ctx context.Context, le *Lease) error {
 	revision, err := k.write(ctx, le.shard, k.o.Owner, le.currentRevision())
 	if events.IsWrongSequence(err) {
 		// It may be our own renewal whose answer was lost.
-		rec, rerr := k.read(ctx, le.shard)
+		rec, rerr := k.newest(ctx, le.shard)
 		if rerr != nil {
 			return rerr
 		}

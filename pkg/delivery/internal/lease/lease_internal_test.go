@@ -142,3 +142,26 @@ func TestLeaseWhoseRenewalWasNotAnsweredIsRenewed(t *testing.T) {
 	testkit.Must(t, err)
 	testkit.Must(t, a.Renew(t.Context(), le))
 }
+
+// The broker's clock is set back by an hour after a worker wrote its lease and died.
+// What others write since seems older, and for an hour the lease could not be had.
+func TestBrokersClockSetBackHoldsNoLease(t *testing.T) {
+	k := NewKeeper(Options{TTL: 4 * time.Second})
+	now := time.Unix(1_000_000, 0)
+	dead := stored{record: record{Owner: "gone", TTL: 4}, revision: 100, stored: now}
+	for i := range 4 {
+		at := now.Add(time.Duration(i) * time.Second)
+		k.seen.add(sighting{at: at, last: uint64(101 + i), stored: at.Add(-time.Hour)})
+		if wait, want := k.heldFor(3, dead, at), time.Duration(4-i)*time.Second; wait != want {
+			t.Errorf("after %d s it is held for %s, want %s", i, wait, want)
+		}
+	}
+	if wait := k.heldFor(3, dead, now.Add(4*time.Second)); wait != 0 {
+		t.Errorf("it is held for %s after nobody has renewed it for its time", wait)
+	}
+	renewed := dead
+	renewed.revision, renewed.stored = 105, now.Add(-time.Hour)
+	if wait := k.heldFor(3, renewed, now.Add(4*time.Second)); wait != 4*time.Second {
+		t.Errorf("a lease that was renewed is held for %s, want 4 s", wait)
+	}
+}

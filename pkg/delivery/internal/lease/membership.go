@@ -49,7 +49,7 @@ func (m *Membership) Live(ctx context.Context) ([]string, error) {
 		if errors.Is(b.Bad, events.ErrNewerFormat) {
 			return nil, fmt.Errorf("list the live workers: %.64s: %w", b.Worker, b.Bad)
 		}
-		if b.Alive {
+		if b.Alive && !b.Draining { // a share of one that is about to end would lie idle
 			live = append(live, b.Worker)
 		}
 	}

@@ -37,7 +37,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 		{"look for a new key", 0, func() { _ = known.mayHave("k2") }},
 		{"pack a record", 1, func() { packed, buffer, _ = pack(buffer, "k1", &rec) }},
 		{"unpack it", 0, func() { _ = unpack("k1", packed, &spare) }},
-		{"apply an outcome", 1, func() { v.Apply(k, &entry, place(2)) }},
+		{"apply an outcome", 1, func() { apply(v, k, &entry, place(2)) }},
 		{"read a record", 0, func() { v.Read(k, func(rec *events.Record) { seen += len(rec.Recent) }) }},
 		{"pin a key again", 0, func() { v.Unpin(v.Pin("k1")) }},
 	} {

@@ -57,11 +57,12 @@ func (v *View) Ask(done func(error)) {
 	signal(v.wake)
 }
 
+// takeAsking begins a write: whatever is asked or stirred from now on is for the next.
 func (v *View) takeAsking() []func(error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	asking := v.asking
-	v.asking = nil
+	v.asking, v.stirred = nil, false
 	return asking
 }
 
@@ -70,6 +71,7 @@ func (v *View) takeAsking() []func(error) {
 func (v *View) Stir() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.stirred = true
 	v.stir()
 }
 
@@ -122,7 +124,7 @@ func (v *View) awaitDue(ctx context.Context, most time.Duration, sooner bool) bo
 // Many partitions have nothing to do most of the time.
 func (v *View) awaitNews(ctx context.Context) bool {
 	v.mu.Lock()
-	v.resting = v.added == 0 && v.dirty == 0 && len(v.asking) == 0
+	v.resting = v.added == 0 && v.dirty == 0 && len(v.asking) == 0 && !v.stirred
 	resting := v.resting
 	v.mu.Unlock()
 	if !resting {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -54,4 +55,36 @@ func TestWriteWaitsLongerWhileManyOutcomesCome(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What moves while a write is on its way, such as the floor, is written soon after: it
+// was written with the next outcome, or a minute later.
+func TestStirDuringAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := New(Options{Shared: &Shared{}})
+		defer v.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := make(chan time.Time, 10)
+		first := true
+		go v.Run(ctx, func(context.Context) (int, error) {
+			began <- time.Now()
+			if first {
+				v.Stir()
+			}
+			first = false
+			return 0, nil
+		}, func(error, time.Duration) bool { return true })
+		synctest.Wait()
+		v.Stir()
+		at := <-began
+		if later := (<-began).Sub(at); later > 2*writeEvery {
+			t.Errorf("the next write began %s later, want %s at most", later, 2*writeEvery)
+		}
+		select {
+		case <-began:
+			t.Error("it writes on although nothing moves")
+		case <-time.After(restMost / 2):
+		}
+	})
 }

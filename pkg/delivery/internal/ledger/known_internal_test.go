@@ -61,10 +61,10 @@ func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	}
 	old, fresh := v.Pin("old"), v.Pin("fresh")
 	testkit.Must(t, v.Load(t.Context(), []*Key{old, fresh}))
-	if before := v.Apply(old, delivered("old", 8), place(2)); before != testkit.Number(7) {
+	if before := apply(v, old, delivered("old", 8), place(2)); before != testkit.Number(7) {
 		t.Errorf("the old record has version %s, not 7", before)
 	}
-	v.Apply(fresh, delivered("fresh", 1), place(2))
+	apply(v, fresh, delivered("fresh", 1), place(2))
 	if isNew("fresh") {
 		t.Error("a key with a record of ours is still new")
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // newView returns a view of channel cal at a broker of its own.
@@ -40,7 +41,7 @@ func (v *View) dirtyKey(t *testing.T) *Key {
 	t.Helper()
 	k := v.Pin("k")
 	testkit.Must(t, v.Load(t.Context(), []*Key{k}))
-	v.Apply(k, delivered("k", 1), place(1))
+	apply(v, k, delivered("k", 1), place(1))
 	v.Unpin(k)
 	return k
 }
@@ -50,4 +51,10 @@ func (v *View) locked(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	f()
+}
+
+// apply applies a group of one entry.
+func apply(v *View, k *Key, e *events.Entry, at events.LogPosition) (before versioning.Version) {
+	v.Group(at, func(g Group) { before = g.Apply(k, e) })
+	return before
 }

@@ -70,6 +70,7 @@ type View struct {
 	added   int        // outcomes since the last write began
 	crowded bool       // somebody waits for room
 	resting bool       // Run waits for something to write
+	stirred bool       // what goes with the records has changed since the last write began
 	asking  []func(error)
 	// Memory for records in use, and to pack them.
 	spares []*events.Record
@@ -190,11 +191,28 @@ func (v *View) Read(k *Key, look func(rec *events.Record)) {
 	look(v.record(k))
 }
 
-// Apply brings the record of a pinned, loaded key up to an entry at a place of the
-// log. It returns the version that the target held before.
-func (v *View) Apply(k *Key, e *events.Entry, at events.LogPosition) (before versioning.Version) {
+// A Group is one record of the outcome log while it is applied.
+type Group struct {
+	v  *View
+	at events.LogPosition
+}
+
+// Group calls apply, which applies all entries of one record of the log, at its place
+// there. Nothing is written to the ledger in between: a record of the ledger says by its
+// place that it has all of a group, or nothing. apply must not block or call the view.
+func (v *View) Group(at events.LogPosition, apply func(g Group)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	apply(Group{v, at})
+}
+
+// Record returns the record of a pinned key, to look at within the group only.
+func (g Group) Record(k *Key) *events.Record { return g.v.record(k) }
+
+// Apply brings the record of a pinned, loaded key up to an entry. It returns the
+// version that the target held before.
+func (g Group) Apply(k *Key, e *events.Entry) (before versioning.Version) {
+	v, at := g.v, g.at
 	rec := v.record(k)
 	before = rec.Applied.Version
 	if !HasPlace(e) {

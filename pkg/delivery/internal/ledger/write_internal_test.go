@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // Progress must not say that the ledger has what nobody has confirmed.
@@ -89,5 +90,35 @@ func TestClosedViewLeavesNothingCounted(t *testing.T) {
 	v.Unpin(held)
 	if n := v.o.Shared.records.Load(); n != 0 || v.o.Shared.views.Load() != 0 {
 		t.Errorf("%d records of %d views are counted, not 0 of 0", n, v.o.Shared.views.Load())
+	}
+}
+
+// Two versions of a key in one group, as when one overtakes another in its lane. The
+// ledger was written between them: its record had half of the group under the group's
+// place, and the next owner of the partition took it for the whole.
+func TestGroupIsWrittenWholeOrNotAtAll(t *testing.T) {
+	v, _ := newView(t)
+	k := v.Pin("k")
+	testkit.Must(t, v.Load(t.Context(), []*Key{k}))
+	two := delivered("k", 2)
+	two.Outcome = events.Superseded
+	one := delivered("k", 1)
+	wrote := make(chan error, 1)
+	v.Group(place(7), func(g Group) {
+		g.Apply(k, two)
+		writing := make(chan struct{})
+		go func() {
+			close(writing)
+			_, err := v.Write(t.Context())
+			wrote <- err
+		}()
+		<-writing
+		g.Apply(k, one)
+	})
+	testkit.Must(t, <-wrote)
+	rec, _, err := v.o.Ledger.GetOf(t.Context(), "cal", v.o.ID, "k")
+	testkit.Must(t, err)
+	if _, ok := rec.Find(versioning.Tag{Version: two.Version, Digest: two.Digest}); !ok || rec.Applied.Version != one.Version {
+		t.Errorf("the ledger has half of the group: %+v", rec)
 	}
 }

@@ -1,0 +1,97 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/workers"
+)
+
+// farAway returns a broker whose API answers after a delay.
+func farAway(t *testing.T, b *bench, delay time.Duration) jetstream.JetStream {
+	t.Helper()
+	relay := b.Connect(t)
+	_, err := relay.Subscribe("RELAY.>", func(m *nats.Msg) {
+		time.AfterFunc(delay, func() { _ = relay.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data) })
+	})
+	testkit.Must(t, err)
+	testkit.Must(t, relay.Flush())
+	js, err := jetstream.NewWithAPIPrefix(b.Conn, "RELAY")
+	testkit.Must(t, err)
+	return js
+}
+
+// A worker begins with all 64 shards, far from the broker. It got one after the other,
+// and the first had lapsed when the last was there.
+func TestManyShardsAreLeasedSideBySide(t *testing.T) {
+	b := newBench(t, acceptAll)
+	cfg := memoryChannel("cal", channels.Latest)
+	cfg.Partitions = events.Slots
+	e, err := b.m.b.registry.Put(t.Context(), cfg, 0)
+	testkit.Must(t, err)
+	b.m.b.js = farAway(t, b, 60*time.Millisecond)
+	b.m.b.leaseTTL = 4 * time.Second
+	m := newManager(b.m.o, b.m.b, b.m.stats)
+	m.entries["cal"], m.live = e, []string{"w"}
+	m.take(t.Context())
+	if len(m.leases) != events.Slots {
+		t.Errorf("%d leases, want %d", len(m.leases), events.Slots)
+	}
+	for shard, le := range m.leases {
+		if le.Context().Err() != nil {
+			t.Errorf("the lease of shard %d has lapsed before it could be used", shard)
+		}
+	}
+}
+
+// Many workers, far from the broker: their records were read one after the other, in a
+// quarter of a lease, which was never enough.
+func TestManyWorkersAreReadSideBySide(t *testing.T) {
+	b := newBench(t, acceptAll)
+	const many = 80
+	for i := range many {
+		rec := workers.Record{Worker: fmt.Sprint("w", i), TTL: 4000}
+		data, err := rec.Encode()
+		testkit.Must(t, err)
+		_, err = b.JS.Publish(t.Context(), events.KVSubject(b.m.b.names.WorkersBucket(), rec.Worker), data)
+		testkit.Must(t, err)
+	}
+	m := &lease.Membership{JS: farAway(t, b, 15*time.Millisecond), Names: b.m.b.names, ID: "w0", Within: time.Second}
+	live, err := m.Live(context.Background())
+	if err != nil || len(live) != many {
+		t.Errorf("%d workers are alive (%v), want %d", len(live), err, many)
+	}
+}
+
+// Brokers' clocks differ by a second: one stores an update of another partition, then one
+// that is behind stores ours, up to which all is settled. Nothing was restored.
+func TestBrokersClocksThatDifferAreNoRestore(t *testing.T) {
+	b := newBench(t, acceptAll)
+	cfg := memoryChannel("cal", channels.Latest)
+	cfg.Partitions = 2
+	tn := b.tenure(t, b.run(t, cfg))
+	b.publishRaw(t, "cal", 3)
+	stream, err := b.JS.Stream(t.Context(), tn.stream)
+	testkit.Must(t, err)
+	first, err := stream.GetMsg(t.Context(), 1)
+	testkit.Must(t, err)
+	for _, replicas := range []int{1, 3} {
+		info := *stream.CachedInfo()
+		info.Config.Replicas = replicas
+		why, err := tn.contradiction(t.Context(), &info, 2, first.Time.Add(-time.Second).UnixNano(), 2)
+		testkit.Must(t, err)
+		if alarm := why != ""; alarm != (replicas == 1) {
+			t.Errorf("on %d servers: alarm %q", replicas, why)
+		}
+	}
+}
