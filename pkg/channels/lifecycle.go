@@ -69,6 +69,9 @@ func (r *Registry) Restore(ctx context.Context, name string) (Entry, error) {
 	if err != nil || e.Deleted.IsZero() {
 		return e, err
 	}
+	if !e.Sweeping.IsZero() {
+		return Entry{}, fmt.Errorf("%w: channel %s is being removed for good, since %s", ErrNotFound, name, e.Sweeping.Format(time.RFC3339))
+	}
 	e.Deleted = time.Time{}
 	if err := r.applyStream(ctx, e); err != nil {
 		return Entry{}, err
@@ -94,22 +97,47 @@ func (r *Registry) Sweep(ctx context.Context, now time.Time) ([]string, error) {
 		if e.Deleted.IsZero() || now.Before(e.Deleted.Add(DeletedRetention)) {
 			continue
 		}
-		if err := r.remove(ctx, e, now); err != nil {
+		removed, err := r.remove(ctx, e, now)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("remove channel %s: %w", e.Config.Name, err))
-			continue
 		}
-		swept = append(swept, e.Config.Name)
+		if removed {
+			swept = append(swept, e.Config.Name)
+		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// remove removes all of a channel. What a killed broker brings back of it is known by
-// the channel's id, progress by its generation.
-func (r *Registry) remove(ctx context.Context, e Entry, now time.Time) error {
+// sweepPatience is how long a sweeper may take for a channel. Another one goes on with
+// it after sweepAgain: the first is gone, or its context has ended.
+const (
+	sweepPatience = time.Minute
+	sweepAgain    = 10 * time.Minute
+)
+
+// remove removes all of a channel, and reports whether it has: somebody else may be at
+// it. It claims the channel first: an entry that somebody
+// has listed may be of a channel that was restored, or removed and made anew, since.
+// What a killed broker brings back of it is known by the channel's id, progress by its
+// generation.
+func (r *Registry) remove(ctx context.Context, e Entry, now time.Time) (bool, error) {
+	if now.Sub(e.Sweeping) < sweepAgain {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
+	e.Sweeping = now.UTC().Truncate(time.Second)
+	e, err := r.store(ctx, e.stored(), e.Revision)
+	if errors.Is(err, ErrRevision) { // somebody else was faster
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
 	name := e.Config.Name
-	err := r.js.DeleteStream(ctx, r.names.UpdateStream(name)) // and its consumers
+	err = r.js.DeleteStream(ctx, r.names.UpdateStream(name)) // and its consumers
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return err
+		return false, err
 	}
 	for _, what := range []struct{ stream, subjects string }{
 		{events.KVStream(r.names.LedgerBucket()), events.KVSubject(r.names.LedgerBucket(), name+".>")},
@@ -120,13 +148,13 @@ func (r *Registry) remove(ctx context.Context, e Entry, now time.Time) error {
 	} {
 		s, err := r.js.Stream(ctx, what.stream)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if err := s.Purge(ctx, jetstream.WithPurgeSubject(what.subjects)); err != nil {
-			return err
+			return false, err
 		}
 	}
 	gone := stored{ID: e.ID, Generation: e.Generation, Config: Config{Name: name}, Deleted: e.Deleted, Swept: now.UTC().Truncate(time.Second)}
 	_, err = r.store(ctx, gone, e.Revision)
-	return err
+	return err == nil, err
 }

@@ -42,13 +42,16 @@ type Entry struct {
 	Gated bool
 	// Deleted is when the channel was deleted; zero if it was not.
 	Deleted time.Time
+	// Sweeping is when somebody began to remove what belongs to the channel, for good;
+	// zero if nobody has.
+	Sweeping time.Time
 	// Reloads counts how often workers were asked to open the connector anew.
 	Reloads int
 	Updated time.Time
 }
 
 func (e *Entry) stored() stored {
-	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Reloads: e.Reloads}
+	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Sweeping: e.Sweeping, Reloads: e.Reloads}
 }
 
 // stored is the form of an entry in the bucket.
@@ -60,6 +63,8 @@ type stored struct {
 	Gated      bool      `json:"gated,omitempty"`
 	Deleted    time.Time `json:"deleted,omitzero"`
 	Reloads    int       `json:"reloads,omitempty"`
+	// Sweeping is when somebody began to remove what belongs to the channel.
+	Sweeping time.Time `json:"sweeping,omitzero"`
 	// Swept is when the last of the channel was removed. The entry stays, and is none:
 	// were it removed, a killed broker could bring back the one before it.
 	Swept time.Time `json:"swept,omitzero"`
@@ -68,7 +73,7 @@ type stored struct {
 func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	return Entry{
 		Config: s.Config, ID: s.ID, Revision: revision, Generation: s.Generation,
-		Gated: s.Gated, Deleted: s.Deleted, Reloads: s.Reloads, Updated: updated,
+		Gated: s.Gated, Deleted: s.Deleted, Sweeping: s.Sweeping, Reloads: s.Reloads, Updated: updated,
 	}
 }
 

@@ -83,9 +83,11 @@ func (m *manager) waits(now time.Time) []workers.Wait {
 		if f, ok := m.failed[name]; ok {
 			out = append(out, f.wait(name))
 		} else if since := m.opening[name]; !since.IsZero() {
-			out = append(out, workers.Wait{
-				Channel: name, Code: why.Opening, Message: "the connector is being opened", Since: since, Stalled: now.Sub(since) >= m.o.StallAfter,
-			})
+			w := workers.Wait{Channel: name, Code: why.Opening, Message: "the connector is being opened", Since: since}
+			if w.Stalled = now.Sub(since) >= m.o.StallAfter; w.Stalled {
+				w.Code, w.Message = why.ConnectorFailed, "opening the connector does not come to an end"
+			}
+			out = append(out, w)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b workers.Wait) int { return why.Compare(a.Code, b.Code) })

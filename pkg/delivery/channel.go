@@ -78,6 +78,7 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}
 	r.gate = newGate(log)
+	r.gate.patience = 2*cfg.Timeout.D() + hungAfter // to open the connector, and for the call
 	r.gate.hint = connectors.RestartHint(cfg.Connector.Config)
 	target.use(func(conn connectors.Connector) {
 		if b, ok := conn.(connectors.Batcher); ok {
@@ -126,7 +127,9 @@ func (r *channelRun) watchSecrets(ctx context.Context) {
 	for sleep.For(ctx, secretsPoll) {
 		if changed, err := r.target.renewIfChanged(ctx); changed {
 			r.renewed(err, "a file that holds a secret has changed")
-			r.gate.hurry()
+			if err == nil {
+				r.gate.hurry()
+			}
 		}
 	}
 }
@@ -156,8 +159,11 @@ func (r *channelRun) reload(ctx context.Context) {
 
 // renewed says what came of opening the connector anew.
 func (r *channelRun) renewed(err error, why string) {
-	r.gate.note(err)
+	news := r.gate.note(err)
 	if err != nil {
+		if !news { // it is tried again and again
+			return
+		}
 		r.log.Warn().Err(err).Str("why", why).Msg("the connector cannot be opened anew; the one that is open is used further")
 		return
 	}

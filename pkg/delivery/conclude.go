@@ -34,6 +34,7 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 		return
 	}
 	res.RetryAfter = min(max(res.RetryAfter, 0), throttleMost)
+	closed := gate.closedSince() // before the report, which may open it
 	counts := gate.report(l.key, res, probe)
 	t.logAttempt(it, res, took)
 	t.observeAttempt(res, took)
@@ -76,6 +77,10 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 	case connectors.Throttled, connectors.Misconfigured:
 		t.later(l, it, s, res.RetryAfter)
 	default:
+		if counts {
+			it.attempts++
+			it.tryingFor(closed)
+		}
 		t.failed(l, it, s, res, counts)
 	}
 }
@@ -95,13 +100,10 @@ func (t *tenure) filtered(l *lane, it *item) {
 	}, connectors.Result{})
 }
 
-// failed handles a transient failure: supersede, retry or give up.
+// failed handles a transient failure: supersede, retry or give up. counts says that it is
+// the update's own.
 func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.Result, counts bool) {
 	it.alone = it.alone || res.Code == codePanic
-	if counts {
-		it.attempts++
-		it.tryingFor(t.p.r.gate.closedSince())
-	}
 	if newer, ok := t.newerWaiting(l, it); ok {
 		s.Outcome, s.By = events.Superseded, newer
 		t.settleAs(l, it, s, res)
@@ -135,10 +137,11 @@ func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.R
 }
 
 // tryingFor adds the time since the last failed attempt to that for which the
-// update has been tried, as far as the circuit was closed.
+// update has been tried, as far as the circuit was closed: since a time, or, if that is
+// zero, not at all.
 func (it *item) tryingFor(closed time.Time) {
 	now := time.Now()
-	if !it.failed.IsZero() {
+	if !it.failed.IsZero() && !closed.IsZero() {
 		it.trying += now.Sub(latest(it.failed, closed))
 	}
 	it.failed = now

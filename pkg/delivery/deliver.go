@@ -78,9 +78,10 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	if probe && t.p.r.gate.freshen() {
 		// The secrets may have changed since, in whatever way: a probe is the pace at
 		// which they are read again.
-		err := t.p.r.target.renew(t.ctx)
-		t.p.r.gate.note(err)
-		if err != nil {
+		ctx, cancel := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
+		err := t.p.r.target.renew(ctx)
+		cancel()
+		if t.p.r.gate.note(err) && err != nil {
 			t.log.Warn().Err(err).Msg("the connector cannot be opened anew for a probe; the one that is open is used further")
 		}
 	}

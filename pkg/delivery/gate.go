@@ -61,10 +61,12 @@ type gate struct {
 
 	mu       sync.Mutex
 	state    gateState
-	until    time.Time // no call before, in any state
-	why      why.Code  // for which until is set, or the state is not closed
-	probing  bool      // a probe is on its way
-	fresh    bool      // the connector was opened anew for the probe that is due
+	until    time.Time     // no call before, in any state
+	why      why.Code      // for which until is set, or the state is not closed
+	probing  bool          // a probe is on its way
+	probed   time.Time     // when it was admitted
+	patience time.Duration // after how long it is given up: its call does not come back
+	fresh    bool          // the connector was opened anew for the probe that is due
 	probes   *backoff.ExponentialBackOff
 	hurried  []chan struct{} // closed when the next probe has been reported
 	trouble  string          // why the connector cannot be opened anew
@@ -91,7 +93,7 @@ type gateWatcher interface {
 }
 
 func newGate(log zerolog.Logger) *gate {
-	return &gate{log: log, now: time.Now, since: time.Now(), keys: map[string]struct{}{}, watchers: map[gateWatcher]struct{}{}}
+	return &gate{log: log, now: time.Now, patience: time.Minute, since: time.Now(), keys: map[string]struct{}{}, watchers: map[gateWatcher]struct{}{}}
 }
 
 // watch lets w be told when the way is free again, and of every change of the
@@ -121,10 +123,10 @@ func (g *gate) admit(want int) (n int, probe bool, wait time.Duration) {
 	if g.state == gateClosed {
 		return want, false, 0
 	}
-	if g.probing {
-		return 0, false, 0 // its report wakes everybody
+	if wait := g.probed.Add(g.patience).Sub(g.now()); g.probing && wait > 0 {
+		return 0, false, wait // its report wakes everybody sooner
 	}
-	g.probing = true
+	g.probing, g.probed = true, g.now()
 	return 1, true, 0
 }
 
@@ -216,14 +218,24 @@ func (g *gate) hurry() <-chan struct{} {
 	return done
 }
 
-// note keeps why the connector could not be opened anew; nil: it could.
-func (g *gate) note(err error) {
+// note keeps why the connector could not be opened anew; nil: it could. It reports
+// whether that is news.
+func (g *gate) note(err error) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	was := g.trouble
 	g.trouble = ""
 	if err != nil {
 		g.trouble = err.Error()
 	}
+	return g.trouble != was
+}
+
+// troubled returns why the connector could not be opened anew; "" if it could.
+func (g *gate) troubled() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.trouble
 }
 
 // tellWatchers has what operators read brought up to date. The caller holds mu.
@@ -283,7 +295,7 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 			closed = g.reopen()
 		case probes && !(res.Unasked && g.state == gateOpen):
 			g.failedProbe(res)
-		case g.refusals >= blockAfter && g.state != gateBlocked:
+		case g.refusals >= blockAfter && (g.state == gateClosed || res.Unasked && g.state == gateOpen):
 			g.shut(gateBlocked, res, blockedProbeFirst, blockedProbeMost)
 			counts = false
 		}
@@ -294,6 +306,9 @@ func (g *gate) report(key string, res connectors.Result, probe bool) (counts boo
 			g.failedProbe(res)
 		}
 	case connectors.Throttled:
+		if probes {
+			g.reason = message(res)
+		}
 		wait := res.RetryAfter
 		if wait <= 0 {
 			wait = throttleDefault

@@ -182,7 +182,7 @@ func TestGateLetsOneProbeThroughAtATime(t *testing.T) {
 	}
 	g.probe()
 	for range 3 {
-		if n, probe, wait := g.admit(10); n != 0 || probe || wait != 0 {
+		if n, probe, wait := g.admit(10); n != 0 || probe || wait != g.patience {
 			t.Fatalf("a second probe: %d, %v, %s", n, probe, wait)
 		}
 	}

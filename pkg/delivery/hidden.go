@@ -34,16 +34,21 @@ func isHidden(msg *jetstream.RawStreamMsg) bool {
 // settleHidden settles what comes next in the partition as long as the client
 // would not hand it out, and reports whether there was any. Only pull calls it.
 func (t *tenure) settleHidden(ctx context.Context) (found bool, err error) {
-	defer func() { t.p.sight.hinder(storeHidden, err) }()
 	t.mu.Lock()
 	from := t.floor.Last() + 1
 	t.mu.Unlock()
 	for {
 		msg, err := t.nextInStream(ctx, from)
-		if err != nil || msg == nil || !isHidden(msg) {
+		if err != nil {
 			return found, err
 		}
-		if err := t.settleUnread(ctx, msg); err != nil {
+		if msg == nil || !isHidden(msg) {
+			t.p.sight.hinder(storeHidden, nil)
+			return found, nil
+		}
+		err = t.settleUnread(ctx, msg)
+		t.p.sight.hinder(storeHidden, err)
+		if err != nil {
 			return found, err
 		}
 		found, from = true, msg.Sequence+1

@@ -130,3 +130,29 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 		t.Errorf("told although it is over: %+v", w)
 	}
 }
+
+// What does not go is told as long as it is met, and no longer: the look for updates that
+// clients do not hand out failed with the broker, once, and was an alarm for good; so was
+// an ack whose update was overtaken before the next try.
+func TestHindranceThatIsNotMetAgainIsOver(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	testkit.Must(t, tn.takeOver(t.Context()))
+	tn.takenOver.Store(true)
+	defer tn.p.sight.enter(tn)()
+	gone, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	if _, err := tn.settleHidden(gone); err == nil {
+		t.Fatal("the look has not failed: this shows nothing")
+	}
+	if w, ok := tn.p.wait(time.Now().Add(settledLately), time.Minute); ok {
+		t.Errorf("a look that failed is told: %+v", w)
+	}
+	tn.p.sight.hinder(repeatAck, events.ErrUnavailable)
+	if w, ok := tn.p.wait(time.Now().Add(settledLately), time.Minute); !ok || w.Code != why.BrokerRefuses {
+		t.Errorf("%v %+v; want %s", ok, w, why.BrokerRefuses)
+	}
+	if w, ok := tn.p.wait(time.Now().Add(repeatAck.fresh()), time.Minute); ok {
+		t.Errorf("told although it was not met again: %+v", w)
+	}
+}

@@ -125,10 +125,11 @@ func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
 		time.Sleep(2 * time.Second) //nolint:forbidigo // nothing signals that nothing happens
 		return len(l.tg.history()) == n
 	}
-	for range 5 {
-		if stalled() {
-			break
-		}
+	tries := 0
+	for ; tries < 5 && !stalled(); tries++ {
+	}
+	if tries == 5 {
+		t.Fatal("a channel whose ledger is full takes on new updates")
 	}
 	l.full(events.KVStream(names.LedgerBucket()), 64<<20)
 	l.eventually("all to be settled", func() bool {

@@ -103,11 +103,9 @@ func (m *manager) useRegistry(ctx context.Context, r registryRead) {
 		}
 	}
 	clear(m.entries)
-	paused, deleted := 0, 0
+	paused, deleted, expired := 0, 0, false
 	for _, e := range r.list {
-		if !e.Deleted.IsZero() && time.Since(e.Deleted) > channels.DeletedRetention {
-			m.sweep(ctx)
-		}
+		expired = expired || !e.Deleted.IsZero() && time.Since(e.Deleted) > channels.DeletedRetention
 		switch {
 		case !e.Deleted.IsZero():
 			deleted++
@@ -116,6 +114,9 @@ func (m *manager) useRegistry(ctx context.Context, r registryRead) {
 		default:
 			m.entries[e.Config.Name] = e
 		}
+	}
+	if expired {
+		m.sweep(ctx)
 	}
 	m.noteActive()
 	m.tellChannels(func(s *Status) { s.Active, s.Paused, s.Deleted = len(m.entries), paused, deleted })

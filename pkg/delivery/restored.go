@@ -23,13 +23,9 @@ var errRestored = errors.New("the broker's files are older than they were")
 // restoredAdvice is said with every alarm.
 const restoredAdvice = "the broker's files were restored without a new incarnation: stop workers and publishers and run 'extsync recover'"
 
-// clockSlack is by how much the times of messages may be out of order where one server
-// has stored them all, whose clock was set right; clusterSlack where several have, and
-// another partition's message may be of the one that is ahead: doctor allows them as much.
-const (
-	clockSlack   = 250 * time.Millisecond
-	clusterSlack = 30 * time.Second
-)
+// clockSlack is by how much a message may be newer than the floor's newest without a
+// closer look.
+const clockSlack = 250 * time.Millisecond
 
 // alarm says that the broker was restored: in the log, in the worker's status, and
 // by the progress of what this worker writes from now on in that of everybody.
@@ -63,12 +59,26 @@ func (t *tenure) contradiction(ctx context.Context, info *jetstream.StreamInfo, 
 	if floor == 0 || storedAt == 0 {
 		return "", nil
 	}
-	msg, err := t.newestUpTo(ctx, floor)
-	slack := clockSlack
-	if info.Config.Replicas > 1 {
-		slack = clusterSlack
+	newer := func(subject string) (*jetstream.RawStreamMsg, error) {
+		msg, err := t.newestUpTo(ctx, subject, floor)
+		if err != nil || msg == nil || msg.Time.UnixNano() <= storedAt+int64(clockSlack) {
+			return nil, err
+		}
+		return msg, nil
 	}
-	if err != nil || msg == nil || msg.Time.UnixNano() <= storedAt+int64(slack) {
+	msg, err := newer(t.b.names.StoredUpdates(t.p.r.entry.Config.Name))
+	if err != nil || msg == nil {
+		return "", err
+	}
+	// That may be of another partition, stored by a server whose clock is ahead, or before
+	// the clock was set back. Of this one all up to the floor was settled by its time.
+	msg = nil
+	for _, subject := range t.subjects() {
+		if msg, err = newer(subject); err != nil || msg != nil {
+			break
+		}
+	}
+	if err != nil || msg == nil {
 		return "", err
 	}
 	return fmt.Sprintf("sequence %d was given again, %s after all up to %d was settled", msg.Sequence,
@@ -94,14 +104,14 @@ func (t *tenure) checkStream(ctx context.Context, floor uint64, storedAt int64, 
 	return err
 }
 
-// newestUpTo returns the last message of the channel's stream up to a sequence; nil
-// if there is none. The broker can be asked for the next one only: from where there
+// newestUpTo returns the last message on some of the channel's subjects up to a
+// sequence; nil if there is none. The broker can be asked for the next one only: from where there
 // is one, found backwards in growing steps, halving finds the last.
-func (t *tenure) newestUpTo(ctx context.Context, most uint64) (*jetstream.RawStreamMsg, error) {
+func (t *tenure) newestUpTo(ctx context.Context, subject string, most uint64) (*jetstream.RawStreamMsg, error) {
 	var found *jetstream.RawStreamMsg
 	from, until := most, most // the sequences in which the last may be, when found is not it
 	for step := uint64(1); found == nil; step *= 2 {
-		msg, err := t.nextUpTo(ctx, from, most)
+		msg, err := t.nextUpTo(ctx, subject, from, most)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +126,7 @@ func (t *tenure) newestUpTo(ctx context.Context, most uint64) (*jetstream.RawStr
 	}
 	for low := found.Sequence + 1; low <= until; {
 		middle := low + (until-low)/2
-		msg, err := t.nextUpTo(ctx, middle, most)
+		msg, err := t.nextUpTo(ctx, subject, middle, most)
 		if err != nil {
 			return nil, err
 		}
@@ -130,8 +140,8 @@ func (t *tenure) newestUpTo(ctx context.Context, most uint64) (*jetstream.RawStr
 }
 
 // nextUpTo returns the first message in from..most; nil if there is none.
-func (t *tenure) nextUpTo(ctx context.Context, from, most uint64) (*jetstream.RawStreamMsg, error) {
-	query := events.MessageQuery{NextOn: t.b.names.StoredUpdates(t.p.r.entry.Config.Name), Sequence: from}
+func (t *tenure) nextUpTo(ctx context.Context, subject string, from, most uint64) (*jetstream.RawStreamMsg, error) {
+	query := events.MessageQuery{NextOn: subject, Sequence: from}
 	msg, err := events.ReadFromLeader(ctx, t.b.js, t.stream, query)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Sequence > most {
 		return nil, nil //nolint:nilnil // there is none

@@ -46,14 +46,14 @@ func TestNewestMessageUpToASequence(t *testing.T) {
 				want = seq
 			}
 		}
-		got, err := tn.newestUpTo(t.Context(), most)
+		got, err := tn.newestUpTo(t.Context(), b.m.b.names.StoredUpdates("cal"), most)
 		testkit.Must(t, err)
 		if got == nil && want != 0 || got != nil && got.Sequence != want {
 			t.Errorf("up to %d: %+v, want %d", most, got, want)
 		}
 	}
 	testkit.Must(t, stream.Purge(t.Context()))
-	if got, err := tn.newestUpTo(t.Context(), all); got != nil || err != nil {
+	if got, err := tn.newestUpTo(t.Context(), b.m.b.names.StoredUpdates("cal"), all); got != nil || err != nil {
 		t.Errorf("nothing is left: %+v, %v", got, err)
 	}
 }

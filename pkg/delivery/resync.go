@@ -330,6 +330,9 @@ func (t *tenure) dropResync(rs *resync) {
 		<-rs.slots
 		t.proceed(l)
 	}
+	if len(rs.out) > 0 {
+		t.dropped = append(t.dropped, rs)
+	}
 }
 
 // laneKeyOf returns the encoded key of a decoded update.

@@ -45,8 +45,18 @@ const (
 )
 
 type hindered struct {
-	err   error
-	since time.Time
+	err         error
+	since, last time.Time
+}
+
+// fresh is how long a hindrance counts that has not been met again. What was tried may
+// have gone another way: an update was overtaken, say. What clients do not hand out is
+// looked for once a minute.
+func (h hindrance) fresh() time.Duration {
+	if h == storeHidden {
+		return 2 * defaultHiddenCheck
+	}
+	return 15 * ledgerRetry
 }
 
 // hinder notes that something does not go; nil: it does.
@@ -64,16 +74,16 @@ func (s *sight) hinder(h hindrance, err error) {
 		if s.hindrances == nil {
 			s.hindrances = map[hindrance]hindered{}
 		}
-		s.hindrances[h] = hindered{err, old.since}
+		s.hindrances[h] = hindered{err, old.since, time.Now()}
 	}
 }
 
-// hindrance returns what has not gone for the longest time, "" if all goes.
-func (s *sight) hindrance() (what hindrance, since time.Time, err error) {
+// hindrance returns what does not go for the longest time, "" if all goes.
+func (s *sight) hindrance(now time.Time) (what hindrance, since time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h, is := range s.hindrances {
-		if what == "" || is.since.Before(since) {
+		if now.Sub(is.last) < h.fresh() && (what == "" || is.since.Before(since)) {
 			what, since, err = h, is.since, is.err
 		}
 	}
@@ -116,6 +126,13 @@ func (s *sight) moved(now time.Time) {
 	s.progress, s.trouble = now, nil
 }
 
+// working notes that a takeover moves, however long it takes.
+func (s *sight) working(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress = now
+}
+
 func (s *sight) look() (t *tenure, progress, since time.Time, trouble error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +146,11 @@ func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait,
 	w := workers.Wait{Channel: p.r.entry.Config.Name, Partitions: []int{p.index}, Stalled: now.Sub(progress) >= stallAfter}
 	switch {
 	case t != nil && t.takenOver.Load():
-		return t.wait(w, now, progress, trouble)
+		found, waits := t.wait(w, now, progress, trouble)
+		if text := p.r.gate.troubled(); !waits && text != "" {
+			found.Code, found.Message, found.Stalled, waits = why.ReloadFailed, text, false, true
+		}
+		return found, waits
 	case trouble != nil:
 		w.Code, w.Message, w.Since = why.TakeoverFailed, "the partition cannot be taken over: "+trouble.Error(), since
 	case w.Stalled:
@@ -145,7 +166,7 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	t.mu.Lock()
 	idle := len(t.held) == 0
 	t.mu.Unlock()
-	what, hinderedSince, hindered := t.p.sight.hindrance()
+	what, hinderedSince, hindered := t.p.sight.hindrance(now)
 	idle = idle && what == ""
 	if idle && now.Sub(t.since) >= firmAfter {
 		t.p.sight.moved(now)

@@ -102,6 +102,7 @@ func (t *tenure) recoverTail(ctx context.Context) error {
 			}
 		}
 		groups++
+		t.p.sight.working(time.Now())
 		if err := t.makeRoom(ctx, msg.Sequence); err != nil {
 			return err
 		}

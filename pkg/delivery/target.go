@@ -25,7 +25,7 @@ type target struct {
 	files   []connectors.Ref // that the configuration refers to
 
 	renewing sync.Mutex // held while the connector is opened anew
-	// seen is what the files held when the connector was opened last, or could not be.
+	// seen is what the files held when the connector was opened last.
 	seen [sha256.Size]byte
 
 	mu    sync.Mutex
@@ -90,7 +90,7 @@ func (t *target) renew(ctx context.Context) error {
 	return t.reopen(ctx, t.look())
 }
 
-// renewIfChanged does so if a file holds something else than before.
+// renewIfChanged does so if a file holds something else than when it was opened.
 func (t *target) renewIfChanged(ctx context.Context) (changed bool, err error) {
 	t.renewing.Lock()
 	defer t.renewing.Unlock()
@@ -104,11 +104,11 @@ func (t *target) renewIfChanged(ctx context.Context) (changed bool, err error) {
 // reopen does it. The caller holds renewing. What was seen before the connector reads
 // it may be older than what that gets; then it is done once more, in vain.
 func (t *target) reopen(ctx context.Context, seen [sha256.Size]byte) error {
-	t.seen = seen
 	conn, err := t.open(ctx)
 	if err != nil {
 		return err
 	}
+	t.seen = seen
 	t.mu.Lock()
 	old := t.now
 	if old != nil {

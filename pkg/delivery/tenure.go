@@ -18,8 +18,8 @@ import (
 )
 
 // A tenure is all that a worker holds in memory about a partition between taking
-// it over and giving it up. mu guards lanes, floor and the queues; no call
-// to the broker or a target is made under it.
+// it over and giving it up. mu guards lanes, floor and the queues; nothing that waits
+// for the broker or a target is done under it.
 type tenure struct {
 	p     *partition
 	b     *broker
@@ -46,6 +46,7 @@ type tenure struct {
 	ready    []*lane          // that could be attempted now, first come first
 	readyLow []*lane          // the same, when nothing is in ready: of a resync
 	resync   *resync          // the one under way, if any
+	dropped  []*resync        // those that were stopped with updates in flight
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
 	held       map[place]*item
@@ -226,10 +227,13 @@ func (t *tenure) abandon() {
 		t.b.kept.Add(-int64(it.kept)) // a call that hangs may still read it
 		delete(t.held, at)
 	}
-	if t.resync != nil {
-		for seq, it := range t.resync.out {
+	for _, rs := range append(t.dropped, t.resync) {
+		if rs == nil {
+			continue
+		}
+		for seq, it := range rs.out {
 			t.share.Give(it.size)
-			delete(t.resync.out, seq)
+			delete(rs.out, seq)
 		}
 	}
 }

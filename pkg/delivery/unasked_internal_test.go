@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 // An update that the mapping cannot map has not met the target: it closed the circuit
@@ -105,5 +107,82 @@ func TestRestoredBrokerSeenByTheConsumerIsAnAlarm(t *testing.T) {
 	}
 	if b.m.b.restoredAt().IsZero() {
 		t.Error("the worker has found that the broker was restored, and there is no alarm")
+	}
+}
+
+// A probe that is answered 429 says so: the reason of before stood there for as long as
+// the target had asked to wait.
+func TestProbeThatIsThrottledSaysSo(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	g.probe()
+	res := connectors.Failed(connectors.Throttled, "429", errors.New("slow down"))
+	res.RetryAfter = 10 * time.Minute
+	g.report("p", res, true)
+	if _, _, reason := g.status(); !strings.Contains(reason, "slow down") {
+		t.Errorf("reason %q, want what the target said", reason)
+	}
+}
+
+// A connector hangs in a probe, whatever its context says, and its tenure ends without
+// it. No other probe followed.
+func TestProbeThatNeverComesBack(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	g.probe()
+	if n, _, wait := g.admit(10); n != 0 || wait != g.patience {
+		t.Errorf("%d admitted, wait %s; want none for %s", n, wait, g.patience)
+	}
+	g.at = g.at.Add(g.patience)
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
+		t.Errorf("%d admitted, probe %v; want another probe", n, probe)
+	}
+}
+
+// The target was down for an hour, is back since a moment, and fails again. The update
+// whose failure opens the circuit was an hour older for it, and given up.
+func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
+	for _, others := range []int{openAfter - 2, openAfter - 1} {
+		b := newBench(t, acceptAll)
+		cfg := memoryChannel("cal", channels.Every)
+		cfg.Retry.MaxAge = connectors.Duration(30 * time.Minute)
+		r := b.run(t, cfg)
+		tn := b.tenure(t, r)
+		testkit.Must(t, tn.takeOver(t.Context()))
+		defer tn.stopTimers()
+		it := itemOf("k", 1)
+		l := tn.laneOf("k", it)
+		it.first, it.failed, it.attempts = time.Now().Add(-time.Hour), time.Now().Add(-time.Hour), 1
+		for i := range others {
+			r.gate.report(fmt.Sprint(i), failed(connectors.Transient), false)
+		}
+		tn.conclude(l, it, connectors.Failed(connectors.Transient, "503", errors.New("down")), false, 0)
+		if it.trying > time.Minute {
+			t.Errorf("after %d other failures it has been tried for %s, want the moment since the target was back", others, it.trying)
+		}
+	}
+}
+
+// Secrets have changed and the connector cannot be opened with them: calls go on as
+// before, and the worker's log alone said so.
+func TestReloadThatFailsIsSeen(t *testing.T) {
+	b := newBench(t, acceptAll)
+	r := b.run(t, memoryChannel("cal", channels.Latest))
+	tn := b.tenure(t, r)
+	testkit.Must(t, tn.takeOver(t.Context()))
+	tn.takenOver.Store(true)
+	defer tn.p.sight.enter(tn)()
+	open := r.target.open
+	r.target.open = func(context.Context) (connectors.Connector, error) {
+		return nil, fmt.Errorf("%w: ${env:X}", connectors.ErrSecret)
+	}
+	r.reload(t.Context())
+	if w, ok := tn.p.wait(time.Now(), time.Minute); !ok || w.Code != why.ReloadFailed || !strings.Contains(w.Message, "env:X") {
+		t.Errorf("%v %+v; want %s and the secret's name", ok, w, why.ReloadFailed)
+	}
+	r.target.open = open
+	r.reload(t.Context())
+	if w, ok := tn.p.wait(time.Now(), time.Minute); ok {
+		t.Errorf("told although it is over: %+v", w)
 	}
 }

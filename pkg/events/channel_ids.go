@@ -54,7 +54,7 @@ func (c *channelIDs) owns(ctx context.Context, channel, id string) (bool, error)
 		if err != nil {
 			return false, err
 		}
-		if now == "" || now == id {
+		if now == id || now == "" && fresh { // there may be a channel since it was remembered
 			return true, nil
 		}
 	}

@@ -40,6 +40,9 @@ const (
 	TargetError Code = "target_error"
 	// Parked: keys keep failing and were moved out of the way of the others.
 	Parked Code = "parked"
+	// ReloadFailed: a worker cannot open the channel's connector anew, and goes on with the
+	// one that is open.
+	ReloadFailed Code = "reload_failed"
 	// TakingOver: a worker has just got the partition and is about to begin.
 	TakingOver Code = "taking_over"
 	// Opening: a worker opens the channel's connector.
@@ -76,6 +79,7 @@ func traits() []trait {
 		{RateLimited, false, false, "nothing, or ask the target's owner for a higher limit"},
 		{TargetError, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
 		{Parked, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
+		{ReloadFailed, false, false, "correct what the message names at that worker: the secrets that it has read anew are not used yet"},
 		{TakingOver, false, false, "wait a moment"},
 		{Opening, false, false, "wait a moment"},
 		{Changing, false, false, "wait; if it takes longer than a minute, see that a worker runs and apply the channel again"},

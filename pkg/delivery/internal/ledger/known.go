@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"time"
 
@@ -52,14 +53,21 @@ func (k *known) mayHave(key string) bool {
 	return k.has(&h)
 }
 
+// add does nothing for nil.
 func (k *known) add(key string) {
+	if k == nil {
+		return
+	}
 	if h := k.hash(key); !k.has(&h) {
 		k.put(&h)
 	}
 }
 
-// addNew adds a key that surely has not been added.
+// addNew adds a key that surely has not been added. It does nothing for nil.
 func (k *known) addNew(key string) {
+	if k == nil {
+		return
+	}
 	h := k.hash(key)
 	k.put(&h)
 }
@@ -102,11 +110,13 @@ func (v *View) List(ctx context.Context, owns func(encoded string) bool) error {
 			listed.add(key)
 		}
 	})
-	if err != nil {
-		return err
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.listed = listed
-	return nil
+	if errors.Is(err, events.ErrTooManyKeys) {
+		v.written = nil // it is of no use, and would grow
+	}
+	if err == nil {
+		v.listed = listed
+	}
+	return err
 }

@@ -222,7 +222,7 @@ func (g Group) Apply(k *Key, e *events.Entry) (before versioning.Version) {
 		return before // the bucket was ahead already
 	}
 	rec.Add(*e, at)
-	v.added++
+	v.added, v.stirred = v.added+1, true
 	v.o.Shared.outcomes.Add(1)
 	v.stir()
 	if !k.dirty {
