@@ -157,7 +157,7 @@ func (c *Client) probeStore(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, storeProbe)
 	defer cancel()
 	stream, err := c.JS.Stream(ctx, name)
-	if err == nil {
+	if err == nil && !stream.CachedInfo().Config.DenyPurge { // the audit log lies where the others do
 		err = stream.Purge(ctx, jetstream.WithPurgeSubject(c.Names.Nothing()))
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) || events.MeaningOf(err) == events.Misconfigured { // said elsewhere

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -69,6 +71,9 @@ func (c *Client) Status(ctx context.Context, channel string) ([]ChannelStatus, e
 		return nil, err
 	}
 	dead, err := c.JS.Stream(ctx, c.Names.DeadStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, c.Names.DeadStream())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the dead letters: %w", err)
 	}
@@ -100,7 +105,7 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	s := ChannelStatus{Channel: name, Mode: e.Config.Mode, Workers: []string{}, Reasons: []standing.Finding{}, MaxBytes: int64(e.Config.MaxBytes)}
 	c, err := l.standing.Channel(ctx, e, l.crew)
 	s.State = c.State
-	if err != nil || c.State == standing.NoStream {
+	if err != nil {
 		return s, err
 	}
 	s.Published, s.Bytes = c.Published, c.Bytes

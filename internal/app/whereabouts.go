@@ -171,7 +171,7 @@ func (c *Client) head(ctx context.Context, channel, key string) (head Copy, malf
 	if err != nil {
 		return Copy{}, nil, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, c.Names.StoredUpdate(channel, enc))
+	msg, err := events.ReadLast(ctx, c.JS, stream, c.Names.StoredUpdate(channel, enc))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Copy{}, nil, nil
 	}

@@ -18,7 +18,8 @@ what the ledger says was delivered:
   missing    the target does not have the key
   behind     it holds an older version
   ahead      it holds a newer version, which extsync did not deliver
-  different  it holds the same version with other content
+  different  it holds the same version with another digest: content that was changed
+             behind an unchanged digest is not seen
   extra      it has a key that was never delivered
 
 The target is read from here: this process needs the channel's secrets

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -197,13 +198,15 @@ func writeChannels(sh *Shell, entries []channels.Entry) error {
 func channelsShow(sh *Shell) *cobra.Command {
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show a channel's configuration, with its defaults",
-		Long: `Show a channel's configuration with its defaults, as YAML that apply takes. It
-holds references to secrets, not the secrets. Whether it is paused is said in a
-comment: that is for its operators, and the file would undo it.`,
-		Example:           "  extsync channels show erp_db > erp_db.yaml",
-		Args:              cobra.ExactArgs(1),
+		Use:   "show [NAME...]",
+		Short: "Show the configuration of channels, with its defaults",
+		Long: `Show the configuration of some channels, or of all that are not deleted, with its
+defaults, as YAML that apply takes. It holds references to secrets, not the secrets.
+Which of them are paused is said in comments: that is for their operators, and the
+file would undo it.`,
+		Example: `  extsync channels show erp_db > erp_db.yaml
+  extsync channels show > channels.yaml`,
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeChannels(sh, loader, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := sh.Connect(cmd.Context(), loader)
@@ -211,33 +214,64 @@ comment: that is for its operators, and the file would undo it.`,
 				return err
 			}
 			defer client.Close()
-			entry, err := getChannel(cmd.Context(), client, args[0])
+			entries, err := namedChannels(cmd.Context(), client, args)
 			if err != nil {
 				return err
 			}
-			if sh.JSON {
-				return sh.WriteJSON(view(entry))
+			switch {
+			case sh.JSON && len(args) == 1:
+				return sh.WriteJSON(view(entries[0]))
+			case sh.JSON:
+				return writeChannels(sh, entries)
 			}
-			// In the form that apply takes.
-			if entry.Paused() {
-				if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", entry.Config.Name); err != nil {
-					return err
-				}
-			}
-			entry.Config.Paused = nil
-			enc := yaml.NewEncoder(sh.Out)
-			enc.SetIndent(2)
-			return errors.Join(enc.Encode(map[string]any{"channels": []channels.Config{entry.Config}}), enc.Close())
+			return writeConfigs(sh, entries)
 		},
 	}
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
 	return cmd
 }
 
-func getChannel(ctx context.Context, client *app.Client, name string) (channels.Entry, error) {
+// writeConfigs writes the configurations of channels in the form that apply takes.
+func writeConfigs(sh *Shell, entries []channels.Entry) error {
+	configs := make([]channels.Config, len(entries))
+	for i, e := range entries {
+		if e.Paused() {
+			if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", e.Config.Name); err != nil {
+				return err
+			}
+		}
+		configs[i] = e.Config
+		configs[i].Paused = nil
+	}
+	enc := yaml.NewEncoder(sh.Out)
+	enc.SetIndent(2)
+	return errors.Join(enc.Encode(map[string]any{"channels": configs}), enc.Close())
+}
+
+// namedChannels returns the channels with some names; without any, all that are not
+// deleted.
+func namedChannels(ctx context.Context, client *app.Client, names []string) ([]channels.Entry, error) {
 	registry, err := client.Registry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		all, err := registry.List(ctx)
+		return slices.DeleteFunc(all, func(e channels.Entry) bool { return !e.Deleted.IsZero() }), err
+	}
+	entries := make([]channels.Entry, len(names))
+	for i, name := range names {
+		if entries[i], err = registry.Get(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+func getChannel(ctx context.Context, client *app.Client, name string) (channels.Entry, error) {
+	entries, err := namedChannels(ctx, client, []string{name})
 	if err != nil {
 		return channels.Entry{}, err
 	}
-	return registry.Get(ctx, name)
+	return entries[0], nil
 }

@@ -117,6 +117,9 @@ new channel is paused: it has the same target until that is changed.`,
 			if err != nil {
 				return e, "", err
 			}
+			if _, err := r.Get(ctx, args[1]); err == nil {
+				return e, "", fmt.Errorf("%w: there is a channel %s already: give another name, or delete that one", errUsage, args[1])
+			}
 			cfg := e.Config
 			cfg.Name, cfg.Paused = args[1], new(true)
 			e, err = r.Put(ctx, cfg, 0)

@@ -102,7 +102,7 @@ func verdicts() []verdict {
 		{ExitUnknown, "'extsync tokens list' shows what there is", []error{tokens.ErrNotFound}},
 		{ExitUsage, "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, tokens.ErrInvalid, versioning.ErrSyntax}},
 		{ExitBroker, "if files of the broker were restored, see that 'extsync recover' was run after it; if the bucket is gone, run 'extsync doctor --fix'; then start this again", []error{events.ErrIncarnation}},
-		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; check --prefix if it should be already", []error{events.ErrNotProvisioned}},
+		{ExitBroker, "'extsync channels apply -f FILE' provisions the broker; if it was provisioned before, check --prefix, and run 'extsync doctor': it names what is gone, and --fix makes it again", []error{events.ErrNotProvisioned}},
 		{ExitUsage, "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions}},
 		{ExitUsage, "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},
 		{ExitBroker, "another process may use the directory or the address; choose others with --data-dir and --listen", []error{app.ErrEmbedded}},

@@ -27,8 +27,10 @@ reason, and the exit code is 8.
 How far all is done is kept in a file beside the input: an import that was
 interrupted goes on there, and one that is finished ends at once, and says so. That
 counts for the stream that has the updates: at another broker, after the channel's
-stream was made again, and after 'extsync recover', an import begins anew. Running it again is
-harmless, with that file or without. Standard input (-) has none.
+stream was made again, and after 'extsync recover', an import begins anew; it does, too,
+when something was changed in what is done. So lines that were rejected may be corrected
+in place, and the import run again: what the channel has already is skipped. Standard
+input (-) has no such file.
 
 A broker that is full ends the import, with exit code 3; it can go on later.`
 
@@ -127,13 +129,13 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 	})
 	bar.end()
 	doc := imported{Channel: channel, From: input.from, SkippedLines: input.line, Anew: input.anew, ImportSummary: sum}
-	if sum.Rejected > 0 {
+	if sum.Rejected+input.before > 0 {
 		doc.Rejects = f.rejects
 	}
 	if err := errors.Join(err, writeImported(sh, doc)); err != nil {
 		return err
 	}
-	if sum.Rejected > 0 {
+	if sum.Rejected+input.before > 0 {
 		return errFound
 	}
 	return nil
@@ -149,6 +151,9 @@ func sayResumed(sh *Shell, input *importInput, name string) error {
 	case input.from > 0 && input.from == input.size:
 		text = fmt.Sprintf("%s NOTHING IS LEFT TO PUBLISH: all %d lines were done by an earlier import to this very stream, says %s; --restart begins anew\n",
 			name, input.line, input.path)
+		if input.before > 0 {
+			text += fmt.Sprintf("%d of them were rejected then: correct them in the input and run it again\n", input.before)
+		}
 	case input.from > 0:
 		text = fmt.Sprintf("%s goes on behind line %d: what is before was done by an earlier import to this very stream, says %s; --restart begins anew\n",
 			name, input.line, input.path)

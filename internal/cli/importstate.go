@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -15,25 +16,25 @@ import (
 
 // importFormat is that of the file beside an input. Another one is no state: what was
 // published is known by the broker, too.
-const importFormat = 2
+const importFormat = 3
 
-// importHead is how much of an input tells it from another one, in bytes.
-const importHead = 4096
+// importStateMost bounds the file beside an input, in bytes.
+const importStateMost = 4096
 
-// importState is the file beside an input. It holds for an input that begins with
-// the same bytes, and was not changed but for what was added behind them.
+// importState is the file beside an input. It holds for an input that begins with the
+// very bytes that are done.
 type importState struct {
 	Format  int    `json:"f"`
 	Channel string `json:"channel"`
 	// Stream is the identity of the stream that has what was published, see
 	// app.Client.StreamIdentity.
-	Stream  string `json:"stream"`
-	HeadLen int    `json:"head_len"`
-	Head    string `json:"head_sha256"`
-	Size    int64  `json:"size"`
-	Changed int64  `json:"changed"` // the input, in nanoseconds since 1970
-	Offset  int64  `json:"offset"`
-	Line    int64  `json:"line"`
+	Stream string `json:"stream"`
+	Offset int64  `json:"offset"`
+	Line   int64  `json:"line"`
+	// Done is the SHA-256 of the input up to Offset.
+	Done string `json:"done_sha256"`
+	// Rejected counts the lines up to there that were not published.
+	Rejected int64 `json:"rejected"`
 }
 
 // An importInput is what is imported and where to begin.
@@ -44,7 +45,11 @@ type importInput struct {
 	from, line int64
 	path       string // of the state; "" for none
 	state      importState
-	anew       string // why an earlier import of the input does not count; "" if none does
+	file       io.ReaderAt
+	done       hash.Hash // of what is done
+	hashed     int64     // bytes that are in it
+	before     int64     // lines that were rejected before from
+	anew       string    // why an earlier import of the input does not count; "" if none does
 }
 
 func openImport(sh *Shell, channel, stream, name string, restart bool) (*importInput, error) {
@@ -72,40 +77,42 @@ func (i *importInput) resume(file *os.File, channel, stream string, restart bool
 		i.path = ""
 		return nil
 	}
-	i.size = info.Size()
+	i.size, i.file, i.done = info.Size(), file, sha256.New()
 	old, err := readImportState(i.path)
 	if err != nil {
 		return err
 	}
-	changed := info.ModTime().UnixNano()
-	known := old.HeadLen > 0 && int64(old.HeadLen) <= i.size && old.Offset <= i.size && (i.size > old.Size || changed == old.Changed)
-	if known && !restart {
-		head, err := headSum(file, old.HeadLen)
-		if err != nil {
-			return err
+	if old.Offset > 0 && old.Channel == channel && !restart {
+		same := old.Offset <= i.size
+		if same {
+			sum, err := i.sumUpTo(old.Offset)
+			if err != nil {
+				return err
+			}
+			same = sum == old.Done
 		}
-		if head == old.Head && old.Channel == channel && old.Stream != stream {
+		switch {
+		case !same:
+			i.anew = fmt.Sprintf("it was changed in what an earlier import has done, up to line %d", old.Line)
+		case old.Stream != stream:
 			i.anew = fmt.Sprintf("an earlier import came to line %d, but to a stream that is not this one (%s, now %s)", old.Line, old.Stream, stream)
-		} else if head == old.Head && old.Channel == channel {
-			i.from, i.line, i.state = old.Offset, old.Line, old
-			i.state.Size, i.state.Changed = i.size, changed
+		default:
+			i.from, i.line, i.state, i.before = old.Offset, old.Line, old, old.Rejected
 			_, err := file.Seek(i.from, io.SeekStart)
 			return err
 		}
+		i.done.Reset()
+		i.hashed = 0
 	}
-	size := int(min(i.size, importHead))
-	head, err := headSum(file, size)
-	i.state = importState{Format: importFormat, Channel: channel, Stream: stream, HeadLen: size, Head: head, Size: i.size, Changed: changed}
-	return err
+	i.state = importState{Format: importFormat, Channel: channel, Stream: stream}
+	return nil
 }
 
-func headSum(file io.ReaderAt, size int) (string, error) {
-	head := make([]byte, size)
-	if _, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	sum := sha256.Sum256(head)
-	return hex.EncodeToString(sum[:]), nil
+// sumUpTo returns the SHA-256 of the input up to an offset, which never decreases.
+func (i *importInput) sumUpTo(offset int64) (string, error) {
+	n, err := io.Copy(i.done, io.NewSectionReader(i.file, i.hashed, offset-i.hashed))
+	i.hashed += n
+	return hex.EncodeToString(i.done.Sum(nil)), err
 }
 
 // readImportState returns what an earlier import left, the zero state if it is
@@ -119,7 +126,7 @@ func readImportState(path string) (importState, error) {
 		return importState{}, err
 	}
 	defer func() { _ = file.Close() }() // only read from
-	data, err := io.ReadAll(io.LimitReader(file, importHead))
+	data, err := io.ReadAll(io.LimitReader(file, importStateMost))
 	if err != nil {
 		return importState{}, err
 	}
@@ -128,7 +135,7 @@ func readImportState(path string) (importState, error) {
 
 func decodeImportState(data []byte) importState {
 	var s importState
-	if json.Unmarshal(data, &s) != nil || s.Format != importFormat || s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
+	if json.Unmarshal(data, &s) != nil || s.Format != importFormat || s.Offset < 0 || s.Line < 0 || s.Rejected < 0 {
 		return importState{}
 	}
 	return s
@@ -140,7 +147,11 @@ func (i *importInput) save(sum app.ImportSummary) error {
 	if i.path == "" {
 		return nil
 	}
-	i.state.Offset, i.state.Line = sum.Offset, sum.Line
+	done, err := i.sumUpTo(sum.Offset)
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	i.state.Offset, i.state.Line, i.state.Done, i.state.Rejected = sum.Offset, sum.Line, done, i.before+sum.Rejected
 	data, err := json.Marshal(i.state)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)

@@ -72,10 +72,10 @@ func TestProgressWithoutTerminalIsPlainLines(t *testing.T) {
 }
 
 func FuzzDecodeImportState(f *testing.F) {
-	f.Add([]byte(`{"f":2,"channel":"a","stream":"s","head_len":4,"offset":12,"line":1}`))
+	f.Add([]byte(`{"f":3,"channel":"a","stream":"s","done_sha256":"00","offset":12,"line":1,"rejected":1}`))
 	f.Add([]byte(`{"f":2,"offset":-1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if s := decodeImportState(data); s.Offset < 0 || s.Line < 0 || s.HeadLen < 0 || s.HeadLen > importHead {
+		if s := decodeImportState(data); s.Offset < 0 || s.Line < 0 || s.Rejected < 0 {
 			t.Errorf("a state out of range: %+v", s)
 		}
 	})

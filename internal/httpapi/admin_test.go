@@ -24,6 +24,38 @@ func (r *rig) config(name string, change func(map[string]any)) string {
 	return string(data)
 }
 
+// What is wrong with a request is said once and where it is: a body that is not JSON had
+// no key, no payload and no id, too.
+func TestErrorsNameTheFieldThatIsWrong(t *testing.T) {
+	r := newRig(t).serve()
+	for body, want := range map[string]string{
+		`{"key":`: "body",
+		"{\"key\":\"a\xff\",\"version\":1,\"payload\":{}}": "body",
+		`{"key":"","version":1,"payload":{}}`:              "body.key",
+		`{"key":"k","version":0,"payload":{}}`:             "body.version",
+		`{"key":"k","version":1,"op":"boo","payload":{}}`:  "body.op",
+	} {
+		doc := r.call(http.StatusUnprocessableEntity, http.MethodPost, "/v1/channels/erp/updates", body)
+		list, _ := doc["errors"].([]any)
+		if len(list) != 1 || list[0].(map[string]any)["location"] != want { //nolint:forcetypeassert // as OpenAPI has it
+			t.Errorf("%q: %v; want one error, at %s", body, list, want)
+		}
+	}
+}
+
+// Keys that are steps in a path keep their address: clients and servers took them for
+// the directory.
+func TestKeysThatAreStepsInAPath(t *testing.T) {
+	r := newRig(t).serve()
+	for _, key := range []string{".", "..", "..a", "a/../b"} {
+		doc := r.call(http.StatusAccepted, http.MethodPost, "/v1/channels/erp/updates", update(key, "1", "x"))
+		see, _ := doc["see"].(string)
+		if got := r.call(http.StatusOK, http.MethodGet, see, ""); got["key"] != key {
+			t.Errorf("%s of key %q is %v", see, key, got)
+		}
+	}
+}
+
 func TestChannelsOverHTTP(t *testing.T) {
 	r := newRig(t).serve()
 	const path = "/v1/channels/third"

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ type draft struct {
 	data      json.RawMessage // of a CloudEvent: what it is depends on its type
 	prefix    string
 	bad       []FieldError
+	unread    bool // it is no JSON object: what it says is not known
 	specified bool
 }
 
@@ -87,6 +89,7 @@ func decodeRequest(h http.Header, body []byte) (*draft, *Problem) {
 func (d *draft) object(body []byte, field func(name string, value json.RawMessage)) {
 	whole := strings.TrimSuffix(d.prefix, ".")
 	fail := func(format string, args ...any) {
+		d.unread = true
 		d.bad = append(d.bad, FieldError{Location: whole, Message: fmt.Sprintf(format, args...)})
 	}
 	// Before anything is decoded: a decoder puts U+FFFD for what is not UTF-8, and two
@@ -317,6 +320,9 @@ func (d *draft) base64(name, other string, value json.RawMessage) {
 
 // update returns the update for a channel, or everything that is wrong with it.
 func (d *draft) update(names events.Names, channel string) (events.Update, *Problem) {
+	if d.unread {
+		return d.Update, invalid(d.bad...)
+	}
 	u := d.Update
 	bad := append([]FieldError(nil), d.bad...)
 	if u.Channel != "" && u.Channel != channel {
@@ -333,8 +339,11 @@ func (d *draft) update(names events.Names, channel string) (events.Update, *Prob
 	if err := u.CheckPayload(); err != nil {
 		bad = append(bad, FieldError{Location: d.prefix + "payload", Message: strings.TrimPrefix(err.Error(), events.ErrInvalidUpdate.Error()+": payload: ")})
 	}
-	if err := u.Validate(); err != nil {
-		bad = append(bad, FieldError{Location: strings.TrimSuffix(d.prefix, "."), Message: err.Error()})
+	for _, p := range u.Problems() {
+		where := d.prefix + strings.ReplaceAll(p.Field, " ", "_")
+		if !slices.ContainsFunc(bad, func(f FieldError) bool { return f.Location == where }) { // said already
+			bad = append(bad, FieldError{Location: where, Message: p.Message})
+		}
 	}
 	if len(bad) > 0 {
 		return u, invalid(bad...)

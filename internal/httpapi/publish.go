@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -208,7 +209,11 @@ func (s *server) checkQuota(u events.Update, limit bool) *Problem {
 }
 
 func entityPath(channel, key string) string {
-	return "/v1/channels/" + channel + "/entities/" + url.PathEscape(key)
+	escaped := url.PathEscape(key)
+	if key == "." || key == ".." { // else clients and servers take it for a step in the path
+		escaped = strings.ReplaceAll(key, ".", "%2E")
+	}
+	return "/v1/channels/" + channel + "/entities/" + escaped
 }
 
 func parseWait(text string) (time.Duration, *Problem) {

@@ -141,7 +141,8 @@ type Looker struct {
 func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew) (Channel, error) {
 	b, err := l.Registry.Backlog(ctx, e)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return Channel{State: NoStream}, nil
+		r := why.Reason{Code: why.StreamGone, Message: "stream " + l.Names.UpdateStream(e.Config.Name) + " is gone, and updates with it"}
+		return Channel{State: NoStream, Findings: []Finding{{Reason: r, Alarm: true, Advice: r.Code.Advice()}}}, nil
 	}
 	if err != nil {
 		return Channel{}, err

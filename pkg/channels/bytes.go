@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
@@ -45,6 +47,21 @@ func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 // UnmarshalText reads a whole number, with a unit or without.
 func (b *Bytes) UnmarshalText(text []byte) error {
+	if err := b.parse(text); err != nil {
+		return fmt.Errorf("%w: %w", connectors.ErrConfig, err)
+	}
+	return nil
+}
+
+// UnmarshalYAML reads a whole number, with a unit or without.
+func (b *Bytes) UnmarshalYAML(node *yaml.Node) error {
+	if err := b.parse([]byte(node.Value)); err != nil {
+		return connectors.ValueError(node, err)
+	}
+	return nil
+}
+
+func (b *Bytes) parse(text []byte) error {
 	s, factor := strings.TrimSpace(string(text)), int64(1)
 	for _, u := range byteUnits {
 		if digits, ok := strings.CutSuffix(s, u.name); ok {
@@ -54,7 +71,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/factor {
-		return fmt.Errorf("%w: %q is not a size such as 1048576, 64MiB or 2GiB", connectors.ErrConfig, text)
+		return fmt.Errorf("%q is not a size such as 1048576, 64MiB or 2GiB", text)
 	}
 	*b = Bytes(n * factor)
 	return nil

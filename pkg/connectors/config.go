@@ -28,7 +28,7 @@ func DecodeStrict(data []byte, out any) error {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(out); err != nil && !errors.Is(err, io.EOF) {
-		return configError(err)
+		return configError(err, bytes.IndexByte(bytes.TrimSpace(data), '\n') < 0)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: there is more than one document", ErrConfig)
@@ -36,12 +36,28 @@ func DecodeStrict(data []byte, out any) error {
 	return nil
 }
 
-func configError(err error) error {
+// configError names what is wrong in the words of configurations: without Go's types,
+// and without the number of the line where there is one only.
+func configError(err error, oneLine bool) error {
 	var te *yaml.TypeError
-	if errors.As(err, &te) {
-		return fmt.Errorf("%w: %s", ErrConfig, strings.Join(te.Errors, "; "))
+	if !errors.As(err, &te) {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return fmt.Errorf("%w: %w", ErrConfig, err)
+	texts := make([]string, len(te.Errors))
+	for i, text := range te.Errors {
+		text, _, _ = strings.Cut(text, " in type ")
+		if oneLine {
+			text = strings.TrimPrefix(text, "line 1: ")
+		}
+		texts[i] = text
+	}
+	return fmt.Errorf("%w: %s", ErrConfig, strings.Join(texts, "; "))
+}
+
+// ValueError says that the value at a node of a configuration cannot be used, and why.
+// UnmarshalYAML returns it, so that all that is wrong is named at once.
+func ValueError(node *yaml.Node, err error) error {
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", node.Line, err)}}
 }
 
 // Problems collects what is wrong with a configuration. The zero value is
@@ -79,5 +95,13 @@ func (d *Duration) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q is not a duration such as 500ms, 30s or 5m", b)
 	}
 	*d = Duration(v)
+	return nil
+}
+
+// UnmarshalYAML reads a duration with its unit.
+func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
+	if err := d.UnmarshalText([]byte(node.Value)); err != nil {
+		return ValueError(node, err)
+	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (p *Publisher) lastMessage(ctx context.Context, channel, enc string, leader
 	if err != nil {
 		return nil, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	msg, err := ReadLast(ctx, p.js, stream, subject)
 	if errors.Is(err, nats.ErrNoResponders) { // the stream was deleted after we bound it
 		p.streams.Delete(channel)
 	}

@@ -20,9 +20,9 @@ type platform struct {
 	records string
 }
 
-func newPlatform(t *testing.T) *platform {
+func newPlatform(t *testing.T, o ...natstest.Options) *platform {
 	t.Helper()
-	p := &platform{Broker: natstest.Run(t), names: events.DefaultNames()}
+	p := &platform{Broker: natstest.Run(t, o...), names: events.DefaultNames()}
 	p.records = events.KVSubject(p.names.LedgerBucket(), "")
 	if err := channels.Provision(t.Context(), p.JS, p.names, channels.Storage{}); err != nil {
 		t.Fatal(err)

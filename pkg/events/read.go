@@ -50,6 +50,19 @@ func ReadFromLeader(ctx context.Context, js jetstream.JetStream, stream string, 
 	return msg, err
 }
 
+// ReadLast reads the newest message on a subject from any replica of a stream, and from
+// its leader where nats.go cannot read it: somebody may have stored headers that are
+// none. The errors are those of ReadFromLeader, and nats.ErrNoResponders when the stream
+// is gone.
+func ReadLast(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	var decided *jetstream.APIError
+	if err == nil || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, nats.ErrNoResponders) || errors.As(err, &decided) || ctx.Err() != nil {
+		return msg, err
+	}
+	return ReadFromLeader(ctx, js, stream.CachedInfo().Config.Name, MessageQuery{LastOn: subject})
+}
+
 // decodeRead reads the answer to $JS.API.STREAM.MSG.GET.
 func decodeRead(data []byte) (*jetstream.RawStreamMsg, error) {
 	var resp struct {

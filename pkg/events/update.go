@@ -153,9 +153,29 @@ func (u *Update) Validate() error {
 
 // validate is Validate for an update of whose key EncodeKey says keyErr.
 func (u *Update) validate(keyErr error) error {
-	var bad []string
+	bad := u.problems(keyErr)
+	if len(bad) == 0 {
+		return nil
+	}
+	texts := make([]string, len(bad))
+	for i, p := range bad {
+		texts[i] = p.Field + ": " + p.Message
+	}
+	return fmt.Errorf("%w: %s", ErrInvalidUpdate, strings.Join(texts, "; "))
+}
+
+// A FieldProblem says what is wrong with a field of an update.
+type FieldProblem struct{ Field, Message string }
+
+// Problems returns what Validate finds, field by field; nil if that is nothing.
+func (u *Update) Problems() []FieldProblem {
+	_, err := EncodeKey(u.Key)
+	return u.problems(err)
+}
+
+func (u *Update) problems(keyErr error) (bad []FieldProblem) {
 	fail := func(field, format string, args ...any) {
-		bad = append(bad, field+": "+fmt.Sprintf(format, args...))
+		bad = append(bad, FieldProblem{field, fmt.Sprintf(format, args...)})
 	}
 	if err := CheckChannel(u.Channel); err != nil {
 		fail("channel", "%v", err)
@@ -177,7 +197,7 @@ func (u *Update) validate(keyErr error) error {
 		max          int
 		required     bool
 	}{
-		{"id", u.ID, maxAttributeLen, true},
+		{"id", u.ID, maxAttributeLen, keyErr == nil && !u.Version.IsZero()}, // else it could not be made of them
 		{"source", u.Source, maxAttributeLen, true},
 		{"type", u.Type, maxAttributeLen, true},
 		{"content type", u.ContentType, maxAttributeLen, true},
@@ -197,10 +217,7 @@ func (u *Update) validate(keyErr error) error {
 	if y := u.Time.UTC().Year(); !u.Time.IsZero() && (y < 1 || y > 9999) {
 		fail("time", "year %d is outside 1..9999", y)
 	}
-	if len(bad) > 0 {
-		return fmt.Errorf("%w: %s", ErrInvalidUpdate, strings.Join(bad, "; "))
-	}
-	return nil
+	return bad
 }
 
 // checkAttribute says what keeps a value out of a header, "" if nothing does. A

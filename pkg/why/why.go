@@ -16,6 +16,8 @@ type Code string
 const (
 	// NoWorker: no live worker says that it has the partition.
 	NoWorker Code = "no_worker"
+	// StreamGone: the channel's stream is gone, with what was in it.
+	StreamGone Code = "stream_gone"
 	// SecretMissing: a worker cannot resolve a secret reference of the channel.
 	SecretMissing Code = "secret_missing"
 	// ConnectorFailed: a worker cannot open the channel's connector, for another reason.
@@ -67,6 +69,7 @@ type trait struct {
 func traits() []trait {
 	return []trait{
 		{NoWorker, true, false, "start a connector-worker, or find out why those that run do not get the partition: 'extsync workers'"},
+		{StreamGone, true, true, "'extsync doctor --fix' makes it again, empty: see what was lost in docs/operations.md, 'A stream that is gone'"},
 		{SecretMissing, true, true, "give that worker the secret: a file is read again by itself, its environment only when it is restarted"},
 		{ConnectorFailed, true, true, "correct the channel's configuration and apply it, or what the message names at that worker"},
 		{CredentialsRefused, true, true, "correct the channel's credentials, or what they may do at the target"},

@@ -73,3 +73,52 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 	}
 	t.Logf("killed at line %d; %d of the lines after it were stored before", at.Line, doc.Duplicates)
 }
+
+// Lines that were rejected are corrected in the input, and the import is run again: it
+// went on behind what it had done, and the corrected line was never published.
+func TestImportOfACorrectedInput(t *testing.T) {
+	s := newSite(t)
+	s.apply("http://127.0.0.1:1/x")
+	var text strings.Builder
+	for i := range 200 { // more than 4 KiB before the bad line
+		fmt.Fprintf(&text, `{"key":"k%d","version":1,"payload":{"content":"some text"}}`+"\n", i)
+	}
+	bad := `{"key":"fixed","version":0,"payload":1}` + "\n"
+	last := `{"key":"last","version":1,"payload":1}` + "\n"
+	input := s.file("in.ndjson", text.String()+bad+last)
+	run := func(code int, stored int64, says string) {
+		t.Helper()
+		e := s.extsync("import", "erp_db", input, "--json").run(t)
+		var doc importDoc
+		decodeJSON(t, e.out, &doc)
+		if e.code != code || doc.Stored != stored || !strings.Contains(e.err, says) {
+			t.Errorf("code %d, %+v, said %q; want code %d, %d stored, and %q", e.code, doc, e.err, code, stored, says)
+		}
+	}
+	run(cli.ExitFound, 201, "")
+	run(cli.ExitFound, 0, "1 of them were rejected then")
+	s.file("in.ndjson", text.String()+strings.Replace(bad, `"version":0`, `"version":100`, 1)+last)
+	run(0, 1, "begins anew: it was changed")
+	s.file("in.ndjson", text.String()+strings.Replace(bad, `"version":0`, `"version":100`, 1)+last+strings.Replace(last, "last", "more", 1))
+	run(0, 1, "goes on behind line 202")
+}
+
+// What 'channels show' says of all channels is a file that apply takes: what the backup
+// chapter told to keep was none.
+func TestShownChannelsCanBeApplied(t *testing.T) {
+	s := newSite(t)
+	s.apply("http://127.0.0.1:1/x")
+	saved := s.file("saved.yaml", s.extsync("channels", "show").ok(t))
+	if e := s.extsync("channels", "plan", "-f", saved).run(t); e.code != 0 || strings.Count(e.out, ": unchanged") != 2 {
+		t.Errorf("code %d, want no change of the two channels:\n%s%s", e.code, e.out, e.err)
+	}
+	refused(t, s.extsync("channels", "clone", "erp_db", "erp_db"), cli.ExitUsage, "there is a channel erp_db already")
+	refused(t, s.extsync("dead", "list", "--channel", "erp_dbb"), cli.ExitUnknown, "channel not found")
+	wrong := s.file("wrong.yaml", "channels:\n- name: a\n  timeout: 3\n  max_bytes: 1PB\n  channel: b\n  connector: {kind: http, config: {url: 'https://a.example/x'}}\n")
+	e := s.extsync("channels", "apply", "-f", wrong).run(t)
+	for _, want := range []string{`line 3: "3" is not a duration`, `line 4: "1PB" is not a size`, "line 5: field channel not found"} {
+		if !strings.Contains(e.err, want) || strings.Contains(e.err, "struct") {
+			t.Errorf("code %d, it does not say %q in the words of configurations: %s", e.code, want, e.err)
+		}
+	}
+}

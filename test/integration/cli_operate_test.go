@@ -253,14 +253,14 @@ func TestImportAndAudit(t *testing.T) {
 	if err != nil || !strings.Contains(string(rejects), `"input":"no update"`) || !strings.Contains(string(rejects), fmt.Sprintf(`"line":%d`, keys+1)) {
 		t.Errorf("rejects: %s, %v", rejects, err)
 	}
-	if doc = run(cli.ExitOK, input); doc.Stored+doc.Duplicates != 0 || doc.From == 0 {
+	if doc = run(cli.ExitFound, input); doc.Stored+doc.Duplicates != 0 || doc.From == 0 {
 		t.Errorf("again: %+v", doc)
 	}
 	if doc = run(cli.ExitFound, input, "--restart"); doc.Stored != 0 || doc.Duplicates != keys-1 {
 		t.Errorf("from the beginning: %+v", doc)
 	}
 	s.file("in.ndjson", text.String()+`{"key":"more","version":1,"payload":1}`+"\n")
-	if doc = run(cli.ExitOK, input); doc.Stored != 1 || doc.Line != keys+2 {
+	if doc = run(cli.ExitFound, input); doc.Stored != 1 || doc.Line != keys+2 {
 		t.Errorf("after a line was added: %+v", doc)
 	}
 	refused(t, s.extsync("import", "nope", input), cli.ExitUnknown, "nope")
