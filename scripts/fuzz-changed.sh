@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 go=${GO:-go}
 time=${FUZZ_TIME:-3s}
-budget=${FUZZ_BUDGET:-60}
+budget=${FUZZ_BUDGET:-120}
 
 base() {
 	local main

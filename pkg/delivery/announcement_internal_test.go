@@ -7,12 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -64,63 +62,10 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
-// TestWhatHoldsAChannel: each way in which the gate holds calls back has its code.
-func TestWhatHoldsAChannel(t *testing.T) {
-	refused := func(class connectors.Class, code string) connectors.Result {
-		return connectors.Failed(class, code, errors.New("it says no"))
-	}
-	for name, c := range map[string]struct {
-		do   func(*gate)
-		want why.Code
-	}{
-		"login":     {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "401"), false) }, why.CredentialsRefused},
-		"SQL login": {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "28P01"), false) }, why.CredentialsRefused},
-		"table":     {func(g *gate) { g.report("k", refused(connectors.Misconfigured, "42P01"), false) }, why.Misconfigured},
-		"secret": {func(g *gate) {
-			g.report("k", connectors.Failed(connectors.Misconfigured, "secret", fmt.Errorf("%w: gone", connectors.ErrSecret)), false)
-		}, why.SecretMissing},
-		"refusals": {func(g *gate) {
-			for range blockAfter {
-				g.report("k", refused(connectors.Permanent, "422"), false)
-			}
-		}, why.TargetRefuses},
-		"down": {func(g *gate) {
-			for i := range openAfter {
-				g.report(fmt.Sprint(i), refused(connectors.Transient, "503"), false)
-			}
-		}, why.CircuitOpen},
-		"throttled": {func(g *gate) {
-			r := refused(connectors.Throttled, "429")
-			r.RetryAfter = time.Minute
-			g.report("k", r, false)
-		}, why.RateLimited},
-		"our side": {func(g *gate) { g.hold(time.Minute) }, why.BrokerRefuses},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newGate(zerolog.Nop())
-			if w, held := g.wait(workers.Wait{}, time.Now()); held {
-				t.Fatalf("at first %+v", w)
-			}
-			c.do(g)
-			w, held := g.wait(workers.Wait{}, time.Now())
-			if !held || w.Code != c.want || w.Message == "" || !w.Next.After(time.Now()) {
-				t.Errorf("%+v, want %s", w, c.want)
-			}
-			g.report("k", connectors.Done(), true)
-			g.mu.Lock()
-			g.until = time.Time{} // a wait that was asked for is over
-			g.mu.Unlock()
-			if w, held := g.wait(workers.Wait{}, time.Now()); held {
-				t.Errorf("afterwards %+v", w)
-			}
-		})
-	}
-}
-
 // TestWhatASightShows: trouble lasts until there is progress, over all tenures.
 func TestWhatASightShows(t *testing.T) {
 	b := newBench(t, acceptAll)
-	r := &channelRun{entry: channels.Entry{Config: channels.Config{Name: "cal", Partitions: 4}}, gate: newGate(b.m.log), log: b.m.log, b: b.m.b}
+	r := &channelRun{entry: channels.Entry{Config: channels.Config{Name: "cal", Partitions: 4}}, gate: gate.New(gate.Options{Log: b.m.log}), log: b.m.log, b: b.m.b}
 	part := newPartition(r, 2, b.lease(t, 2))
 	r.partitions = map[int]*partition{2: part}
 	now := time.Now()

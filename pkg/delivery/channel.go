@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/transform"
 )
 
@@ -31,7 +32,7 @@ type channelRun struct {
 	target     *target
 	stopWatch  context.CancelFunc
 	maxBatch   int
-	gate       *gate
+	gate       *gate.Gate
 	b          *broker
 	log        zerolog.Logger
 	stats      *stats
@@ -77,9 +78,10 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}
-	r.gate = newGate(log)
-	r.gate.patience = 2*cfg.Timeout.D() + hungAfter // to open the connector, and for the call
-	r.gate.hint = connectors.RestartHint(cfg.Connector.Config)
+	r.gate = gate.New(gate.Options{
+		Log: log, Hint: connectors.RestartHint(cfg.Connector.Config),
+		Patience: 2*cfg.Timeout.D() + hungAfter, // to open the connector, and for the call
+	})
 	target.use(func(conn connectors.Connector) {
 		if b, ok := conn.(connectors.Batcher); ok {
 			r.maxBatch = max(1, b.MaxBatch())
@@ -128,7 +130,7 @@ func (r *channelRun) watchSecrets(ctx context.Context) {
 		if changed, err := r.target.renewIfChanged(ctx); changed {
 			r.renewed(err, "a file that holds a secret has changed")
 			if err == nil {
-				r.gate.hurry()
+				r.gate.Hurry()
 			}
 		}
 	}
@@ -154,12 +156,12 @@ func (r *channelRun) follow(ctx context.Context, e *channels.Entry) bool {
 // reload opens the connector anew because an operator asks for it.
 func (r *channelRun) reload(ctx context.Context) {
 	r.renewed(r.target.renew(ctx), "an operator asked for it")
-	r.gate.hurry()
+	r.gate.Hurry()
 }
 
 // renewed says what came of opening the connector anew.
 func (r *channelRun) renewed(err error, why string) {
-	news := r.gate.note(err)
+	news := r.gate.Note(err)
 	if err != nil {
 		if !news { // it is tried again and again
 			return

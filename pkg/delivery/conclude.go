@@ -7,6 +7,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -17,25 +19,25 @@ const retryLogEvery = 5 * time.Second
 
 // conclude decides what follows from the result of a call.
 func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, took time.Duration) {
-	gate := t.p.r.gate
+	g := t.p.r.gate
 	if t.ctx.Err() != nil || errors.Is(res.Err, errNoCall) {
 		// The partition is no longer ours: whoever has it repeats the call
 		// (guarantee 1). The failure is not the update's (guarantee 6). Should
 		// the lease be renewed at the last moment after all, it is ours to repeat.
-		gate.withdraw(probe)
+		g.Withdraw(probe)
 		t.retryAll([]*lane{l}, ledgerRetry)
 		return
 	}
 	if res.Class == connectors.OK && res.Code == events.CodeFiltered {
 		// The target has heard nothing of it: it is no sign of life of the target.
-		gate.withdraw(probe)
+		g.Withdraw(probe)
 		t.logAttempt(it, res, took)
 		t.filtered(l, it)
 		return
 	}
-	res.RetryAfter = min(max(res.RetryAfter, 0), throttleMost)
-	closed := gate.closedSince() // before the report, which may open it
-	counts := gate.report(l.key, res, probe)
+	res.RetryAfter = min(max(res.RetryAfter, 0), gate.ThrottleMost)
+	closed := g.ClosedSince() // before the report, which may open it
+	counts := g.Report(l.key, res, probe)
 	t.logAttempt(it, res, took)
 	t.observeAttempt(res, took)
 	if res.Class != connectors.OK {
@@ -50,8 +52,8 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 	}
 	s := events.Settlement{
 		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID,
-		Class: res.Class.String(), Code: clean(res.Code, 64), Message: message(res),
-		Response: clean(res.Response, events.MaxResponseLen),
+		Class: res.Class.String(), Code: plain.Text(res.Code, 64), Message: plain.Message(res),
+		Response: plain.Text(res.Response, events.MaxResponseLen),
 	}
 	switch res.Class {
 	case connectors.OK:
@@ -210,6 +212,6 @@ func (t *tenure) logAttempt(it *item, res connectors.Result, took time.Duration)
 	}
 	e.Str("kind", t.p.r.entry.Config.Connector.Kind).
 		Str("key", it.u.Key).Stringer("version", it.tag.Version).Str("id", it.u.ID).Int("attempt", it.attempts+1).
-		Stringer("class", res.Class).Str("code", res.Code).Str("error", message(res)).
+		Stringer("class", res.Class).Str("code", res.Code).Str("error", plain.Message(res)).
 		Dur("took", took).Uint64("sequence", it.seq).Msg("attempt")
 }

@@ -52,17 +52,17 @@ const probeWait = 10 * time.Second
 // probeNow has the target tried now if the channel waits for it, and answers with
 // what came of it.
 func (t *tenure) probeNow(msg *nats.Msg) {
-	gate := t.p.r.gate
+	g := t.p.r.gate
 	timer := time.NewTimer(probeWait)
 	defer timer.Stop()
 	select {
-	case <-gate.hurry():
+	case <-g.Hurry():
 	case <-timer.C:
 	case <-t.ctx.Done():
 	}
 	reply := channels.ControlReply{Worker: t.p.r.worker}
-	reply.Circuit, _, reply.Reason = gate.status()
-	if next := gate.nextProbe(); !next.IsZero() {
+	reply.Circuit, _, reply.Reason = g.Status()
+	if next := g.NextProbe(); !next.IsZero() {
 		reply.NextProbe = next.UnixMilli()
 	}
 	t.respond(msg, reply)

@@ -1,11 +1,8 @@
 package delivery
 
 import (
-	"errors"
-	"strings"
-	"unicode/utf8"
-
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -142,35 +139,6 @@ func superseded(it *item, by versioning.Version) decision {
 func settle(it *item, o events.Outcome, class connectors.Class, code, msg string) decision {
 	return decision{what: doSettle, settlement: events.Settlement{
 		Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: o,
-		Attempts: it.attempts, Class: class.String(), Code: code, Message: clean(msg, events.MaxMessageLen),
+		Attempts: it.attempts, Class: class.String(), Code: code, Message: plain.Text(msg, events.MaxMessageLen),
 	}}
-}
-
-// message returns what a result says, for people: bounded, in one line.
-func message(res connectors.Result) string {
-	if res.Err == nil {
-		return ""
-	}
-	var e *connectors.Error
-	if errors.As(res.Err, &e) && e.Code == res.Code {
-		return clean(e.Err.Error(), events.MaxMessageLen)
-	}
-	return clean(res.Err.Error(), events.MaxMessageLen)
-}
-
-// clean makes a text from outside fit for a header, a log line and a record.
-func clean(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == utf8.RuneError || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return strings.Clone(s[:most]) // the rest need not stay in memory
 }

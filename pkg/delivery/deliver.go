@@ -45,13 +45,13 @@ func (w *workspace) clear() {
 // deliver makes one attempt for the head of each lane, none of which is in
 // flight anywhere else.
 func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
-	gate := t.p.r.gate
+	g := t.p.r.gate
 	room.keys = t.keysOf(batch, room.keys[:0])
 	err := t.view.Load(t.ctx, room.keys)
 	t.p.sight.hinder(readLedger, err)
 	if err != nil {
 		t.log.Warn().Err(err).Msg("read the ledger; nothing is delivered without it")
-		gate.withdraw(probe)
+		g.Withdraw(probe)
 		t.separate(batch) // it may be one record only
 		t.retryAll(batch, ledgerRetry)
 		return
@@ -59,11 +59,11 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	t.judgeAll(batch, room)
 	calls, items := room.lanes, room.items
 	if len(calls) == 0 {
-		gate.withdraw(probe)
+		g.Withdraw(probe)
 		return
 	}
 	if calls, items = t.loadPayloads(calls, items); len(calls) == 0 {
-		gate.withdraw(probe)
+		g.Withdraw(probe)
 		return
 	}
 	attempts := room.attempts[:0]
@@ -75,13 +75,13 @@ func (t *tenure) deliver(batch []*lane, probe bool, room *workspace) {
 	if probe {
 		t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) { s.Probes++ })
 	}
-	if probe && t.p.r.gate.freshen() {
+	if probe && g.Freshen() {
 		// The secrets may have changed since, in whatever way: a probe is the pace at
 		// which they are read again.
 		ctx, cancel := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
 		err := t.p.r.target.renew(ctx)
 		cancel()
-		if t.p.r.gate.note(err) && err != nil {
+		if g.Note(err) && err != nil {
 			t.log.Warn().Err(err).Msg("the connector cannot be opened anew for a probe; the one that is open is used further")
 		}
 	}

@@ -9,8 +9,8 @@ import (
 // until ctx ends.
 func (t *tenure) dispatch(ctx context.Context) {
 	g := t.p.r.gate
-	g.watch(t)
-	defer g.unwatch(t)
+	g.Watch(t)
+	defer g.Unwatch(t)
 	for {
 		var again <-chan time.Time
 		if wait := t.startReady(ctx); wait > 0 {
@@ -72,7 +72,7 @@ func (t *tenure) nextBatch(ctx context.Context) (batch []*lane, probe bool, wait
 	if ctx.Err() != nil || t.refreshing || len(t.ready)+len(t.readyLow) == 0 || t.inFlight >= r.callLimit() || !t.p.lease.Alive() {
 		return nil, false, 0
 	}
-	n, probe, wait := r.gate.admit(r.maxBatch)
+	n, probe, wait := r.gate.Admit(r.maxBatch)
 	if n == 0 {
 		return nil, false, wait
 	}

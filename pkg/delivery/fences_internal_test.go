@@ -10,6 +10,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -86,11 +87,11 @@ func TestRetryAfterIsBoundedForTheLaneToo(t *testing.T) {
 			tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 			it := itemOf("k", 1)
 			l := tn.laneOf("k", it)
-			res := failed(class)
+			res := connectors.Failed(class, "x", errors.New("because"))
 			res.RetryAfter = 365 * 24 * time.Hour
 			tn.conclude(l, it, res, false, 0)
 			defer tn.stopTimers()
-			if wait := time.Until(l.due); wait > throttleMost {
+			if wait := time.Until(l.due); wait > gate.ThrottleMost {
 				t.Fatalf("the lane waits %s", wait)
 			}
 		})

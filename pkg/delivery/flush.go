@@ -21,7 +21,7 @@ func (t *tenure) flushLoop(ctx context.Context) {
 				t.fail(err)
 				return false
 			}
-			t.p.r.gate.hold(2 * wait)
+			t.p.r.gate.Hold(2 * wait)
 			t.log.Warn().Err(err).Msg("write the ledger; outcomes are safe in the log, and the channel waits")
 			return true
 		})
@@ -38,8 +38,8 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	if err != nil {
 		return records, err
 	}
-	circuit, since, reason := t.p.r.gate.status()
-	next := t.p.r.gate.nextProbe()
+	circuit, since, reason := t.p.r.gate.Status()
+	next := t.p.r.gate.NextProbe()
 	return records, t.writeProgress(ctx, func(p *channels.Progress) {
 		p.LogSeq, p.Floor, p.FloorTime, p.Done, p.Clean = logSeq, floor, storedAt, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason

@@ -73,7 +73,12 @@ func TestRegistryThatDoesNotAnswerCostsNoLease(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.run(ctx) }()
-	defer func() { stop(); <-done }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("the manager ended with %v", err)
+		}
+	}()
 	takeovers := func() uint64 { return b.m.stats.snapshot()["cal"].Takeovers }
 	testkit.Eventually(t, "the partition to be taken over", func() bool { return takeovers() == 1 })
 	deaf.Store(true)

@@ -228,16 +228,16 @@ const (
 // errRefresh ends a tenure, after a hand-over to the next one of the same worker.
 var errRefresh = errors.New("what was held during the outage is read again")
 
-// gateChanged has the progress written, where operators read the gate's state.
-func (t *tenure) gateChanged() { t.view.Look() }
+// GateChanged has the progress written, where operators read the gate's state.
+func (t *tenure) GateChanged() { t.view.Look() }
 
-// gateMoved has the dispatcher ask the gate again.
-func (t *tenure) gateMoved() { signal(t.wakeDispatch) }
+// GateMoved has the dispatcher ask the gate again.
+func (t *tenure) GateMoved() { signal(t.wakeDispatch) }
 
-// gateFreed lets every lane that waits try now: the target is back after some
+// GateFreed lets every lane that waits try now: the target is back after some
 // time. Of what was held all the while, newer versions may lie in the stream; so
 // that each key costs one write, it is let go and read again.
-func (t *tenure) gateFreed(lasted time.Duration) {
+func (t *tenure) GateFreed(lasted time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if lasted >= refreshAfter && t.floor.Unsettled() > refreshAbove && t.latest() {

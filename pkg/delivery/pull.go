@@ -155,7 +155,7 @@ func (t *tenure) pullRound(ctx context.Context, it jetstream.MessagesContext, co
 		if err := t.take(ctx, msg, count); err != nil {
 			return count, err
 		}
-		if t.p.r.gate.closedSince().IsZero() { // nothing can be delivered: it may stay at the broker
+		if t.p.r.gate.ClosedSince().IsZero() { // nothing can be delivered: it may stay at the broker
 			sleep.For(ctx, pullWhileOpen)
 		}
 		if once {

@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -357,8 +358,8 @@ func (t *tenure) concludeResync(l *lane, it *item, res connectors.Result, counts
 	if res.Class == connectors.OK {
 		it.attempts++
 		t.settleAs(l, it, events.Settlement{
-			Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: events.Delivered, Code: clean(res.Code, 64),
-			Response: clean(res.Response, events.MaxResponseLen),
+			Version: it.tag.Version, Digest: it.tag.Digest, ID: it.u.ID, Outcome: events.Delivered, Code: plain.Text(res.Code, 64),
+			Response: plain.Text(res.Response, events.MaxResponseLen),
 		}, res)
 		return
 	}
@@ -384,8 +385,8 @@ func (t *tenure) concludeResync(l *lane, it *item, res connectors.Result, counts
 	default:
 		if len(rs.report.Failures) < channels.MaxResyncFailures {
 			rs.report.Failures = append(rs.report.Failures, channels.ResyncFailure{
-				Key: it.u.Key, Version: it.tag.Version.String(), Class: res.Class.String(), Code: clean(res.Code, 64), Message: message(res),
-				Response: clean(res.Response, events.MaxResponseLen),
+				Key: it.u.Key, Version: it.tag.Version.String(), Class: res.Class.String(), Code: plain.Text(res.Code, 64), Message: plain.Message(res),
+				Response: plain.Text(res.Response, events.MaxResponseLen),
 			})
 		}
 		t.endResync(it, &rs.report.Failed)

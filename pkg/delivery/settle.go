@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -21,9 +22,9 @@ func (t *tenure) settleAs(l *lane, it *item, s events.Settlement, res connectors
 	s.At = timestamp()
 	e := t.entry(it, s, res)
 	if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
-		if err := t.storeDead(l.key, it, e, clean(res.Response, connectors.MaxResponse)); err != nil {
+		if err := t.storeDead(l.key, it, e, plain.Text(res.Response, connectors.MaxResponse)); err != nil {
 			t.log.Error().Err(err).Str("key", it.u.Key).Msg("store dead letter; the update is kept, and the channel waits until there is room")
-			t.p.r.gate.hold(deadRetry)
+			t.p.r.gate.Hold(deadRetry)
 			t.retryAll([]*lane{l}, deadRetry)
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -147,7 +146,7 @@ func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait,
 	switch {
 	case t != nil && t.takenOver.Load():
 		found, waits := t.wait(w, now, progress, trouble)
-		if text := p.r.gate.troubled(); !waits && text != "" {
+		if text := p.r.gate.Troubled(); !waits && text != "" {
 			found.Code, found.Message, found.Stalled, waits = why.ReloadFailed, text, false, true
 		}
 		return found, waits
@@ -172,8 +171,9 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 		t.p.sight.moved(now)
 	}
 	w.Stalled = w.Stalled && !idle
-	if held, ok := t.p.r.gate.wait(w, now); ok && (held.Code != why.RateLimited && held.Code != why.BrokerRefuses || !idle) {
-		return held, true
+	if held, ok := t.p.r.gate.Held(now); ok && (held.Code != why.RateLimited && held.Code != why.BrokerRefuses || !idle) {
+		w.Code, w.Message, w.Since, w.Next = held.Code, held.Message, held.Since, held.Next
+		return w, true
 	}
 	if what != "" && now.Sub(hinderedSince) >= settledLately {
 		w.Code, w.Message, w.Since = why.BrokerRefuses, fmt.Sprintf("%s: %v", what, hindered), hinderedSince
@@ -232,47 +232,4 @@ func (t *tenure) hand() handful {
 		}
 	}
 	return h
-}
-
-// wait completes w when the gate holds the channel back.
-func (g *gate) wait(w workers.Wait, now time.Time) (workers.Wait, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state == gateClosed && !g.until.After(now) {
-		return w, false
-	}
-	w.Code, w.Message, w.Since = g.why, g.told(), g.since
-	switch {
-	case g.state != gateClosed:
-	case g.why == why.RateLimited:
-		w.Message, w.Since = "the target has asked to wait", time.Time{}
-	default:
-		w.Message, w.Since = "the broker does not take dead letters or ledger records; the worker's log says why", time.Time{}
-	}
-	if g.until.After(now) {
-		w.Next = g.until
-	}
-	return w, true
-}
-
-// shutBy returns the code of what has opened a circuit or blocked a channel.
-func shutBy(state gateState, res connectors.Result) why.Code {
-	switch {
-	case state == gateOpen:
-		return why.CircuitOpen
-	case isSecret(res.Err):
-		return why.SecretMissing
-	case res.Class == connectors.Permanent:
-		return why.TargetRefuses
-	case slices.Contains(credentialCodes(), res.Code):
-		return why.CredentialsRefused
-	default:
-		return why.Misconfigured
-	}
-}
-
-// credentialCodes are those with which connectors say that a login or what it may do
-// is refused: of HTTP, PostgreSQL and MySQL.
-func credentialCodes() []string {
-	return []string{"401", "403", "407", "login", "28000", "28P01", "42501", "1044", "1045", "1142", "1143"}
 }

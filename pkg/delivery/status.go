@@ -109,7 +109,7 @@ func (t *tenure) status() PartitionStatus {
 	s := PartitionStatus{
 		Channel: cfg.Name, Kind: cfg.Connector.Kind, Partition: t.p.index, Since: t.since, TakenOver: t.takenOver.Load(),
 	}
-	s.Circuit, s.CircuitSince, s.Reason = t.p.r.gate.status()
+	s.Circuit, s.CircuitSince, s.Reason = t.p.r.gate.Status()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Updates, s.InFlight = len(t.held), t.inFlight

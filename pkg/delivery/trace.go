@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -82,10 +83,10 @@ func endSpans(spans []trace.Span, results []connectors.Result) {
 		res := results[i]
 		span.SetAttributes(
 			attribute.String("extsync.class", res.Class.String()),
-			attribute.String("extsync.code", clean(res.Code, 64)),
+			attribute.String("extsync.code", plain.Text(res.Code, 64)),
 		)
 		if res.Class != connectors.OK {
-			span.SetStatus(codes.Error, message(res))
+			span.SetStatus(codes.Error, plain.Message(res))
 		}
 		span.End()
 	}

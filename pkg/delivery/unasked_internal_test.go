@@ -14,66 +14,10 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
-
-// An update that the mapping cannot map has not met the target: it closed the circuit
-// of a target that was down, and unblocked a channel whose credentials are refused.
-func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
-	unasked := connectors.Unasked("mapping", errors.New("no"))
-	for _, state := range []gateState{gateOpen, gateBlocked} {
-		g := newClockGate(t)
-		g.open()
-		if state == gateBlocked {
-			g.report("k", failed(connectors.Misconfigured), false)
-		}
-		g.wantState(state)
-		g.probe()
-		if !g.freshen() || g.freshen() {
-			t.Errorf("%s: the connector is not opened anew once for the probe that is due", state)
-		}
-		if counts := g.report("k", unasked, true); !counts {
-			t.Errorf("%s: the failure is the update's own, and does not count", state)
-		}
-		g.wantState(state)
-		if n, probe, wait := g.admit(10); n != 1 || !probe {
-			t.Errorf("%s: %d admitted, probe %v, wait %s; want another update to be the probe at once", state, n, probe, wait)
-		}
-		if g.freshen() {
-			t.Errorf("%s: the connector is opened anew for each update that is no probe", state)
-		}
-	}
-}
-
-// Twenty of them in a row are the configuration's fault, whether the target is there or
-// not: the others must not become dead letters for it.
-func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
-	unasked := connectors.Unasked("mapping", errors.New("no"))
-	for _, down := range []bool{false, true} {
-		g := newClockGate(t)
-		if down {
-			g.open()
-		}
-		for i := range blockAfter {
-			if down {
-				g.probe()
-			}
-			counts := g.report(fmt.Sprint("k", i), unasked, down)
-			if last := i == blockAfter-1; counts == last {
-				t.Errorf("down %v: failure %d counts: %v, want %v", down, i, counts, !last)
-			}
-		}
-		g.wantState(gateBlocked)
-		g.probe()
-		if counts := g.report("k", unasked, true); counts {
-			t.Errorf("down %v: a failure of a blocked channel counts against its update", down)
-		}
-		if g.wait() == 0 {
-			t.Errorf("down %v: the next probe is not planned", down)
-		}
-	}
-}
 
 // neverStored is a message whose answer was lost.
 type neverStored struct{ jetstream.PubAckFuture }
@@ -110,39 +54,10 @@ func TestRestoredBrokerSeenByTheConsumerIsAnAlarm(t *testing.T) {
 	}
 }
 
-// A probe that is answered 429 says so: the reason of before stood there for as long as
-// the target had asked to wait.
-func TestProbeThatIsThrottledSaysSo(t *testing.T) {
-	g := newClockGate(t)
-	g.open()
-	g.probe()
-	res := connectors.Failed(connectors.Throttled, "429", errors.New("slow down"))
-	res.RetryAfter = 10 * time.Minute
-	g.report("p", res, true)
-	if _, _, reason := g.status(); !strings.Contains(reason, "slow down") {
-		t.Errorf("reason %q, want what the target said", reason)
-	}
-}
-
-// A connector hangs in a probe, whatever its context says, and its tenure ends without
-// it. No other probe followed.
-func TestProbeThatNeverComesBack(t *testing.T) {
-	g := newClockGate(t)
-	g.open()
-	g.probe()
-	if n, _, wait := g.admit(10); n != 0 || wait != g.patience {
-		t.Errorf("%d admitted, wait %s; want none for %s", n, wait, g.patience)
-	}
-	g.at = g.at.Add(g.patience)
-	if n, probe, _ := g.admit(10); n != 1 || !probe {
-		t.Errorf("%d admitted, probe %v; want another probe", n, probe)
-	}
-}
-
 // The target was down for an hour, is back since a moment, and fails again. The update
 // whose failure opens the circuit was an hour older for it, and given up.
 func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
-	for _, others := range []int{openAfter - 2, openAfter - 1} {
+	for _, others := range []int{gate.OpenAfter - 2, gate.OpenAfter - 1} {
 		b := newBench(t, acceptAll)
 		cfg := memoryChannel("cal", channels.Every)
 		cfg.Retry.MaxAge = connectors.Duration(30 * time.Minute)
@@ -154,7 +69,7 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		l := tn.laneOf("k", it)
 		it.first, it.failed, it.attempts = time.Now().Add(-time.Hour), time.Now().Add(-time.Hour), 1
 		for i := range others {
-			r.gate.report(fmt.Sprint(i), failed(connectors.Transient), false)
+			r.gate.Report(fmt.Sprint(i), connectors.Failed(connectors.Transient, "x", errors.New("because")), false)
 		}
 		tn.conclude(l, it, connectors.Failed(connectors.Transient, "503", errors.New("down")), false, 0)
 		if it.trying > time.Minute {

@@ -20,7 +20,7 @@ func rawPublish(t *testing.T, address, subject, headers, payload string) {
 	testkit.Must(t, err)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", u.Host)
 	testkit.Must(t, err)
-	defer conn.Close()
+	defer func() { testkit.Must(t, conn.Close()) }()
 	headers = "NATS/1.0\r\n" + headers + "\r\n\r\n"
 	_, err = fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
 		subject, len(headers), len(headers)+len(payload), headers, payload)

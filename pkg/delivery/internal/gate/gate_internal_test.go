@@ -1,28 +1,26 @@
-package delivery
+package gate
 
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // clockGate is a gate with a clock of its own.
 type clockGate struct {
-	*gate
+	*Gate
 	t  *testing.T
 	at time.Time
 }
 
 func newClockGate(t *testing.T) *clockGate {
-	g := &clockGate{gate: newGate(zerolog.Nop()), t: t, at: time.Unix(1_000_000, 0)}
-	g.now = func() time.Time { return g.at }
+	g := &clockGate{t: t, at: time.Unix(1_000_000, 0)}
+	g.Gate = New(Options{Log: zerolog.Nop(), Patience: time.Minute, Now: func() time.Time { return g.at }})
 	return g
 }
 
@@ -33,7 +31,7 @@ func failed(class connectors.Class) connectors.Result {
 // wait returns how long nothing is admitted from now on.
 func (g *clockGate) wait() time.Duration { return max(0, g.until.Sub(g.at)) }
 
-func (g *clockGate) wantState(want gateState) {
+func (g *clockGate) wantState(want State) {
 	g.t.Helper()
 	if g.state != want {
 		g.t.Fatalf("gate is %s, not %s", g.state, want)
@@ -44,7 +42,7 @@ func (g *clockGate) wantState(want gateState) {
 func (g *clockGate) probe() {
 	g.t.Helper()
 	g.at = g.at.Add(g.wait())
-	if n, probe, _ := g.admit(10); n != 1 || !probe {
+	if n, probe, _ := g.Admit(10); n != 1 || !probe {
 		g.t.Fatalf("admitted %d, probe %v", n, probe)
 	}
 }
@@ -53,45 +51,50 @@ func (g *clockGate) probe() {
 func (g *clockGate) open() {
 	g.t.Helper()
 	g.at = g.at.Add(openQuiet)
-	for k := range openAfter {
-		g.report(fmt.Sprint("k", k), failed(connectors.Transient), false)
+	for k := range OpenAfter {
+		g.Report(fmt.Sprint("k", k), failed(connectors.Transient), false)
 	}
-	g.wantState(gateOpen)
+	g.wantState(Open)
 }
 
 func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
 	g := newClockGate(t)
 	for i := range 100 { // one poison key alone never opens it
-		if counts := g.report("poison", failed(connectors.Transient), false); !counts {
+		if counts := g.Report("poison", failed(connectors.Transient), false); !counts {
 			t.Fatalf("failure %d does not count", i)
 		}
 	}
-	g.wantState(gateClosed)
-	if counts := g.report("other", failed(connectors.Transient), false); !counts {
+	g.wantState(Closed)
+	if counts := g.Report("other", failed(connectors.Transient), false); !counts {
 		t.Fatal("the failure that opens the circuit is the update's, too: it was made while it was closed")
 	}
-	g.wantState(gateOpen)
-	if counts := g.report("third", failed(connectors.Transient), false); counts {
+	g.wantState(Open)
+	if counts := g.Report("third", failed(connectors.Transient), false); counts {
 		t.Fatal("a failure while the circuit is open counts against the update")
 	}
 
 	g = newClockGate(t)
-	for i := range 4 * openAfter { // a success in between starts the row anew
-		if i%openAfter == openAfter-1 {
-			g.report("k", connectors.Done(), false)
+	for i := range 4 * OpenAfter { // a success in between starts the row anew
+		if i%OpenAfter == OpenAfter-1 {
+			g.Report("k", connectors.Done(), false)
 		} else {
-			g.report(fmt.Sprint("k", i), failed(connectors.Transient), false)
+			g.Report(fmt.Sprint("k", i), failed(connectors.Transient), false)
 		}
 	}
-	g.wantState(gateClosed)
+	g.wantState(Closed)
 }
 
 // changeWatcher is told of changes of a gate's state.
 type changeWatcher chan struct{}
 
-func (w changeWatcher) gateChanged()          { signal(w) }
-func (changeWatcher) gateFreed(time.Duration) {}
-func (changeWatcher) gateMoved()              {}
+func (w changeWatcher) GateChanged() {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+}
+func (changeWatcher) GateFreed(time.Duration) {}
+func (changeWatcher) GateMoved()              {}
 
 // Nothing else has a partition that rests write what operators see.
 func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
@@ -110,22 +113,22 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 			}
 		}
 	}
-	g.watch(w)
+	g.Watch(w)
 	woken(true, "for the state that it found")
-	g.report("k", connectors.Done(), false)
+	g.Report("k", connectors.Done(), false)
 	woken(false, "by a success among others")
 	g.open()
 	woken(true, "when the circuit opened")
 	g.probe()
-	g.report("k", failed(connectors.Transient), true)
+	g.Report("k", failed(connectors.Transient), true)
 	woken(true, "by a probe in vain: the next one is shown")
 	g.probe()
-	g.report("k", failed(connectors.Misconfigured), true)
+	g.Report("k", failed(connectors.Misconfigured), true)
 	woken(true, "when the channel was blocked")
 	g.probe()
-	g.report("k", connectors.Done(), true)
+	g.Report("k", connectors.Done(), true)
 	woken(true, "when the target was back")
-	g.unwatch(w)
+	g.Unwatch(w)
 	g.open()
 	woken(false, "after it had left")
 }
@@ -135,60 +138,37 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 func TestFailuresInARowDoNotOpenTheCircuitWhileOthersGetThrough(t *testing.T) {
 	g := newClockGate(t)
 	for i := range 1000 {
-		g.report("healthy", connectors.Done(), false)
-		for k := range 20 * openAfter {
-			g.report(fmt.Sprint("poison", k), failed(connectors.Transient), false)
+		g.Report("healthy", connectors.Done(), false)
+		for k := range 20 * OpenAfter {
+			g.Report(fmt.Sprint("poison", k), failed(connectors.Transient), false)
 		}
 		g.at = g.at.Add(openQuiet - time.Nanosecond)
-		g.wantState(gateClosed)
+		g.wantState(Closed)
 		if i%2 == 0 {
-			g.report("poison", failed(connectors.Transient), false)
-			g.wantState(gateClosed)
+			g.Report("poison", failed(connectors.Transient), false)
+			g.wantState(Closed)
 		}
 	}
 	g.at = g.at.Add(time.Nanosecond)
-	g.report("poison", failed(connectors.Transient), false)
-	g.wantState(gateOpen)
-}
-
-func TestProbeTakesAKeyThatHasNotFailedYet(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	tn.locked(func() {
-		for i, key := range []string{"poison1", "poison2", "healthy", "other"} {
-			it := itemOf(key, int64(i+1))
-			if i < 2 {
-				it.first = time.Now()
-			}
-			l := &lane{key: key, queue: []*item{it}, queued: true}
-			tn.lanes[key], tn.ready = l, append(tn.ready, l)
-		}
-		tn.preferHealthy()
-		var order []string
-		for _, l := range tn.popReady(4) {
-			order = append(order, l.key)
-		}
-		if want := []string{"healthy", "poison1", "poison2", "other"}; !slices.Equal(order, want) {
-			t.Errorf("%v, want %v", order, want)
-		}
-	})
+	g.Report("poison", failed(connectors.Transient), false)
+	g.wantState(Open)
 }
 
 func TestGateLetsOneProbeThroughAtATime(t *testing.T) {
 	g := newClockGate(t)
 	g.open()
-	if n, _, wait := g.admit(10); n != 0 || wait <= 0 {
+	if n, _, wait := g.Admit(10); n != 0 || wait <= 0 {
 		t.Fatalf("before its time: %d, %s", n, wait)
 	}
 	g.probe()
 	for range 3 {
-		if n, probe, wait := g.admit(10); n != 0 || probe || wait != g.patience {
+		if n, probe, wait := g.Admit(10); n != 0 || probe || wait != g.o.Patience {
 			t.Fatalf("a second probe: %d, %v, %s", n, probe, wait)
 		}
 	}
-	g.withdraw(true) // it made no call: another one may
+	g.Withdraw(true) // it made no call: another one may
 	g.probe()
-	g.report("k", failed(connectors.Transient), true)
+	g.Report("k", failed(connectors.Transient), true)
 	if g.wait() <= 0 {
 		t.Fatal("the next probe does not wait")
 	}
@@ -206,8 +186,8 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newClockGate(t)
-			for k := range openAfter {
-				g.report(fmt.Sprint("k", k), failed(tt.class), false)
+			for k := range OpenAfter {
+				g.Report(fmt.Sprint("k", k), failed(tt.class), false)
 			}
 			for i := range 12 {
 				middle := min(tt.first<<i, tt.most*2/3) // its jitter ends at most
@@ -215,7 +195,7 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 					t.Fatalf("probe %d waits %s, not about %s", i, wait, middle)
 				}
 				g.probe()
-				g.report("k", failed(tt.class), true)
+				g.Report("k", failed(tt.class), true)
 			}
 		})
 	}
@@ -223,20 +203,20 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 
 func TestLateFailuresOfCallsInFlightDoNotPutProbesOff(t *testing.T) {
 	for _, class := range []connectors.Class{connectors.Transient, connectors.Permanent, connectors.Misconfigured} {
-		for _, state := range []gateState{gateOpen, gateBlocked} {
-			if class == connectors.Misconfigured && state == gateOpen {
+		for _, state := range []State{Open, Blocked} {
+			if class == connectors.Misconfigured && state == Open {
 				continue // that blocks
 			}
 			t.Run(class.String()+" while "+state.String(), func(t *testing.T) {
 				g := newClockGate(t)
 				g.open()
-				if state == gateBlocked {
-					g.report("k", failed(connectors.Misconfigured), false)
+				if state == Blocked {
+					g.Report("k", failed(connectors.Misconfigured), false)
 				}
 				until := g.until
 				g.at = g.at.Add(time.Millisecond)
 				for k := range 50 {
-					if g.report(fmt.Sprint("k", k), failed(class), false) {
+					if g.Report(fmt.Sprint("k", k), failed(class), false) {
 						t.Fatal("it counts against the update")
 					}
 				}
@@ -254,24 +234,24 @@ func TestGateTakesAnyAnswerAsASignOfLife(t *testing.T) {
 		g := newClockGate(t)
 		g.open()
 		g.probe()
-		g.report("k", failed(class), true)
-		g.wantState(gateClosed)
+		g.Report("k", failed(class), true)
+		g.wantState(Closed)
 	}
 }
 
 func TestMisconfiguredBlocksAtOnce(t *testing.T) {
 	g := newClockGate(t)
-	if g.report("k", failed(connectors.Misconfigured), false); g.wait() < blockedProbeFirst/2 {
+	if g.Report("k", failed(connectors.Misconfigured), false); g.wait() < blockedProbeFirst/2 {
 		t.Fatalf("waits %s", g.wait())
 	}
-	g.wantState(gateBlocked)
-	if state, since, reason := g.status(); state != "blocked" || !since.Equal(g.at) || reason != "because" {
+	g.wantState(Blocked)
+	if state, since, reason := g.Status(); state != "blocked" || !since.Equal(g.at) || reason != "because" {
 		t.Fatalf("status %q since %s because %q", state, since, reason)
 	}
 	g.probe()
-	g.report("k", connectors.Done(), true)
-	g.wantState(gateClosed)
-	if _, _, reason := g.status(); reason != "" {
+	g.Report("k", connectors.Done(), true)
+	g.wantState(Closed)
+	if _, _, reason := g.Status(); reason != "" {
 		t.Fatalf("reason %q after recovery", reason)
 	}
 }
@@ -279,35 +259,35 @@ func TestMisconfiguredBlocksAtOnce(t *testing.T) {
 func TestTwentyPermanentFailuresInARowBlock(t *testing.T) {
 	g := newClockGate(t)
 	for i := range blockAfter - 1 {
-		if !g.report("k", failed(connectors.Permanent), false) {
+		if !g.Report("k", failed(connectors.Permanent), false) {
 			t.Fatalf("failure %d does not count", i+1)
 		}
 	}
-	g.wantState(gateClosed)
-	g.report("k", connectors.Done(), false)
+	g.wantState(Closed)
+	g.Report("k", connectors.Done(), false)
 	for range blockAfter - 1 {
-		g.report("k", failed(connectors.Permanent), false)
+		g.Report("k", failed(connectors.Permanent), false)
 	}
-	g.wantState(gateClosed)
-	if g.report("k", failed(connectors.Permanent), false) {
+	g.wantState(Closed)
+	if g.Report("k", failed(connectors.Permanent), false) {
 		t.Fatal("the failure that blocks the channel counts against its update")
 	}
-	g.wantState(gateBlocked)
+	g.wantState(Blocked)
 	g.probe()
-	g.report("k", failed(connectors.Permanent), true)
-	g.wantState(gateBlocked)
+	g.Report("k", failed(connectors.Permanent), true)
+	g.wantState(Blocked)
 }
 
 // A refusal of one update shows that the credentials work again. It must not
 // keep a channel blocked for ever whose only update it is.
 func TestRefusedProbeLiftsABlockForMisconfiguration(t *testing.T) {
 	g := newClockGate(t)
-	g.report("k", failed(connectors.Misconfigured), false)
+	g.Report("k", failed(connectors.Misconfigured), false)
 	g.probe()
-	if g.report("k", failed(connectors.Permanent), true) {
+	if g.Report("k", failed(connectors.Permanent), true) {
 		t.Fatal("the probe's failure counts against its update")
 	}
-	g.wantState(gateClosed)
+	g.wantState(Closed)
 }
 
 func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
@@ -317,7 +297,7 @@ func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
 	}{
 		{"not said", 0, throttleDefault},
 		{"said", 7 * time.Second, 7 * time.Second},
-		{"too long", 24 * time.Hour, throttleMost},
+		{"too long", 24 * time.Hour, ThrottleMost},
 		{"nonsense", -time.Hour, throttleDefault},
 	}
 	for _, tt := range tests {
@@ -325,16 +305,16 @@ func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
 			g := newClockGate(t)
 			res := failed(connectors.Throttled)
 			res.RetryAfter = tt.asked
-			g.report("k", res, false)
-			g.wantState(gateClosed)
+			g.Report("k", res, false)
+			g.wantState(Closed)
 			if g.wait() != tt.want {
 				t.Fatalf("waits %s, not %s", g.wait(), tt.want)
 			}
-			if n, _, wait := g.admit(10); n != 0 || wait != tt.want {
+			if n, _, wait := g.Admit(10); n != 0 || wait != tt.want {
 				t.Fatalf("admitted %d, wait %s", n, wait)
 			}
 			g.at = g.at.Add(tt.want)
-			if n, probe, _ := g.admit(10); n != 10 || probe {
+			if n, probe, _ := g.Admit(10); n != 10 || probe {
 				t.Fatalf("afterwards: admitted %d, probe %v", n, probe)
 			}
 		})
@@ -347,16 +327,16 @@ func TestLateThrottledAnswerDoesNotShortenTheWait(t *testing.T) {
 	g := newClockGate(t)
 	res := failed(connectors.Throttled)
 	res.RetryAfter = time.Minute
-	g.report("a", res, false)
-	g.report("b", failed(connectors.Throttled), false)
+	g.Report("a", res, false)
+	g.Report("b", failed(connectors.Throttled), false)
 	if g.wait() != time.Minute {
 		t.Fatalf("waits %s", g.wait())
 	}
-	g.hold(time.Second)
+	g.Hold(time.Second)
 	if g.wait() != time.Minute {
 		t.Fatalf("after hold: %s", g.wait())
 	}
-	g.hold(time.Hour)
+	g.Hold(time.Hour)
 	if g.wait() != time.Hour {
 		t.Fatalf("after a longer hold: %s", g.wait())
 	}
@@ -372,9 +352,9 @@ func TestProbesAreNeverFurtherApartThanTenSeconds(t *testing.T) {
 			t.Fatalf("the next probe is %s away", wait)
 		}
 		g.probe()
-		g.report("k", failed(connectors.Transient), true)
+		g.Report("k", failed(connectors.Transient), true)
 	}
-	if got := g.nextProbe(); !got.After(g.at) || got.After(g.at.Add(openProbeMost)) {
+	if got := g.NextProbe(); !got.After(g.at) || got.After(g.at.Add(openProbeMost)) {
 		t.Fatalf("the next probe is said to be at %s, and it is %s", got, g.at)
 	}
 }
@@ -385,32 +365,32 @@ func TestOneKeyOpensTheCircuitWhereNobodyIsThere(t *testing.T) {
 	refused := connectors.Failed(connectors.Transient, connectors.CodeRefused, errors.New("connection refused"))
 	g := newClockGate(t)
 	g.at = g.at.Add(openQuiet)
-	for range openAfter - 1 {
-		g.report("k", refused, false)
+	for range OpenAfter - 1 {
+		g.Report("k", refused, false)
 	}
-	g.report("k", failed(connectors.Transient), false) // an answer starts the row anew
-	for range openAfter - 1 {
-		g.report("k", refused, false)
+	g.Report("k", failed(connectors.Transient), false) // an answer starts the row anew
+	for range OpenAfter - 1 {
+		g.Report("k", refused, false)
 	}
-	g.wantState(gateClosed)
-	g.report("k", refused, false)
-	g.wantState(gateOpen)
+	g.wantState(Closed)
+	g.Report("k", refused, false)
+	g.wantState(Open)
 }
 
 // An operator who has put the target right does not wait for the next probe.
 func TestHurry(t *testing.T) {
 	g := newClockGate(t)
 	select {
-	case <-g.hurry():
+	case <-g.Hurry():
 	default:
 		t.Fatal("a closed circuit has nothing to wait for")
 	}
 	g.open()
-	done := g.hurry()
-	if n, probe, _ := g.admit(10); n != 1 || !probe {
+	done := g.Hurry()
+	if n, probe, _ := g.Admit(10); n != 1 || !probe {
 		t.Fatalf("admitted %d, probe %v", n, probe)
 	}
-	if !g.nextProbe().IsZero() {
+	if !g.NextProbe().IsZero() {
 		t.Error("a probe is on its way, and another one is promised")
 	}
 	select {
@@ -418,9 +398,9 @@ func TestHurry(t *testing.T) {
 		t.Fatal("done before the probe was reported")
 	default:
 	}
-	g.report("k", connectors.Done(), true)
+	g.Report("k", connectors.Done(), true)
 	<-done
-	g.wantState(gateClosed)
+	g.wantState(Closed)
 }
 
 // A wait that the target has asked for ends when an operator wants so: it may have
@@ -428,13 +408,13 @@ func TestHurry(t *testing.T) {
 func TestHurryEndsAWaitThatTheTargetAskedFor(t *testing.T) {
 	g := newClockGate(t)
 	res := failed(connectors.Throttled)
-	res.RetryAfter = throttleMost
-	g.report("k", res, false)
-	if n, _, wait := g.admit(10); n != 0 || wait != throttleMost {
-		t.Fatalf("%d admitted, wait %s; want none for %s", n, wait, throttleMost)
+	res.RetryAfter = ThrottleMost
+	g.Report("k", res, false)
+	if n, _, wait := g.Admit(10); n != 0 || wait != ThrottleMost {
+		t.Fatalf("%d admitted, wait %s; want none for %s", n, wait, ThrottleMost)
 	}
-	done := g.hurry()
-	if n, probe, _ := g.admit(10); n != 10 || probe {
+	done := g.Hurry()
+	if n, probe, _ := g.Admit(10); n != 10 || probe {
 		t.Fatalf("%d admitted, probe %v; want all, for the circuit is closed", n, probe)
 	}
 	select {
@@ -442,7 +422,7 @@ func TestHurryEndsAWaitThatTheTargetAskedFor(t *testing.T) {
 		t.Fatal("done before anything was reported")
 	default:
 	}
-	g.report("k", connectors.Done(), false)
+	g.Report("k", connectors.Done(), false)
 	<-done
 }
 
@@ -455,14 +435,14 @@ func TestProbeThatIsLateHoldsNothingBack(t *testing.T) {
 		g.open()
 		for range 4 { // some probes fail: they are far apart by now
 			g.probe()
-			g.report("p", failed(connectors.Transient), true)
+			g.Report("p", failed(connectors.Transient), true)
 		}
 		g.probe() // on its way
-		g.report("early", connectors.Done(), false)
-		g.wantState(gateClosed)
-		g.report("p", failed(class), true)
-		g.wantState(gateClosed)
-		if n, _, wait := g.admit(10); n != 10 {
+		g.Report("early", connectors.Done(), false)
+		g.wantState(Closed)
+		g.Report("p", failed(class), true)
+		g.wantState(Closed)
+		if n, _, wait := g.Admit(10); n != 10 {
 			t.Errorf("after a late probe that is %s %d are admitted, and none for %s; want all", class, n, wait)
 		}
 	}
@@ -475,8 +455,8 @@ func TestReasonFollowsTheProbes(t *testing.T) {
 		return connectors.Failed(class, "x", errors.New(text))
 	}
 	g := newClockGate(t)
-	g.hint = "restart it"
-	g.report("k", say(connectors.Misconfigured, "401"), false)
+	g.o.Hint = "restart it"
+	g.Report("k", say(connectors.Misconfigured, "401"), false)
 	for _, step := range []struct {
 		res  connectors.Result
 		want string
@@ -485,8 +465,8 @@ func TestReasonFollowsTheProbes(t *testing.T) {
 		{say(connectors.Misconfigured, "403"), "403 (restart it)"},
 	} {
 		g.probe()
-		g.report("k", step.res, true)
-		if _, _, reason := g.status(); reason != step.want {
+		g.Report("k", step.res, true)
+		if _, _, reason := g.Status(); reason != step.want {
 			t.Errorf("reason %q, want %q", reason, step.want)
 		}
 	}

@@ -1,0 +1,188 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/why"
+)
+
+// An update that the mapping cannot map has not met the target: it closed the circuit
+// of a target that was down, and unblocked a channel whose credentials are refused.
+func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
+	unasked := connectors.Unasked("mapping", errors.New("no"))
+	for _, state := range []State{Open, Blocked} {
+		g := newClockGate(t)
+		g.open()
+		if state == Blocked {
+			g.Report("k", failed(connectors.Misconfigured), false)
+		}
+		g.wantState(state)
+		g.probe()
+		if !g.Freshen() || g.Freshen() {
+			t.Errorf("%s: the connector is not opened anew once for the probe that is due", state)
+		}
+		if counts := g.Report("k", unasked, true); !counts {
+			t.Errorf("%s: the failure is the update's own, and does not count", state)
+		}
+		g.wantState(state)
+		if n, probe, wait := g.Admit(10); n != 1 || !probe {
+			t.Errorf("%s: %d admitted, probe %v, wait %s; want another update to be the probe at once", state, n, probe, wait)
+		}
+		if g.Freshen() {
+			t.Errorf("%s: the connector is opened anew for each update that is no probe", state)
+		}
+	}
+}
+
+// Twenty of them in a row are the configuration's fault, whether the target is there or
+// not: the others must not become dead letters for it.
+func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
+	unasked := connectors.Unasked("mapping", errors.New("no"))
+	for _, down := range []bool{false, true} {
+		g := newClockGate(t)
+		if down {
+			g.open()
+		}
+		for i := range blockAfter {
+			if down {
+				g.probe()
+			}
+			counts := g.Report(fmt.Sprint("k", i), unasked, down)
+			if last := i == blockAfter-1; counts == last {
+				t.Errorf("down %v: failure %d counts: %v, want %v", down, i, counts, !last)
+			}
+		}
+		g.wantState(Blocked)
+		g.probe()
+		if counts := g.Report("k", unasked, true); counts {
+			t.Errorf("down %v: a failure of a blocked channel counts against its update", down)
+		}
+		if g.wait() == 0 {
+			t.Errorf("down %v: the next probe is not planned", down)
+		}
+	}
+}
+
+// A probe that is answered 429 says so: the reason of before stood there for as long as
+// the target had asked to wait.
+func TestProbeThatIsThrottledSaysSo(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	g.probe()
+	res := connectors.Failed(connectors.Throttled, "429", errors.New("slow down"))
+	res.RetryAfter = 10 * time.Minute
+	g.Report("p", res, true)
+	if _, _, reason := g.Status(); !strings.Contains(reason, "slow down") {
+		t.Errorf("reason %q, want what the target said", reason)
+	}
+}
+
+// A connector hangs in a probe, whatever its context says, and its tenure ends without
+// it. No other probe followed.
+func TestProbeThatNeverComesBack(t *testing.T) {
+	g := newClockGate(t)
+	g.open()
+	g.probe()
+	if n, _, wait := g.Admit(10); n != 0 || wait != g.o.Patience {
+		t.Errorf("%d admitted, wait %s; want none for %s", n, wait, g.o.Patience)
+	}
+	g.at = g.at.Add(g.o.Patience)
+	if n, probe, _ := g.Admit(10); n != 1 || !probe {
+		t.Errorf("%d admitted, probe %v; want another probe", n, probe)
+	}
+}
+
+// TestWhatHoldsAChannel: each way in which the gate holds calls back has its code.
+func TestWhatHoldsAChannel(t *testing.T) {
+	refused := func(class connectors.Class, code string) connectors.Result {
+		return connectors.Failed(class, code, errors.New("it says no"))
+	}
+	for name, c := range map[string]struct {
+		do   func(*Gate)
+		want why.Code
+	}{
+		"login":     {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "401"), false) }, why.CredentialsRefused},
+		"SQL login": {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "28P01"), false) }, why.CredentialsRefused},
+		"table":     {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "42P01"), false) }, why.Misconfigured},
+		"secret": {func(g *Gate) {
+			g.Report("k", connectors.Failed(connectors.Misconfigured, "secret", fmt.Errorf("%w: gone", connectors.ErrSecret)), false)
+		}, why.SecretMissing},
+		"refusals": {func(g *Gate) {
+			for range blockAfter {
+				g.Report("k", refused(connectors.Permanent, "422"), false)
+			}
+		}, why.TargetRefuses},
+		"down": {func(g *Gate) {
+			for i := range OpenAfter {
+				g.Report(fmt.Sprint(i), refused(connectors.Transient, "503"), false)
+			}
+		}, why.CircuitOpen},
+		"throttled": {func(g *Gate) {
+			r := refused(connectors.Throttled, "429")
+			r.RetryAfter = time.Minute
+			g.Report("k", r, false)
+		}, why.RateLimited},
+		"our side": {func(g *Gate) { g.Hold(time.Minute) }, why.BrokerRefuses},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := New(Options{Log: zerolog.Nop()})
+			if w, held := g.Held(time.Now()); held {
+				t.Fatalf("at first %+v", w)
+			}
+			c.do(g)
+			w, held := g.Held(time.Now())
+			if !held || w.Code != c.want || w.Message == "" || !w.Next.After(time.Now()) {
+				t.Errorf("%+v, want %s", w, c.want)
+			}
+			g.Report("k", connectors.Done(), true)
+			g.mu.Lock()
+			g.until = time.Time{} // a wait that was asked for is over
+			g.mu.Unlock()
+			if w, held := g.Held(time.Now()); held {
+				t.Errorf("afterwards %+v", w)
+			}
+		})
+	}
+}
+
+// recorder notes what a gate tells its watchers.
+type recorder struct{ moved, freed int }
+
+func (*recorder) GateChanged()              {}
+func (r *recorder) GateFreed(time.Duration) { r.freed++ }
+func (r *recorder) GateMoved()              { r.moved++ }
+
+func TestGateTellsItsWatchers(t *testing.T) {
+	g := newClockGate(t)
+	w := &recorder{}
+	g.Watch(w)
+	g.open()
+	g.probe()
+	g.Report("k", failed(connectors.Transient), true)
+	if w.moved != 1 || w.freed != 0 {
+		t.Fatalf("%+v; a failed probe must wake those who look for the next, and no lane", w)
+	}
+	g.probe()
+	g.Report("k", connectors.Done(), true)
+	g.wantState(Closed)
+	if w.moved != 2 || w.freed != 1 {
+		t.Fatalf("%+v; the target is back: lanes that wait must be tried at once", w)
+	}
+	if n, probe, _ := g.Admit(10); n != 10 || probe {
+		t.Fatalf("after recovery: %d, %v", n, probe)
+	}
+	g.Unwatch(w)
+	g.open()
+	g.probe()
+	g.Withdraw(true)
+	if w.moved != 2 {
+		t.Fatal("told after Unwatch")
+	}
+}
