@@ -40,13 +40,22 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	}
 	circuit, since, reason := t.p.r.gate.Status()
 	next := t.p.r.gate.NextProbe()
-	return records, t.writeProgress(ctx, func(p *channels.Progress) {
+	return records, t.changeProgress(ctx, func(p *channels.Progress) {
 		p.LogSeq, p.Floor, p.FloorTime, p.Done, p.Clean = logSeq, floor, storedAt, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
 		p.NextProbe = 0
 		if !next.IsZero() {
 			p.NextProbe = next.UnixMilli()
 		}
+	})
+}
+
+// changeProgress changes and stores the partition's progress. channels.ErrProgressChanged
+// means that another worker has the partition.
+func (t *tenure) changeProgress(ctx context.Context, change func(*channels.Progress)) error {
+	return t.progress.Change(ctx, func(p *channels.Progress) {
+		change(p)
+		p.Restored = t.b.restored.Load()
 	})
 }
 

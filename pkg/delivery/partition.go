@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
@@ -16,14 +17,8 @@ import (
 // errShuttingDown ends what works under a worker that ends.
 var errShuttingDown = errors.New("the worker is shutting down")
 
-// Causes for which a tenure ends before it is asked to.
-var (
-	// errFenced: another worker has committed to the partition's part of the
-	// outcome log. This one must not write there any more.
-	errFenced = errors.New("another worker has taken the partition over")
-	// errStreamReplaced: what was known about the old stream is void.
-	errStreamReplaced = errors.New("the channel's stream was deleted and made again")
-)
+// errStreamReplaced ends a tenure: what was known about the old stream is void.
+var errStreamReplaced = errors.New("the channel's stream was deleted and made again")
 
 // A partition is a fixed share of a channel's keys, worked on by this worker as
 // long as it has the lease of its shard.
@@ -126,14 +121,14 @@ func (p *partition) tenure(until context.Context, attempt uint64) error {
 	t.b.tenures.Add(1)
 	defer t.b.tenures.Add(-1)
 	if err := t.takeOver(ctx); err != nil {
-		if errors.Is(err, errGenerationClosed) {
+		if errors.Is(err, outlog.ErrGenerationClosed) {
 			p.await() // until the registry tells of the new one
 			return nil
 		}
 		return err
 	}
 	if p.r.entry.Gated {
-		if t.prog.Clean {
+		if t.progress.Now().Clean {
 			return nil
 		}
 		return t.handOver(ctx)

@@ -64,7 +64,7 @@ func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
 func (b *bench) wantConsumerAfterRestart(t *testing.T, tn *tenure, conn *nats.Conn, back func()) {
 	t.Helper()
 	const early = 3 * pullHeartbeatMost / 2 // heartbeats tell after twice their distance
-	first := tn.lastConsumer()
+	first := tn.progress.Now().Consumer
 	reconnected := conn.StatusChanged(nats.CONNECTED)
 	defer conn.RemoveStatusListener(reconnected)
 	b.Stop(t)
@@ -72,7 +72,7 @@ func (b *bench) wantConsumerAfterRestart(t *testing.T, tn *tenure, conn *nats.Co
 	deadline := time.After(early)
 	<-reconnected
 	back()
-	for tn.lastConsumer() == first {
+	for tn.progress.Now().Consumer == first {
 		select {
 		case <-deadline:
 			t.Fatal("the consumer is not made again")

@@ -29,8 +29,8 @@ func TestAcksOfAPredecessorAreSentAtTheTakeover(t *testing.T) {
 		it.u.ReplyTo, it.u.ReplyLines = to, to == shared
 		entries = append(entries, tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.Delivered}, connectors.Result{}))
 	}
-	testkit.Must(t, tn.fenceLog(t.Context()))
-	_, err = tn.appendGroup(t.Context(), entries)
+	tn.fenced(t)
+	_, err = tn.outcomes.Append(t.Context(), entries)
 	testkit.Must(t, err)
 	testkit.Must(t, tn.takeOver(t.Context()))
 

@@ -44,10 +44,10 @@ func (b *broker) restoredAt() time.Time {
 }
 
 // distrust makes the tenure begin at 0 and tells why.
-func (t *tenure) distrust(why string) {
+func (t *tenure) distrust(floor uint64, why string) {
 	t.p.restored = true
 	t.b.alarm(time.Now())
-	t.log.Error().Uint64("floor", t.prog.Floor).Str("found", why).Msg(restoredAdvice + "; the partition begins at 0, which the version guard makes harmless")
+	t.log.Error().Uint64("floor", floor).Str("found", why).Msg(restoredAdvice + "; the partition begins at 0, which the version guard makes harmless")
 }
 
 // contradiction returns what shows that a floor is not of the stream as it is now:
@@ -157,7 +157,7 @@ func (t *tenure) nextUpTo(ctx context.Context, subject string, from, most uint64
 func (m *manager) checkLog(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
 	defer cancel()
-	seen := m.b.logSeen.Load()
+	seen := m.b.logSeen.Last()
 	info, err := m.b.outcomes.Info(ctx)
 	if err != nil {
 		m.log.Warn().Err(err).Msg("look at the end of the outcome log")

@@ -96,10 +96,9 @@ func TestFloorThatContradictsTheStream(t *testing.T) {
 func TestRecordFromALostLogTakesNewOutcomes(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	testkit.Must(t, tn.readProgress(t.Context()))
-	testkit.Must(t, tn.fenceLog(t.Context()))
+	tn.fenced(t)
 	for name, place := range map[string]events.LogPosition{
-		"later":   tn.at(tn.logSeq + 500),
+		"later":   tn.outcomes.At(tn.outcomes.End().Seq + 500),
 		"another": {Incarnation: tn.b.incarnation + 1, Seq: 1},
 	} {
 		rec := events.Record{ChannelID: tn.p.r.entry.ID}
@@ -155,18 +154,17 @@ func TestFenceOfAnotherIncarnationDoesNotPass(t *testing.T) {
 	b := newBench(t, acceptAll)
 	r := b.run(t, memoryChannel("cal", channels.Latest))
 	tn := b.tenure(t, r)
-	testkit.Must(t, tn.readProgress(t.Context()))
-	testkit.Must(t, tn.fenceLog(t.Context()))
-	frozen := tn.logSeq
+	tn.fenced(t)
+	frozen, before := tn.outcomes.End().Seq, b.m.b.incarnation
 	var err error
 	_, b.m.b.incarnation, err = events.RenewIncarnation(t.Context(), b.JS, b.m.b.names)
 	testkit.Must(t, err)
-	later := newTenure(tn.ctx, tn.p, tn.fail, 1)
-	if later.logSubject == tn.logSubject {
-		t.Fatal("both write to", tn.logSubject)
+	subject := b.m.b.names.Outcomes("cal", b.m.b.incarnation, 0)
+	if subject == b.m.b.names.Outcomes("cal", before, 0) {
+		t.Fatal("both write to", subject)
 	}
 	// Numbers meet: the later one has written nothing, and expects 0.
-	_, err = later.b.js.Publish(t.Context(), later.logSubject, nil, jetstream.WithExpectLastSequencePerSubject(frozen))
+	_, err = b.JS.Publish(t.Context(), subject, nil, jetstream.WithExpectLastSequencePerSubject(frozen))
 	if !events.IsWrongSequence(err) {
 		t.Errorf("a sequence of another incarnation is taken: %v", err)
 	}
@@ -186,9 +184,7 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 		testkit.Must(t, err)
 	}
 	tn := b.tenure(t, r)
-	testkit.Must(t, tn.readProgress(t.Context()))
-	testkit.Must(t, tn.fenceLog(t.Context()))
-	testkit.Must(t, tn.recoverTail(t.Context()))
+	testkit.Must(t, tn.recoverTail(t.Context(), tn.fenced(t)))
 	tn.view.Read(tn.view.Pin("k"), func(rec *events.Record) {
 		if rec.Applied.Version != testkit.Number(2) {
 			t.Errorf("version %s is applied, not 2", rec.Applied.Version)
@@ -202,7 +198,7 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 // A running worker that finds the log shorter than it was says so.
 func TestLogThatIsShorterThanItWas(t *testing.T) {
 	b := newBench(t, acceptAll)
-	b.m.b.logSeen.Store(5)
+	b.m.b.logSeen.Note(5)
 	b.m.checkLog(t.Context())
 	if b.m.b.restoredAt().IsZero() {
 		t.Error("no alarm")
@@ -217,8 +213,9 @@ func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	b.publishRaw(t, "cal", 3)
-	testkit.Must(t, tn.readProgress(t.Context()))
-	testkit.Must(t, tn.startConsumer(t.Context()))
+	left, err := tn.progress.Read(t.Context())
+	testkit.Must(t, err)
+	testkit.Must(t, tn.startConsumer(t.Context(), left))
 	if err := tn.checkStream(t.Context(), 2, 0, 3); err != nil {
 		t.Error(err)
 	}
@@ -229,6 +226,6 @@ func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
 
 // applied applies an entry as the next group of the log.
 func applied(tn *tenure, k *ledger.Key, e *events.Entry) (before versioning.Version) {
-	tn.view.Group(tn.at(tn.logSeq+1), func(g ledger.Group) { before = g.Apply(k, e) })
+	tn.view.Group(tn.outcomes.At(tn.outcomes.End().Seq+1), func(g ledger.Group) { before = g.Apply(k, e) })
 	return before
 }

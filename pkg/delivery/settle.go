@@ -89,8 +89,8 @@ func (t *tenure) forget(l *lane, it *item) {
 }
 
 // finishAll follows a commit whose acks are out: JetStream acks, then the lanes
-// go on. seq is the sequence of the group in the log.
-func (t *tenure) finishAll(commits []commit, seq uint64) {
+// go on. at is the place of the group in the log.
+func (t *tenure) finishAll(commits []commit, at events.LogPosition) {
 	defer func() { // not under mu
 		for i := range commits {
 			if committed := commits[i].committed; committed != nil {
@@ -100,7 +100,7 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.view.Group(t.at(seq), func(g ledger.Group) {
+	t.view.Group(at, func(g ledger.Group) {
 		for i := range commits {
 			c := &commits[i]
 			before := g.Apply(c.key, &c.entry)
@@ -121,7 +121,7 @@ func (t *tenure) finishAll(commits []commit, seq uint64) {
 			t.settled(c.lane)
 		}
 	}
-	t.ackedSeq = seq
+	t.ackedSeq = at.Seq
 	t.checkIdle()
 	t.countOutcomes(commits)
 }

@@ -110,3 +110,12 @@ func (t *tenure) locked(f func()) {
 	defer t.mu.Unlock()
 	f()
 }
+
+// fenced reads the progress and fences the log, as taking over begins.
+func (t *tenure) fenced(tt *testing.T) channels.Progress {
+	tt.Helper()
+	left, err := t.progress.Read(tt.Context())
+	testkit.Must(tt, err)
+	testkit.Must(tt, t.outcomes.Fence(tt.Context()))
+	return left
+}

@@ -85,7 +85,7 @@ func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 		t.mu.Lock()
 		busy, received := len(t.held) > 0, uint64(t.received) //nolint:gosec // not negative
 		t.mu.Unlock()
-		consumer := t.lastConsumer()
+		consumer := t.progress.Now().Consumer
 		if !busy || consumer == "" {
 			continue
 		}

@@ -26,19 +26,22 @@ const lapsedWait = time.Second
 //  3. it loads what was parked;
 //  4. it deletes the predecessor's consumer and makes its own at the floor.
 func (t *tenure) takeOver(ctx context.Context) error {
-	if err := t.readProgress(ctx); err != nil {
+	left, err := t.progress.Read(ctx)
+	if err != nil {
 		return err
 	}
-	t.floor.StartAt(t.prog.Floor, t.prog.FloorTime)
+	if left.Restored != 0 { // another worker has found it
+		t.b.alarm(left.RestoredTime())
+	}
+	t.floor.StartAt(left.Floor, left.FloorTime)
 	gated := t.p.r.entry.Gated
-	if gated && t.prog.Clean {
+	if gated && left.Clean {
 		return nil
 	}
-	lapsed := !t.prog.Clean
-	if err := t.fenceLog(ctx); err != nil {
+	if err := t.outcomes.Fence(ctx); err != nil {
 		return err
 	}
-	if err := t.recoverTail(ctx); err != nil {
+	if err := t.recoverTail(ctx, left); err != nil {
 		return err
 	}
 	if gated { // nothing is delivered: the log's tail was all there is to do
@@ -47,74 +50,52 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if err := t.recoverParked(ctx); err != nil {
 		return err
 	}
-	if err := t.startConsumer(ctx); err != nil {
+	if err := t.startConsumer(ctx, left); err != nil {
 		return err
 	}
-	if lapsed && !sleep.For(ctx, lapsedWait) {
+	if !left.Clean && !sleep.For(ctx, lapsedWait) {
 		return context.Cause(ctx)
 	}
-	t.log.Info().Uint64("floor", t.prog.Floor).Bool("lapsed", lapsed).Msg("partition taken over")
+	t.log.Info().Uint64("floor", t.progress.Now().Floor).Bool("lapsed", !left.Clean).Msg("partition taken over")
 	return nil
 }
 
 // recoverEvery is how often a long recovery of the log's tail says how far it is.
 const recoverEvery = 10 * time.Second
 
-// recoverTail adds to the view what the log has and the ledger may not, of all
-// incarnations: the first owner in a new one goes through all of the log, because a
-// ledger that was restored may be older than the log that was.
-func (t *tenure) recoverTail(ctx context.Context) error {
-	if t.prog.LogSeq >= t.logSeq { // our mark is the last of the log
-		t.distrust(fmt.Sprintf("the outcome log ends at %d, but the ledger reflects it up to %d", t.logSeq, t.prog.LogSeq))
-		t.prog.LogSeq = 0
+// recoverTail adds to the view what the log has and the ledger may not, and sends those
+// acks again. left is what the owner before has left.
+func (t *tenure) recoverTail(ctx context.Context, left channels.Progress) error {
+	end := t.outcomes.End().Seq
+	if left.LogSeq >= end { // our mark is the last of the log
+		t.distrust(left.Floor, fmt.Sprintf("the outcome log ends at %d, but the ledger reflects it up to %d", end, left.LogSeq))
+		left.LogSeq = 0
 	}
-	all := t.b.names.PartitionOutcomes(t.p.r.entry.Config.Name, t.p.index)
 	groups, said := 0, time.Now()
-	for from := t.prog.LogSeq + 1; from < t.logSeq; {
-		msg, err := t.b.outcomes.GetMsg(ctx, from, jetstream.WithGetMsgSubject(all))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read the log's tail: %w", err)
-		}
-		if msg.Sequence >= t.logSeq { // our own mark
-			break
-		}
-		group, err := events.DecodeGroup(msg.Data)
-		if err != nil {
-			return err
-		}
-		from = msg.Sequence + 1
-		if group.ChannelID != t.p.r.entry.ID { // of a former channel of the name
-			continue
-		}
-		at, err := t.b.names.OutcomePosition(msg.Subject, msg.Sequence)
-		if err != nil {
-			return err
-		}
-		if err := t.recoverGroup(ctx, group.Entries, at); err != nil {
+	err := t.outcomes.Tail(ctx, left.LogSeq, func(at events.LogPosition, entries []events.Entry) error {
+		if err := t.recoverGroup(ctx, entries, at); err != nil {
 			return err
 		}
 		if at.Incarnation == t.b.incarnation { // who waited before the restore waits no more
-			if err := t.replyAll(ctx, group.Entries); err != nil {
+			if err := t.replyAll(ctx, entries); err != nil {
 				return err
 			}
 		}
 		groups++
 		t.p.sight.working(time.Now())
-		if err := t.makeRoom(ctx, msg.Sequence); err != nil {
-			return err
-		}
 		if time.Since(said) > recoverEvery {
 			said = time.Now()
-			t.log.Info().Uint64("sequence", msg.Sequence).Uint64("until", t.logSeq).Msg("outcomes are being recovered from the log")
+			t.log.Info().Uint64("sequence", at.Seq).Uint64("until", end).Msg("outcomes are being recovered from the log")
 		}
+		return t.makeRoom(ctx, at.Seq)
+	})
+	if err != nil {
+		return err
 	}
 	if groups > 0 {
 		t.log.Info().Int("groups", groups).Msg("outcomes recovered from the log")
 	}
-	t.ackedSeq = t.logSeq
+	t.ackedSeq = end
 	return nil
 }
 
@@ -127,7 +108,7 @@ func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
 	if _, err := t.view.Write(ctx); err != nil {
 		return err
 	}
-	return t.writeProgress(ctx, func(p *channels.Progress) { p.LogSeq, p.Clean = seq, false })
+	return t.changeProgress(ctx, func(p *channels.Progress) { p.LogSeq, p.Clean = seq, false })
 }
 
 // recoverGroup adds the entries of one group to the view.
@@ -167,17 +148,17 @@ func encodedKey(e *events.Entry) string {
 	return enc
 }
 
-// startConsumer makes the first consumer of the tenure, at the floor that the
-// predecessor left.
-func (t *tenure) startConsumer(ctx context.Context) error {
+// startConsumer makes the first consumer of the tenure, at the floor that the owner
+// before left.
+func (t *tenure) startConsumer(ctx context.Context, left channels.Progress) error {
 	stream, err := t.b.js.Stream(ctx, t.stream)
 	if err != nil {
 		return fmt.Errorf("stream of the channel: %w", err)
 	}
 	info := stream.CachedInfo()
 	t.created = info.Created.UnixNano()
-	floor, storedAt := t.prog.Floor, t.prog.FloorTime
-	if t.prog.StreamCreated != t.created { // another stream
+	floor, storedAt := left.Floor, left.FloorTime
+	if left.StreamCreated != t.created { // another stream
 		floor, storedAt = 0, 0
 	}
 	why, err := t.contradiction(ctx, info, floor, storedAt, floor)
@@ -185,7 +166,7 @@ func (t *tenure) startConsumer(ctx context.Context) error {
 		return err
 	}
 	if why != "" { // a floor past the end would wait in silence, another would skip
-		t.distrust(why)
+		t.distrust(left.Floor, why)
 	}
 	if t.p.restored {
 		floor, storedAt = 0, 0
@@ -209,12 +190,12 @@ func (t *tenure) replaceConsumer(ctx context.Context, floor uint64, storedAt int
 	if t.created != stream.CachedInfo().Created.UnixNano() {
 		return errStreamReplaced
 	}
-	if err := t.deleteConsumer(ctx, t.lastConsumer()); err != nil {
+	if err := t.deleteConsumer(ctx, t.progress.Now().Consumer); err != nil {
 		return err
 	}
 	t.consumers++
 	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.Epoch(), t.attempt, t.consumers)
-	if err := t.writeProgress(ctx, func(p *channels.Progress) {
+	if err := t.changeProgress(ctx, func(p *channels.Progress) {
 		p.Floor, p.FloorTime, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, storedAt, t.created, name, 0, false
 	}); err != nil {
 		return err

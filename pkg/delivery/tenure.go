@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -31,11 +32,9 @@ type tenure struct {
 	takenOver atomic.Bool
 	attempt   uint64 // its number under the lease, from 1: with the epoch never used twice
 
-	stream, logSubject string
-
-	progMu       sync.Mutex
-	prog         channels.Progress
-	progRevision uint64
+	stream   string
+	outcomes *outlog.Log
+	progress *outlog.Progress
 
 	consumer  jetstream.Consumer
 	consumers int   // made so far
@@ -74,18 +73,9 @@ type tenure struct {
 	wakeDispatch chan struct{}
 	calls        sync.WaitGroup
 
-	// logSeq is the sequence of the partition's last record in the log: what the
-	// next one must expect. Used by takeOver, then by commitLoop only.
-	logSeq    uint64
-	logNumber uint64
-	// logEnd is logSeq for the ledger's readers: what a record says to reflect beyond
-	// it was in a log that the broker no longer has.
-	logEnd atomic.Uint64
-	// Memory for the next group: its commits, its entries, their form in the log.
-	// Used by commitLoop only, once the tail is recovered.
+	// Memory for the next group: its commits and its entries. Used by commitLoop only.
 	taken   []commit
 	entries []events.Entry
-	buffer  []byte
 	// ackedSeq, under mu: up to where outcomes are in the view and their acks
 	// sent.
 	ackedSeq    uint64
@@ -107,7 +97,6 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t := &tenure{
 		p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, attempt: attempt, since: time.Now(),
 		stream:       r.b.names.UpdateStream(name),
-		logSubject:   r.b.names.Outcomes(name, r.b.incarnation, p.index),
 		lanes:        map[string]*lane{},
 		held:         map[place]*item{},
 		wakePull:     make(chan struct{}, 1),
@@ -120,10 +109,17 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeTidy:     make(chan struct{}, 1),
 		wakePark:     make(chan struct{}, 1),
 	}
+	t.outcomes = outlog.New(outlog.Options{
+		JS: r.b.js, Stream: r.b.outcomes, Names: r.b.names, Channel: name, ID: r.entry.ID, Partition: p.index, Incarnation: r.b.incarnation,
+		Worker: r.worker, Epoch: p.lease.Epoch(), Attempt: attempt, Seen: &r.b.logSeen, Logger: p.log,
+	})
+	t.progress = outlog.NewProgress(outlog.ProgressOptions{
+		Store: r.b.progress, Channel: name, Generation: r.entry.Generation, Partition: p.index, Worker: r.worker, Epoch: p.lease.Epoch(),
+	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Alone: r.b.ledgerAlone, Channel: name, ID: r.entry.ID, Shared: &r.b.views,
-		LogEnd: func() events.LogPosition { return t.at(t.logEnd.Load()) }, Broken: fail,
+		LogEnd: t.outcomes.End, Broken: fail,
 	})
 	return t
 }
@@ -191,11 +187,11 @@ func (t *tenure) handOver(ctx context.Context) error {
 			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
 		}
 	}
-	if err := t.deleteConsumer(ctx, t.lastConsumer()); err != nil {
+	if err := t.deleteConsumer(ctx, t.progress.Now().Consumer); err != nil {
 		return err
 	}
 	t.abandon()
-	t.log.Info().Uint64("floor", t.prog.Floor).Msg("partition handed over")
+	t.log.Info().Uint64("floor", t.progress.Now().Floor).Msg("partition handed over")
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -161,7 +162,7 @@ type broker struct {
 	views ledger.Shared
 	// logSeen is the highest sequence of the outcome log that this worker was given, and
 	// restored when the broker was found to have been restored (Unix seconds; 0: it was not).
-	logSeen  atomic.Uint64
+	logSeen  outlog.Seen
 	restored atomic.Int64
 	// tenures counts the partitions that are worked on.
 	tenures atomic.Int64

@@ -2,12 +2,7 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
@@ -83,14 +78,14 @@ func (t *tenure) commit(ctx context.Context, commits []commit) error {
 	}
 	entries := appendEntries(t.entries[:0], commits)
 	t.entries = entries
-	seq, err := t.appendGroup(ctx, entries)
+	at, err := t.outcomes.Append(ctx, entries)
 	if err != nil {
 		return err
 	}
 	if err := t.replyAll(ctx, entries); err != nil {
 		return err
 	}
-	t.finishAll(commits, seq)
+	t.finishAll(commits, at)
 	t.p.sight.progressed(commits)
 	t.observeOutcomes(commits)
 	return nil
@@ -190,120 +185,4 @@ func (t *tenure) takeCommits() []commit {
 	t.taken = append(t.taken[:0], t.pending[:n]...)
 	t.pending = slices.Delete(t.pending, 0, n)
 	return t.taken
-}
-
-// fenceLog writes an empty group: from then on a predecessor's commit fails.
-func (t *tenure) fenceLog(ctx context.Context) error {
-	for {
-		last, _, err := t.lastGroup(ctx)
-		if err != nil {
-			return err
-		}
-		t.logSeq = last
-		_, err = t.appendGroup(ctx, nil)
-		if !errors.Is(err, errFenced) {
-			return err
-		}
-		// The predecessor committed between our read and our write.
-		if !sleep.For(ctx, 10*time.Millisecond) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// appendGroup writes one record behind the last one and returns its sequence. It
-// tries as long as ctx lasts while the broker is away or full; errFenced means
-// that somebody else has written.
-func (t *tenure) appendGroup(ctx context.Context, entries []events.Entry) (uint64, error) {
-	t.logNumber++
-	group := events.Group{
-		Format: events.Format, Channel: t.p.r.entry.Config.Name, ChannelID: t.p.r.entry.ID, Partition: t.p.index,
-		Epoch: t.p.lease.Epoch(), Number: t.attempt<<32 | t.logNumber, Worker: t.p.r.worker, At: timestamp(), Entries: entries,
-	}
-	data, err := group.Append(t.buffer[:0])
-	if err != nil {
-		return 0, err
-	}
-	t.buffer = data
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		ack, err := t.publishGroup(ctx, data)
-		if err == nil {
-			t.atLogEnd(ack)
-			return ack, nil
-		}
-		if events.IsWrongSequence(err) || events.IsUnavailable(err) {
-			seq, stored, rerr := t.wasStored(ctx)
-			if rerr == nil && stored {
-				t.atLogEnd(seq)
-				return seq, nil
-			}
-			if rerr != nil && !events.IsUnavailable(rerr) {
-				return 0, rerr
-			}
-		} else if !events.IsFull(err) {
-			return 0, fmt.Errorf("outcome log: %w", err)
-		}
-		t.log.Warn().Err(err).Msg("outcome log; nothing is settled until it can be written")
-		if !sleep.For(ctx, wait) {
-			return 0, context.Cause(ctx)
-		}
-	}
-}
-
-// atLogEnd notes the sequence of the partition's last record.
-func (t *tenure) atLogEnd(seq uint64) {
-	t.logSeq = seq
-	t.logEnd.Store(seq)
-	for seen := t.b.logSeen.Load(); seen < seq && !t.b.logSeen.CompareAndSwap(seen, seq); seen = t.b.logSeen.Load() {
-	}
-}
-
-// at returns the place in the log of a record of this incarnation.
-func (t *tenure) at(seq uint64) events.LogPosition {
-	return events.LogPosition{Incarnation: t.b.incarnation, Seq: seq}
-}
-
-func (t *tenure) publishGroup(ctx context.Context, data []byte) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	ack, err := t.b.js.Publish(ctx, t.logSubject, data, jetstream.WithExpectLastSequencePerSubject(t.logSeq))
-	if err != nil {
-		return 0, err
-	}
-	return ack.Sequence, nil
-}
-
-// wasStored finds out whether a group whose publish failed is in the log all the
-// same. errFenced means that another one is there.
-func (t *tenure) wasStored(ctx context.Context) (uint64, bool, error) {
-	seq, g, err := t.lastGroup(ctx)
-	switch {
-	case err != nil:
-		return 0, false, err
-	case seq == t.logSeq:
-		return 0, false, nil
-	case seq == 0: // all of it has reached its age
-		t.logSeq = 0
-		return 0, false, nil
-	case g.Worker == t.p.r.worker && g.Epoch == t.p.lease.Epoch() && g.Number == t.attempt<<32|t.logNumber:
-		return seq, true, nil
-	default:
-		return 0, false, errFenced
-	}
-}
-
-// lastGroup reads the partition's last record from the log's leader; sequence 0
-// if there is none.
-func (t *tenure) lastGroup(ctx context.Context) (uint64, events.Group, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	msg, err := t.b.outcomes.GetLastMsgForSubject(ctx, t.logSubject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, events.Group{}, nil
-	}
-	if err != nil {
-		return 0, events.Group{}, fmt.Errorf("read the outcome log: %w", err)
-	}
-	g, err := events.DecodeGroup(msg.Data)
-	return msg.Sequence, g, err
 }
