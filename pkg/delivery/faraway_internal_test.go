@@ -72,38 +72,3 @@ func TestManyWorkersAreReadSideBySide(t *testing.T) {
 		t.Errorf("%d workers are alive (%v), want %d", len(live), err, many)
 	}
 }
-
-// Brokers' clocks differ by a second: one stores an update of another partition, then one
-// that is behind stores ours, up to which all is settled. Nothing was restored. Only what
-// is of this partition shows that.
-func TestBrokersClocksThatDifferAreNoRestore(t *testing.T) {
-	b := newBench(t, acceptAll)
-	cfg := memoryChannel("cal", channels.Latest)
-	cfg.Partitions = 2
-	tn := b.tenure(t, b.run(t, cfg))
-	stored := func(owned bool) (at time.Time, seq uint64) {
-		for i := 0; ; i++ {
-			key := fmt.Sprint("k", i)
-			if (events.Slot(key)%cfg.Partitions == tn.p.index) != owned {
-				continue
-			}
-			ack, err := b.JS.Publish(t.Context(), b.m.b.names.Update("cal", key), nil)
-			testkit.Must(t, err)
-			stream, err := b.JS.Stream(t.Context(), tn.stream)
-			testkit.Must(t, err)
-			msg, err := stream.GetMsg(t.Context(), ack.Sequence)
-			testkit.Must(t, err)
-			return msg.Time, ack.Sequence
-		}
-	}
-	for _, owned := range []bool{false, true} {
-		at, seq := stored(owned)
-		stream, err := b.JS.Stream(t.Context(), tn.stream)
-		testkit.Must(t, err)
-		why, err := tn.contradiction(t.Context(), stream.CachedInfo(), seq, at.Add(-time.Second).UnixNano(), seq)
-		testkit.Must(t, err)
-		if alarm := why != ""; alarm != owned {
-			t.Errorf("a message of this partition: %v; alarm %q", owned, why)
-		}
-	}
-}

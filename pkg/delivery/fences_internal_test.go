@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -130,7 +132,7 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 		_, err := publisher.Publish(t.Context(), it.u)
 		testkit.Must(t, err)
 	}
-	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
+	c, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Name: "c", AckPolicy: jetstream.AckExplicitPolicy})
 	testkit.Must(t, err)
 	batch, err := c.Fetch(versions)
 	testkit.Must(t, err)
@@ -198,7 +200,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 	testkit.Must(t, err)
 	stream, err := b.JS.Stream(t.Context(), tn.stream)
 	testkit.Must(t, err)
-	c, err := tn.createConsumer(t.Context(), stream, tn.consumerConfig("c", 0))
+	c, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Name: "c", AckPolicy: jetstream.AckExplicitPolicy})
 	testkit.Must(t, err)
 	msg, err := c.Next()
 	testkit.Must(t, err)

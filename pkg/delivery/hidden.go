@@ -9,69 +9,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// A message without payload that has a header called Status is taken by the NATS
-// client for a word of the server: it is never handed out, and may end the pull.
-// Somebody who publishes by hand can store one. It would stop its partition for
-// good; so, whenever the consumer gives no more, what comes next in the stream is
-// read by the stream's API, given its outcome and removed (guarantee 5).
+const defaultHiddenCheck = time.Minute
 
-const (
-	headerStatus       = "Status"
-	defaultHiddenCheck = time.Minute
-)
+// errHidden is what the publisher is told of an update that clients do not hand out.
+var errHidden = fmt.Errorf("%w: an update without payload must not have a header %q: NATS clients do not hand it out", events.ErrInvalidUpdate, feed.HeaderStatus)
 
-// errHidden is what the publisher of such an update is told.
-var errHidden = fmt.Errorf("%w: an update without payload must not have a header %q: NATS clients do not hand it out", events.ErrInvalidUpdate, headerStatus)
-
-// isHidden reports whether the client would keep a message to itself.
-func isHidden(msg *jetstream.RawStreamMsg) bool {
-	return len(msg.Data) == 0 && msg.Header.Get(headerStatus) != ""
-}
-
-// settleHidden settles what comes next in the partition as long as the client
-// would not hand it out, and reports whether there was any. Only pull calls it.
-func (t *tenure) settleHidden(ctx context.Context) (found bool, err error) {
-	t.mu.Lock()
-	from := t.floor.Last() + 1
-	t.mu.Unlock()
-	for {
-		msg, err := t.nextInStream(ctx, from)
-		if err != nil {
-			return found, err
-		}
-		if msg == nil || !isHidden(msg) {
-			t.p.sight.hinder(storeHidden, nil)
-			return found, nil
-		}
+// TakeHidden settles an update that clients do not hand out.
+func (t *tenure) TakeHidden(ctx context.Context, msg *jetstream.RawStreamMsg) (err error) {
+	if msg != nil {
 		err = t.settleUnread(ctx, msg)
-		t.p.sight.hinder(storeHidden, err)
-		if err != nil {
-			return found, err
-		}
-		found, from = true, msg.Sequence+1
 	}
-}
-
-// nextInStream returns the partition's first message at or after a sequence; nil
-// if there is none.
-func (t *tenure) nextInStream(ctx context.Context, from uint64) (*jetstream.RawStreamMsg, error) {
-	var next *jetstream.RawStreamMsg
-	for _, subject := range t.subjects() {
-		msg, err := events.ReadFromLeader(ctx, t.b.js, t.stream, events.MessageQuery{NextOn: subject, Sequence: from})
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look for what the client does not hand out: %w", err)
-		}
-		if next == nil || msg.Sequence < next.Sequence {
-			next = msg
-		}
-	}
-	return next, nil
+	t.p.sight.hinder(storeHidden, err)
+	return err
 }
 
 // settleUnread gives a message that never comes out of the consumer its outcome,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
@@ -115,10 +116,10 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 	_, err = b.JS.Publish(t.Context(), names.Dead("other", "k"), nil)
 	testkit.Must(t, err)
 	msg := nats.NewMsg(names.Update("cal", "forged"))
-	msg.Header.Set(headerStatus, "404")
+	msg.Header.Set(feed.HeaderStatus, "404")
 	_, err = b.JS.PublishMsg(t.Context(), msg)
 	testkit.Must(t, err)
-	if _, err := tn.settleHidden(t.Context()); err == nil {
+	if _, err := tn.feed.LookHidden(t.Context()); err == nil {
 		t.Fatal("the letter has found room: this shows nothing")
 	}
 	w, ok := tn.p.wait(time.Now().Add(settledLately), time.Minute)
@@ -128,7 +129,7 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 	_, err = b.JS.UpdateStream(t.Context(), dead.CachedInfo().Config)
 	testkit.Must(t, err)
 	go tn.commitLoop(t.Context())
-	if found, err := tn.settleHidden(t.Context()); err != nil || !found {
+	if found, err := tn.feed.LookHidden(t.Context()); err != nil || !found {
 		t.Fatalf("found %v, %v; want it settled", found, err)
 	}
 	if w, ok := tn.p.wait(time.Now().Add(settledLately), time.Minute); ok {
@@ -147,7 +148,7 @@ func TestHindranceThatIsNotMetAgainIsOver(t *testing.T) {
 	defer tn.p.sight.enter(tn)()
 	gone, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	if _, err := tn.settleHidden(gone); err == nil {
+	if _, err := tn.feed.LookHidden(gone); err == nil {
 		t.Fatal("the look has not failed: this shows nothing")
 	}
 	if w, ok := tn.p.wait(time.Now().Add(settledLately), time.Minute); ok {

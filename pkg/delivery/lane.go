@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -298,3 +299,6 @@ func (t *tenure) nextBackoff(l *lane) time.Duration {
 	}
 	return l.back.NextBackOff()
 }
+
+// laneKey returns the encoded key of a stored subject: its last token.
+func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

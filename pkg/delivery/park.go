@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -101,7 +102,7 @@ func withoutBrokerHeaders(h nats.Header) nats.Header {
 		return nats.Header{}
 	}
 	for name := range out {
-		if strings.HasPrefix(name, "Nats-") || name == headerStatus {
+		if strings.HasPrefix(name, "Nats-") || name == feed.HeaderStatus {
 			delete(out, name)
 		}
 	}

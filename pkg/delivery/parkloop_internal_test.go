@@ -25,7 +25,7 @@ func (b *bench) fillLanes(t *testing.T, tn *tenure, n int, keys ...string) {
 	}
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
-	wg.Go(func() { tn.pull(ctx) })
+	wg.Go(func() { tn.feeds(t, ctx) })
 	testkit.Eventually(t, "the updates", func() (all bool) {
 		tn.locked(func() { all = len(tn.held) == n*len(keys) })
 		return all

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 
@@ -16,9 +17,6 @@ import (
 
 // errShuttingDown ends what works under a worker that ends.
 var errShuttingDown = errors.New("the worker is shutting down")
-
-// errStreamReplaced ends a tenure: what was known about the old stream is void.
-var errStreamReplaced = errors.New("the channel's stream was deleted and made again")
 
 // A partition is a fixed share of a channel's keys, worked on by this worker as
 // long as it has the lease of its shard.
@@ -85,7 +83,7 @@ func (p *partition) run() {
 			p.log.Info().Err(cause).Msg("partition stopped")
 			return
 		}
-		if errors.Is(err, errRestored) {
+		if errors.Is(err, feed.ErrOlder) {
 			p.restored = true
 		}
 		if time.Since(started) > time.Minute {
@@ -143,7 +141,11 @@ func (p *partition) tenure(until context.Context, attempt uint64) error {
 	var wg sync.WaitGroup
 	pull, stopPull := context.WithCancel(ctx)
 	defer stopPull()
-	wg.Go(func() { t.pull(pull) })
+	wg.Go(func() {
+		if err := t.feed.Run(pull); err != nil {
+			t.fail(err)
+		}
+	})
 	wg.Go(func() { t.dispatch(pull) })
 	wg.Go(func() { t.resyncLoop(pull) })
 	work, stopWork := context.WithCancel(ctx)

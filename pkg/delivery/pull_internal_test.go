@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -26,44 +27,11 @@ func (b *bench) publish(t *testing.T, n int) {
 	}
 }
 
-// What was on a connection when it was cut comes again although nothing follows
-// that would show the gap: in a latest channel nobody waits for an ack of it.
-func TestLastMessagesThatWereLostOnTheWayComeAgain(t *testing.T) {
-	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
-		t.Run(string(mode), func(t *testing.T) {
-			b := newBench(t, acceptAll)
-			r := b.run(t, memoryChannel("cal", mode))
-			r.hiddenCheck = 50 * time.Millisecond
-			tn := b.tenure(t, r)
-			testkit.Must(t, tn.takeOver(t.Context()))
-			b.publish(t, 3)
-			lost, err := tn.consumer.Fetch(3, jetstream.FetchMaxWait(testkit.Patience))
-			testkit.Must(t, err)
-			n := 0
-			for range lost.Messages() {
-				n++
-			}
-			if n != 3 {
-				t.Fatalf("%d messages were lost, not 3", n)
-			}
-			var wg sync.WaitGroup
-			ctx, cancel := context.WithCancel(t.Context())
-			wg.Go(func() { tn.pull(ctx) })
-			testkit.Eventually(t, "what was lost", func() (all bool) {
-				tn.locked(func() { all = len(tn.held) == 3 })
-				return all
-			})
-			cancel()
-			wg.Wait()
-		})
-	}
-}
-
 // wantConsumerAfterRestart starts the broker again, calls back when conn is, and
 // wants the tenure to have another consumer before heartbeats could have told.
 func (b *bench) wantConsumerAfterRestart(t *testing.T, tn *tenure, conn *nats.Conn, back func()) {
 	t.Helper()
-	const early = 3 * pullHeartbeatMost / 2 // heartbeats tell after twice their distance
+	const early = 3 * feed.HeartbeatMost / 2 // heartbeats tell after twice their distance
 	first := tn.progress.Now().Consumer
 	reconnected := conn.StatusChanged(nats.CONNECTED)
 	defer conn.RemoveStatusListener(reconnected)
@@ -88,13 +56,14 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 	for _, traffic := range []bool{false, true} {
 		t.Run("traffic="+strconv.FormatBool(traffic), func(t *testing.T) {
 			b := newBench(t, acceptAll)
-			tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+			r := b.run(t, memoryChannel("cal", channels.Latest))
 			conn := b.Connect(t) // the bench's own ends with the server
 			var err error
 			b.m.b.js, err = jetstream.New(conn)
 			testkit.Must(t, err)
 			b.m.b.progress, err = channels.OpenProgress(t.Context(), b.m.b.js, events.DefaultNames())
 			testkit.Must(t, err)
+			tn := b.tenure(t, r)
 			b.m.b.tenures.Store(1000)
 			defer b.m.stats.enter(tn)()
 			testkit.Must(t, tn.takeOver(t.Context()))
@@ -102,7 +71,7 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer wg.Wait()
 			defer cancel()
-			wg.Go(func() { tn.pull(ctx) })
+			wg.Go(func() { tn.feeds(t, ctx) })
 			if traffic {
 				b.publish(t, 1)
 				testkit.Eventually(t, "an update", func() (came bool) {
@@ -154,65 +123,6 @@ func TestWorkerLooksAfterItsConsumersAfterAReconnect(t *testing.T) {
 	b.wantConsumerAfterRestart(t, tn, conn, func() {})
 }
 
-// A deafConsumer hands out iterators that sometimes do what the client's may do:
-// wait for messages without having asked for any, until they are called again.
-type deafConsumer struct {
-	jetstream.Consumer
-	silent jetstream.MessagesContext // nothing ever comes
-	after  int                       // of so many messages
-}
-
-func (c *deafConsumer) Messages(opts ...jetstream.PullMessagesOpt) (jetstream.MessagesContext, error) {
-	it, err := c.Consumer.Messages(opts...)
-	return &deafIterator{MessagesContext: it, c: c}, err
-}
-
-type deafIterator struct {
-	jetstream.MessagesContext
-	c    *deafConsumer
-	came int
-}
-
-func (it *deafIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
-	if it.came == it.c.after {
-		it.came = 0
-		return it.c.silent.Next(opts...)
-	}
-	it.came++
-	return it.MessagesContext.Next(opts...)
-}
-
-// The client may fail to send a pull when the last one came at once, and waits then
-// for what nobody was asked for: with many partitions on a busy machine some stood
-// still until heartbeats were missed, for 4 to 20 s.
-func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
-	const updates = 10
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	testkit.Must(t, tn.takeOver(t.Context()))
-	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EMPTY", Subjects: []string{"empty"}})
-	testkit.Must(t, err)
-	nothing, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{})
-	testkit.Must(t, err)
-	silent, err := nothing.Messages(jetstream.PullHeartbeat(pullHeartbeat))
-	testkit.Must(t, err)
-	defer silent.Stop()
-	b.publish(t, updates)
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() {
-		if err := tn.pullFrom(ctx, &deafConsumer{Consumer: tn.consumer, silent: silent, after: 3}); ctx.Err() == nil {
-			t.Errorf("pulling ended: %v", err)
-		}
-	})
-	testkit.Eventually(t, "all updates", func() (all bool) {
-		tn.locked(func() { all = len(tn.held) == updates })
-		return all
-	})
-}
-
 // The window bounds what is in memory also where the broker does not count what
 // is not acked, and an update that is done makes room for the next.
 func TestWindowBoundsWhatIsInHand(t *testing.T) {
@@ -227,7 +137,7 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { tn.pull(ctx) })
+	wg.Go(func() { tn.feeds(t, ctx) })
 	inHand := func() (n int) {
 		tn.locked(func() { n = len(tn.held) })
 		return n
@@ -256,43 +166,9 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 	})
 }
 
-// answered is a message of which only the reply subject is known.
-type answered struct {
-	jetstream.Msg
-	reply string
-	meta  jetstream.MsgMetadata // what the client makes of it
-}
-
-func (m *answered) Reply() string                             { return m.reply }
-func (m *answered) Metadata() (*jetstream.MsgMetadata, error) { return &m.meta, nil }
-
-func TestDeliveryIsWhatTheClientSaysOfAMessage(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	testkit.Must(t, tn.takeOver(t.Context()))
-	b.publish(t, 2)
-	batch, err := tn.consumer.Fetch(2, jetstream.FetchMaxWait(testkit.Patience))
-	testkit.Must(t, err)
-	n := uint64(0)
-	for msg := range batch.Messages() {
-		n++
-		got, err := deliveryOf(msg)
-		testkit.Must(t, err)
-		meta, err := msg.Metadata()
-		testkit.Must(t, err)
-		if want := (delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}); got != want || got.number != n {
-			t.Errorf("= %+v, want %+v", got, want)
-		}
-	}
-	if n != 2 {
-		t.Errorf("%d messages came", n)
-	}
-	longer := &answered{reply: "$JS.ACK.domain.hash.SYNC_UPD_cal.c.1.7.3.1700000000000000000.0.x"}
-	longer.meta.Sequence = jetstream.SequencePair{Consumer: 3, Stream: 7}
-	if got, err := deliveryOf(longer); err != nil || got.number != 3 || got.seq != 7 {
-		t.Errorf("of a longer reply subject: %+v, %v", got, err)
-	}
-	if _, err := deliveryOf(&answered{reply: "$JS.ACK.SYNC_UPD_cal.c.1.x.3.1700000000000000000.0"}); err == nil {
-		t.Error("rubbish is no error")
+// feeds runs the feed of a tenure until ctx ends.
+func (t *tenure) feeds(tt *testing.T, ctx context.Context) {
+	if err := t.feed.Run(ctx); err != nil {
+		tt.Errorf("the feed has ended: %v", err)
 	}
 }

@@ -1,10 +1,8 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -21,74 +19,6 @@ func (b *bench) publishRaw(t *testing.T, channel string, n int) {
 	for i := range n {
 		_, err := b.JS.Publish(t.Context(), b.m.b.names.Update(channel, fmt.Sprint("k", i)), nil)
 		testkit.Must(t, err)
-	}
-}
-
-func TestNewestMessageUpToASequence(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	const all = 60
-	b.publishRaw(t, "cal", all)
-	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	testkit.Must(t, err)
-	var left []uint64
-	for seq := uint64(1); seq <= all; seq++ {
-		if seq < 4 || seq > 20 && seq < 45 || seq%7 == 0 {
-			testkit.Must(t, stream.DeleteMsg(t.Context(), seq))
-			continue
-		}
-		left = append(left, seq)
-	}
-	for most := uint64(1); most <= all+3; most++ {
-		var want uint64
-		for _, seq := range left {
-			if seq <= most {
-				want = seq
-			}
-		}
-		got, err := tn.newestUpTo(t.Context(), b.m.b.names.StoredUpdates("cal"), most)
-		testkit.Must(t, err)
-		if got == nil && want != 0 || got != nil && got.Sequence != want {
-			t.Errorf("up to %d: %+v, want %d", most, got, want)
-		}
-	}
-	testkit.Must(t, stream.Purge(t.Context()))
-	if got, err := tn.newestUpTo(t.Context(), b.m.b.names.StoredUpdates("cal"), all); got != nil || err != nil {
-		t.Errorf("nothing is left: %+v, %v", got, err)
-	}
-}
-
-func TestFloorThatContradictsTheStream(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	b.publishRaw(t, "cal", 10)
-	stream, err := b.JS.Stream(t.Context(), tn.stream)
-	testkit.Must(t, err)
-	info, err := stream.Info(t.Context())
-	testkit.Must(t, err)
-	msg, err := stream.GetMsg(t.Context(), 8)
-	testkit.Must(t, err)
-	stored := msg.Time.UnixNano()
-	testkit.Must(t, stream.DeleteMsg(t.Context(), 8)) // a newer version has taken its place
-	for _, tt := range []struct {
-		name        string
-		floor, last uint64
-		storedAt    int64
-		contradicts bool
-	}{
-		{"of the stream", 8, 10, stored, false},
-		{"at its end", 10, 10, stored + int64(time.Second), false},
-		{"not known when", 8, 8, 0, false},
-		{"nothing was settled", 0, 0, 0, false},
-		{"clocks differ a little", 8, 8, stored - int64(clockSlack)/2, false},
-		{"given again", 8, 8, stored - int64(time.Second), true},
-		{"past the end", 11, 11, stored, true},
-		{"more came than there is", 8, 11, stored, true},
-	} {
-		why, err := tn.contradiction(t.Context(), info, tt.floor, tt.storedAt, tt.last)
-		if err != nil || (why != "") != tt.contradicts {
-			t.Errorf("%s: %q, %v", tt.name, why, err)
-		}
 	}
 }
 
@@ -205,22 +135,6 @@ func TestLogThatIsShorterThanItWas(t *testing.T) {
 	}
 	if now, _ := b.m.stats.status(); now.Restored.IsZero() {
 		t.Error("the status does not say so")
-	}
-}
-
-// A stream that ends before what came from it is not the one that it was.
-func TestRunningTenureNoticesAnOlderStream(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
-	b.publishRaw(t, "cal", 3)
-	left, err := tn.progress.Read(t.Context())
-	testkit.Must(t, err)
-	testkit.Must(t, tn.startConsumer(t.Context(), left))
-	if err := tn.checkStream(t.Context(), 2, 0, 3); err != nil {
-		t.Error(err)
-	}
-	if err := tn.checkStream(t.Context(), 2, 0, 4); !errors.Is(err, errRestored) {
-		t.Errorf("= %v", err)
 	}
 }
 

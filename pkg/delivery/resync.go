@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -55,7 +56,7 @@ func (t *tenure) resyncLoop(ctx context.Context) {
 	}
 	for {
 		want, err := t.b.progress.ReadResync(ctx, t.p.r.entry.Config.Name)
-		if err == nil && want.State == channels.ResyncRunning && want.StreamCreated == t.created {
+		if err == nil && want.State == channels.ResyncRunning && want.StreamCreated == t.feed.Created() {
 			err = t.resyncOne(ctx, want)
 		}
 		var again <-chan time.Time
@@ -197,7 +198,7 @@ func (t *tenure) feedResync(ctx context.Context, rs *resync) error {
 				return fmt.Errorf("read the stream again: %w", err)
 			}
 			if count++; meta.Sequence.Consumer != count {
-				return fmt.Errorf("read the stream again: %w", errMissing)
+				return fmt.Errorf("read the stream again: %w", feed.ErrMissing)
 			}
 			if left = meta.NumPending; meta.Sequence.Stream > rs.want.Upto {
 				return nil
@@ -220,7 +221,7 @@ func (t *tenure) feedResync(ctx context.Context, rs *resync) error {
 // which may be none.
 func (t *tenure) resyncSubjects(s *channels.Selection) []string {
 	if len(s.Keys) == 0 || len(s.Keys) > 100 {
-		return t.subjects()
+		return t.feed.Subjects()
 	}
 	cfg := t.p.r.entry.Config
 	var out []string

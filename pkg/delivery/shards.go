@@ -189,3 +189,12 @@ func (m *manager) leave(ctx context.Context) {
 		m.log.Warn().Err(err).Msg("leaving: others take over when the leases end")
 	}
 }
+
+// checkConsumers has every partition look after its consumer: one in memory is gone when
+// the broker was started again, and heartbeats tell that late.
+func (m *manager) checkConsumers() {
+	_, tenures := m.stats.status()
+	for _, t := range tenures {
+		t.feed.Check()
+	}
+}

@@ -2,15 +2,13 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -151,173 +149,20 @@ func encodedKey(e *events.Entry) string {
 // startConsumer makes the first consumer of the tenure, at the floor that the owner
 // before left.
 func (t *tenure) startConsumer(ctx context.Context, left channels.Progress) error {
-	stream, err := t.b.js.Stream(ctx, t.stream)
-	if err != nil {
-		return fmt.Errorf("stream of the channel: %w", err)
-	}
-	info := stream.CachedInfo()
-	t.created = info.Created.UnixNano()
-	floor, storedAt := left.Floor, left.FloorTime
-	if left.StreamCreated != t.created { // another stream
-		floor, storedAt = 0, 0
-	}
-	why, err := t.contradiction(ctx, info, floor, storedAt, floor)
+	from, found, err := t.feed.Look(ctx, feed.Floor{Seq: left.Floor, Stored: left.FloorTime}, left.StreamCreated)
 	if err != nil {
 		return err
 	}
-	if why != "" { // a floor past the end would wait in silence, another would skip
-		t.distrust(left.Floor, why)
+	if found != "" { // a floor past the end would wait in silence, another would skip
+		t.distrust(left.Floor, found)
 	}
 	if t.p.restored {
-		floor, storedAt = 0, 0
+		from = feed.Floor{}
 	}
-	t.floor.StartAt(floor, storedAt)
-	if err := t.replaceConsumer(ctx, floor, storedAt); err != nil {
+	t.floor.StartAt(from.Seq, from.Stored)
+	if err := t.feed.Open(ctx, from); err != nil {
 		return err
 	}
 	t.p.restored = false // what comes from now on is of the stream as it is
 	return nil
-}
-
-// replaceConsumer makes a consumer to which all above floor comes again, after
-// deleting the one before, which ends its open pull and voids its acks. A name
-// is never used twice: an old consumer's acks would settle our messages.
-func (t *tenure) replaceConsumer(ctx context.Context, floor uint64, storedAt int64) error {
-	stream, err := t.b.js.Stream(ctx, t.stream)
-	if err != nil {
-		return fmt.Errorf("stream of the channel: %w", err)
-	}
-	if t.created != stream.CachedInfo().Created.UnixNano() {
-		return errStreamReplaced
-	}
-	if err := t.deleteConsumer(ctx, t.progress.Now().Consumer); err != nil {
-		return err
-	}
-	t.consumers++
-	name := fmt.Sprintf("g%d-p%d-e%d-%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.Epoch(), t.attempt, t.consumers)
-	if err := t.changeProgress(ctx, func(p *channels.Progress) {
-		p.Floor, p.FloorTime, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor, storedAt, t.created, name, 0, false
-	}); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	t.received = 0
-	t.mu.Unlock()
-	t.consumer, err = t.createConsumer(ctx, stream, t.consumerConfig(name, floor))
-	if err != nil {
-		return fmt.Errorf("create consumer %s: %w", name, err)
-	}
-	return nil
-}
-
-const (
-	// ackWait is a safety net for lost acks only: what a worker holds is not
-	// given to another, and comes again to the same one without harm.
-	ackWait = time.Minute
-	// orphanAge is after how long the server removes a consumer that nobody
-	// pulls from. It is far above any lease.
-	orphanAge = 10 * time.Minute
-)
-
-// consumerConfig returns the consumer of a partition, a cursor only: progress is
-// ours. A work queue removes what is acked, and what is left there is the
-// progress. In a latest channel an ack would tell the broker nothing that the
-// floor does not say, so there are none (docs/adr/0023).
-func (t *tenure) consumerConfig(name string, floor uint64) jetstream.ConsumerConfig {
-	cfg := t.p.r.entry.Config
-	c := jetstream.ConsumerConfig{Name: name, InactiveThreshold: orphanAge, MemoryStorage: true}
-	if cfg.Partitions > 1 {
-		c.FilterSubjects = t.subjects()
-	}
-	if cfg.Mode == channels.Every {
-		c.DeliverPolicy = jetstream.DeliverAllPolicy
-		c.AckPolicy, c.AckWait, c.MaxDeliver, c.MaxAckPending = jetstream.AckExplicitPolicy, ackWait, -1, cfg.Window
-		return c
-	}
-	c.Replicas = 1
-	c.AckPolicy = jetstream.AckNonePolicy
-	c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
-	return c
-}
-
-// subjects returns what the stored updates of the partition are stored under.
-func (t *tenure) subjects() []string {
-	cfg := t.p.r.entry.Config
-	if cfg.Partitions == 1 {
-		return []string{t.b.names.StoredUpdates(cfg.Name)}
-	}
-	slots := partitionSlots(t.p.index, cfg.Partitions)
-	out := make([]string, len(slots))
-	for i, slot := range slots {
-		out[i] = t.b.names.SlotUpdates(cfg.Name, slot, "*")
-	}
-	return out
-}
-
-// createConsumer creates a consumer. In a work queue the predecessor's may still
-// be there although it was deleted: a cluster that lost its leader needs a
-// moment. Then all that belong to the partition are deleted again.
-func (t *tenure) createConsumer(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		c, err := stream.CreateConsumer(ctx, cfg)
-		if events.MeaningOf(err) != events.Overlap {
-			return c, err
-		}
-		t.log.Info().Err(err).Msg("the predecessor's consumer is still there; deleting it again")
-		if err := t.deleteOthers(ctx, stream, cfg.Name); err != nil {
-			return nil, err
-		}
-		if !sleep.For(ctx, wait) {
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// deleteOthers deletes every consumer of this partition but one.
-func (t *tenure) deleteOthers(ctx context.Context, stream jetstream.Stream, keep string) error {
-	names := stream.ConsumerNames(ctx)
-	for name := range names.Name() {
-		if name != keep && consumerOfPartition(name, t.p.index) {
-			if err := t.deleteConsumer(ctx, name); err != nil {
-				return err
-			}
-		}
-	}
-	return names.Err()
-}
-
-// consumerOfPartition reports whether a consumer's name says that it belongs to
-// the partition, in any generation.
-func consumerOfPartition(name string, partition int) bool {
-	var generation, p int
-	n, err := fmt.Sscanf(name, "g%d-p%d-", &generation, &p)
-	return err == nil && n == 2 && p == partition
-}
-
-// deleteConsumer deletes a consumer until it is gone.
-func (t *tenure) deleteConsumer(ctx context.Context, name string) error {
-	if name == "" {
-		return nil
-	}
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := t.b.js.DeleteConsumer(ctx, t.stream, name)
-		if err == nil || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
-		}
-		if !events.IsUnavailable(err) {
-			return fmt.Errorf("delete consumer %s: %w", name, err)
-		}
-		if !sleep.For(ctx, wait) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// partitionSlots returns the slots of a partition.
-func partitionSlots(partition, partitions int) []int {
-	var out []int
-	for slot := partition; slot < events.Slots; slot += partitions {
-		out = append(out, slot)
-	}
-	return out
 }

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
@@ -35,10 +37,7 @@ type tenure struct {
 	stream   string
 	outcomes *outlog.Log
 	progress *outlog.Progress
-
-	consumer  jetstream.Consumer
-	consumers int   // made so far
-	created   int64 // when the stream was, in nanoseconds since the Unix epoch
+	feed     *feed.Feed
 
 	mu       sync.Mutex
 	lanes    map[string]*lane // by encoded key
@@ -60,11 +59,6 @@ type tenure struct {
 	floor      flow.Floor
 	share      *flow.Share
 	view       *ledger.View
-
-	// check says that pull shall look after its consumer now, endRound makes it
-	// come back for that.
-	check    bool
-	endRound context.CancelFunc
 
 	// atTarget counts calls of the connector.
 	atTarget atomic.Int64
@@ -116,6 +110,12 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.progress = outlog.NewProgress(outlog.ProgressOptions{
 		Store: r.b.progress, Channel: name, Generation: r.entry.Generation, Partition: p.index, Worker: r.worker, Epoch: p.lease.Epoch(),
 	})
+	cfg := r.entry.Config
+	t.feed = feed.New(feed.Options{
+		JS: r.b.js, Names: r.b.names, Channel: name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), Window: cfg.Window,
+		Prefix: fmt.Sprintf("g%d-p%d-e%d-%d", r.entry.Generation, p.index, p.lease.Epoch(), attempt), Cursor: cursor{t},
+		Feeds: func() int { return int(r.b.tenures.Load()) }, HiddenCheck: r.hiddenCheck, Older: t.older, Logger: p.log,
+	}, t)
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Alone: r.b.ledgerAlone, Channel: name, ID: r.entry.ID, Shared: &r.b.views,
@@ -187,7 +187,7 @@ func (t *tenure) handOver(ctx context.Context) error {
 			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
 		}
 	}
-	if err := t.deleteConsumer(ctx, t.progress.Now().Consumer); err != nil {
+	if err := t.feed.Delete(ctx); err != nil {
 		return err
 	}
 	t.abandon()

@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -46,8 +47,8 @@ func TestRestoredBrokerSeenByTheConsumerIsAnAlarm(t *testing.T) {
 	tn.locked(func() { tn.floor.Add(9, time.Now().UnixNano()) }) // it was given up to 9
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
-	if err := tn.renewConsumer(ctx); !errors.Is(err, errRestored) {
-		t.Fatalf("%v, want %v", err, errRestored)
+	if err := tn.feed.Renew(ctx); !errors.Is(err, feed.ErrOlder) {
+		t.Fatalf("%v, want %v", err, feed.ErrOlder)
 	}
 	if b.m.b.restoredAt().IsZero() {
 		t.Error("the worker has found that the broker was restored, and there is no alarm")

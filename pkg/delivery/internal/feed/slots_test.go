@@ -1,10 +1,11 @@
-package delivery
+package feed_test
 
 import (
 	"fmt"
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -12,7 +13,7 @@ func TestPartitionSlotsCoverEverySlotOnceAndHoldTheirKeys(t *testing.T) {
 	for partitions := 1; partitions <= events.Slots; partitions++ {
 		owner := map[int]int{}
 		for p := range partitions {
-			for _, slot := range partitionSlots(p, partitions) {
+			for _, slot := range feed.Slots(p, partitions) {
 				if other, twice := owner[slot]; twice {
 					t.Fatalf("%d partitions: slot %d is in %d and %d", partitions, slot, other, p)
 				}

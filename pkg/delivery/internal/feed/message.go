@@ -1,4 +1,4 @@
-package delivery
+package feed
 
 import (
 	"errors"
@@ -41,6 +41,3 @@ func deliveryOf(msg jetstream.Msg) (d delivery, err error) {
 	}
 	return delivery{number: meta.Sequence.Consumer, seq: meta.Sequence.Stream, published: meta.Timestamp}, nil
 }
-
-// laneKey returns the encoded key of a stored subject: its last token.
-func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

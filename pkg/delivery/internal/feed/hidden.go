@@ -1,0 +1,63 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A message without payload that has a header called Status is taken by the NATS
+// client for a word of the server: it is never handed out, and may end the pull.
+// Somebody who publishes by hand can store one. It would stop its partition for
+// good; so, whenever the consumer gives no more, what comes next in the stream is
+// read by the stream's API and given to the taker (guarantee 5).
+
+// HeaderStatus is that header.
+const HeaderStatus = "Status"
+
+// isHidden reports whether the client would keep a message to itself.
+func isHidden(msg *jetstream.RawStreamMsg) bool {
+	return len(msg.Data) == 0 && msg.Header.Get(HeaderStatus) != ""
+}
+
+// LookHidden gives what comes next in the partition to the taker as long as the client
+// would not hand it out, and reports whether there was any. It is for the goroutine of
+// Run.
+func (f *Feed) LookHidden(ctx context.Context) (found bool, err error) {
+	for from := f.to.Floor().Last + 1; ; {
+		msg, err := f.next(ctx, from)
+		if err != nil {
+			return found, err
+		}
+		if msg == nil || !isHidden(msg) {
+			return found, f.to.TakeHidden(ctx, nil)
+		}
+		if err := f.to.TakeHidden(ctx, msg); err != nil {
+			return found, err
+		}
+		found, from = true, msg.Sequence+1
+	}
+}
+
+// next returns the partition's first message at or after a sequence; nil
+// if there is none.
+func (f *Feed) next(ctx context.Context, from uint64) (*jetstream.RawStreamMsg, error) {
+	var next *jetstream.RawStreamMsg
+	for _, subject := range f.Subjects() {
+		msg, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, events.MessageQuery{NextOn: subject, Sequence: from})
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for what the client does not hand out: %w", err)
+		}
+		if next == nil || msg.Sequence < next.Sequence {
+			next = msg
+		}
+	}
+	return next, nil
+}

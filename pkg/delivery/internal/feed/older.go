@@ -1,0 +1,117 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// clockSlack is by how much a message may be newer than the floor's newest without a
+// closer look.
+const clockSlack = 250 * time.Millisecond
+
+// contradiction returns what shows that a floor is not of the stream as it is now:
+// all up to it was stored by its time, and its last came at most. "" if nothing does.
+func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, floor Floor) (string, error) {
+	if last := max(floor.Seq, floor.Last); last > info.State.LastSeq {
+		return fmt.Sprintf("the stream ends at %d, but %d was seen", info.State.LastSeq, last), nil
+	}
+	if floor.Seq == 0 || floor.Stored == 0 {
+		return "", nil
+	}
+	newer := func(subject string) (*jetstream.RawStreamMsg, error) {
+		msg, err := f.newestUpTo(ctx, subject, floor.Seq)
+		if err != nil || msg == nil || msg.Time.UnixNano() <= floor.Stored+int64(clockSlack) {
+			return nil, err
+		}
+		return msg, nil
+	}
+	msg, err := newer(f.o.Names.StoredUpdates(f.o.Channel))
+	if err != nil || msg == nil {
+		return "", err
+	}
+	// That may be of another partition, stored by a server whose clock is ahead, or before
+	// the clock was set back. Of this one all up to the floor was settled by its time.
+	msg = nil
+	for _, subject := range f.Subjects() {
+		if msg, err = newer(subject); err != nil || msg != nil {
+			break
+		}
+	}
+	if err != nil || msg == nil {
+		return "", err
+	}
+	return fmt.Sprintf("sequence %d was given again, %s after all up to %d was settled", msg.Sequence,
+		msg.Time.Sub(time.Unix(0, floor.Stored)).Round(time.Millisecond), floor.Seq), nil
+}
+
+// verify returns ErrOlder if the stream is older than when its last came, or than when all
+// up to the floor was settled, and ErrReplaced if it is another one.
+func (f *Feed) verify(ctx context.Context, floor Floor) error {
+	stream, err := f.o.JS.Stream(ctx, f.stream)
+	if err != nil {
+		return fmt.Errorf("stream of the channel: %w", err)
+	}
+	if f.created != stream.CachedInfo().Created.UnixNano() {
+		return ErrReplaced
+	}
+	found, err := f.contradiction(ctx, stream.CachedInfo(), floor)
+	if err == nil && found != "" {
+		f.o.Older(found)
+		err = fmt.Errorf("%w: %s", ErrOlder, found)
+	}
+	return err
+}
+
+// newestUpTo returns the last message on some of the channel's subjects up to a
+// sequence; nil if there is none. The broker can be asked for the next one only: from where there
+// is one, found backwards in growing steps, halving finds the last.
+func (f *Feed) newestUpTo(ctx context.Context, subject string, most uint64) (*jetstream.RawStreamMsg, error) {
+	var found *jetstream.RawStreamMsg
+	from, until := most, most // the sequences in which the last may be, when found is not it
+	for step := uint64(1); found == nil; step *= 2 {
+		msg, err := f.nextUpTo(ctx, subject, from, most)
+		if err != nil {
+			return nil, err
+		}
+		if found = msg; found != nil || from == 1 {
+			break
+		}
+		until = from - 1
+		from -= min(step, from-1)
+	}
+	if found == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	for low := found.Sequence + 1; low <= until; {
+		middle := low + (until-low)/2
+		msg, err := f.nextUpTo(ctx, subject, middle, most)
+		if err != nil {
+			return nil, err
+		}
+		if msg == nil {
+			until = middle - 1
+			continue
+		}
+		found, low = msg, msg.Sequence+1
+	}
+	return found, nil
+}
+
+// nextUpTo returns the first message in from..most; nil if there is none.
+func (f *Feed) nextUpTo(ctx context.Context, subject string, from, most uint64) (*jetstream.RawStreamMsg, error) {
+	query := events.MessageQuery{NextOn: subject, Sequence: from}
+	msg, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, query)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Sequence > most {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at what is below the floor: %w", err)
+	}
+	return msg, nil
+}

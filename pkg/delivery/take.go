@@ -1,0 +1,95 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// heldBytes is what an update takes in memory besides its payload, measured:
+// the message with its headers, its item, its lane and its record, and as much
+// again of what was let go of and is not collected yet.
+const heldBytes = 8 << 10
+
+// A tenure takes what its feed brings.
+
+// Take decodes a message and puts it into its lane, waiting for room.
+func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
+	it := &item{msg: m.Msg, came: time.Now(), published: m.Stored, seq: m.Seq, size: len(m.Data()) + heldBytes}
+	it.u, err = events.Decode(t.b.names, m.Subject(), m.Headers(), m.Data())
+	if err != nil {
+		it.reset = t.latest() && events.IsReset(m.Headers())
+	}
+	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
+		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, m.Subject())
+	}
+	if err != nil {
+		it.malformed = err
+	} else {
+		it.tag = it.u.Tag()
+		it.replay = events.IsReplay(m.Headers().Get(nats.MsgIdHdr))
+	}
+	if err := t.awaitRoom(ctx); err != nil {
+		return err
+	}
+	if err := t.share.Take(ctx, it.size); err != nil {
+		return err
+	}
+	if !t.intake(it, laneKey(m.Subject())) {
+		t.share.Give(it.size)
+	}
+	return nil
+}
+
+// awaitRoom waits until fewer updates are in hand than the window allows.
+func (t *tenure) awaitRoom(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		full := t.inHand >= t.p.r.entry.Config.Window
+		t.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.wakePull:
+		}
+	}
+}
+
+// Floor returns what is settled, and what has come.
+func (t *tenure) Floor() feed.Floor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return feed.Floor{Seq: t.floor.Value(), Stored: t.floor.StoredAt(), Last: t.floor.Last()}
+}
+
+// Anew says that all above the floor comes again.
+func (t *tenure) Anew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.received = 0
+}
+
+// Slow reports whether nothing can be delivered at the moment.
+func (t *tenure) Slow() bool { return t.p.r.gate.ClosedSince().IsZero() }
+
+// A cursor keeps the feed's consumer in the partition's progress.
+type cursor struct{ t *tenure }
+
+// Consumer returns the name of the consumer that was made last, by whomever.
+func (c cursor) Consumer() string { return c.t.progress.Now().Consumer }
+
+// Move notes that a consumer begins.
+func (c cursor) Move(ctx context.Context, floor feed.Floor, created int64, consumer string) error {
+	return c.t.changeProgress(ctx, func(p *channels.Progress) {
+		p.Floor, p.FloorTime, p.StreamCreated, p.Consumer, p.Done, p.Clean = floor.Seq, floor.Stored, created, consumer, 0, false
+	})
+}
