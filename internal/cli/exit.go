@@ -92,7 +92,7 @@ func verdicts() []verdict {
 		{ExitNoAck, "it is stored, and nothing is lost; 'extsync get KEY' says where it is, and what holds it back", []error{events.ErrNoAck}},
 		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},
 		{ExitRefused, "the platform has moved on: read the entity again and publish its newest version", []error{events.ErrStale}},
-		{ExitRefused, "'extsync get KEY' shows the newest version: publish what follows from it, under a newer one; the content of a version never changes", []error{events.ErrConflict}},
+		{ExitRefused, "'extsync get KEY' shows the newest version: publish what follows from it under a new version; the content of a version never changes", []error{events.ErrConflict}},
 		{ExitUnknown, "'extsync channels list' shows what there is; 'extsync channels apply -f FILE' makes a channel", []error{events.ErrUnknownChannel, channels.ErrNotFound}},
 		{ExitUnknown, "check the key; keys are compared byte by byte", []error{app.ErrUnknownKey}},
 		{ExitUsage, "send a reference to the content instead, or raise max_payload at the broker", []error{events.ErrTooLarge}},

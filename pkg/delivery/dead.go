@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -24,7 +26,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	name := t.p.r.entry.Config.Name
-	if err := t.loadContent(ctx, it); err != nil && !errors.Is(err, errParkedLost) {
+	if err := t.loadContent(ctx, it); err != nil && !errors.Is(err, parking.ErrLost) {
 		return err
 	}
 	t.mu.Lock() // a redelivery may replace the copy
@@ -34,7 +36,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 	}
 	t.mu.Unlock()
 	msg := nats.NewMsg(t.b.names.Dead(name, key))
-	msg.Data, msg.Header = data, withoutBrokerHeaders(headers)
+	msg.Data, msg.Header = data, plain.Headers(headers)
 	set := func(header, value string) {
 		if value != "" {
 			msg.Header.Set(header, value)

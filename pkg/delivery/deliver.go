@@ -9,6 +9,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -115,7 +116,7 @@ func (t *tenure) loadPayloads(lanes []*lane, items []*item) ([]*lane, []*item) {
 	outLanes, outItems := lanes[:0], items[:0]
 	for i, it := range items {
 		err := t.loadPayload(t.ctx, it)
-		if errors.Is(err, errParkedLost) {
+		if errors.Is(err, parking.ErrLost) {
 			t.p.sight.hinder(readParked, nil)
 		} else {
 			t.p.sight.hinder(readParked, err)
@@ -123,7 +124,7 @@ func (t *tenure) loadPayloads(lanes []*lane, items []*item) ([]*lane, []*item) {
 		switch {
 		case err == nil:
 			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)
-		case errors.Is(err, errParkedLost):
+		case errors.Is(err, parking.ErrLost):
 			d := settle(it, events.DeadLettered, connectors.Permanent, codeParkedLost, err.Error())
 			t.settleAs(lanes[i], it, d.settlement, connectors.Result{})
 		default:

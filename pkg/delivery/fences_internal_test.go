@@ -171,20 +171,21 @@ func TestUpdatesThatComeWhileParkedOnesAreReadStayBehindThem(t *testing.T) {
 
 // parkAll parks a lane's updates as parkLoop does, and leaves the lane as it is.
 func (t *tenure) parkAll(l *lane) error {
-	burst, err := events.OpenBurst(t.b.js.Conn(), parkAtOnce)
+	mover, err := t.parked.Mover()
 	if err != nil {
 		return err
 	}
-	defer burst.Close()
+	defer mover.Close()
 	for {
-		moves, _ := t.nextMoves([]*lane{l})
+		under, moves, _ := t.nextMoves([]*lane{l})
 		if len(moves) == 0 {
 			return nil
 		}
-		t.parkMoves(t.ctx, burst, moves)
-		if err := moves[0].err; err != nil {
+		mover.Move(t.ctx, moves)
+		if err := moves[0].Err; err != nil {
 			return err
 		}
+		t.noteParked(under[0].item, moves[0].At)
 	}
 }
 

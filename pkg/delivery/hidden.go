@@ -9,14 +9,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const defaultHiddenCheck = time.Minute
 
 // errHidden is what the publisher is told of an update that clients do not hand out.
-var errHidden = fmt.Errorf("%w: an update without payload must not have a header %q: NATS clients do not hand it out", events.ErrInvalidUpdate, feed.HeaderStatus)
+var errHidden = fmt.Errorf("%w: an update without payload must not have a header %q: NATS clients do not hand it out", events.ErrInvalidUpdate, plain.HeaderStatus)
 
 // TakeHidden settles an update that clients do not hand out.
 func (t *tenure) TakeHidden(ctx context.Context, msg *jetstream.RawStreamMsg) (err error) {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
@@ -116,7 +116,7 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 	_, err = b.JS.Publish(t.Context(), names.Dead("other", "k"), nil)
 	testkit.Must(t, err)
 	msg := nats.NewMsg(names.Update("cal", "forged"))
-	msg.Header.Set(feed.HeaderStatus, "404")
+	msg.Header.Set(plain.HeaderStatus, "404")
 	_, err = b.JS.PublishMsg(t.Context(), msg)
 	testkit.Must(t, err)
 	if _, err := tn.feed.LookHidden(t.Context()); err == nil {

@@ -2,17 +2,9 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -35,14 +27,6 @@ const (
 	countEvery = 25 * time.Millisecond
 	// parkRetry is how long a lane waits when the parked stream did not answer.
 	parkRetry = time.Second
-)
-
-// Headers of a parked update, besides its own.
-const (
-	headerParkedSequence = "Extsync-Parked-Sequence" // in the channel's stream
-	headerParkedID       = "Extsync-Parked-Id"       // the message id it had there
-	headerParkedDigest   = "Extsync-Parked-Digest"
-	headerParkedSince    = "Extsync-Parked-Published" // when the broker stored it; left out if not known
 )
 
 // shouldPark reports whether a lane whose head has just failed is to be moved
@@ -94,21 +78,6 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// withoutBrokerHeaders copies headers but for those that speak to the broker or
-// its clients.
-func withoutBrokerHeaders(h nats.Header) nats.Header {
-	out := maps.Clone(h)
-	if out == nil {
-		return nats.Header{}
-	}
-	for name := range out {
-		if strings.HasPrefix(name, "Nats-") || name == feed.HeaderStatus {
-			delete(out, name)
-		}
-	}
-	return out
-}
-
 // dropExcess forgets parked updates beyond what one key may have in memory. The
 // caller holds mu; all of the lane is parked.
 func (t *tenure) dropExcess(l *lane) {
@@ -129,50 +98,30 @@ func (t *tenure) dropExcess(l *lane) {
 	}
 }
 
-// deleteParked removes a settled update from the parked stream. If it stays
-// after all, the next owner finds its outcome in the ledger and removes it.
+// deleteParked removes a settled update from the parked stream.
 func (t *tenure) deleteParked(seq uint64) {
-	t.calls.Go(func() {
-		ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
-		defer cancel()
-		if err := t.b.parked.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			t.log.Warn().Err(err).Msg("remove a parked update that is settled")
-		}
-	})
+	t.calls.Go(func() { t.parked.Delete(t.ctx, seq) })
 }
 
 // recoverParked puts the updates that a former owner has parked into lanes,
 // before anything is pulled.
 func (t *tenure) recoverParked(ctx context.Context) error {
-	cfg := t.p.r.entry.Config
-	all := t.b.names.ParkedFilter(cfg.Name)
-	info, err := t.b.parked.Info(ctx, jetstream.WithSubjectFilter(all))
-	if err != nil {
-		return fmt.Errorf("look for parked updates: %w", err)
-	}
-	var filters []string
-	for subject := range info.State.Subjects {
-		if events.Slot(laneKey(subject))%cfg.Partitions == t.p.index {
-			filters = append(filters, subject)
-		}
-	}
-	if len(filters) == 0 {
-		return nil
-	}
-	if len(filters) > 100 || cfg.Partitions == 1 { // a long list costs the server more than reading a few too many
-		filters = []string{all}
-	}
 	n := 0
-	err = t.readParked(ctx, filters, 0, 0, func(it *item, key string) {
-		if events.Slot(key)%cfg.Partitions == t.p.index {
-			t.addParked(it, key)
-			n++
-		}
+	err := t.parked.All(ctx, func(p parking.Parked) {
+		t.addParked(parkedItem(p), p.Key)
+		n++
 	})
 	if n > 0 {
 		t.log.Info().Int("updates", n).Int("keys", len(t.lanes)).Msg("parked updates loaded")
 	}
 	return err
+}
+
+func parkedItem(p parking.Parked) *item {
+	return &item{
+		u: p.Update, tag: versioning.Tag{Version: p.Update.Version, Digest: p.Digest}, seq: p.Seq, published: p.Stored,
+		parked: p.At, replay: events.IsReplay(p.ID), came: time.Now(),
+	}
 }
 
 // addParked puts a parked update into its lane.
@@ -201,8 +150,7 @@ func (t *tenure) loadMore(l *lane) {
 	t.moving++
 	go func() {
 		var got []*item
-		subject := t.b.names.Parked(t.p.r.entry.Config.Name, l.key)
-		err := t.readParked(t.ctx, []string{subject}, from, parkedInMemory+1, func(it *item, _ string) { got = append(got, it) })
+		err := t.parked.OfKey(t.ctx, l.key, from, parkedInMemory+1, func(p parking.Parked) { got = append(got, parkedItem(p)) })
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.moving--
@@ -223,70 +171,4 @@ func (t *tenure) loadMore(l *lane) {
 		l.queue = append(got, l.queue...) // what came meanwhile is newer
 		t.proceed(l)
 	}()
-}
-
-// readParked calls found for parked updates of some subjects in order, from a
-// sequence on, without their payload. most is 0 for all.
-func (t *tenure) readParked(ctx context.Context, subjects []string, from uint64, most int, found func(*item, string)) error {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy}
-	if from > 0 {
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
-	}
-	c, err := t.b.parked.OrderedConsumer(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("read parked updates: %w", err)
-	}
-	left := c.CachedInfo().NumPending
-	for n := 0; left > 0 && (most == 0 || n < most); {
-		batch, err := c.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(5*time.Second))
-		if err != nil {
-			return fmt.Errorf("read parked updates: %w", err)
-		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
-			meta, err := msg.Metadata()
-			if err != nil {
-				return fmt.Errorf("read parked updates: %w", err)
-			}
-			left = meta.NumPending
-			key := laneKey(msg.Subject())
-			if it := t.parkedItem(msg, key, meta.Sequence.Stream); it != nil && (most == 0 || n < most) {
-				found(it, key)
-				n++
-			}
-		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("read parked updates: %w", err)
-		}
-		if got == 0 {
-			return fmt.Errorf("read parked updates: %w", events.ErrUnavailable)
-		}
-	}
-	return nil
-}
-
-// parkedItem reads what names a parked update. One that cannot be read was not
-// put there by a worker.
-func (t *tenure) parkedItem(msg jetstream.Msg, key string, parked uint64) *item {
-	h := msg.Headers()
-	name := t.p.r.entry.Config.Name
-	if id := h.Get(events.HeaderChannelID); id != "" && id != t.p.r.entry.ID {
-		t.log.Warn().Uint64("sequence", parked).Msg("a parked update is of a former channel of this name; it is removed")
-		t.deleteParked(parked)
-		return nil
-	}
-	u, err := events.Decode(t.b.names, t.b.names.StoredUpdate(name, key), h, nil)
-	seq, serr := strconv.ParseUint(h.Get(headerParkedSequence), 10, 64)
-	var digest versioning.Digest
-	derr := digest.UnmarshalText([]byte(h.Get(headerParkedDigest)))
-	published, terr := time.Parse(time.RFC3339Nano, h.Get(headerParkedSince))
-	if err := errors.Join(err, serr, derr, terr); err != nil {
-		t.log.Error().Err(err).Uint64("sequence", parked).Msg("a message in the parked stream is not a parked update; it is left there")
-		return nil
-	}
-	id := h.Get(headerParkedID)
-	it := &item{u: u, seq: seq, published: published, parked: parked, replay: events.IsReplay(id), came: time.Now()}
-	it.tag = versioning.Tag{Version: u.Version, Digest: digest}
-	return it
 }

@@ -3,11 +3,8 @@ package delivery
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The parked stream has the content of parked updates. For each attempt it is read
@@ -17,9 +14,6 @@ const (
 	keptInMemory = 4 << 20
 	keptBesides  = 64
 )
-
-// errParkedLost says that a parked update is no longer there.
-var errParkedLost = errors.New("the parked update is gone from its stream")
 
 // loadPayload reads a parked update's payload for an attempt.
 func (t *tenure) loadPayload(ctx context.Context, it *item) error {
@@ -34,14 +28,9 @@ func (t *tenure) loadContent(ctx context.Context, it *item) error {
 	if it.parked == 0 || it.raw != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, readPatience)
-	defer cancel()
-	msg, err := t.b.parked.GetMsg(ctx, it.parked)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return errParkedLost
-	}
+	msg, err := t.parked.Content(ctx, it.parked)
 	if err != nil {
-		return fmt.Errorf("read a parked update: %w", err)
+		return err
 	}
 	it.raw, it.u.Payload = msg, msg.Data
 	return nil

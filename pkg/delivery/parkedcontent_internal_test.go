@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 )
 
 // parkedTenure returns a tenure that holds updates as if the parked stream had them.
@@ -64,7 +65,7 @@ func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
 	it := itemOf("a", 1)
 	tn := parkedTenure(t, it)
 	tn.locked(func() { tn.unload(it) })
-	if err := tn.loadPayload(t.Context(), it); !errors.Is(err, errParkedLost) {
+	if err := tn.loadPayload(t.Context(), it); !errors.Is(err, parking.ErrLost) {
 		t.Errorf("%v instead of a look into the stream", err)
 	}
 	if got := tn.b.kept.Load(); got != 0 {

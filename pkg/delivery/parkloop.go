@@ -2,34 +2,19 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hms-utl/extsync/internal/sleep"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 )
 
-const (
-	// parkEvery is for how long what is to be parked is gathered while there is much
-	// of it, and parkAtOnce how many updates are on their way to the stream then: one
-	// at a time, each costs broker and worker several times as much.
-	parkEvery  = 5 * time.Millisecond
-	parkAtOnce = 256
-	// parkPatience bounds the wait for the stream's answers.
-	parkPatience = 5 * time.Second
-)
+// parkEvery is for how long what is to be parked is gathered while there is much of it.
+const parkEvery = 5 * time.Millisecond
 
-// A move is an update on its way to the parked stream.
-type move struct {
+// A moving is an update on its way to the parked stream.
+type moving struct {
 	lane *lane
 	item *item
-	msg  jetstream.Msg // a redelivery may replace it in item meanwhile
-	err  error         // why it is not there
 }
 
 // startParking has parkLoop move what has to move, while the lane is busy. The
@@ -64,10 +49,10 @@ func (t *tenure) endParking(l *lane, err error) {
 // is on its way at a time: their order must be that of the lane even if one of them
 // fails half-way. Nor does a lane with many wait for others, or they for it.
 func (t *tenure) parkLoop(ctx context.Context) {
-	var burst *events.Burst // most partitions never need it
+	var mover *parking.Mover // most partitions never need it
 	defer func() {
-		if burst != nil {
-			burst.Close()
+		if mover != nil {
+			mover.Close()
 		}
 	}()
 	var lanes []*lane
@@ -79,14 +64,14 @@ func (t *tenure) parkLoop(ctx context.Context) {
 			case <-t.wakePark:
 			}
 		}
-		if burst == nil {
+		if mover == nil {
 			var err error
-			if burst, err = events.OpenBurst(t.b.js.Conn(), 2*parkAtOnce); err != nil { // the connection is closed
-				t.fail(fmt.Errorf("parked stream: %w", err))
+			if mover, err = t.parked.Mover(); err != nil { // the connection is closed
+				t.fail(err)
 				return
 			}
 		}
-		lanes = t.parkRound(ctx, burst, append(lanes, t.takeToPark()...))
+		lanes = t.parkRound(ctx, mover, append(lanes, t.takeToPark()...))
 		if len(lanes) == 0 {
 			sleep.For(ctx, parkEvery)
 		}
@@ -101,89 +86,44 @@ func (t *tenure) takeToPark() []*lane {
 	return lanes
 }
 
-// parkRound parks the next update of each of some lanes, of parkAtOnce at most, and
+// parkRound parks the next update of each of some lanes, of parking.AtOnce at most, and
 // returns those that are to go on, the others first.
-func (t *tenure) parkRound(ctx context.Context, burst *events.Burst, lanes []*lane) []*lane {
-	n := min(len(lanes), parkAtOnce)
-	moves, done := t.nextMoves(lanes[:n])
+func (t *tenure) parkRound(ctx context.Context, mover *parking.Mover, lanes []*lane) []*lane {
+	n := min(len(lanes), parking.AtOnce)
+	under, moves, done := t.nextMoves(lanes[:n])
 	lanes = lanes[n:]
 	for _, l := range done {
 		t.endParking(l, nil)
 	}
-	t.parkMoves(ctx, burst, moves)
-	for i := range moves {
-		if m := &moves[i]; m.err != nil {
-			t.endParking(m.lane, m.err)
-		} else {
-			lanes = append(lanes, m.lane)
+	mover.Move(ctx, moves)
+	for i, m := range under {
+		if err := moves[i].Err; err != nil {
+			t.endParking(m.lane, err)
+			continue
 		}
+		t.noteParked(m.item, moves[i].At)
+		lanes = append(lanes, m.lane)
 	}
 	return lanes
 }
 
 // nextMoves returns the first update of each lane that is not parked, and the lanes
 // that have none.
-func (t *tenure) nextMoves(lanes []*lane) (moves []move, done []*lane) {
+func (t *tenure) nextMoves(lanes []*lane) (under []moving, moves []parking.Move, done []*lane) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range lanes {
-		if left := l.unparked(); len(left) > 0 {
-			moves = append(moves, move{lane: l, item: left[0], msg: left[0].msg})
-		} else {
+		left := l.unparked()
+		if len(left) == 0 {
 			done = append(done, l)
-		}
-	}
-	return moves, done
-}
-
-// parkMoves stores updates in the parked stream, at most parkAtOnce, and notes where
-// they are or why they are not.
-func (t *tenure) parkMoves(ctx context.Context, burst *events.Burst, moves []move) {
-	ctx, cancel := context.WithTimeout(ctx, parkPatience)
-	defer cancel()
-	sent := make([]*move, 0, len(moves)) // nil: answered
-	first, under := 0, 0
-	for i := range moves {
-		number, err := burst.Send(t.parkedMessage(&moves[i]))
-		if err != nil {
-			moves[i].err = fmt.Errorf("parked stream: %w", err)
 			continue
 		}
-		if len(sent) == 0 {
-			first = number
-		}
-		sent = append(sent, &moves[i])
-		under++
+		it := left[0]
+		under = append(under, moving{lane: l, item: it})
+		// A redelivery may replace the message in the item meanwhile.
+		moves = append(moves, parking.Move{Key: l.key, Msg: it.msg, Digest: it.tag.Digest, Seq: it.seq, Stored: it.published, Place: it.place().String()})
 	}
-	end := func(place int, seq uint64, err error) {
-		if place < 0 || place >= len(sent) || sent[place] == nil {
-			return // of an earlier round
-		}
-		m := sent[place]
-		sent[place] = nil
-		under--
-		if err != nil {
-			m.err = fmt.Errorf("parked stream: %w", err)
-			return
-		}
-		t.noteParked(m.item, seq)
-	}
-	for under > 0 { // at the latest ctx ends it
-		a, err := burst.Next(ctx)
-		switch {
-		case err == nil:
-			seq, _, err := a.Stored() // a duplicate was parked by a former try
-			end(a.Number-first, seq, err)
-		case errors.Is(err, nats.ErrDisconnected):
-			for place := range burst.Lost() - first {
-				end(place, 0, err)
-			}
-		default:
-			for place := range sent {
-				end(place, 0, err)
-			}
-		}
-	}
+	return under, moves, done
 }
 
 // noteParked lets go of an update that the parked stream has.
@@ -199,19 +139,4 @@ func (t *tenure) noteParked(it *item, seq uint64) {
 			it.u.Payload = nil
 		}
 	}
-}
-
-// parkedMessage returns what is stored of an update in the parked stream.
-func (t *tenure) parkedMessage(m *move) *nats.Msg {
-	it := m.item
-	msg := nats.NewMsg(t.b.names.Parked(t.p.r.entry.Config.Name, m.lane.key))
-	msg.Data, msg.Header = m.msg.Data(), withoutBrokerHeaders(m.msg.Headers())
-	seq, stored := strconv.FormatUint(it.seq, 10), it.published.UTC().Format(time.RFC3339Nano)
-	msg.Header.Set(headerParkedSequence, seq)
-	msg.Header.Set(events.HeaderChannelID, t.p.r.entry.ID)
-	msg.Header.Set(headerParkedDigest, it.tag.Digest.String())
-	msg.Header.Set(headerParkedID, m.msg.Headers().Get(nats.MsgIdHdr))
-	msg.Header.Set(headerParkedSince, stored)
-	msg.Header.Set(nats.MsgIdHdr, t.stream+":"+it.place().String()+":parked")
-	return msg
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -43,7 +44,7 @@ func (t *tenure) parkedOf(key string) (n int) {
 // A key whose many updates are being parked does not hold up one that fails later,
 // nor do more keys than are parked at a time hold up those behind them.
 func TestKeysThatAreParkedTakeTurns(t *testing.T) {
-	const versions, crowd = 4, parkAtOnce
+	const versions, crowd = 4, parking.AtOnce
 	b := newBench(t, acceptAll)
 	cfg := memoryChannel("cal", channels.Every)
 	cfg.Window = 2 * versions * crowd
@@ -55,16 +56,16 @@ func TestKeysThatAreParkedTakeTurns(t *testing.T) {
 		keys = append(keys, "k"+strconv.Itoa(i))
 	}
 	b.fillLanes(t, tn, versions, append(keys, "late")...)
-	burst, err := events.OpenBurst(b.JS.Conn(), 2*parkAtOnce)
+	mover, err := tn.parked.Mover()
 	testkit.Must(t, err)
-	defer burst.Close()
+	defer mover.Close()
 	tn.locked(func() {
 		for _, key := range keys {
 			tn.startParking(tn.lanes[key])
 		}
 	})
 	round := func(lanes []*lane) []*lane {
-		return tn.parkRound(t.Context(), burst, append(lanes, tn.takeToPark()...))
+		return tn.parkRound(t.Context(), mover, append(lanes, tn.takeToPark()...))
 	}
 	lanes := round(nil)
 	tn.locked(func() { tn.startParking(tn.lanes["late"]) })

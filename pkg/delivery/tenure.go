@@ -17,6 +17,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -38,6 +39,7 @@ type tenure struct {
 	outcomes *outlog.Log
 	progress *outlog.Progress
 	feed     *feed.Feed
+	parked   *parking.Stream
 
 	mu       sync.Mutex
 	lanes    map[string]*lane // by encoded key
@@ -116,6 +118,9 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		Prefix: fmt.Sprintf("g%d-p%d-e%d-%d", r.entry.Generation, p.index, p.lease.Epoch(), attempt), Cursor: cursor{t},
 		Feeds: func() int { return int(r.b.tenures.Load()) }, HiddenCheck: r.hiddenCheck, Older: t.older, Logger: p.log,
 	}, t)
+	t.parked = parking.New(parking.Options{
+		JS: r.b.js, Stream: r.b.parked, Names: r.b.names, Channel: name, ID: r.entry.ID, Partition: p.index, Partitions: cfg.Partitions, Logger: p.log,
+	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Alone: r.b.ledgerAlone, Channel: name, ID: r.entry.ID, Shared: &r.b.views,

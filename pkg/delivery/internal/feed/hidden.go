@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -16,12 +17,9 @@ import (
 // good; so, whenever the consumer gives no more, what comes next in the stream is
 // read by the stream's API and given to the taker (guarantee 5).
 
-// HeaderStatus is that header.
-const HeaderStatus = "Status"
-
 // isHidden reports whether the client would keep a message to itself.
 func isHidden(msg *jetstream.RawStreamMsg) bool {
-	return len(msg.Data) == 0 && msg.Header.Get(HeaderStatus) != ""
+	return len(msg.Data) == 0 && msg.Header.Get(plain.HeaderStatus) != ""
 }
 
 // LookHidden gives what comes next in the partition to the taker as long as the client

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 )
 
 // What was on a connection when it was cut comes again although nothing follows
@@ -88,7 +89,7 @@ func TestHiddenMessageIsTaken(t *testing.T) {
 	b := newBench(t, channels.Config{Mode: channels.Latest}, func(o *Options) { o.HiddenCheck = 50 * time.Millisecond })
 	b.open(t)
 	msg := nats.NewMsg(b.names.Update("cal", "forged"))
-	msg.Header.Set(HeaderStatus, "404")
+	msg.Header.Set(plain.HeaderStatus, "404")
 	_, err := b.JS.PublishMsg(t.Context(), msg)
 	testkit.Must(t, err)
 	if found, err := b.LookHidden(t.Context()); !found || err != nil || b.taken.hidden != 1 {

@@ -1,0 +1,83 @@
+package parking
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// Headers of a parked update, besides its own.
+const (
+	headerSequence = "Extsync-Parked-Sequence" // in the channel's stream
+	headerID       = "Extsync-Parked-Id"       // the message id it had there
+	headerDigest   = "Extsync-Parked-Digest"
+	headerStored   = "Extsync-Parked-Published" // when the broker stored it there
+)
+
+// A Parked update is what names one that was parked; its payload stays at the broker.
+type Parked struct {
+	Key    string // encoded
+	Update events.Update
+	Digest versioning.Digest
+	ID     string    // the id of its message in the channel's stream
+	Seq    uint64    // in the channel's stream
+	Stored time.Time // when the broker stored it there
+	At     uint64    // sequence in the parked stream
+}
+
+// A Move is an update that is to be parked.
+type Move struct {
+	Key    string        // encoded
+	Msg    jetstream.Msg // as it came
+	Digest versioning.Digest
+	Seq    uint64
+	Stored time.Time
+	Place  string // tells the update from all others of the channel, ever
+	// At is its sequence in the parked stream afterwards, Err why it is not there.
+	At  uint64
+	Err error
+}
+
+// message returns what is stored of an update.
+func (s *Stream) message(m *Move) *nats.Msg {
+	msg := nats.NewMsg(s.o.Names.Parked(s.o.Channel, m.Key))
+	msg.Data, msg.Header = m.Msg.Data(), plain.Headers(m.Msg.Headers())
+	msg.Header.Set(headerSequence, strconv.FormatUint(m.Seq, 10))
+	msg.Header.Set(events.HeaderChannelID, s.o.ID)
+	msg.Header.Set(headerDigest, m.Digest.String())
+	msg.Header.Set(headerID, m.Msg.Headers().Get(nats.MsgIdHdr))
+	msg.Header.Set(headerStored, m.Stored.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(nats.MsgIdHdr, s.updates+":"+m.Place+":parked")
+	return msg
+}
+
+// decode reads what names a parked update. What cannot be read was not put there by a
+// worker; it is left out, and so is what is of a former channel of the name, which is
+// removed.
+func (s *Stream) decode(ctx context.Context, msg jetstream.Msg, key string, at uint64) (Parked, bool) {
+	h := msg.Headers()
+	if id := h.Get(events.HeaderChannelID); id != "" && id != s.o.ID {
+		s.o.Logger.Warn().Uint64("sequence", at).Msg("a parked update is of a former channel of this name; it is removed")
+		go s.Delete(context.WithoutCancel(ctx), at)
+		return Parked{}, false
+	}
+	p := Parked{Key: key, ID: h.Get(headerID), At: at}
+	var errs [4]error
+	p.Update, errs[0] = events.Decode(s.o.Names, s.o.Names.StoredUpdate(s.o.Channel, key), h, nil)
+	p.Seq, errs[1] = strconv.ParseUint(h.Get(headerSequence), 10, 64)
+	p.Stored, errs[2] = time.Parse(time.RFC3339Nano, h.Get(headerStored))
+	errs[3] = p.Digest.UnmarshalText([]byte(h.Get(headerDigest)))
+	if err := errors.Join(errs[:]...); err != nil {
+		s.o.Logger.Error().Err(err).Uint64("sequence", at).Msg("a message in the parked stream is not a parked update; it is left there")
+		return Parked{}, false
+	}
+	return p, true
+}
