@@ -70,6 +70,7 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),
 		StallAfter:   o.Config.Worker.StallAfter.D(),
+		Refused:      c.Refused,
 	}
 	t.apply(&options)
 	w, err := delivery.New(options)

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,5 +161,20 @@ func TestHindranceThatIsNotMetAgainIsOver(t *testing.T) {
 	}
 	if w, ok := tn.p.wait(time.Now().Add(repeatAck.fresh()), time.Minute); ok {
 		t.Errorf("told although it was not met again: %+v", w)
+	}
+}
+
+// A takeover that the broker's permissions do not allow is not answered, and was told as
+// one that is under way, for a minute.
+func TestTakeoverThatTheBrokerRefusesIsSaid(t *testing.T) {
+	b := newBench(t, acceptAll)
+	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
+	defer tn.p.sight.enter(tn)()
+	if w, _ := tn.p.wait(time.Now(), time.Minute); w.Code != why.TakingOver {
+		t.Errorf("at first %+v, want %s", w, why.TakingOver)
+	}
+	b.m.b.refused = func() error { return errors.New("the permission to publish to sync.x is missing") }
+	if w, _ := tn.p.wait(time.Now(), time.Minute); w.Code != why.TakeoverFailed || !strings.Contains(w.Message, "sync.x") {
+		t.Errorf("%+v, want %s and the permission", w, why.TakeoverFailed)
 	}
 }

@@ -157,6 +157,11 @@ func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait,
 	default:
 		w.Code, w.Message, w.Since = why.TakingOver, "the partition is being taken over", progress
 	}
+	if refused := p.r.b.refused; refused != nil {
+		if err := refused(); err != nil {
+			w.Code, w.Message = why.TakeoverFailed, "the partition cannot be taken over: "+err.Error()
+		}
+	}
 	return w, true
 }
 

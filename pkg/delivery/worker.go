@@ -48,6 +48,10 @@ type Options struct {
 	// StallAfter is for how long a partition may have something to do and settle
 	// nothing until it counts as stalled. Zero: 1 m.
 	StallAfter time.Duration
+	// Refused returns what the broker did not let the worker's connection do lately; nil if
+	// there is nothing. A request that the broker's permissions refuse is not answered, so
+	// else the worker can only say that it does not come to an end. Zero: nobody knows.
+	Refused func() error
 	// Observer is told of attempts and outcomes. Zero: nobody.
 	Observer Observer
 	// Tracer makes a span of each attempt and each ack, in the trace that the
@@ -158,6 +162,7 @@ type broker struct {
 	parked      jetstream.Stream
 	letters     *deadletters.Store
 	leaseTTL    time.Duration
+	refused     func() error // see Options; nil: nobody knows
 	// views is what the ledger's views of all partitions share.
 	views ledger.Shared
 	// logSeen is the highest sequence of the outcome log that this worker was given, and
@@ -197,7 +202,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	js, names := w.o.JS, w.o.Names
-	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL}
+	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL, refused: w.o.Refused}
 	b.workspaces.New = func() any { return new(workspace) }
 	var err error
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {
