@@ -16,8 +16,6 @@ import (
 const (
 	// ledgerRetry is how long a lane waits when the ledger could not be read.
 	ledgerRetry = time.Second
-	// readPatience bounds a read before a call.
-	readPatience = 10 * time.Second
 )
 
 // errNoCall: the target has heard nothing of the attempt.
