@@ -123,7 +123,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
-		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Alone: r.b.ledgerAlone, Channel: name, ID: r.entry.ID, Shared: &r.b.views,
+		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Channel: name, ID: r.entry.ID, Shared: &r.b.views,
 		LogEnd: t.outcomes.End, Broken: fail,
 	})
 	return t

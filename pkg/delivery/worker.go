@@ -149,13 +149,11 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // broker is what the engine uses at the broker.
 type broker struct {
-	js       jetstream.JetStream
-	names    events.Names
-	stats    *stats
-	registry *channels.Registry
-	ledger   *events.Ledger
-	// ledgerAlone: the ledger has no replicas, so its stream answers each write once.
-	ledgerAlone bool
+	js          jetstream.JetStream
+	names       events.Names
+	stats       *stats
+	registry    *channels.Registry
+	ledger      *events.Ledger
 	progress    *channels.ProgressStore
 	incarnation events.Incarnation // of the installation when the worker started
 	outcomes    jetstream.Stream
@@ -211,11 +209,6 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.ledger, err = events.OpenLedger(ctx, js, names); err != nil {
 		return nil, err
 	}
-	stream, err := js.Stream(ctx, events.KVStream(names.LedgerBucket()))
-	if err != nil {
-		return nil, notProvisioned(names.LedgerBucket(), err)
-	}
-	b.ledgerAlone = stream.CachedInfo().Config.Replicas <= 1
 	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
 		return nil, err
 	}

@@ -23,19 +23,8 @@ type Burst struct {
 	sub     *nats.Subscription
 	cut     chan nats.Status // the connection broke
 	sent    int
-	// Reply subjects that are used again: of the message that each was used for last,
-	// and those that are free.
-	reuse bool
-	slots []slot
-	free  []int
 	// Of what was sent before lost, nothing more is answered; told of it so far.
 	lost, told int
-}
-
-// A slot is a reply subject that is used again.
-type slot struct {
-	subject string
-	number  int // of the message that waits for its answer; -1: none does
 }
 
 // An Answer is what came back for one message.
@@ -56,12 +45,6 @@ func OpenBurst(nc *nats.Conn, most int) (*Burst, error) {
 	return b, nil
 }
 
-// ReuseReplies has a reply subject used again as soon as it was answered: the broker
-// remembers who listens to some hundred subjects, and looks for it anew with all others.
-// It is only for what is answered once, which a stream with replicas does not promise
-// when its leader changes: a second answer would be taken for that of another message.
-func (b *Burst) ReuseReplies() { b.reuse = true }
-
 // Close ends a burst; answers that come later are lost.
 func (b *Burst) Close() {
 	_ = b.sub.Unsubscribe() // fails only with the connection
@@ -76,29 +59,12 @@ func (b *Burst) Send(msg *nats.Msg) (int, error) {
 		b.lost = b.sent
 	default:
 	}
-	msg.Reply = b.reply()
+	msg.Reply = b.inbox + strconv.Itoa(b.sent)
 	if err := b.nc.PublishMsg(msg); err != nil {
 		return 0, err
 	}
 	b.sent++
 	return b.sent - 1, nil
-}
-
-// reply returns the reply subject of the next message.
-func (b *Burst) reply() string {
-	if !b.reuse {
-		return b.inbox + strconv.Itoa(b.sent)
-	}
-	last := len(b.free) - 1
-	if last < 0 {
-		n := len(b.slots)
-		b.slots = append(b.slots, slot{subject: b.inbox + strconv.Itoa(n), number: b.sent})
-		return b.slots[n].subject
-	}
-	s := &b.slots[b.free[last]]
-	b.free = b.free[:last]
-	s.number = b.sent
-	return s.subject
 }
 
 // Next waits for an answer. It fails with nats.ErrDisconnected, once, when the
@@ -146,18 +112,7 @@ func (b *Burst) Waiting() (Answer, bool) {
 // read returns false for what nobody has asked for.
 func (b *Burst) read(m *nats.Msg) (a Answer, ok bool) {
 	n, err := strconv.Atoi(m.Subject[min(len(b.inbox), len(m.Subject)):])
-	switch {
-	case err != nil || n < 0:
-		return a, false
-	case !b.reuse:
-		return Answer{Number: n, Data: m.Data}, n < b.sent
-	case n >= len(b.slots) || b.slots[n].number < 0:
-		return a, false
-	}
-	a = Answer{Number: b.slots[n].number, Data: m.Data}
-	b.slots[n].number = -1
-	b.free = append(b.free, n)
-	return a, true
+	return Answer{Number: n, Data: m.Data}, err == nil && n >= 0 && n < b.sent
 }
 
 // Stored reads an answer to a publish: the sequence under which the stream has the

@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -14,12 +13,6 @@ import (
 
 // What the server really says is what is read without package json.
 func TestBurst(t *testing.T) {
-	for _, reuse := range []bool{false, true} {
-		t.Run(fmt.Sprintf("reply subjects used again: %v", reuse), func(t *testing.T) { testBurst(t, reuse) })
-	}
-}
-
-func testBurst(t *testing.T, reuse bool) {
 	p := newPlatform(t)
 	stream := jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}}
 	if _, err := p.JS.CreateStream(t.Context(), stream); err != nil {
@@ -30,9 +23,6 @@ func testBurst(t *testing.T, reuse bool) {
 		t.Fatal(err)
 	}
 	defer burst.Close()
-	if reuse {
-		burst.ReuseReplies()
-	}
 	inbox := ""
 	type stored struct {
 		number    int
@@ -87,80 +77,4 @@ func testBurst(t *testing.T, reuse bool) {
 	if got := answer(named("s.c")); got.number != 5 || got.err != nil {
 		t.Errorf("after the cut: %+v", got)
 	}
-}
-
-// A reply subject is used again once it was answered, and never while an answer is to
-// come, nor after it was lost with the connection.
-func TestBurstUsesRepliesAgain(t *testing.T) {
-	p := newPlatform(t)
-	if _, err := p.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}}); err != nil {
-		t.Fatal(err)
-	}
-	burst, err := events.OpenBurst(p.JS.Conn(), 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer burst.Close()
-	burst.ReuseReplies()
-	send := func(subject string) string {
-		t.Helper()
-		msg := nats.NewMsg(subject)
-		if _, err := burst.Send(msg); err != nil {
-			t.Fatal(err)
-		}
-		return msg.Reply
-	}
-	next := func(want int) {
-		t.Helper()
-		if a, err := burst.Next(t.Context()); err != nil || a.Number != want {
-			t.Fatalf("number %d, %v; want %d", a.Number, err, want)
-		}
-	}
-	first := send("s.a")
-	second := send("s.b")
-	next(0)
-	next(1)
-	if third := send("s.c"); third != first && third != second {
-		t.Errorf("%s is new, after %s and %s were answered", third, first, second)
-	}
-	next(2)
-	if err := p.JS.Conn().Publish(first, []byte(`{"stream":"S","seq":9}`)); err != nil { // nobody has asked for it
-		t.Fatal(err)
-	}
-	fourth := send("s.d")
-	next(3)
-
-	sub, err := p.JS.Conn().SubscribeSync("silent") // takes a message and answers nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiting := send("silent")
-	if waiting != fourth {
-		t.Errorf("%s instead of %s, which was answered last", waiting, fourth)
-	}
-	if _, err := sub.NextMsgWithContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if fifth := send("s.e"); fifth == waiting {
-		t.Errorf("%s is used again while its answer is to come", fifth)
-	}
-	next(5)
-	if err := p.JS.Conn().ForceReconnect(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := burst.Next(t.Context()); !errors.Is(err, nats.ErrDisconnected) || burst.Lost() != 6 {
-		t.Errorf("cut off: %v, %d lost", err, burst.Lost())
-	}
-	for i := range 3 {
-		if again := send("s.f"); again == waiting {
-			t.Errorf("%s is used again though its answer may still come", again)
-		}
-		next(6 + i)
-	}
-	if err := p.JS.Conn().Publish(waiting, []byte(`{"stream":"S","seq":9}`)); err != nil { // late
-		t.Fatal(err)
-	}
-	send("s.g")
-	next(4)
-	next(9)
 }

@@ -48,8 +48,6 @@ type Options struct {
 	// LogEnd returns the end of the outcome log; nil: it is not known. A record from
 	// behind it keeps what it says of the target, and loses its place.
 	LogEnd func() events.LogPosition
-	// Alone: the ledger has no replicas, so its stream answers each write once.
-	Alone bool
 	// Broken is told that the view cannot be used any more. It must not call the
 	// view.
 	Broken func(error)

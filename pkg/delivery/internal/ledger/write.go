@@ -17,9 +17,8 @@ const (
 	// writePatience bounds the wait for the broker to confirm what it was sent: an
 	// answer that was lost without the connection never comes.
 	writePatience = 10 * time.Second
-	// writesAtOnce bounds the records that are on their way side by side, by less than
-	// the 512 subjects whose listeners the broker remembers, see ReuseReplies. writeChunk
-	// bounds those that are encoded under one lock.
+	// writesAtOnce bounds the records that are on their way side by side, writeChunk those
+	// that are encoded under one lock.
 	writesAtOnce = 480
 	writeChunk   = 32
 )
@@ -115,9 +114,6 @@ func (v *View) newWriter(most int) (*writer, error) {
 	burst, err := events.OpenBurst(v.o.JS.Conn(), most)
 	if err != nil {
 		return nil, err
-	}
-	if v.o.Alone {
-		burst.ReuseReplies()
 	}
 	return &writer{v: v, burst: burst, buffer: writeBuffers.Get().(*[]byte)}, nil
 }
