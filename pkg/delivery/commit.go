@@ -51,7 +51,7 @@ func (t *tenure) commitLoop(ctx context.Context) {
 			}
 			continue
 		}
-		err := t.commit(ctx, commits)
+		err := t.commitGroup(ctx, commits)
 		clear(t.taken) // what they refer to may go
 		clear(t.entries)
 		if err != nil {
@@ -63,8 +63,8 @@ func (t *tenure) commitLoop(ctx context.Context) {
 	}
 }
 
-// commit writes one group and lets everybody know (guarantee 1).
-func (t *tenure) commit(ctx context.Context, commits []commit) error {
+// commitGroup writes one group and lets everybody know (guarantee 1).
+func (t *tenure) commitGroup(ctx context.Context, commits []commit) error {
 	if err := t.loadAll(ctx, commits); err != nil {
 		return err
 	}

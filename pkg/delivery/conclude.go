@@ -144,7 +144,7 @@ func (t *tenure) failed(l *lane, it *item, s events.Settlement, res connectors.R
 func (it *item) tryingFor(closed time.Time) {
 	now := time.Now()
 	if !it.failed.IsZero() && !closed.IsZero() {
-		it.trying += now.Sub(latest(it.failed, closed))
+		it.trying += now.Sub(maxTime(it.failed, closed))
 	}
 	it.failed = now
 }

@@ -31,9 +31,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 	}
 	t.mu.Lock() // a redelivery may replace the copy
 	headers, data := it.content()
-	if it.lettered = t.lettered[key]; len(t.lettered) < letteredMost {
-		t.lettered[key] = true // also if we do not hear that it is stored
-	}
+	it.lettered = t.letters.Note(key) // also if we do not hear that it is stored
 	t.mu.Unlock()
 	msg := nats.NewMsg(t.b.names.Dead(name, key))
 	msg.Data, msg.Header = data, plain.Headers(headers)

@@ -20,7 +20,7 @@ import (
 func (t *tenure) laneOf(key string, items ...*item) *lane {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lane(key)
+	l := t.laneFor(key)
 	l.queue, l.busy = items, true
 	for _, it := range items {
 		t.held[it.place()] = it

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // flushPause is how long to wait between tries to write the ledger before a
@@ -61,8 +60,7 @@ func (t *tenure) changeProgress(ctx context.Context, change func(*channels.Progr
 
 // listKnown has the view list which of the partition's keys have records.
 func (t *tenure) listKnown(ctx context.Context) {
-	cfg := t.p.r.entry.Config
-	err := t.view.List(ctx, func(key string) bool { return events.Slot(key)%cfg.Partitions == t.p.index })
+	err := t.view.List(ctx, t.p.owns)
 	if err != nil && ctx.Err() == nil {
 		t.log.Info().Err(err).Msg("the ledger's keys are not listed: each new key's record is looked for")
 	}

@@ -109,7 +109,7 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	}
 	t.held[it.place()] = it
 	t.inHand++
-	l := t.lane(enc)
+	l := t.laneFor(enc)
 	t.yieldResync(l)
 	if t.latest() && it.malformed == nil {
 		t.supersedeWaiting(l, it)
@@ -119,8 +119,8 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	return true
 }
 
-// lane returns the lane of a key, a new one if there is none. The caller holds mu.
-func (t *tenure) lane(enc string) *lane {
+// laneFor returns the lane of a key, a new one if there is none. The caller holds mu.
+func (t *tenure) laneFor(enc string) *lane {
 	l := t.lanes[enc]
 	if l == nil {
 		l = &lane{key: enc, pinned: t.view.Pin(enc)}

@@ -71,7 +71,7 @@ func (l *lane) unparked() []*item {
 	return l.queue[first:]
 }
 
-func latest(a, b time.Time) time.Time {
+func maxTime(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
@@ -128,7 +128,7 @@ func parkedItem(p parking.Parked) *item {
 func (t *tenure) addParked(it *item, key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lane(key)
+	l := t.laneFor(key)
 	l.parked = true
 	if len(l.queue) >= parkedInMemory {
 		l.more = true

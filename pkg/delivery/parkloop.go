@@ -41,7 +41,7 @@ func (t *tenure) endParking(l *lane, err error) {
 	}
 	t.log.Warn().Err(err).Str("key", l.key).Msg("park; the updates stay where they are, and it is tried again")
 	l.parked = l.queue[0].parked > 0
-	l.due = latest(l.due, time.Now().Add(parkRetry))
+	l.due = maxTime(l.due, time.Now().Add(parkRetry))
 	t.startTimer(l)
 }
 

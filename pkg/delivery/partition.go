@@ -9,6 +9,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
+	"github.com/hms-utl/extsync/pkg/events"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
@@ -47,6 +48,11 @@ func newPartition(r *channelRun, index int, le *lease.Lease) *partition {
 	}
 }
 
+// owns reports whether an encoded key is of the partition.
+func (p *partition) owns(key string) bool {
+	return events.Slot(key)%p.r.entry.Config.Partitions == p.index
+}
+
 // requestDrain asks run to finish what is in flight and return.
 func (p *partition) requestDrain() { p.drainOnce.Do(func() { close(p.drain) }) }
 
@@ -67,7 +73,7 @@ func (p *partition) run() {
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	for p.lease.Context().Err() == nil && !p.drainRequested() {
 		started := time.Now()
-		err := p.tenure(p.lease.Context(), p.lease.Turn())
+		err := p.hold(p.lease.Context(), p.lease.Turn())
 		p.afterOutage = errors.Is(err, errRefresh)
 		if err == nil {
 			if p.r.entry.Gated { // until the gate is lifted there is nothing to do
@@ -107,9 +113,9 @@ func (p *partition) await() {
 	}
 }
 
-// tenure is one stretch of work on the partition: take over, deliver, and hand
+// hold is one tenure, a stretch of work on the partition: take over, deliver, and hand
 // over when asked to. It returns nil after a hand-over.
-func (p *partition) tenure(until context.Context, attempt uint64) error {
+func (p *partition) hold(until context.Context, attempt uint64) error {
 	ctx, fail := context.WithCancelCause(until)
 	defer fail(errShuttingDown)
 	t := newTenure(ctx, p, fail, attempt)
@@ -153,7 +159,7 @@ func (p *partition) tenure(until context.Context, attempt uint64) error {
 	wg.Go(func() { t.commitLoop(work) })
 	wg.Go(func() { t.flushLoop(work) })
 	wg.Go(func() { t.parkLoop(work) })
-	wg.Go(func() { t.tidyLoop(work) })
+	wg.Go(func() { t.letters.Run(work) })
 	wg.Go(func() { t.listKnown(work) })
 
 	t.awaitEnd(ctx)

@@ -263,7 +263,7 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 		t.endResync(it, &rs.report.Skipped)
 		return nil
 	}
-	l := t.lane(enc)
+	l := t.laneFor(enc)
 	l.queue = append(l.queue, it)
 	t.proceed(l)
 	return nil

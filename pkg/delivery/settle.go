@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -9,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // What is done with an update that is done, in the order of guarantee 1: the target
@@ -104,8 +107,8 @@ func (t *tenure) finishAll(commits []commit, at events.LogPosition) {
 		for i := range commits {
 			c := &commits[i]
 			before := g.Apply(c.key, &c.entry)
-			if rec, key := g.Record(c.key), c.key.Encoded(); resolves(c, rec, before, t.lettered[key]) {
-				t.queueTidy(key, *rec)
+			if rec, key := g.Record(c.key), c.key.Encoded(); resolves(c, rec, before, t.letters.Knows(key)) {
+				t.letters.Settled(key, rec)
 			}
 		}
 	})
@@ -184,4 +187,40 @@ func (t *tenure) countOutcomes(commits []commit) {
 			}
 		}
 	})
+}
+
+// resolves reports whether a committed outcome may have settled dead letters of
+// its key. rec is the record with the outcome, applied what the target held
+// before, lettered whether the key is known to have letters.
+func resolves(c *commit, rec *events.Record, applied versioning.Version, lettered bool) bool {
+	if c.item != nil && (c.item.replay || c.item.resync != nil) {
+		return true
+	}
+	if lettered && (c.entry.Outcome == events.Delivered || c.entry.Outcome == events.Superseded || c.item != nil && c.item.lettered) {
+		return true
+	}
+	if c.entry.Outcome != events.Delivered {
+		return false
+	}
+	for _, s := range rec.Recent {
+		if (s.Outcome == events.DeadLettered || s.Outcome == events.Conflict) && !isOlder(s.Version, applied) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordOf returns a copy of the record of a key.
+func (t *tenure) recordOf(ctx context.Context, key string) (events.Record, error) {
+	k := t.view.Pin(key)
+	defer t.view.Unpin(k)
+	if err := t.view.Load(ctx, []*ledger.Key{k}); err != nil {
+		return events.Record{}, err
+	}
+	var out events.Record
+	t.view.Read(k, func(rec *events.Record) {
+		out = *rec
+		out.Recent = slices.Clone(rec.Recent)
+	})
+	return out, nil
 }

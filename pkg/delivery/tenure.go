@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/letters"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -40,6 +41,7 @@ type tenure struct {
 	progress *outlog.Progress
 	feed     *feed.Feed
 	parked   *parking.Stream
+	letters  *letters.Tidier
 
 	mu       sync.Mutex
 	lanes    map[string]*lane // by encoded key
@@ -80,9 +82,6 @@ type tenure struct {
 	wakeCommit  chan struct{}
 	wakeResync  chan struct{}
 	wakeRefresh chan struct{}
-	untidy      map[string]events.Record // by encoded key: where dead letters may be settled
-	lettered    map[string]bool          // encoded keys that have dead letters, as far as is known
-	wakeTidy    chan struct{}
 	wakePark    chan struct{}
 	lastMsg     jetstream.Msg // settled last; for the final double ack
 }
@@ -100,9 +99,6 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		wakeCommit:   make(chan struct{}, 1),
 		wakeResync:   make(chan struct{}, 1),
 		wakeRefresh:  make(chan struct{}, 1),
-		untidy:       map[string]events.Record{},
-		lettered:     map[string]bool{},
-		wakeTidy:     make(chan struct{}, 1),
 		wakePark:     make(chan struct{}, 1),
 	}
 	t.outcomes = outlog.New(outlog.Options{
@@ -120,6 +116,9 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	}, t)
 	t.parked = parking.New(parking.Options{
 		JS: r.b.js, Stream: r.b.parked, Names: r.b.names, Channel: name, ID: r.entry.ID, Partition: p.index, Partitions: cfg.Partitions, Logger: p.log,
+	})
+	t.letters = letters.New(letters.Options{
+		JS: r.b.js, Names: r.b.names, Store: r.b.letters, Channel: name, Owns: p.owns, Record: t.recordOf, Logger: p.log,
 	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
