@@ -81,7 +81,7 @@ func channelsApply(sh *Shell) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, a directory of such files, or - for standard input")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, change nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, change nothing; whether the broker has room shows only when it is done")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
 	return cmd
 }

@@ -23,7 +23,8 @@ func channelsPlan(sh *Shell) *cobra.Command {
 		Short: "Show what apply would change, field by field",
 		Long: `Show what 'extsync channels apply' would change, field by field, and change
 nothing. The exit code is 0 if there is nothing to change and 8 if there is.
-Channels that the file does not name stay as they are.`,
+Channels that the file does not name stay as they are. Whether the broker has room
+shows only when they are applied.`,
 		Example: `  extsync channels plan -f channels.yaml
   extsync channels plan -f channels.d || [ $? = 8 ] && extsync channels apply -f channels.d`,
 		Args: cobra.NoArgs,

@@ -9,6 +9,8 @@ import (
 	"net/http/pprof"
 	"strings"
 	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 const (
@@ -24,7 +26,7 @@ func Serve(ctx context.Context, address string, h http.Handler) (addr net.Addr, 
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen: %w", err)
+		return nil, nil, fmt.Errorf("%w: telemetry.listen: %w", connectors.ErrConfig, err)
 	}
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout,

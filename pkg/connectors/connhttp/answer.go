@@ -69,7 +69,7 @@ func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, an
 // hint explains what is easily misunderstood.
 func hint(status int, res connectors.Result) string {
 	switch {
-	case status/100 == 3:
+	case status/100 == 3 && status != http.StatusNotModified:
 		return "; redirects are not followed"
 	case res.Class == connectors.Stale:
 		return "; it holds the newer version " + res.Held.Version.String()
