@@ -139,12 +139,10 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, stream jetstream.S
 		part := &b.Partitions[p]
 		c := consumers[part.Progress.Consumer]
 		part.Consumer = c != nil
-		atMost := e.Config.Mode == Latest && !part.Written.IsZero() // else nobody has settled anything
+		// Else nobody has settled anything, or all that is settled has left the work queue.
+		atMost := !part.Written.IsZero() && (e.Config.Mode == Latest || !part.Progress.Clean)
 		if c != nil {
-			part.Undelivered = c.NumPending + uint64(c.NumAckPending) //nolint:gosec // not negative
-			if e.Config.Mode == Latest {
-				part.Undelivered = c.NumPending + c.Delivered.Consumer - min(part.Progress.Done, c.Delivered.Consumer)
-			}
+			part.Undelivered = c.NumPending + c.Delivered.Consumer - min(part.Progress.Done, c.Delivered.Consumer)
 			if part.Undelivered == 0 {
 				continue
 			}

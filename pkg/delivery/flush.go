@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -26,17 +27,25 @@ func (t *tenure) flushLoop(ctx context.Context) {
 		})
 }
 
-// flush writes every record that is ahead of the bucket, then the progress that
-// they add up to. It returns how many records there were.
+// flush writes every record that is ahead of the bucket, tells JetStream what is settled
+// with that, then writes the progress that they add up to. It returns how many records
+// there were.
 func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	t.mu.Lock() // before the records are looked at: they are at least as new
 	logSeq, floor, storedAt := t.ackedSeq, t.floor.Value(), t.floor.StoredAt()
 	done := uint64(max(0, t.received-t.inHand)) //nolint:gosec // not negative
+	unacked := t.unacked
+	t.unacked = map[uint64]string{}
 	t.mu.Unlock()
 	records, err := t.view.Write(ctx)
 	if err != nil {
+		t.mu.Lock()
+		maps.Copy(unacked, t.unacked) // what came again since is the copy to be acked
+		t.unacked = unacked
+		t.mu.Unlock()
 		return records, err
 	}
+	t.ackAll(unacked)
 	circuit, since, reason := t.p.r.gate.Status()
 	next := t.p.r.gate.NextProbe()
 	return records, t.changeProgress(ctx, func(p *channels.Progress) {

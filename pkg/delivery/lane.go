@@ -97,14 +97,14 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	t.received++
 	if old := t.held[it.place()]; old != nil { // a redelivery
 		if old.parked > 0 {
-			t.ack(it.msg) // the ack after parking was lost
+			t.settleMessage(it.msg, it.seq) // the ack after parking was lost
 		} else {
 			old.msg = it.msg // only the newest copy can be acked
 		}
 		return false
 	}
 	if !t.floor.Add(it.seq, it.published.UnixNano()) { // settled before; its ack was lost
-		t.ack(it.msg)
+		t.settleMessage(it.msg, it.seq)
 		return false
 	}
 	t.held[it.place()] = it

@@ -150,7 +150,7 @@ func (t *tenure) finish(it *item) {
 // leaveHand lets go of an update that is settled, or that the parked stream has.
 // The caller holds mu.
 func (t *tenure) leaveHand(it *item) {
-	t.ack(it.msg)
+	t.settleMessage(it.msg, it.seq)
 	t.lastMsg = it.msg
 	t.floor.Done(it.seq)
 	t.share.Give(it.size)
@@ -159,16 +159,36 @@ func (t *tenure) leaveHand(it *item) {
 	signal(t.wakePull)
 }
 
-// ack tells JetStream that a message is settled, where that matters. A lost one
-// comes again and is recognised.
-func (t *tenure) ack(msg jetstream.Msg) {
+// unackedMost bounds the messages of a work queue that are settled and wait for the
+// ledger; then it is written at once.
+const unackedMost = 32 << 10
+
+// settleMessage has JetStream told that a message is settled, where that matters: once the
+// ledger has its outcome. Publishers guard a key against its newest message, else against
+// the ledger, and must find it in one of the two (docs/adr/0039). The caller holds mu.
+func (t *tenure) settleMessage(msg jetstream.Msg, seq uint64) {
 	if t.latest() {
 		return
 	}
-	if err := msg.Ack(); err != nil {
-		t.log.Debug().Err(err).Msg("ack")
+	t.unacked[seq] = msg.Reply()
+	if len(t.unacked) == unackedMost {
+		t.view.Ask(func(error) {})
+	}
+	t.view.Stir()
+}
+
+// ackAll tells JetStream of settled messages. What is lost comes again and is recognised.
+func (t *tenure) ackAll(replies map[uint64]string) {
+	for _, reply := range replies {
+		if err := t.b.js.Conn().Publish(reply, ackBody); err != nil {
+			t.log.Debug().Err(err).Msg("ack")
+			return
+		}
 	}
 }
+
+// ackBody is what JetStream takes for an ack.
+var ackBody = []byte("+ACK") //nolint:gochecknoglobals // a constant
 
 func (t *tenure) countOutcomes(commits []commit) {
 	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {

@@ -52,14 +52,15 @@ type tenure struct {
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
 	held       map[place]*item
-	received   int           // messages of the consumer
-	inHand     int           // updates in held whose message is not let go of
-	inFlight   int           // calls
-	moving     int           // lanes on their way to or from the parked stream
-	toPark     []*lane       // of these, those that parkLoop has not begun with
-	crowded    bool          // failing keys fill half the window, as was
-	counted    time.Time     // then
-	idle       chan struct{} // closed when awaitIdle's condition holds
+	unacked    map[uint64]string // of settled messages of a work queue: reply subjects by sequence
+	received   int               // messages of the consumer
+	inHand     int               // updates in held whose message is not let go of
+	inFlight   int               // calls
+	moving     int               // lanes on their way to or from the parked stream
+	toPark     []*lane           // of these, those that parkLoop has not begun with
+	crowded    bool              // failing keys fill half the window, as was
+	counted    time.Time         // then
+	idle       chan struct{}     // closed when awaitIdle's condition holds
 	floor      flow.Floor
 	share      *flow.Share
 	view       *ledger.View
@@ -94,6 +95,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		stream:       r.b.names.UpdateStream(name),
 		lanes:        map[string]*lane{},
 		held:         map[place]*item{},
+		unacked:      map[uint64]string{},
 		wakePull:     make(chan struct{}, 1),
 		wakeDispatch: make(chan struct{}, 1),
 		wakeCommit:   make(chan struct{}, 1),
@@ -110,7 +112,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	})
 	cfg := r.entry.Config
 	t.feed = feed.New(feed.Options{
-		JS: r.b.js, Names: r.b.names, Channel: name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), Window: cfg.Window,
+		JS: r.b.js, Names: r.b.names, Channel: name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), MaxAckPending: cfg.Window + unackedMost,
 		Prefix: fmt.Sprintf("g%d-p%d-e%d-%d", r.entry.Generation, p.index, p.lease.Epoch(), attempt), Cursor: cursor{t},
 		Feeds: func() int { return int(r.b.tenures.Load()) }, HiddenCheck: r.hiddenCheck, Older: t.older, Logger: p.log,
 	}, t)

@@ -62,7 +62,7 @@ func (f *Feed) config(name string, floor uint64) jetstream.ConsumerConfig {
 	}
 	if f.o.Queue {
 		c.DeliverPolicy = jetstream.DeliverAllPolicy
-		c.AckPolicy, c.AckWait, c.MaxDeliver, c.MaxAckPending = jetstream.AckExplicitPolicy, ackWait, -1, f.o.Window
+		c.AckPolicy, c.AckWait, c.MaxDeliver, c.MaxAckPending = jetstream.AckExplicitPolicy, ackWait, -1, f.o.MaxAckPending
 		return c
 	}
 	c.Replicas = 1

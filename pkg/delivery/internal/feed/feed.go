@@ -72,10 +72,10 @@ type Options struct {
 	Channel    string
 	Partition  int
 	Partitions int
-	// Queue: the stream is a work queue, whose messages are acked. Window bounds those that
-	// are not yet.
-	Queue  bool
-	Window int
+	// Queue: the stream is a work queue, whose messages are acked. MaxAckPending bounds those
+	// that are not yet.
+	Queue         bool
+	MaxAckPending int
 	// Prefix begins the names of consumers: it is used by nobody else, ever.
 	Prefix string
 	Cursor Cursor

@@ -42,7 +42,7 @@ func newBench(t *testing.T, cfg channels.Config, change ...func(*Options)) *benc
 	testkit.Must(t, err)
 	b.taken.stream = b.stream
 	o := Options{
-		JS: b.JS, Names: b.names, Channel: "cal", Partitions: e.Config.Partitions, Queue: cfg.Mode == channels.Every, Window: e.Config.Window,
+		JS: b.JS, Names: b.names, Channel: "cal", Partitions: e.Config.Partitions, Queue: cfg.Mode == channels.Every, MaxAckPending: e.Config.Window,
 		Prefix: "g1-p0-e1-1", Cursor: &memory{}, Feeds: func() int { return 1 }, HiddenCheck: time.Minute,
 		Older: func(found string) { b.older = append(b.older, found) }, Logger: zerolog.Nop(),
 	}
