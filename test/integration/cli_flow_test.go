@@ -242,3 +242,18 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, cli.ExitInterrupted)
 	}
 }
+
+// Right after its outcome the guard knows a key in mode every, too: the right base is
+// taken, and another version or other content is refused.
+func TestGuardKnowsAHeadRightAfterItsOutcome(t *testing.T) {
+	s := newSite(t)
+	s.extsync("channels", "apply", "-f", s.file("every.yaml",
+		"channels: [{name: ev, mode: every, connector: {kind: http, config: {url: '"+target(t, func(http.ResponseWriter, *http.Request) {})+"', allow_cidrs: [127.0.0.0/8]}}}]")).ok(t)
+	s.worker()
+	s.extsync("push", "ev", "k", "1", "--data", `{"v":1}`, "--wait", "20s").ok(t)
+	for v := 2; v <= 6; v++ {
+		refused(t, s.extsync("push", "ev", "k", fmt.Sprint(v-1), "--data", `{"v":"other"}`), cli.ExitRefused, "exists with other content")
+		s.extsync("push", "ev", "k", fmt.Sprint(v), "--base", fmt.Sprint(v-1), "--data", fmt.Sprintf(`{"v":%d}`, v), "--wait", "20s").ok(t)
+	}
+	refused(t, s.extsync("push", "ev", "k", "3", "--data", `{"v":3}`), cli.ExitRefused, "older")
+}
