@@ -161,7 +161,7 @@ func (t *tenure) leaveHand(it *item) {
 
 // unackedMost bounds the messages of a work queue that are settled and wait for the
 // ledger; then it is written at once.
-const unackedMost = 32 << 10
+const unackedMost = 16 << 10
 
 // settleMessage has JetStream told that a message is settled, where that matters: once the
 // ledger has its outcome. Publishers guard a key against its newest message, else against
