@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -108,8 +107,7 @@ func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
 		return err
 	}
 	for subject, n := range info.State.Subjects {
-		key := subject[strings.LastIndexByte(subject, '.')+1:]
-		b.Partitions[events.Slot(key)%e.Config.Partitions].Parked += n
+		b.Partitions[events.Slot(events.KeyOfSubject(subject))%e.Config.Partitions].Parked += n
 	}
 	msg, err := events.ReadFromLeader(ctx, r.js, r.names.ParkedStream(), events.MessageQuery{NextOn: filter, Sequence: 1})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -36,7 +36,10 @@ func (t *tenure) conclude(l *lane, it *item, res connectors.Result, probe bool, 
 		return
 	}
 	res.RetryAfter = min(max(res.RetryAfter, 0), gate.ThrottleMost)
-	closed := g.ClosedSince() // before the report, which may open it
+	var closed time.Time
+	if res.Class == connectors.Transient {
+		closed = g.ClosedSince() // before the report, which may open it
+	}
 	counts := g.Report(l.key, res, probe)
 	t.logAttempt(it, res, took)
 	t.observeAttempt(res, took)

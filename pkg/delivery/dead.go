@@ -40,7 +40,7 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 			msg.Header.Set(header, value)
 		}
 	}
-	set(nats.MsgIdHdr, t.stream+":"+it.place().String())
+	set(nats.MsgIdHdr, t.stream+":"+it.where().String())
 	set(events.HeaderDeadOutcome, string(e.Outcome))
 	set(events.HeaderDeadReason, e.Message)
 	set(events.HeaderDeadClass, e.Class)

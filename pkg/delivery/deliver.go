@@ -113,16 +113,21 @@ func (t *tenure) keysOf(batch []*lane, keys []*ledger.Key) []*ledger.Key {
 func (t *tenure) loadPayloads(lanes []*lane, items []*item) ([]*lane, []*item) {
 	outLanes, outItems := lanes[:0], items[:0]
 	for i, it := range items {
+		if it.parked == 0 {
+			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)
+			continue
+		}
 		err := t.loadPayload(t.ctx, it)
-		if errors.Is(err, parking.ErrLost) {
-			t.p.sight.hinder(readParked, nil)
+		lost := errors.Is(err, parking.ErrLost)
+		if lost {
+			t.p.sight.hinder(readParked, nil) // it can be read that it is gone
 		} else {
 			t.p.sight.hinder(readParked, err)
 		}
 		switch {
 		case err == nil:
 			outLanes, outItems = append(outLanes, lanes[i]), append(outItems, it)
-		case errors.Is(err, parking.ErrLost):
+		case lost:
 			d := settle(it, events.DeadLettered, connectors.Permanent, codeParkedLost, err.Error())
 			t.settleAs(lanes[i], it, d.settlement, connectors.Result{})
 		default:

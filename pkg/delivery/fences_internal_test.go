@@ -23,7 +23,7 @@ func (t *tenure) laneOf(key string, items ...*item) *lane {
 	l := t.laneFor(key)
 	l.queue, l.busy = items, true
 	for _, it := range items {
-		t.held[it.place()] = it
+		t.held[it.where()] = it
 		t.floor.Add(it.seq, 0)
 	}
 	return l
@@ -232,7 +232,7 @@ func TestFailingKeysAreCountedWhileOtherKeysFail(t *testing.T) {
 	one.seq, other.seq = 1, 2
 	la, lb := tn.laneOf("a", one), tn.laneOf("b", other)
 	defer tn.stopTimers()
-	tn.locked(func() { tn.held[one.place()], tn.held[other.place()] = one, other })
+	tn.locked(func() { tn.held[one.where()], tn.held[other.where()] = one, other })
 	failed := make(chan struct{})
 	go func() {
 		defer close(failed)

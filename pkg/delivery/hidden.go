@@ -30,7 +30,7 @@ func (t *tenure) TakeHidden(ctx context.Context, msg *jetstream.RawStreamMsg) (e
 // settleUnread gives a message that never comes out of the consumer its outcome,
 // and removes it.
 func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) error {
-	key := laneKey(msg.Subject)
+	key := events.KeyOfSubject(msg.Subject)
 	it := &item{raw: msg, seq: msg.Sequence, came: time.Now(), malformed: errHidden}
 	it.u, _ = events.Decode(t.b.names, msg.Subject, msg.Header, nil) // whom to tell
 	d := settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, errHidden.Error())

@@ -25,6 +25,7 @@ func TestLedgerThatCannotBeReadIsNotTheTargetsFault(t *testing.T) {
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	testkit.Must(t, tn.takeOver(t.Context()))
 	tn.takenOver.Store(true)
+	defer tn.p.sight.enter(tn)()
 	testkit.Must(t, b.JS.DeleteStream(t.Context(), events.KVStream(b.m.b.names.LedgerBucket())))
 	tn.intake(itemOf("k", 1), "k")
 	batch, probe, _ := tn.nextBatch(t.Context())
@@ -33,8 +34,6 @@ func TestLedgerThatCannotBeReadIsNotTheTargetsFault(t *testing.T) {
 	}
 	tn.deliver(batch, probe, new(workspace))
 	tn.locked(func() { tn.inFlight-- })
-	defer tn.p.sight.enter(tn)()
-	tn.p.sight.hinder(readLedger, events.ErrUnavailable) // enter forgets what was before
 	if w, ok := tn.p.wait(time.Now(), time.Minute); ok {
 		t.Errorf("told at once: %+v; want nothing before it has lasted", w)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -57,7 +56,7 @@ type place struct {
 	stored int64 // nanoseconds since the Unix epoch
 }
 
-func (it *item) place() place { return place{it.seq, it.published.UnixNano()} }
+func (it *item) where() place { return place{it.seq, it.published.UnixNano()} }
 
 // String returns the place as part of the id of a message that is about the update.
 func (p place) String() string {
@@ -95,9 +94,10 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.received++
-	if old := t.held[it.place()]; old != nil { // a redelivery
+	if old := t.held[it.where()]; old != nil { // a redelivery
 		if old.parked > 0 {
 			t.settleMessage(it.msg, it.seq) // the ack after parking was lost
+			t.view.Stir()
 		} else {
 			old.msg = it.msg // only the newest copy can be acked
 		}
@@ -105,9 +105,10 @@ func (t *tenure) intake(it *item, enc string) (held bool) {
 	}
 	if !t.floor.Add(it.seq, it.published.UnixNano()) { // settled before; its ack was lost
 		t.settleMessage(it.msg, it.seq)
+		t.view.Stir()
 		return false
 	}
-	t.held[it.place()] = it
+	t.held[it.where()] = it
 	t.inHand++
 	l := t.laneFor(enc)
 	t.yieldResync(l)
@@ -299,6 +300,3 @@ func (t *tenure) nextBackoff(l *lane) time.Duration {
 	}
 	return l.back.NextBackOff()
 }
-
-// laneKey returns the encoded key of a stored subject: its last token.
-func laneKey(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

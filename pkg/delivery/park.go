@@ -91,7 +91,7 @@ func (t *tenure) dropExcess(l *lane) {
 	}
 	for _, it := range l.queue[keep:] {
 		t.dropKept(it)
-		delete(t.held, it.place())
+		delete(t.held, it.where())
 	}
 	if l.queue = l.queue[:keep]; keep > 0 {
 		l.lastInMemory = l.queue[keep-1].parked
@@ -134,10 +134,10 @@ func (t *tenure) addParked(it *item, key string) {
 		l.more = true
 		return
 	}
-	if t.held[it.place()] != nil {
+	if t.held[it.where()] != nil {
 		return
 	}
-	t.held[it.place()] = it
+	t.held[it.where()] = it
 	l.queue = append(l.queue, it)
 	l.lastInMemory = it.parked
 	t.proceed(l)
@@ -165,7 +165,7 @@ func (t *tenure) loadMore(l *lane) {
 		l.more = len(got) > parkedInMemory
 		got = got[:min(len(got), parkedInMemory)]
 		for _, it := range got {
-			t.held[it.place()] = it
+			t.held[it.where()] = it
 			l.lastInMemory = it.parked
 		}
 		l.queue = append(got, l.queue...) // what came meanwhile is newer

@@ -53,7 +53,7 @@ func (t *tenure) keep(it *item) {
 	}
 	payload, size := it.u.Payload, len(it.u.Payload)+keptBesides
 	it.u.Payload = nil
-	if t.held[it.place()] != it {
+	if t.held[it.where()] != it {
 		return // let go when the tenure ended
 	}
 	if t.b.kept.Add(int64(size)) > keptInMemory {

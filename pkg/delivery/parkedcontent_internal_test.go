@@ -18,7 +18,7 @@ func parkedTenure(t *testing.T, items ...*item) *tenure {
 	tn.locked(func() {
 		for _, it := range items {
 			it.parked, it.u.Payload = it.seq, nil
-			tn.held[it.place()] = it
+			tn.held[it.where()] = it
 		}
 	})
 	return tn

@@ -121,7 +121,7 @@ func (t *tenure) nextMoves(lanes []*lane) (under []moving, moves []parking.Move,
 		it := left[0]
 		under = append(under, moving{lane: l, item: it})
 		// A redelivery may replace the message in the item meanwhile.
-		moves = append(moves, parking.Move{Key: l.key, Msg: it.msg, Digest: it.tag.Digest, Seq: it.seq, Stored: it.published, Place: it.place().String()})
+		moves = append(moves, parking.Move{Key: l.key, Msg: it.msg, Digest: it.tag.Digest, Seq: it.seq, Stored: it.published, Place: it.where().String()})
 	}
 	return under, moves, done
 }
@@ -130,7 +130,7 @@ func (t *tenure) nextMoves(lanes []*lane) (under []moving, moves []parking.Move,
 func (t *tenure) noteParked(it *item, seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.held[it.place()] == it {
+	if t.held[it.where()] == it {
 		t.leaveHand(it)
 		it.parked, it.size, it.msg = seq, 0, nil
 		if it.attempts > 0 {

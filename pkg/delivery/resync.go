@@ -254,7 +254,7 @@ func (t *tenure) feedOne(ctx context.Context, rs *resync, msg jetstream.Msg, seq
 		<-rs.slots
 		return err
 	}
-	enc := laneKey(msg.Subject())
+	enc := events.KeyOfSubject(msg.Subject())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	rs.floor.Add(seq, 0)

@@ -135,10 +135,10 @@ func (t *tenure) finish(it *item) {
 		t.endResync(it, &it.resync.report.Delivered)
 		return
 	}
-	if t.held[it.place()] != it {
+	if t.held[it.where()] != it {
 		return // let go when the tenure ended
 	}
-	delete(t.held, it.place())
+	delete(t.held, it.where())
 	if it.parked > 0 {
 		t.dropKept(it)
 		t.deleteParked(it.parked)
@@ -155,7 +155,7 @@ func (t *tenure) leaveHand(it *item) {
 	t.floor.Done(it.seq)
 	t.share.Give(it.size)
 	t.inHand--
-	t.view.Stir() // the floor may have moved
+	t.view.Stir() // the floor may have moved, and the message waits for the ledger
 	signal(t.wakePull)
 }
 
@@ -164,7 +164,7 @@ func (t *tenure) leaveHand(it *item) {
 const unackedMost = 16 << 10
 
 // settleMessage has JetStream told that a message is settled, where that matters: once the
-// ledger has its outcome. Publishers guard a key against its newest message, else against
+// ledger has its outcome, with the next flush. Publishers guard a key against its newest message, else against
 // the ledger, and must find it in one of the two (docs/adr/0039). The caller holds mu.
 func (t *tenure) settleMessage(msg jetstream.Msg, seq uint64) {
 	if t.latest() {
@@ -174,7 +174,6 @@ func (t *tenure) settleMessage(msg jetstream.Msg, seq uint64) {
 	if len(t.unacked) == unackedMost {
 		t.view.Ask(func(error) {})
 	}
-	t.view.Stir()
 }
 
 // ackAll tells JetStream of settled messages. What is lost comes again and is recognised.

@@ -77,8 +77,8 @@ func (s *sight) hinder(h hindrance, err error) {
 	}
 }
 
-// hindrance returns what does not go for the longest time, "" if all goes.
-func (s *sight) hindrance(now time.Time) (what hindrance, since time.Time, err error) {
+// worst returns what does not go for the longest time, "" if all goes.
+func (s *sight) worst(now time.Time) (what hindrance, since time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h, is := range s.hindrances {
@@ -170,7 +170,7 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	t.mu.Lock()
 	idle := len(t.held) == 0
 	t.mu.Unlock()
-	what, hinderedSince, hindered := t.p.sight.hindrance(now)
+	what, hinderedSince, hindered := t.p.sight.worst(now)
 	idle = idle && what == ""
 	if idle && now.Sub(t.since) >= firmAfter {
 		t.p.sight.moved(now)

@@ -41,7 +41,7 @@ func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
 	if err := t.share.Take(ctx, it.size); err != nil {
 		return err
 	}
-	if !t.intake(it, laneKey(m.Subject())) {
+	if !t.intake(it, events.KeyOfSubject(m.Subject())) {
 		t.share.Give(it.size)
 	}
 	return nil

@@ -130,3 +130,7 @@ func unhex(c byte) int {
 		return -1
 	}
 }
+
+// KeyOfSubject returns the encoded key of a subject whose last token it is: of a stored or
+// parked update, a dead letter or a ledger record.
+func KeyOfSubject(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

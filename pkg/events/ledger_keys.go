@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -42,7 +41,7 @@ func eachKey(ctx context.Context, js jetstream.JetStream, stream, filter string,
 		}
 		offset += len(page.State.Subjects)
 		for subject := range page.State.Subjects {
-			each(subject[strings.LastIndexByte(subject, '.')+1:])
+			each(KeyOfSubject(subject))
 		}
 	}
 	return nil

@@ -16,12 +16,9 @@ import (
 // before, which ends its open pull and voids its acks. A name is never used twice: an old
 // consumer's acks would settle our messages.
 func (f *Feed) replace(ctx context.Context, floor Floor) error {
-	stream, err := f.o.JS.Stream(ctx, f.stream)
+	stream, err := f.same(ctx)
 	if err != nil {
-		return fmt.Errorf("stream of the channel: %w", err)
-	}
-	if f.created != stream.CachedInfo().Created.UnixNano() {
-		return ErrReplaced
+		return err
 	}
 	if err := f.Delete(ctx); err != nil {
 		return err

@@ -118,9 +118,9 @@ func (f *Feed) Created() int64 { return f.created }
 // on: zero in another stream than the one that was created at a time. found says what
 // shows that the floor is not of this stream; "" if nothing does.
 func (f *Feed) Look(ctx context.Context, floor Floor, created int64) (from Floor, found string, err error) {
-	stream, err := f.o.JS.Stream(ctx, f.stream)
+	stream, err := f.bind(ctx)
 	if err != nil {
-		return Floor{}, "", fmt.Errorf("stream of the channel: %w", err)
+		return Floor{}, "", err
 	}
 	info := stream.CachedInfo()
 	f.created = info.Created.UnixNano()
@@ -129,6 +129,23 @@ func (f *Feed) Look(ctx context.Context, floor Floor, created int64) (from Floor
 	}
 	found, err = f.contradiction(ctx, info, floor)
 	return floor, found, err
+}
+
+func (f *Feed) bind(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := f.o.JS.Stream(ctx, f.stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream of the channel: %w", err)
+	}
+	return stream, nil
+}
+
+// same returns the stream, or ErrReplaced if it is another one than at Look.
+func (f *Feed) same(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := f.bind(ctx)
+	if err == nil && f.created != stream.CachedInfo().Created.UnixNano() {
+		return nil, ErrReplaced
+	}
+	return stream, err
 }
 
 // Open makes the first consumer, at a floor.

@@ -53,12 +53,9 @@ func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, fl
 // verify returns ErrOlder if the stream is older than when its last came, or than when all
 // up to the floor was settled, and ErrReplaced if it is another one.
 func (f *Feed) verify(ctx context.Context, floor Floor) error {
-	stream, err := f.o.JS.Stream(ctx, f.stream)
+	stream, err := f.same(ctx)
 	if err != nil {
-		return fmt.Errorf("stream of the channel: %w", err)
-	}
-	if f.created != stream.CachedInfo().Created.UnixNano() {
-		return ErrReplaced
+		return err
 	}
 	found, err := f.contradiction(ctx, stream.CachedInfo(), floor)
 	if err == nil && found != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -81,7 +80,7 @@ func (s *Stream) All(ctx context.Context, found func(Parked)) error {
 	}
 	var filters []string
 	for subject := range info.State.Subjects {
-		if s.owns(keyOf(subject)) {
+		if s.owns(events.KeyOfSubject(subject)) {
 			filters = append(filters, subject)
 		}
 	}
@@ -127,7 +126,7 @@ func (s *Stream) read(ctx context.Context, subjects []string, from uint64, most 
 				return fmt.Errorf("read parked updates: %w", err)
 			}
 			left = meta.NumPending
-			key := keyOf(msg.Subject())
+			key := events.KeyOfSubject(msg.Subject())
 			if !s.owns(key) || most > 0 && n >= most {
 				continue
 			}
@@ -145,6 +144,3 @@ func (s *Stream) read(ctx context.Context, subjects []string, from uint64, most 
 	}
 	return nil
 }
-
-// keyOf returns the encoded key of a subject: its last token.
-func keyOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
