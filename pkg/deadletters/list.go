@@ -211,7 +211,14 @@ func (s *Store) judgeChunk(ctx context.Context, f Filter, chunk []letter) ([]let
 type records struct {
 	s     *Store
 	mu    sync.Mutex
-	known map[string]func() (*knownKey, error)
+	known map[string]*reading
+}
+
+// A reading is what is known of a key, once done is closed.
+type reading struct {
+	knownKey
+	err  error
+	done chan struct{}
 }
 
 // A knownKey is what is known of a key: its records in the ledger and in the bucket of
@@ -222,28 +229,37 @@ type knownKey struct {
 }
 
 func newRecords(s *Store) *records {
-	return &records{s: s, known: map[string]func() (*knownKey, error){}}
+	return &records{s: s, known: map[string]*reading{}}
 }
 
+// get returns what is known of a key. It is read by whoever asks first; all others wait.
 func (r *records) get(ctx context.Context, channel, enc string) (*knownKey, error) {
 	r.mu.Lock()
 	id := channel + "/" + enc
-	read := r.known[id]
-	if read == nil {
-		read = sync.OnceValues(func() (*knownKey, error) {
-			var k knownKey
-			var err error
-			if k.ended, _, err = r.s.readEnded(ctx, channel, enc); err != nil {
-				return nil, err
-			}
-			k.rec, _, err = r.s.ledger.GetEncoded(ctx, channel, enc)
-			if errors.Is(err, events.ErrNoRecord) {
-				err = nil
-			}
-			return &k, err
-		})
-		r.known[id] = read
+	k, others := r.known[id]
+	if !others {
+		k = &reading{done: make(chan struct{})}
+		r.known[id] = k
 	}
 	r.mu.Unlock()
-	return read()
+	if !others {
+		k.err = r.read(ctx, channel, enc, &k.knownKey)
+		close(k.done)
+	}
+	select {
+	case <-k.done:
+		return &k.knownKey, k.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (r *records) read(ctx context.Context, channel, enc string, k *knownKey) (err error) {
+	if k.ended, _, err = r.s.readEnded(ctx, channel, enc); err != nil {
+		return err
+	}
+	if k.rec, _, err = r.s.ledger.GetEncoded(ctx, channel, enc); errors.Is(err, events.ErrNoRecord) {
+		return nil
+	}
+	return err
 }

@@ -66,8 +66,7 @@ func (s *Store) Replay(ctx context.Context, sequence uint64) (Result, error) {
 // A replayer remembers what it has learned about channels.
 type replayer struct {
 	s       *Store
-	mu      sync.Mutex
-	replace map[string]bool // channel: a new message takes the place of the head
+	replace sync.Map // of bool by channel: a new message takes the place of the head
 }
 
 func (r *replayer) replay(ctx context.Context, sequence uint64) (Result, error) {
@@ -187,10 +186,8 @@ func (r *replayer) head(ctx context.Context, l *letter) (head, error) {
 // replaces reports whether a channel's stream keeps only the last message of a
 // key.
 func (r *replayer) replaces(ctx context.Context, channel string) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if v, ok := r.replace[channel]; ok {
-		return v, nil
+	if is, known := r.replace.Load(channel); known {
+		return is == true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -201,11 +198,9 @@ func (r *replayer) replaces(ctx context.Context, channel string) (bool, error) {
 	if err != nil {
 		return false, unavailable(err)
 	}
-	if r.replace == nil {
-		r.replace = map[string]bool{}
-	}
-	r.replace[channel] = stream.CachedInfo().Config.MaxMsgsPerSubject == 1
-	return r.replace[channel], nil
+	is := stream.CachedInfo().Config.MaxMsgsPerSubject == 1
+	r.replace.Store(channel, is)
+	return is, nil
 }
 
 // replayMessage returns the update's message as its publisher made it, under an

@@ -23,7 +23,8 @@ type ProgressOptions struct {
 
 // A Progress is a partition's progress for its owner. It is safe for concurrent use.
 type Progress struct {
-	o ProgressOptions
+	o    ProgressOptions
+	turn chan struct{} // holds something while nobody changes it
 
 	mu       sync.Mutex
 	now      channels.Progress
@@ -31,7 +32,11 @@ type Progress struct {
 }
 
 // NewProgress returns a progress that was not read yet.
-func NewProgress(o ProgressOptions) *Progress { return &Progress{o: o} }
+func NewProgress(o ProgressOptions) *Progress {
+	p := &Progress{o: o, turn: make(chan struct{}, 1)}
+	p.turn <- struct{}{}
+	return p
+}
 
 // Read reads what the owner before has left. It fails with ErrGenerationClosed.
 func (p *Progress) Read(ctx context.Context) (channels.Progress, error) {
@@ -58,18 +63,27 @@ func (p *Progress) Now() channels.Progress {
 // Change changes and stores the progress by compare-and-set, in the owner's name.
 // channels.ErrProgressChanged means that another worker has the partition.
 func (p *Progress) Change(ctx context.Context, change func(*channels.Progress)) error {
+	select {
+	case <-p.turn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { p.turn <- struct{}{} }()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	next := p.now
+	was, revision := p.now, p.revision
+	p.mu.Unlock()
+	next := was
 	change(&next)
 	next.Worker, next.Epoch = p.o.Worker, p.o.Epoch
-	if next == p.now && p.revision != 0 {
+	if next == was && revision != 0 {
 		return nil
 	}
-	revision, err := p.o.Store.Write(ctx, p.o.Channel, p.o.Generation, p.o.Partition, next, p.revision)
+	revision, err := p.o.Store.Write(ctx, p.o.Channel, p.o.Generation, p.o.Partition, next, revision) // not under mu: whoever asks for it need not wait
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.now, p.revision = next, revision
 	return nil
 }
