@@ -15,6 +15,8 @@ const (
 	// drain the old ones.
 	drainPatience = 30 * time.Second
 	drainPoll     = 100 * time.Millisecond
+	// giveUpPatience bounds how long it takes to undo one that failed.
+	giveUpPatience = 10 * time.Second
 )
 
 // ErrNotDrained says that the partitions of a channel are still worked on, or
@@ -25,8 +27,9 @@ var ErrNotDrained = errors.New("the channel's partitions could not be drained")
 // owners, so nothing may be in flight meanwhile: the channel is gated, its
 // owners drain and record their floors, the records are closed so that nobody
 // takes the old partitions over again, and the new generation starts at the
-// lowest floor. If it fails half-way the channel is left gated only when the
-// broker is away; putting the configuration again goes on from there.
+// lowest floor. If it fails half-way, what was closed is opened again and the gate
+// lifted. Where that cannot be, as when the broker is away, the channel is left gated;
+// putting the configuration again goes on from there.
 func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry, error) {
 	next := old.stored()
 	gated := old
@@ -39,9 +42,7 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 	}
 	lowest, err := r.closeGeneration(ctx, old)
 	if err != nil {
-		next.Gated = false
-		_, uerr := r.store(context.WithoutCancel(ctx), next, gated.Revision)
-		return Entry{}, errors.Join(err, uerr)
+		return Entry{}, errors.Join(err, r.giveUp(context.WithoutCancel(ctx), old, gated.Revision))
 	}
 	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
 	if err != nil {
@@ -62,6 +63,27 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 	}
 	next.Gated, next.Generation, next.Config = false, old.Generation+1, c
 	return r.store(ctx, next, gated.Revision)
+}
+
+// giveUp lets the partitions of a gated channel be worked on as before. The gate is
+// lifted last: nobody takes over a partition that is closed.
+func (r *Registry) giveUp(ctx context.Context, e Entry, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, giveUpPatience)
+	defer cancel()
+	for p := range e.Config.Partitions {
+		got, last, err := r.progress.Read(ctx, e.Config.Name, e.Generation, p)
+		if err == nil && got.Closed {
+			got.Closed = false
+			_, err = r.progress.Write(ctx, e.Config.Name, e.Generation, p, got, last)
+		}
+		if err != nil {
+			return fmt.Errorf("the channel stays gated; put its configuration again: %w", err)
+		}
+	}
+	next := e.stored()
+	next.Gated = false
+	_, err := r.store(ctx, next, revision)
+	return err
 }
 
 // closeGeneration waits until every partition of a gated channel is handed over,

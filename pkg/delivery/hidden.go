@@ -20,7 +20,11 @@ var errHidden = fmt.Errorf("%w: an update without payload must not have a header
 
 // TakeHidden settles an update that clients do not hand out.
 func (t *tenure) TakeHidden(ctx context.Context, msg *jetstream.RawStreamMsg) (err error) {
-	if msg != nil {
+	switch {
+	case msg == nil:
+	case msg.Sequence <= t.Floor().Last: // it was settled, and a broker that was killed has brought it back
+		err = t.removeUnread(ctx, msg.Sequence)
+	default:
 		err = t.settleUnread(ctx, msg)
 	}
 	t.p.sight.hinder(storeHidden, err)
@@ -49,13 +53,21 @@ func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := t.removeUnread(ctx, msg.Sequence); err != nil {
+		return err
+	}
+	t.log.Warn().Uint64("sequence", msg.Sequence).Msg("an update that NATS clients do not hand out is a dead letter now")
+	return nil
+}
+
+// removeUnread removes a message that is settled from the channel's stream.
+func (t *tenure) removeUnread(ctx context.Context, seq uint64) error {
 	stream, err := t.b.js.Stream(ctx, t.stream)
 	if err == nil {
-		err = stream.DeleteMsg(ctx, msg.Sequence)
+		err = stream.DeleteMsg(ctx, seq)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("remove what the client does not hand out: %w", err)
 	}
-	t.log.Warn().Uint64("sequence", msg.Sequence).Msg("an update that NATS clients do not hand out is a dead letter now")
 	return nil
 }

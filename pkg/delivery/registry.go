@@ -109,7 +109,7 @@ func (m *manager) useRegistry(ctx context.Context, r registryRead) {
 		switch {
 		case !e.Deleted.IsZero():
 			deleted++
-		case e.Paused():
+		case e.Paused() && !e.Gated: // for the gate, its partitions are handed over
 			paused++
 		default:
 			m.entries[e.Config.Name] = e

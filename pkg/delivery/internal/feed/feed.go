@@ -98,6 +98,7 @@ type Feed struct {
 	created  int64 // when the stream was, in nanoseconds since the Unix epoch
 	consumer jetstream.Consumer
 	made     int // consumers so far
+	gap      gap
 
 	mu sync.Mutex
 	// check says that Run shall look after the consumer now, endRound makes it come back

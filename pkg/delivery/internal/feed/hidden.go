@@ -22,22 +22,46 @@ func isHidden(msg *jetstream.RawStreamMsg) bool {
 	return len(msg.Data) == 0 && msg.Header.Get(plain.HeaderStatus) != ""
 }
 
+// A gap is where messages are missing that the consumer has sent: sequences from and up
+// to, without to itself; to is 0 while none are.
+type gap struct{ from, to uint64 }
+
 // LookHidden gives what comes next in the partition to the taker as long as the client
-// would not hand it out, and reports whether there was any. It is for the goroutine of
-// Run.
+// would not hand it out, and what it has not handed out of a gap. It reports whether there
+// was any. It is for the goroutine of Run.
 func (f *Feed) LookHidden(ctx context.Context) (found bool, err error) {
-	for from := f.to.Floor().Last + 1; ; {
-		msg, err := f.next(ctx, from)
-		if err != nil {
+	missing := f.gap
+	f.gap = gap{}
+	next := f.to.Floor().Last + 1
+	if missing.to != 0 && missing.from < next {
+		// A work queue is read from its beginning: a broker that was killed may have
+		// brought a message back there.
+		if found, err = f.lookHidden(ctx, missing.from, func(m *jetstream.RawStreamMsg) bool { return m.Sequence < min(missing.to, next) }); err != nil {
 			return found, err
 		}
-		if msg == nil || !isHidden(msg) {
-			return found, f.to.TakeHidden(ctx, nil)
+	}
+	more, err := f.lookHidden(ctx, next, isHidden)
+	if err != nil {
+		return found, err
+	}
+	return found || more, f.to.TakeHidden(ctx, nil)
+}
+
+// lookHidden gives hidden messages from a sequence on to the taker, as long as while says.
+func (f *Feed) lookHidden(ctx context.Context, from uint64, while func(*jetstream.RawStreamMsg) bool) (found bool, err error) {
+	for {
+		msg, err := f.next(ctx, from)
+		if err != nil || msg == nil || !while(msg) {
+			return found, err
+		}
+		from = msg.Sequence + 1
+		if !isHidden(msg) {
+			continue
 		}
 		if err := f.to.TakeHidden(ctx, msg); err != nil {
 			return found, err
 		}
-		found, from = true, msg.Sequence+1
+		found = true
 	}
 }
 

@@ -57,6 +57,7 @@ func (f *Feed) pull(ctx context.Context, c jetstream.Consumer) error {
 		return err
 	}
 	defer it.Stop()
+	f.gap = gap{from: 1}
 	sent := uint64(0) // by the consumer, at least
 	rare := heartbeat > pullHeartbeat
 	traffic := false // while heartbeats are rare: something came since it was asked
@@ -141,7 +142,9 @@ func (f *Feed) take(ctx context.Context, msg jetstream.Msg, count uint64) error 
 		return fmt.Errorf("message of consumer: %w", err)
 	}
 	if d.number != count {
+		f.gap.to = d.seq
 		return fmt.Errorf("%w: got number %d instead of %d", ErrMissing, d.number, count)
 	}
+	f.gap.from = d.seq + 1
 	return f.to.Take(ctx, Message{Msg: msg, Seq: d.seq, Stored: d.published})
 }
