@@ -12,6 +12,10 @@ FUZZTIME ?= 20s
 SEED ?= 1
 MINUTES ?= 5
 
+# The histories of `make sim`: how many from SEED on, and how often each.
+N ?= 1
+TIMES ?= 1
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +63,11 @@ chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
 	EXTSYNC_CHAOS_SEED=$(SEED) EXTSYNC_CHAOS_MINUTES=$(MINUTES) EXTSYNC_CHAOS_SUMMARY="$$summary" \
 		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestChaos$$' ./test/integration/... || code=$$?; \
 	cat "$$summary"; exit "$${code:-0}"
+
+.PHONY: sim
+sim: ## Histories in simulated time: make sim SEED=1 N=2000; one alone tells what happened
+	EXTSYNC_SIM_SEED=$(SEED) EXTSYNC_SIM_N=$(N) EXTSYNC_SIM_TIMES=$(TIMES) \
+		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestHistories$$' ./pkg/delivery/internal/sim
 
 .PHONY: docs
 docs: ## Write docs/cli.md and deploy/nats from the commands

@@ -1,0 +1,306 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/sim"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// settleMost is how long all may take to settle once everything is well again: the
+	// circuit, a lease, a request that is not answered, and the longest waits of those.
+	settleMost = 10 * time.Minute
+	// tidyMost is how long what is settled may lie at the broker: messages whose ack was
+	// lost come again after a minute, and what clients do not hand out is looked for as
+	// rarely.
+	tidyMost             = 5 * time.Minute
+	settleLook, tidyLook = 500 * time.Millisecond, 2 * time.Second
+)
+
+// A story is what has happened that the judgement must know.
+type story struct {
+	mu       sync.Mutex
+	accepted []faults.Accepted
+	at       []time.Time // when each of them was
+	newest   map[string]events.Update
+
+	absences  []faults.Absence
+	sentAgain bool     // updates may have one more outcome each
+	resets    []string // keys whose versions began anew at 1
+	broken    int      // messages that are no updates
+	backup    *sim.Backup
+	saved     time.Time
+}
+
+func (s *story) accept(u events.Update) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = append(s.accepted, faults.Accepted{Key: u.Key, Tag: u.Tag()})
+	s.at = append(s.at, time.Now())
+	if s.newest == nil {
+		s.newest = map[string]events.Update{}
+	}
+	s.newest[u.Key] = u // versions of a key come one after the other
+}
+
+// history runs one history and returns what it violates; nil: nothing.
+func (w *world) history() error {
+	for range w.plan.workers {
+		w.hire()
+	}
+	var publishing sync.WaitGroup
+	for i := range w.plan.publishers {
+		p := w.connect("p" + strconv.Itoa(i))
+		publishing.Go(func() {
+			defer p.nc.Close()
+			w.publish(p, i)
+		})
+	}
+	w.disturb()
+	publishing.Wait()
+	if err := w.heal(); err != nil {
+		return err
+	}
+	if w.story.backup != nil {
+		if err := w.beginAnew(); err != nil {
+			return err
+		}
+	}
+	w.note("all is well; %d are accepted", len(w.story.accepted))
+	if w.story.sentAgain {
+		for i := range w.story.accepted {
+			w.story.accepted[i].Replayed = true
+		}
+	}
+	if err := w.await(settleMost, settleLook, w.unsettled); err != nil {
+		return err
+	}
+	w.note("all is settled")
+	return w.await(tidyMost, tidyLook, func() error { return errors.Join(w.untidy(), w.judge()) })
+}
+
+// judge returns what the history violates. The ledger is written behind.
+func (w *world) judge() error {
+	outcomes, err := w.outcomes()
+	if err != nil {
+		return err
+	}
+	outcomes.Entries = slices.DeleteFunc(slices.Clone(outcomes.Entries), func(e faults.Logged) bool { return !strings.HasPrefix(e.Key, ordinary) })
+	h := w.target.history()
+	h.Absences = w.story.absences
+	return faults.Check(h, w.story.accepted, &outcomes, w.plan.config.Mode)
+}
+
+// await returns nil as soon as look does, and what it says if it does not for some time.
+func (w *world) await(most, every time.Duration, look func() error) error {
+	for until := time.Now().Add(most); ; time.Sleep(every) {
+		if err := look(); err == nil || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
+// beginAnew puts the broker's files back, and has the platform publish what is newest again:
+// what was accepted since they were saved is lost, and may have been delivered.
+func (w *world) beginAnew() error {
+	if err := w.putBack(); err != nil {
+		return err
+	}
+	s := &w.story
+	s.broken, s.resets = 0, nil
+	for i := range s.accepted {
+		s.accepted[i].Uncertain = s.at[i].After(s.saved.Add(-time.Second))
+	}
+	pub, err := events.NewPublisher(context.Background(), w.admin.js, w.names)
+	if err != nil {
+		return err
+	}
+	newest := map[string]events.Update{}
+	for key, u := range s.newest {
+		newest[key] = u
+	}
+	for _, u := range newest {
+		if w.publishOne(pub, u) {
+			s.accept(u)
+		}
+	}
+	return nil
+}
+
+// unsettled returns an error if an accepted update has no outcome.
+func (w *world) unsettled() error {
+	outcomes, err := w.outcomes()
+	if err != nil {
+		return err
+	}
+	missing, first := 0, faults.Accepted{}
+	for _, a := range w.story.accepted {
+		if !a.Uncertain && !outcomes.Settled(a) {
+			if missing++; missing == 1 {
+				first = a
+			}
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d updates have no outcome, one of them %s@%s", missing, first.Key, first.Version)
+	}
+	return nil
+}
+
+// untidy returns an error if something is left at the broker that has been settled, or was
+// not taken notice of.
+func (w *world) untidy() error {
+	var errs []error
+	if n := len(w.broker.MessagesAfter(w.names.ParkedStream(), 0)); n > 0 {
+		errs = append(errs, fmt.Errorf("all is settled, and %d updates are parked", n))
+	}
+	if n := len(w.broker.MessagesAfter(w.names.UpdateStream(channel), 0)); n > 0 && !w.latest() {
+		errs = append(errs, fmt.Errorf("all is settled, and the work queue holds %d messages", n))
+	}
+	outcomes, err := w.outcomes()
+	if err != nil {
+		return err
+	}
+	broken := map[uint64]bool{}
+	for _, e := range outcomes.Entries {
+		if e.Version.IsZero() && e.Outcome == events.DeadLettered {
+			broken[e.Sequence] = true
+		}
+	}
+	if len(broken) < w.story.broken {
+		errs = append(errs, fmt.Errorf("%d messages are no updates, and %d of them have an outcome", w.story.broken, len(broken)))
+	}
+	for _, key := range w.story.resets {
+		if outcomes.Ledger[key].Settled.Version != testkit.Number(1) {
+			errs = append(errs, fmt.Errorf("%s was reset, and its new version 1 has no outcome", key))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A reading is what was read of log and ledger so far.
+type reading struct {
+	log     faults.Outcomes
+	upto    uint64 // of the log
+	records map[uint64]events.Record
+}
+
+// outcomes reads what is new in log and ledger.
+func (w *world) outcomes() (out faults.Outcomes, err error) {
+	r := &w.reading
+	for _, m := range w.broker.MessagesAfter(w.names.OutcomeStream(), r.upto) {
+		group, err := events.DecodeGroup(m.Data)
+		if err != nil {
+			return out, err
+		}
+		at, err := w.names.OutcomePosition(m.Subject, m.Seq)
+		if err != nil {
+			return out, err
+		}
+		r.log.Add(group, at)
+		r.upto = m.Seq
+	}
+	out = r.log
+	out.Ledger = map[string]events.Record{}
+	records := map[uint64]events.Record{}
+	for _, m := range w.broker.MessagesAfter(events.KVStream(w.names.LedgerBucket()), 0) {
+		rec, known := r.records[m.Seq]
+		if !known {
+			if rec, err = events.DecodeRecord(m.Data); err != nil {
+				return out, err
+			}
+		}
+		records[m.Seq], out.Ledger[rec.Key] = rec, rec
+	}
+	r.records = records
+	return out, nil
+}
+
+func update(key string, version int64) events.Update {
+	return events.Update{Channel: channel, Key: key, Version: testkit.Number(version), Payload: []byte(`{"n":` + strconv.FormatInt(version, 10) + `}`)}.WithDefaults()
+}
+
+// publish publishes a publisher's share, over the length of the history.
+func (w *world) publish(p *process, index int) {
+	dice := rand.New(rand.NewPCG(w.seed, uint64(100+index))) //nolint:gosec // reproducible on purpose
+	var pub *events.Publisher
+	for pub == nil {
+		var err error
+		if pub, err = events.NewPublisher(context.Background(), p.js, w.names); err != nil {
+			time.Sleep(time.Second)
+		}
+	}
+	versions := map[string]int64{}
+	n := w.plan.updates / w.plan.publishers
+	gap := w.plan.length / time.Duration(n)
+	for range n {
+		time.Sleep(time.Duration(dice.Int64N(int64(2 * gap))))
+		key := keyOf(dice.IntN(w.plan.keys)*w.plan.publishers + index)
+		versions[key] += 1 + int64(dice.IntN(2))
+		u := update(key, versions[key])
+		if dice.IntN(10) == 0 {
+			u.Op, u.Payload = events.Delete, nil
+		}
+		if dice.IntN(4) == 0 {
+			u.ReplyTo, _ = w.names.ServiceAck("billing", "x") // the names are well-formed
+		}
+		if w.publishOne(pub, u) {
+			w.story.accept(u)
+		}
+	}
+}
+
+// publishOne publishes the same update until there is an answer, and reports whether it was
+// accepted.
+func (w *world) publishOne(pub *events.Publisher, u events.Update) bool {
+	for {
+		_, err := pub.Publish(context.Background(), u)
+		switch {
+		case err == nil:
+			return true
+		case events.IsUnavailable(err) || errors.Is(err, events.ErrBusy) || errors.Is(err, events.ErrFull) || errors.Is(err, events.ErrBrokerFull):
+			time.Sleep(100 * time.Millisecond)
+		default:
+			w.t.Errorf("publish %s@%s: %v", u.Key, u.Version, err)
+			return false
+		}
+	}
+}
+
+// heal ends everything that could keep updates from being settled.
+func (w *world) heal() error {
+	w.target.heal()
+	for _, wk := range w.workers {
+		wk.link.Mend()
+	}
+	return w.resume()
+}
+
+func (w *world) resume() error {
+	return w.await(time.Minute, time.Second, func() error {
+		_, err := w.registry.Resume(context.Background(), channel)
+		return err
+	})
+}
+
+// run runs the history of a seed in simulated time. It returns what it violates, and what
+// happened.
+func run(t *testing.T, seed uint64) (notes []string, err error) {
+	t.Helper()
+	w := newWorld(t, seed, nil)
+	err = w.history()
+	w.end()
+	return w.notes, err
+}

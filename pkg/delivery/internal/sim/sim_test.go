@@ -1,0 +1,204 @@
+package sim_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	mrand "math/rand"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What `make sim` sets: the first seed, how many there are, and how often each is run.
+const (
+	simSeed  = "EXTSYNC_SIM_SEED"
+	simN     = "EXTSYNC_SIM_N"
+	simTimes = "EXTSYNC_SIM_TIMES"
+)
+
+const (
+	// histories is how many are run where nobody says it: half of them of seeds that are
+	// always the same, half of new ones.
+	histories = 2000
+	// blockOf histories are run by one process, which has blockMost for them: each takes
+	// some hundredths of a second.
+	blockOf   = 50
+	blockMost = 3 * time.Minute
+)
+
+// Histories of everything that breaks, in simulated time, in processes of one thread each:
+// what a seed does is then nearly always the same.
+func TestHistories(t *testing.T) {
+	blocks := blocksFromEnv(t)
+	started := time.Now()
+	n := simulate(t, t.Context(), os.Args[0], blocks, func(v violation) { t.Error(v) })
+	t.Logf("%d histories in %s", n, time.Since(started).Round(time.Second))
+}
+
+// A block is some seeds in a row, each run some times.
+type block struct{ first, n, times uint64 }
+
+func blocksFromEnv(t testing.TB) []block {
+	t.Helper()
+	if os.Getenv(simSeed) != "" {
+		return blocksOf(numberFrom(t, simSeed, 1), numberFrom(t, simN, 1), numberFrom(t, simTimes, 1))
+	}
+	n := uint64(histories)
+	if raced {
+		n = blockOf
+	}
+	fresh := uint64(time.Now().Unix()) % 1_000_000_000 * 1000 //nolint:gosec // not negative
+	t.Logf("seeds 1 to %d, and %d to %d", n/2, fresh, fresh+n/2-1)
+	return append(blocksOf(1, n/2, 1), blocksOf(fresh, n/2, 1)...)
+}
+
+func blocksOf(first, n, times uint64) (out []block) {
+	for ; n > 0; first, n = first+min(n, blockOf), n-min(n, blockOf) {
+		out = append(out, block{first, min(n, blockOf), times})
+	}
+	return out
+}
+
+func numberFrom(t testing.TB, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %q is not a number", variable, text)
+	}
+	return n
+}
+
+// A violation is what one history violates.
+type violation struct {
+	seed uint64
+	what string
+}
+
+func (v violation) String() string {
+	return fmt.Sprintf("seed %d: %s (make sim SEED=%d tells what happened)", v.seed, v.what, v.seed)
+}
+
+// simulate runs blocks in processes of a program, one for each CPU at a time, until ctx
+// ends. It returns how many histories there were.
+func simulate(t testing.TB, ctx context.Context, program string, blocks []block, found func(violation)) (ran int) {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	queue := make(chan block, len(blocks))
+	for _, b := range blocks {
+		queue <- b
+	}
+	close(queue)
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for b := range queue {
+				n := b.run(ctx, t, program, func(v violation) {
+					mu.Lock()
+					defer mu.Unlock()
+					found(v)
+				})
+				mu.Lock()
+				ran += n
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return ran
+}
+
+// Lines of a process that runs a block begin with these.
+const (
+	saysBegin     = "BEGIN "
+	saysViolation = "VIOLATION "
+	saysNote      = "NOTE "
+)
+
+// run runs a block in a process, and returns how many histories came to an end.
+func (b block) run(ctx context.Context, t testing.TB, program string, found func(violation)) (ran int) {
+	if ctx.Err() != nil {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, blockMost*time.Duration(b.times))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "-test.run=^TestBlock$", "-test.timeout=0") //nolint:gosec // ourselves
+	cmd.Env = append(os.Environ(),
+		fmt.Sprintf("%s=%d %d %d", simBlock, b.first, b.n, b.times),
+		"GOMAXPROCS=1", "GOGC=400", "GODEBUG=randseednop=0,asyncpreemptoff=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	var failure strings.Builder
+	cmd.Stderr = &failure
+	if err := cmd.Start(); err != nil {
+		t.Error(err)
+		return 0
+	}
+	seed := b.first
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		switch line := lines.Text(); {
+		case strings.HasPrefix(line, saysBegin):
+			ran++
+			seed, _ = strconv.ParseUint(line[len(saysBegin):], 10, 64)
+		case strings.HasPrefix(line, saysViolation):
+			found(violation{seed, line[len(saysViolation):]})
+		case strings.HasPrefix(line, saysNote):
+			t.Log(line[len(saysNote):])
+		}
+	}
+	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil && context.Cause(ctx) == nil {
+		found(violation{seed, fmt.Sprintf("the process that ran it: %v: %.2000s", err, failure.String())})
+	} else if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		found(violation{seed, "it does not come to an end"})
+	}
+	return ran
+}
+
+// simBlock has a process run a block and nothing else: the first seed, how many, how often.
+const simBlock = "EXTSYNC_SIM_BLOCK"
+
+// A process runs one block. All of its histories share a bubble, because the client has
+// timers that it uses again.
+func TestBlock(t *testing.T) {
+	var b block
+	if n, _ := fmt.Sscan(os.Getenv(simBlock), &b.first, &b.n, &b.times); n != 3 {
+		t.Skip("it is for TestHistories")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for seed := b.first; seed < b.first+b.n; seed++ {
+			for range b.times {
+				say(os.Stdout, saysBegin, strconv.FormatUint(seed, 10))
+				mrand.Seed(int64(seed)) //nolint:gosec,staticcheck // the waits of retries come from there
+				notes, err := run(t, seed)
+				if err != nil {
+					say(os.Stdout, saysViolation, strings.ReplaceAll(err.Error(), "\n", "; "))
+				}
+				if b.n == 1 && (err != nil || b.times == 1) {
+					for _, note := range notes {
+						say(os.Stdout, saysNote, note)
+					}
+					return
+				}
+			}
+		}
+	})
+}
+
+func say(to io.Writer, what, text string) { _, _ = fmt.Fprintln(to, what+text) }
