@@ -85,7 +85,7 @@ func (c *checker) noGap() {
 		for next[w.Key] < len(list) && !newer(list[next[w.Key]].Version, w.Version) {
 			a := list[next[w.Key]]
 			next[w.Key]++
-			if a.Version == w.Version {
+			if a.Tag == w.Tag { // another content of the version is another update
 				break
 			}
 			s, ended := c.settled[version{a.Key, a.Tag}]

@@ -93,6 +93,13 @@ func TestCheckAcceptsWhatIsRight(t *testing.T) {
 			s.log("a", 2, events.DeadLettered)
 			s.deliver("a", 3)
 		}},
+		{"another content of a version came first and was refused", channels.Every, func(s *story) {
+			s.accepted = append(s.accepted, faults.Accepted{Key: "a", Tag: tag(1, "other")})
+			s.deliver("a", 1, 2)
+			s.outcomes.Add(events.Group{Format: events.Format, Entries: []events.Entry{{
+				Key: "a", Settlement: events.Settlement{Version: tag(1).Version, Digest: tag(1, "other").Digest, Outcome: events.Conflict},
+			}}}, events.LogPosition{Seq: 99})
+		}},
 		{"the newest ended as a conflict", channels.Latest, func(s *story) {
 			s.deliver("a", 1)
 			s.accept("a", 2)

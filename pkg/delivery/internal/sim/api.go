@@ -43,6 +43,10 @@ func (b *Broker) api(c *client, p publication) {
 		return
 	}
 	out := b.call(call, p.data)
+	if created, ok := out.(newborn); ok {
+		b.introduce(c, p, created)
+		return
+	}
 	if out == nil {
 		b.answer(c, p.reply, nil, []byte(`{"success":true}`))
 		return
@@ -52,6 +56,27 @@ func (b *Broker) api(c *client, p publication) {
 		panic(err)
 	}
 	b.answer(c, p.reply, nil, data)
+}
+
+// A newborn is a consumer that was just made.
+type newborn struct {
+	*consumer
+	info any // before anything is sent
+}
+
+// introduce answers that a consumer was made, then lets it send. That answer is never lost
+// to one that pushes: the client holds the lock of a watch until it has come.
+func (b *Broker) introduce(c *client, p publication, n newborn) {
+	data, err := json.Marshal(n.info)
+	if err != nil {
+		panic(err)
+	}
+	if n.cfg.DeliverSubject != "" {
+		b.route(p.reply, "", nil, data)
+	} else {
+		b.answer(c, p.reply, nil, data)
+	}
+	n.pump()
 }
 
 // names returns the streams' names, sorted.
@@ -321,9 +346,7 @@ func (s *stream) createConsumer(path []string, data []byte) any {
 		}
 	}
 	s.consumers[name] = c
-	info := c.info() // before anything is sent
-	c.pump()
-	return info
+	return newborn{c, c.info()}
 }
 
 func (s *stream) deleteConsumer(c *consumer) {

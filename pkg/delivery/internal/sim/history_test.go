@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/sim"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 const (
@@ -52,7 +53,21 @@ func (s *story) accept(u events.Update) {
 	if s.newest == nil {
 		s.newest = map[string]events.Update{}
 	}
-	s.newest[u.Key] = u // versions of a key come one after the other
+	if last, ok := s.newest[u.Key]; !ok || !older(u, last) {
+		s.newest[u.Key] = u
+	}
+}
+
+func older(u, v events.Update) bool {
+	order, err := u.Version.Compare(v.Version)
+	return err == nil && order < 0
+}
+
+// newestOf returns the newest update of a key that was accepted.
+func (s *story) newestOf(key string) events.Update {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest[key]
 }
 
 // history runs one history and returns what it violates; nil: nothing.
@@ -68,6 +83,9 @@ func (w *world) history() error {
 			w.publish(p, i)
 		})
 	}
+	asking, stopAsking := context.WithCancel(context.Background())
+	defer stopAsking()
+	go w.ask(asking, w.connect("witness"))
 	w.disturb()
 	publishing.Wait()
 	if err := w.heal(); err != nil {
@@ -88,7 +106,12 @@ func (w *world) history() error {
 		return err
 	}
 	w.note("all is settled")
-	return w.await(tidyMost, tidyLook, func() error { return errors.Join(w.untidy(), w.judge()) })
+	return w.await(tidyMost, tidyLook, func() error {
+		if err := w.untidy(); err != nil {
+			return err
+		}
+		return w.judge()
+	})
 }
 
 // judge returns what the history violates. The ledger is written behind.
@@ -100,13 +123,16 @@ func (w *world) judge() error {
 	outcomes.Entries = slices.DeleteFunc(slices.Clone(outcomes.Entries), func(e faults.Logged) bool { return !strings.HasPrefix(e.Key, ordinary) })
 	h := w.target.history()
 	h.Absences = w.story.absences
-	return faults.Check(h, w.story.accepted, &outcomes, w.plan.config.Mode)
+	if err := faults.Check(h, w.story.accepted, &outcomes, w.plan.config.Mode); err != nil {
+		return err
+	}
+	return w.testimony(&outcomes)
 }
 
 // await returns nil as soon as look does, and what it says if it does not for some time.
 func (w *world) await(most, every time.Duration, look func() error) error {
 	for until := time.Now().Add(most); ; time.Sleep(every) {
-		if err := look(); err == nil || time.Now().After(until) {
+		if err := look(); err == nil || errors.Is(err, errKnown) || time.Now().After(until) {
 			return err
 		}
 	}
@@ -232,24 +258,35 @@ func update(key string, version int64) events.Update {
 	return events.Update{Channel: channel, Key: key, Version: testkit.Number(version), Payload: []byte(`{"n":` + strconv.FormatInt(version, 10) + `}`)}.WithDefaults()
 }
 
+// publisher returns a publisher of a process, as soon as there can be one.
+func (w *world) publisher(p *process) *events.Publisher {
+	for {
+		if pub, err := events.NewPublisher(context.Background(), p.js, w.names); err == nil {
+			return pub
+		}
+		time.Sleep(time.Second)
+	}
+}
+
 // publish publishes a publisher's share, over the length of the history.
 func (w *world) publish(p *process, index int) {
 	dice := rand.New(rand.NewPCG(w.seed, uint64(100+index))) //nolint:gosec // reproducible on purpose
-	var pub *events.Publisher
-	for pub == nil {
-		var err error
-		if pub, err = events.NewPublisher(context.Background(), p.js, w.names); err != nil {
-			time.Sleep(time.Second)
-		}
-	}
+	pub := w.publisher(p)
 	versions := map[string]int64{}
 	n := w.plan.updates / w.plan.publishers
 	gap := w.plan.length / time.Duration(n)
 	for range n {
 		time.Sleep(time.Duration(dice.Int64N(int64(2 * gap))))
 		key := keyOf(dice.IntN(w.plan.keys)*w.plan.publishers + index)
+		last := w.story.newestOf(key)
+		if dice.IntN(10) == 0 && versions[key] > 1 {
+			w.tryGuard(pub, last, versions[key]-1)
+		}
 		versions[key] += 1 + int64(dice.IntN(2))
 		u := update(key, versions[key])
+		if dice.IntN(5) == 0 {
+			u.Base = last.Version
+		}
 		if dice.IntN(10) == 0 {
 			u.Op, u.Payload = events.Delete, nil
 		}
@@ -262,20 +299,29 @@ func (w *world) publish(p *process, index int) {
 	}
 }
 
-// publishOne publishes the same update until there is an answer, and reports whether it was
-// accepted.
+// publishOne publishes what the guard must take, and reports whether it was accepted.
 func (w *world) publishOne(pub *events.Publisher, u events.Update) bool {
+	accepted, err := w.publishGuarded(pub, u)
+	switch {
+	case accepted:
+	case errors.Is(err, events.ErrConflict) && !u.Base.IsZero():
+		w.saw("the guard refused an update that was made from the newest version: %w", err)
+		u.Base = versioning.Version{} // so that the history goes on
+		return w.publishOne(pub, u)
+	default:
+		w.t.Errorf("seed %d: publish %s@%s: %v", w.seed, u.Key, u.Version, err)
+	}
+	return accepted
+}
+
+// publishGuarded publishes the same update until there is an answer.
+func (w *world) publishGuarded(pub *events.Publisher, u events.Update) (accepted bool, err error) {
 	for {
 		_, err := pub.Publish(context.Background(), u)
-		switch {
-		case err == nil:
-			return true
-		case events.IsUnavailable(err) || errors.Is(err, events.ErrBusy) || errors.Is(err, events.ErrFull) || errors.Is(err, events.ErrBrokerFull):
-			time.Sleep(100 * time.Millisecond)
-		default:
-			w.t.Errorf("publish %s@%s: %v", u.Key, u.Version, err)
-			return false
+		if err == nil || !events.IsUnavailable(err) && !errors.Is(err, events.ErrBusy) && !errors.Is(err, events.ErrFull) && !errors.Is(err, events.ErrBrokerFull) {
+			return err == nil, err
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

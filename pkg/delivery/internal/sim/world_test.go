@@ -49,6 +49,7 @@ type world struct {
 	rounds  int // of settles
 	story   story
 	reading reading
+	witness witness
 
 	mu    sync.Mutex
 	notes []string // what happened, for who looks at a failure

@@ -1,0 +1,108 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A witness is a client of the platform: it asks what became of updates, and tries what the
+// guard must refuse. What it saw is compared with what was so.
+type witness struct {
+	mu    sync.Mutex
+	told  map[id]events.Outcome
+	wrong []error // what the guard did
+}
+
+// An id is one content of one version of a key.
+type id struct{ key, version, digest string }
+
+func idOf(a faults.Accepted) id { return id{a.Key, a.Version.String(), a.Digest.String()} }
+
+// errKnown marks what is known and not mended: issue "A guard that is never blind". What
+// bears it does not fail, until nothing does.
+var errKnown = errors.New("known")
+
+// ask asks for outcomes until ctx ends.
+func (w *world) ask(ctx context.Context, p *process) {
+	defer p.nc.Close()
+	dice := rand.New(rand.NewPCG(w.seed, 99)) //nolint:gosec // reproducible on purpose
+	pub := w.publisher(p)
+	for ctx.Err() == nil {
+		time.Sleep(time.Duration(dice.Int64N(int64(time.Second / 5))))
+		w.story.mu.Lock()
+		n := len(w.story.accepted)
+		if n == 0 {
+			w.story.mu.Unlock()
+			continue
+		}
+		a := w.story.accepted[n-1-dice.IntN(min(n, 10))] // one of late
+		w.story.mu.Unlock()
+		ack, err := pub.Outcome(ctx, channel, a.Key, a.Tag)
+		if err != nil || !ack.Outcome.Final() {
+			continue
+		}
+		w.witness.mu.Lock()
+		if w.witness.told == nil {
+			w.witness.told = map[id]events.Outcome{}
+		}
+		if _, again := w.witness.told[idOf(a)]; !again {
+			w.witness.told[idOf(a)] = ack.Outcome
+		}
+		w.witness.mu.Unlock()
+	}
+}
+
+// saw notes what the guard should not have done.
+func (w *world) saw(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	w.note("%v", err)
+	w.witness.mu.Lock()
+	defer w.witness.mu.Unlock()
+	w.witness.wrong = append(w.witness.wrong, err)
+}
+
+// tryGuard publishes what the guard must refuse: another content of a version that is no
+// longer the newest one of its key.
+func (w *world) tryGuard(pub *events.Publisher, newest events.Update, older int64) {
+	u := update(newest.Key, older)
+	u.Payload = []byte(`{"stale":true}`)
+	u = u.WithDefaults()
+	if accepted, err := w.publishGuarded(pub, u); accepted {
+		w.story.accept(u)
+		w.saw("the guard took %s@%s after it had taken %s", u.Key, u.Version, newest.Version)
+	} else if !errors.Is(err, events.ErrStale) && !errors.Is(err, events.ErrConflict) {
+		w.saw("publish %s@%s: %v", u.Key, u.Version, err)
+	}
+}
+
+// testimony returns an error if the witness saw something else than what was so.
+func (w *world) testimony(outcomes *faults.Outcomes) error {
+	w.witness.mu.Lock()
+	defer w.witness.mu.Unlock()
+	if len(w.witness.wrong) > 0 {
+		return fmt.Errorf("%w: guarantee 2 is violated: %w, and %d more", errKnown, w.witness.wrong[0], len(w.witness.wrong)-1)
+	}
+	if w.story.sentAgain || w.story.backup != nil {
+		return nil // then an outcome may follow another
+	}
+	ended := map[id]events.Outcome{}
+	for _, e := range outcomes.Entries {
+		of := id{e.Key, e.Version.String(), e.Digest.String()}
+		if _, twice := ended[of]; !twice && e.Outcome.Final() {
+			ended[of] = e.Outcome
+		}
+	}
+	for of, told := range w.witness.told {
+		if is, logged := ended[of]; logged && is != told || !logged && told != events.Superseded {
+			return fmt.Errorf("%w: guarantee 3 is violated: %s@%s was told to be %s, and is %s", errKnown, of.key, of.version, told, is)
+		}
+	}
+	return nil
+}
