@@ -18,6 +18,11 @@ type Broker struct {
 	joined  int
 	streams map[string]*stream
 	full    map[string]bool
+
+	// Stored is told of each message that a stream stores, Acked of each one that leaves a
+	// work queue because it is acked, in their order. nil: nobody is. They must not call
+	// the broker, and are set before anybody connects.
+	Stored, Acked func(stream string, m Stored)
 }
 
 // New returns a broker that holds nothing.
@@ -142,10 +147,13 @@ func (b *Broker) Fill(stream string, full bool) {
 
 // A Stored is a message that a stream holds.
 type Stored struct {
-	Subject string
-	Seq     uint64
-	Data    []byte
+	Subject      string
+	Seq          uint64
+	Header, Data []byte
 }
+
+// Value returns the value of a header, "" if there is none.
+func (m Stored) Value(header string) string { return headerValue(m.Header, header) }
 
 // MessagesAfter returns what a stream holds behind a sequence, oldest first; nothing if
 // there is no such stream.
@@ -154,7 +162,7 @@ func (b *Broker) MessagesAfter(name string, seq uint64) (out []Stored) {
 	defer b.mu.Unlock()
 	if s := b.streams[name]; s != nil {
 		for _, m := range s.msgs[s.index(seq+1):] {
-			out = append(out, Stored{m.subject, m.seq, m.data})
+			out = append(out, m.stored())
 		}
 	}
 	return out

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // consumerConfig is what is used of a consumer's configuration.
@@ -275,7 +277,10 @@ func (b *Broker) acked(subject string, _ []byte) {
 	}
 	delete(c.unacked, seq)
 	c.again = slices.DeleteFunc(c.again, func(n uint64) bool { return n == seq })
-	if m := s.at(seq); m != nil && s.cfg.Retention == 2 { // jetstream.WorkQueuePolicy
+	if m := s.at(seq); m != nil && s.cfg.Retention == jetstream.WorkQueuePolicy {
+		if b.Acked != nil {
+			b.Acked(s.cfg.Name, m.stored())
+		}
 		s.remove(m, true)
 	}
 	c.pump()

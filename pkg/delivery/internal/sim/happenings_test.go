@@ -190,7 +190,7 @@ func (w *world) putBack() error {
 		<-w.dismiss(0)
 	}
 	w.broker.Restore(*w.story.backup)
-	w.reading = reading{}
+	w.book.read()
 	err := w.await(time.Minute, time.Second, func() error {
 		_, _, err := events.RenewIncarnation(context.Background(), w.admin.js, w.names)
 		return err

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,14 +114,14 @@ func (w *world) history() error {
 
 // judge returns what the history violates. The ledger is written behind.
 func (w *world) judge() error {
-	outcomes, err := w.outcomes()
-	if err != nil {
-		return err
-	}
-	outcomes.Entries = slices.DeleteFunc(slices.Clone(outcomes.Entries), func(e faults.Logged) bool { return !strings.HasPrefix(e.Key, ordinary) })
+	outcomes := w.book.outcomes()
+	outcomes.Entries = ordinaryOnly(outcomes.Entries)
 	h := w.target.history()
 	h.Absences = w.story.absences
 	if err := faults.Check(h, w.story.accepted, &outcomes, w.plan.config.Mode); err != nil {
+		return err
+	}
+	if err := w.book.err(); err != nil {
 		return err
 	}
 	return w.testimony(&outcomes)
@@ -167,10 +165,7 @@ func (w *world) beginAnew() error {
 
 // unsettled returns an error if an accepted update has no outcome.
 func (w *world) unsettled() error {
-	outcomes, err := w.outcomes()
-	if err != nil {
-		return err
-	}
+	outcomes := w.book.outcomes()
 	missing, first := 0, faults.Accepted{}
 	for _, a := range w.story.accepted {
 		if !a.Uncertain && !outcomes.Settled(a) {
@@ -195,10 +190,7 @@ func (w *world) untidy() error {
 	if n := len(w.broker.MessagesAfter(w.names.UpdateStream(channel), 0)); n > 0 && !w.latest() {
 		errs = append(errs, fmt.Errorf("all is settled, and the work queue holds %d messages", n))
 	}
-	outcomes, err := w.outcomes()
-	if err != nil {
-		return err
-	}
+	outcomes := w.book.outcomes()
 	broken := map[uint64]bool{}
 	for _, e := range outcomes.Entries {
 		if e.Version.IsZero() && e.Outcome == events.DeadLettered {
@@ -214,44 +206,6 @@ func (w *world) untidy() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// A reading is what was read of log and ledger so far.
-type reading struct {
-	log     faults.Outcomes
-	upto    uint64 // of the log
-	records map[uint64]events.Record
-}
-
-// outcomes reads what is new in log and ledger.
-func (w *world) outcomes() (out faults.Outcomes, err error) {
-	r := &w.reading
-	for _, m := range w.broker.MessagesAfter(w.names.OutcomeStream(), r.upto) {
-		group, err := events.DecodeGroup(m.Data)
-		if err != nil {
-			return out, err
-		}
-		at, err := w.names.OutcomePosition(m.Subject, m.Seq)
-		if err != nil {
-			return out, err
-		}
-		r.log.Add(group, at)
-		r.upto = m.Seq
-	}
-	out = r.log
-	out.Ledger = map[string]events.Record{}
-	records := map[uint64]events.Record{}
-	for _, m := range w.broker.MessagesAfter(events.KVStream(w.names.LedgerBucket()), 0) {
-		rec, known := r.records[m.Seq]
-		if !known {
-			if rec, err = events.DecodeRecord(m.Data); err != nil {
-				return out, err
-			}
-		}
-		records[m.Seq], out.Ledger[rec.Key] = rec, rec
-	}
-	r.records = records
-	return out, nil
 }
 
 func update(key string, version int64) events.Update {

@@ -20,6 +20,8 @@ type message struct {
 	at           time.Time
 }
 
+func (m *message) stored() Stored { return Stored{m.subject, m.seq, m.header, m.data} }
+
 // A stream is one of JetStream. The broker's mu guards it.
 type stream struct {
 	b         *Broker
@@ -114,6 +116,9 @@ func (s *stream) take(p publication) []byte {
 	}
 	if most := s.cfg.MaxMsgsPerSubject; most > 0 && int64(len(s.bySubject[subject])) > most {
 		s.remove(s.bySubject[subject][0], false)
+	}
+	if s.b.Stored != nil {
+		s.b.Stored(s.cfg.Name, m.stored())
 	}
 	for _, c := range s.consumers {
 		c.pump()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // A witness is a client of the platform: it asks what became of updates, and tries what the
@@ -23,7 +24,9 @@ type witness struct {
 // An id is one content of one version of a key.
 type id struct{ key, version, digest string }
 
-func idOf(a faults.Accepted) id { return id{a.Key, a.Version.String(), a.Digest.String()} }
+func idOf(key string, tag versioning.Tag) id {
+	return id{key, tag.Version.String(), tag.Digest.String()}
+}
 
 // errKnown marks what is known and not mended: issue "A guard that is never blind". What
 // bears it does not fail, until nothing does.
@@ -52,8 +55,8 @@ func (w *world) ask(ctx context.Context, p *process) {
 		if w.witness.told == nil {
 			w.witness.told = map[id]events.Outcome{}
 		}
-		if _, again := w.witness.told[idOf(a)]; !again {
-			w.witness.told[idOf(a)] = ack.Outcome
+		if _, again := w.witness.told[idOf(a.Key, a.Tag)]; !again {
+			w.witness.told[idOf(a.Key, a.Tag)] = ack.Outcome
 		}
 		w.witness.mu.Unlock()
 	}
@@ -94,7 +97,7 @@ func (w *world) testimony(outcomes *faults.Outcomes) error {
 	}
 	ended := map[id]events.Outcome{}
 	for _, e := range outcomes.Entries {
-		of := id{e.Key, e.Version.String(), e.Digest.String()}
+		of := idOf(e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
 		if _, twice := ended[of]; !twice && e.Outcome.Final() {
 			ended[of] = e.Outcome
 		}

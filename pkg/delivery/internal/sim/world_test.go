@@ -48,7 +48,7 @@ type world struct {
 	hired   int
 	rounds  int // of settles
 	story   story
-	reading reading
+	book    book
 	witness witness
 
 	mu    sync.Mutex
@@ -70,6 +70,7 @@ func newWorld(t testing.TB, seed uint64, change func(*plan)) *world {
 		change(&w.plan)
 	}
 	w.target = newTarget(seed, w.plan.temper)
+	w.book.open(w)
 	w.admin = w.connect("admin")
 	testkit.Must(t, channels.Provision(t.Context(), w.admin.js, w.names, channels.Storage{}))
 	w.open()
