@@ -3,8 +3,10 @@ package delivery
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -16,68 +18,94 @@ const (
 	entryBytes   = 512 // of an entry besides its texts, roughly
 )
 
-// A commit is an entry on its way into the log.
-type commit struct {
-	key   *ledger.Key // the entry's
-	entry events.Entry
-	item  *item // what it settles; nil for a failed attempt
-	lane  *lane // whose head it is; nil if it left its lane before
-	// committed, if any, is called once the entry is in the log and the view.
-	committed func()
+// A committer brings a tenure's entries into the log, in their order.
+type committer struct {
+	t    *tenure
+	wake chan struct{}
+
+	mu      sync.Mutex
+	pending []lanes.Commit
+
+	// Memory for the next group: its commits and its entries. Used by run only.
+	taken   []lanes.Commit
+	entries []events.Entry
 }
 
-// enqueueCommit queues an entry. The caller holds mu.
-func (t *tenure) enqueueCommit(c commit) {
-	if c.item != nil {
-		t.unsettled++
+// add queues commits.
+func (c *committer) add(commits []lanes.Commit) {
+	if len(commits) == 0 {
+		return
 	}
-	t.view.Hold(c.key)
-	t.pending = append(t.pending, c)
-	signal(t.wakeCommit)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = append(c.pending, commits...)
+	signal(c.wake)
 }
 
-// commitLoop writes what is queued, one group at a time: what comes while one is
+// run writes what is queued, one group at a time: what comes while one is
 // on its way is the next. It ends with ctx, or when the partition turns out to be
 // another worker's.
-func (t *tenure) commitLoop(ctx context.Context) {
+func (c *committer) run(ctx context.Context) {
 	for {
-		commits := t.takeCommits()
+		commits := c.take()
 		if len(commits) == 0 {
 			select {
 			case <-ctx.Done():
 				return
-			case <-t.wakeCommit:
-			case <-t.view.Room():
+			case <-c.wake:
+			case <-c.t.view.Room():
 			}
 			continue
 		}
-		err := t.commitGroup(ctx, commits)
-		clear(t.taken) // what they refer to may go
-		clear(t.entries)
+		err := c.group(ctx, commits)
+		clear(c.taken) // what they refer to may go
+		clear(c.entries)
 		if err != nil {
 			if ctx.Err() == nil {
-				t.fail(err)
+				c.t.fail(err)
 			}
 			return
 		}
 	}
 }
 
-// commitGroup writes one group and lets everybody know (guarantee 1).
-func (t *tenure) commitGroup(ctx context.Context, commits []commit) error {
-	if err := t.loadAll(ctx, commits); err != nil {
+// take returns what makes the next group. It is valid until the next call.
+func (c *committer) take() []lanes.Commit {
+	if c.t.view.Overfull() { // Room tells when it no longer is
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size, n := 0, 0
+	for n < len(c.pending) && n < groupEntries {
+		e := &c.pending[n].Entry
+		size += entryBytes + len(e.Key) + len(e.ID) + len(e.Message) + len(e.Response) + len(e.ReplyTo)
+		if n > 0 && size > groupBytes {
+			break
+		}
+		n++
+	}
+	c.taken = append(c.taken[:0], c.pending[:n]...)
+	c.pending = slices.Delete(c.pending, 0, n)
+	return c.taken
+}
+
+// group writes one group and lets everybody know (guarantee 1).
+func (c *committer) group(ctx context.Context, commits []lanes.Commit) error {
+	t := c.t
+	if err := c.loadAll(ctx, commits); err != nil {
 		return err
 	}
-	commits, known := t.splitKnown(commits)
+	commits, known := c.splitKnown(commits)
 	if err := t.replyAll(ctx, appendEntries(nil, known)); err != nil {
 		return err
 	}
-	t.finishKnown(known)
+	t.letGo(known, 0) // the log has their outcomes already
 	if len(commits) == 0 {
 		return nil
 	}
-	entries := appendEntries(t.entries[:0], commits)
-	t.entries = entries
+	entries := appendEntries(c.entries[:0], commits)
+	c.entries = entries
 	at, err := t.outcomes.Append(ctx, entries)
 	if err != nil {
 		return err
@@ -85,104 +113,92 @@ func (t *tenure) commitGroup(ctx context.Context, commits []commit) error {
 	if err := t.replyAll(ctx, entries); err != nil {
 		return err
 	}
-	t.finishAll(commits, at)
+	c.finish(commits, at)
 	t.p.sight.progressed(commits)
 	t.observeOutcomes(commits)
 	return nil
 }
 
-// appendEntries appends the entries of commits to out.
-func appendEntries(out []events.Entry, commits []commit) []events.Entry {
-	for i := range commits {
-		out = append(out, commits[i].entry)
-	}
-	return out
-}
-
-// splitKnown takes out the updates that were overtaken in their lane but have an
-// outcome already: a former owner died before it could settle them. They keep
-// that one (guarantee 3).
-func (t *tenure) splitKnown(commits []commit) (left, known []commit) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	left = commits[:0]
-	for i := range commits {
-		c := &commits[i]
-		if c.item != nil && c.lane == nil && ledger.HasPlace(&c.entry) {
-			found := false
-			t.view.Read(c.key, func(rec *events.Record) {
-				var s events.Settlement
-				if s, found = rec.Find(c.item.tag); found {
-					c.entry.Settlement = s
-				} else if found = endedBefore(c.item, rec, t.b.incarnation); found {
-					c.entry.ReplyTo = "" // the publisher was told, and we cannot say what
-				}
-			})
-			if found {
-				known = append(known, *c)
-				continue
-			}
-		}
-		left = append(left, *c)
-	}
-	return left, known
-}
-
-// finishKnown settles updates of which the log has the outcome, once their acks
-// are out again.
-func (t *tenure) finishKnown(known []commit) {
-	if len(known) == 0 {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, c := range known {
-		t.view.Unpin(c.key)
-		t.unsettled--
-		t.finish(c.item)
-	}
-	t.checkIdle()
-}
-
 // loadAll makes sure that the records which the entries change are in memory: a
 // version that was overtaken in its lane comes here without ever having been
 // judged.
-func (t *tenure) loadAll(ctx context.Context, commits []commit) error {
+func (c *committer) loadAll(ctx context.Context, commits []lanes.Commit) error {
 	keys := make([]*ledger.Key, 0, len(commits))
 	for i := range commits {
-		if ledger.HasPlace(&commits[i].entry) {
-			keys = append(keys, commits[i].key)
+		if ledger.HasPlace(&commits[i].Entry) {
+			keys = append(keys, commits[i].Key)
 		}
 	}
 	for {
-		err := t.view.Load(ctx, keys)
+		err := c.t.view.Load(ctx, keys)
 		if err == nil || !events.IsUnavailable(err) {
 			return err
 		}
-		t.log.Warn().Err(err).Msg("read the ledger; nothing is settled without it")
+		c.t.log.Warn().Err(err).Msg("read the ledger; nothing is settled without it")
 		if !sleep.For(ctx, ledgerRetry) {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// takeCommits returns what makes the next group. It is valid until the next call.
-func (t *tenure) takeCommits() []commit {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.view.Overfull() { // Room tells when it no longer is
-		return nil
-	}
-	size, n := 0, 0
-	for n < len(t.pending) && n < groupEntries {
-		e := &t.pending[n].entry
-		size += entryBytes + len(e.Key) + len(e.ID) + len(e.Message) + len(e.Response) + len(e.ReplyTo)
-		if n > 0 && size > groupBytes {
-			break
+// splitKnown takes out the updates that were overtaken in their lane but have an
+// outcome already (guarantee 3).
+func (c *committer) splitKnown(commits []lanes.Commit) (left, known []lanes.Commit) {
+	left = commits[:0]
+	for i := range commits {
+		one, found := &commits[i], false
+		if one.Item != nil && one.Lane == nil && ledger.HasPlace(&one.Entry) {
+			c.t.view.Read(one.Key, func(rec *events.Record) { found = c.t.lanes.Known(one, rec) })
 		}
-		n++
+		if found {
+			known = append(known, *one)
+		} else {
+			left = append(left, *one)
+		}
 	}
-	t.taken = append(t.taken[:0], t.pending[:n]...)
-	t.pending = slices.Delete(t.pending, 0, n)
-	return t.taken
+	return left, known
+}
+
+// appendEntries appends the entries of commits to out.
+func appendEntries(out []events.Entry, commits []lanes.Commit) []events.Entry {
+	for i := range commits {
+		out = append(out, commits[i].Entry)
+	}
+	return out
+}
+
+// finish follows a group whose acks are out: the records, JetStream's acks, then the lanes
+// go on. at is the place of the group in the log.
+func (c *committer) finish(commits []lanes.Commit, at events.LogPosition) {
+	t := c.t
+	t.view.Group(at, func(g ledger.Group) {
+		for i := range commits {
+			one := &commits[i]
+			before := g.Apply(one.Key, &one.Entry)
+			if rec, key := g.Record(one.Key), one.Key.Encoded(); one.Resolves(rec, before, t.letters.Knows(key)) {
+				t.letters.Settled(key, rec)
+			}
+		}
+	})
+	t.letGo(commits, at.Seq)
+	t.countOutcomes(commits)
+	for i := range commits {
+		if done := commits[i].Done; done != nil {
+			done()
+		}
+	}
+}
+
+// letGo lets go of updates whose outcomes the log has, and whose acks are out: up to
+// acked now, or, if that is 0, up to where they were.
+func (t *tenure) letGo(commits []lanes.Commit, acked uint64) {
+	if len(commits) == 0 {
+		return
+	}
+	t.begin()
+	defer t.end()
+	t.acked = max(t.acked, acked)
+	for i := range commits {
+		t.lanes.Committed(&commits[i])
+	}
 }

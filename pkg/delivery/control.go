@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -38,7 +38,7 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 	case req.Op == channels.ControlProbe:
 		go t.probeNow(msg)
 	case req.Op == channels.ControlResync:
-		signal(t.wakeResync)
+		signal(t.resyncs.wake)
 		t.answer(msg, nil)
 	default:
 		t.answer(msg, fmt.Errorf("unknown operation %.40q", req.Op))
@@ -99,16 +99,17 @@ func (t *tenure) resetKey(key string, void *events.Void, done func(error)) {
 		done(err)
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.lanes[enc] != nil {
+	k := t.view.Pin(enc)
+	defer t.view.Unpin(k)
+	t.begin()
+	defer t.end()
+	if t.lanes.Has(enc) {
 		go done(channels.ErrKeyBusy)
 		return
 	}
-	e := t.entry(&item{u: events.Update{Key: key}}, events.Settlement{Outcome: events.Reset}, connectors.Result{})
-	e.Void = void
-	k := t.view.Pin(enc)
-	t.enqueueCommit(commit{entry: e, key: k, committed: func() { t.view.Ask(done) }})
-	t.view.Unpin(k)
+	t.lanes.Queue(lanes.Commit{
+		Key: k, Entry: events.Entry{Key: key, Settlement: events.Settlement{Outcome: events.Reset, At: timestamp()}, Void: void},
+		Done: func() { t.view.Ask(done) },
+	})
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -22,7 +23,7 @@ const deadRetry = 2 * time.Second
 // storeDead puts the whole update, with why it was given up, where it can be
 // looked at and sent again, with the target's response. It returns when the broker has it. The id is that of
 // the update in its stream: storing twice leaves one.
-func (t *tenure) storeDead(key string, it *item, e events.Entry, response string) error {
+func (t *tenure) storeDead(key string, it *lanes.Item, e *events.Entry, response string) error {
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	name := t.p.r.entry.Config.Name
@@ -30,8 +31,8 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 		return err
 	}
 	t.mu.Lock() // a redelivery may replace the copy
-	headers, data := it.content()
-	it.lettered = t.letters.Note(key) // also if we do not hear that it is stored
+	headers, data := contentOf(it)
+	it.Rim.Lettered = t.letters.Note(key) // also if we do not hear that it is stored
 	t.mu.Unlock()
 	msg := nats.NewMsg(t.b.names.Dead(name, key))
 	msg.Data, msg.Header = data, plain.Headers(headers)
@@ -40,17 +41,17 @@ func (t *tenure) storeDead(key string, it *item, e events.Entry, response string
 			msg.Header.Set(header, value)
 		}
 	}
-	set(nats.MsgIdHdr, t.stream+":"+it.where().String())
+	set(nats.MsgIdHdr, t.stream+":"+it.Where().String())
 	set(events.HeaderDeadOutcome, string(e.Outcome))
 	set(events.HeaderDeadReason, e.Message)
 	set(events.HeaderDeadClass, e.Class)
 	set(events.HeaderDeadCode, e.Code)
 	set(events.HeaderDeadResponse, response)
 	set(events.HeaderDeadAttempts, strconv.Itoa(e.Attempts))
-	set(events.HeaderDeadFirst, formatTime(it.first))
+	set(events.HeaderDeadFirst, formatTime(it.Tries.First))
 	set(events.HeaderDeadLast, formatTime(e.At))
 	set(events.HeaderDeadWorker, t.p.r.worker)
-	set(events.HeaderDeadSequence, strconv.FormatUint(it.seq, 10))
+	set(events.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
 	set(events.HeaderChannelID, t.p.r.entry.ID)
 	if err := t.publishDead(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)

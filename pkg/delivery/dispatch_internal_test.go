@@ -1,37 +1,36 @@
 package delivery
 
 import (
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 )
 
 // waiter is a tenure with one lane that waits for its next attempt.
 func waiter(t *testing.T) *tenure {
-	w := &tenure{
-		ctx: t.Context(), lanes: map[string]*lane{}, wakeDispatch: make(chan struct{}, 1),
-		view: ledger.New(ledger.Options{Shared: &ledger.Shared{}}),
-	}
+	w := &tenure{ctx: t.Context(), view: ledger.New(ledger.Options{Shared: &ledger.Shared{}})}
 	t.Cleanup(w.view.Close)
-	l := &lane{key: "k", queue: []*item{itemOf("k", 1)}, due: time.Now().Add(time.Hour)}
-	w.lanes["k"] = l
-	w.locked(func() { w.proceed(l) })
-	t.Cleanup(w.stopTimers)
+	w.lanes = lanes.New(lanes.Options{Window: 10, Calls: 3, Now: time.Now})
+	w.calls.wake = make(chan struct{}, 1)
+	l := w.attempt(itemOf("k", 1))
+	woken(w)
+	w.at(func(m *lanes.Lanes) { m.Postpone(time.Hour, l) })
+	t.Cleanup(w.stopAlarm)
 	return w
 }
 
 func (t *tenure) isReady() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.ready) == 1
+	return t.lanes.Ready() == 1
 }
 
 func woken(t *tenure) bool {
 	select {
-	case <-t.wakeDispatch:
+	case <-t.calls.wake:
 		return true
 	default:
 		return false
@@ -47,30 +46,18 @@ func TestTenureFollowsItsGate(t *testing.T) {
 		t.Fatal("the dispatcher was not woken, or a lane was")
 	}
 	w.GateFreed(0)
-	if !w.isReady() {
+	if !w.isReady() || !woken(w) {
 		t.Fatal("the lane that waits is not tried")
 	}
 }
 
-func TestProbeTakesAKeyThatHasNotFailedYet(t *testing.T) {
-	b := newBench(t, acceptAll)
-	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	tn.locked(func() {
-		for i, key := range []string{"poison1", "poison2", "healthy", "other"} {
-			it := itemOf(key, int64(i+1))
-			if i < 2 {
-				it.first = time.Now()
-			}
-			l := &lane{key: key, queue: []*item{it}, queued: true}
-			tn.lanes[key], tn.ready = l, append(tn.ready, l)
-		}
-		tn.preferHealthy()
-		var order []string
-		for _, l := range tn.popReady(4) {
-			order = append(order, l.key)
-		}
-		if want := []string{"healthy", "poison1", "poison2", "other"}; !slices.Equal(order, want) {
-			t.Errorf("%v, want %v", order, want)
-		}
-	})
+// One timer serves all lanes: the earliest counts, whatever it was set to before.
+func TestLanesGoOnWhenTheyAreDue(t *testing.T) {
+	w := waiter(t)
+	l := w.attempt(itemOf("soon", 2))
+	w.at(func(m *lanes.Lanes) { m.Postpone(20*time.Millisecond, l) })
+	testkit.Eventually(t, "the lane that is due soon to be ready", w.isReady)
+	if due, ok := w.waits(); !ok || time.Until(due) < time.Minute {
+		t.Errorf("the other one waits until %s", due)
+	}
 }

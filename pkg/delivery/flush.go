@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -32,20 +31,15 @@ func (t *tenure) flushLoop(ctx context.Context) {
 // there were.
 func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 	t.mu.Lock() // before the records are looked at: they are at least as new
-	logSeq, floor, storedAt := t.ackedSeq, t.floor.Value(), t.floor.StoredAt()
-	done := uint64(max(0, t.received-t.inHand)) //nolint:gosec // not negative
-	unacked := t.unacked
-	t.unacked = map[uint64]string{}
+	logSeq, floor, storedAt, done := t.acked, t.lanes.Floor().Value(), t.lanes.Floor().StoredAt(), t.lanes.Done()
 	t.mu.Unlock()
+	settled := t.acks.take()
 	records, err := t.view.Write(ctx)
 	if err != nil {
-		t.mu.Lock()
-		maps.Copy(unacked, t.unacked) // what came again since is the copy to be acked
-		t.unacked = unacked
-		t.mu.Unlock()
+		t.acks.putBack(settled)
 		return records, err
 	}
-	t.ackAll(unacked)
+	t.ackAll(settled)
 	circuit, since, reason := t.p.r.gate.Status()
 	next := t.p.r.gate.NextProbe()
 	return records, t.changeProgress(ctx, func(p *channels.Progress) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -35,19 +35,14 @@ func (t *tenure) TakeHidden(ctx context.Context, msg *jetstream.RawStreamMsg) (e
 // and removes it.
 func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) error {
 	key := events.KeyOfSubject(msg.Subject)
-	it := &item{raw: msg, seq: msg.Sequence, came: time.Now(), malformed: errHidden}
-	it.u, _ = events.Decode(t.b.names, msg.Subject, msg.Header, nil) // whom to tell
-	d := settle(it, events.DeadLettered, connectors.Permanent, codeMalformed, errHidden.Error())
-	e := t.entry(it, d.settlement, connectors.Result{})
-	if err := t.storeDead(key, it, e, ""); err != nil {
+	it := &lanes.Item{Rim: lanes.Rim{Raw: msg}, Seq: msg.Sequence, Came: time.Now(), Malformed: errHidden}
+	it.Update, _ = events.Decode(t.b.names, msg.Subject, msg.Header, nil) // whom to tell
+	e := t.unreadable(it)
+	if err := t.storeDead(key, it, &e, ""); err != nil {
 		return err
 	}
 	committed := make(chan struct{})
-	t.mu.Lock()
-	pinned := t.view.Pin(key)
-	t.enqueueCommit(commit{entry: e, key: pinned, item: it, committed: func() { close(committed) }})
-	t.view.Unpin(pinned)
-	t.mu.Unlock()
+	t.commitAlone(lanes.Commit{Entry: e, Item: it, Done: func() { close(committed) }}, key)
 	select {
 	case <-committed:
 	case <-ctx.Done():
@@ -70,4 +65,20 @@ func (t *tenure) removeUnread(ctx context.Context, seq uint64) error {
 		return fmt.Errorf("remove what the client does not hand out: %w", err)
 	}
 	return nil
+}
+
+// unreadable returns the entry of an update that cannot be read.
+func (t *tenure) unreadable(it *lanes.Item) events.Entry {
+	t.begin()
+	defer t.end()
+	return t.lanes.Unreadable(it)
+}
+
+// commitAlone queues the commit of an update that is in no lane, with its key.
+func (t *tenure) commitAlone(c lanes.Commit, key string) {
+	c.Key = t.view.Pin(key)
+	defer t.view.Unpin(c.Key)
+	t.begin()
+	defer t.end()
+	t.lanes.Queue(c)
 }

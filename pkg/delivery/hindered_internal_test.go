@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -28,12 +29,12 @@ func TestLedgerThatCannotBeReadIsNotTheTargetsFault(t *testing.T) {
 	defer tn.p.sight.enter(tn)()
 	testkit.Must(t, b.JS.DeleteStream(t.Context(), events.KVStream(b.m.b.names.LedgerBucket())))
 	tn.intake(itemOf("k", 1), "k")
-	batch, probe, _ := tn.nextBatch(t.Context())
+	batch, probe, _ := tn.calls.next(t.Context())
 	if len(batch) != 1 {
 		t.Fatalf("%d lanes are due, want 1", len(batch))
 	}
-	tn.deliver(batch, probe, new(workspace))
-	tn.locked(func() { tn.inFlight-- })
+	tn.calls.deliver(batch, probe, new(workspace))
+	tn.at((*lanes.Lanes).CallEnded)
 	if w, ok := tn.p.wait(time.Now(), time.Minute); ok {
 		t.Errorf("told at once: %+v; want nothing before it has lasted", w)
 	}
@@ -128,7 +129,7 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 	}
 	_, err = b.JS.UpdateStream(t.Context(), dead.CachedInfo().Config)
 	testkit.Must(t, err)
-	go tn.commitLoop(t.Context())
+	go tn.commits.run(t.Context())
 	if found, err := tn.feed.LookHidden(t.Context()); err != nil || !found {
 		t.Fatalf("found %v, %v; want it settled", found, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -46,19 +47,19 @@ func (t *tenure) observeAttempt(res connectors.Result, took time.Duration) {
 }
 
 // observeOutcomes tells observer and tracer of outcomes whose acks are out.
-func (t *tenure) observeOutcomes(commits []commit) {
+func (t *tenure) observeOutcomes(commits []lanes.Commit) {
 	st := t.p.r.stats
 	if st.observer == nil && st.tracer == nil {
 		return
 	}
 	for i := range commits {
 		c := &commits[i]
-		if c.item == nil || c.item.resync != nil {
+		if c.Item == nil || c.Item.Resync != nil {
 			continue
 		}
 		if st.observer != nil {
 			st.observer.Settled(Settled{
-				Channel: t.p.r.entry.Config.Name, Outcome: c.entry.Outcome, EndToEnd: c.item.age(),
+				Channel: t.p.r.entry.Config.Name, Outcome: c.Entry.Outcome, EndToEnd: ageOf(c.Item),
 			})
 		}
 		if st.tracer != nil {
@@ -67,10 +68,30 @@ func (t *tenure) observeOutcomes(commits []commit) {
 	}
 }
 
-// age returns for how long the broker has had an update, -1 if that is not known.
-func (it *item) age() time.Duration {
-	if it.published.IsZero() {
+// countOutcomes counts outcomes whose acks are out.
+func (t *tenure) countOutcomes(commits []lanes.Commit) {
+	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {
+		for i := range commits {
+			c := &commits[i]
+			if c.Item == nil {
+				continue
+			}
+			if c.Item.Resync != nil {
+				s.Resynced++
+				continue
+			}
+			s.Outcomes[c.Entry.Outcome]++
+			if c.Entry.Code == lanes.CodeMalformed {
+				s.Malformed++
+			}
+		}
+	})
+}
+
+// ageOf returns for how long the broker has had an update, -1 if that is not known.
+func ageOf(it *lanes.Item) time.Duration {
+	if it.Published.IsZero() {
 		return -1
 	}
-	return max(0, time.Since(it.published))
+	return max(0, time.Since(it.Published))
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 )
 
 // The parked stream has the content of parked updates. For each attempt it is read
@@ -16,67 +18,67 @@ const (
 )
 
 // loadPayload reads a parked update's payload for an attempt.
-func (t *tenure) loadPayload(ctx context.Context, it *item) error {
-	if it.kept > 0 {
+func (t *tenure) loadPayload(ctx context.Context, it *lanes.Item) error {
+	if it.Rim.Kept > 0 {
 		return nil
 	}
 	return t.loadContent(ctx, it)
 }
 
 // loadContent reads a parked update's headers and payload.
-func (t *tenure) loadContent(ctx context.Context, it *item) error {
-	if it.parked == 0 || it.raw != nil {
+func (t *tenure) loadContent(ctx context.Context, it *lanes.Item) error {
+	if it.Parked == 0 || it.Rim.Raw != nil {
 		return nil
 	}
-	msg, err := t.parked.Content(ctx, it.parked)
+	msg, err := t.parked.Content(ctx, it.Parked)
 	if err != nil {
 		return err
 	}
-	it.raw, it.u.Payload = msg, msg.Data
+	it.Rim.Raw, it.Update.Payload = msg, msg.Data
 	return nil
 }
 
 // unload gives the content of a parked update free again, but for its payload if
-// there is room to keep it for the next attempt. The caller holds mu.
-func (t *tenure) unload(it *item) {
-	if it.parked > 0 && it.raw != nil { // it was there
-		it.raw = nil
+// there is room to keep it for the next attempt. Like keep and dropKept it is part of an
+// event of the lanes.
+func (t *tenure) unload(it *lanes.Item) {
+	if it.Parked > 0 && it.Rim.Raw != nil { // it was there
+		it.Rim.Raw = nil
 		t.keep(it)
 	}
 }
 
-// keep keeps the payload of a parked update in memory, or lets go of it. The caller
-// holds mu.
-func (t *tenure) keep(it *item) {
-	if it.kept > 0 {
+// keep keeps the payload of a parked update in memory, or lets go of it.
+func (t *tenure) keep(it *lanes.Item) {
+	if it.Rim.Kept > 0 {
 		return
 	}
-	payload, size := it.u.Payload, len(it.u.Payload)+keptBesides
-	it.u.Payload = nil
-	if t.held[it.where()] != it {
+	payload, size := it.Update.Payload, len(it.Update.Payload)+keptBesides
+	it.Update.Payload = nil
+	if !t.lanes.Holds(it) {
 		return // let go when the tenure ended
 	}
 	if t.b.kept.Add(int64(size)) > keptInMemory {
 		t.b.kept.Add(-int64(size))
 		return
 	}
-	it.kept, it.u.Payload = size, bytes.Clone(payload) // without the message around it
+	it.Rim.Kept, it.Update.Payload = size, bytes.Clone(payload) // without the message around it
 }
 
-// dropKept lets go of what keep has kept. The caller holds mu.
-func (t *tenure) dropKept(it *item) {
-	t.b.kept.Add(-int64(it.kept))
-	it.kept, it.u.Payload = 0, nil
+// dropKept lets go of what keep has kept.
+func (t *tenure) dropKept(it *lanes.Item) {
+	t.b.kept.Add(-int64(it.Rim.Kept))
+	it.Rim.Kept, it.Update.Payload = 0, nil
 }
 
-// content returns headers and data of an update as the broker has them. The
-// caller holds mu.
-func (it *item) content() (nats.Header, []byte) {
+// contentOf returns headers and data of an update as the broker has them. A redelivery may
+// replace them, so this is done under the lock of the lanes.
+func contentOf(it *lanes.Item) (nats.Header, []byte) {
 	switch {
-	case it.raw != nil:
-		return it.raw.Header, it.raw.Data
-	case it.msg != nil:
-		return it.msg.Headers(), it.msg.Data()
+	case it.Rim.Raw != nil:
+		return it.Rim.Raw.Header, it.Rim.Raw.Data
+	case it.Msg != nil:
+		return it.Msg.Headers(), it.Msg.Data()
 	default:
 		return nil, nil
 	}

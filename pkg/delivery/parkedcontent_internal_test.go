@@ -7,52 +7,57 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 )
 
 // parkedTenure returns a tenure that holds updates as if the parked stream had them.
-func parkedTenure(t *testing.T, items ...*item) *tenure {
+func parkedTenure(t *testing.T, items ...*lanes.Item) *tenure {
 	t.Helper()
 	b := newBench(t, acceptAll)
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Every)))
-	tn.locked(func() {
-		for _, it := range items {
-			it.parked, it.u.Payload = it.seq, nil
-			tn.held[it.where()] = it
-		}
-	})
+	for _, it := range items {
+		it.Parked, it.Update.Payload = it.Seq, nil
+		key := tn.view.Pin(it.Update.Key)
+		tn.at(func(m *lanes.Lanes) { m.Recovered(it, key) })
+	}
 	return tn
 }
 
-// read does what loadContent does when the stream answers.
-func (it *item) read(payload string) {
-	it.raw = &jetstream.RawStreamMsg{Data: []byte(payload)}
-	it.u.Payload = it.raw.Data
+// readAs does what loadContent does when the stream answers.
+func readAs(it *lanes.Item, payload string) {
+	it.Rim.Raw = &jetstream.RawStreamMsg{Data: []byte(payload)}
+	it.Update.Payload = it.Rim.Raw.Data
+}
+
+// unloaded unloads updates, as the lanes want it after an attempt.
+func (t *tenure) unloaded(items ...*lanes.Item) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, it := range items {
+		t.unload(it)
+	}
 }
 
 func TestPayloadsOfParkedKeysAreKeptWithinABound(t *testing.T) {
 	first, second := itemOf("a", 1), itemOf("b", 2)
 	tn := parkedTenure(t, first, second)
-	first.read("the first")
-	second.read("the second")
+	readAs(first, "the first")
+	readAs(second, "the second")
 	tn.b.kept.Store(keptInMemory - int64(len("the first")) - keptBesides)
-	tn.locked(func() {
-		tn.unload(first)
-		tn.unload(first) // again, after an attempt that had no need to read
-		tn.unload(second)
-	})
-	if string(first.u.Payload) != "the first" || first.raw != nil {
-		t.Errorf("the first payload is %q in memory, its message %v", first.u.Payload, first.raw)
+	tn.unloaded(first, first, second) // one of them again, after an attempt that had no need to read
+	if string(first.Update.Payload) != "the first" || first.Rim.Raw != nil {
+		t.Errorf("the first payload is %q in memory, its message %v", first.Update.Payload, first.Rim.Raw)
 	}
-	if second.u.Payload != nil || second.raw != nil {
+	if second.Update.Payload != nil || second.Rim.Raw != nil {
 		t.Errorf("a payload is kept beyond the bound")
 	}
-	tn.locked(func() { tn.finish(first) })
-	if first.u.Payload != nil || tn.b.kept.Load() != keptInMemory-int64(len("the first"))-keptBesides {
+	tn.settle(first)
+	if first.Update.Payload != nil || tn.b.kept.Load() != keptInMemory-int64(len("the first"))-keptBesides {
 		t.Errorf("%d bytes are kept once the key is settled", tn.b.kept.Load())
 	}
-	second.read("the second")
-	tn.locked(func() { tn.unload(second) })
+	readAs(second, "the second")
+	tn.unloaded(second)
 	tn.abandon()
 	if got := tn.b.kept.Load(); got != keptInMemory-int64(len("the first"))-keptBesides {
 		t.Errorf("%d bytes are kept after the tenure", got)
@@ -64,7 +69,7 @@ func TestPayloadsOfParkedKeysAreKeptWithinABound(t *testing.T) {
 func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
 	it := itemOf("a", 1)
 	tn := parkedTenure(t, it)
-	tn.locked(func() { tn.unload(it) })
+	tn.unloaded(it)
 	if err := tn.loadPayload(t.Context(), it); !errors.Is(err, parking.ErrLost) {
 		t.Errorf("%v instead of a look into the stream", err)
 	}
@@ -77,11 +82,11 @@ func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
 func TestPayloadIsNotKeptAfterTheTenure(t *testing.T) {
 	it := itemOf("a", 1)
 	tn := parkedTenure(t, it)
-	it.read("late")
+	readAs(it, "late")
 	tn.abandon()
-	tn.locked(func() { tn.unload(it) })
-	if got := tn.b.kept.Load(); got != 0 || it.u.Payload != nil {
-		t.Errorf("%d bytes are kept, the payload %q", got, it.u.Payload)
+	tn.unloaded(it)
+	if got := tn.b.kept.Load(); got != 0 || it.Update.Payload != nil {
+		t.Errorf("%d bytes are kept, the payload %q", got, it.Update.Payload)
 	}
 }
 
@@ -89,9 +94,9 @@ func TestPayloadIsNotKeptAfterTheTenure(t *testing.T) {
 // needs its content for the dead letter.
 func TestContentOfAnUpdateThatIsNotParkedStays(t *testing.T) {
 	tn, it := parkedTenure(t), itemOf("a", 1)
-	it.read("hidden")
-	tn.locked(func() { tn.unload(it) })
-	if it.raw == nil {
+	readAs(it, "hidden")
+	tn.unloaded(it)
+	if it.Rim.Raw == nil {
 		t.Error("it is gone")
 	}
 }

@@ -2,141 +2,142 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 )
 
 // parkEvery is for how long what is to be parked is gathered while there is much of it.
 const parkEvery = 5 * time.Millisecond
 
+// A parker moves updates to the parked stream.
+type parker struct {
+	t    *tenure
+	wake chan struct{}
+
+	mu  sync.Mutex
+	new []*lanes.Lane // that run has not begun with
+}
+
 // A moving is an update on its way to the parked stream.
 type moving struct {
-	lane *lane
-	item *item
+	lane *lanes.Lane
+	item *lanes.Item
 }
 
-// startParking has parkLoop move what has to move, while the lane is busy. The
-// caller holds mu and is the one who may attempt the lane.
-func (t *tenure) startParking(l *lane) {
-	l.busy, l.parked = true, true
-	l.stopTimer()
-	t.moving++ // draining waits for it
-	t.toPark = append(t.toPark, l)
-	signal(t.wakePark)
-}
-
-// endParking lets a lane go on whose updates are parked, or cannot be.
-func (t *tenure) endParking(l *lane, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.moving--
-	t.checkIdle()
-	l.busy = false
-	if err == nil {
-		t.dropExcess(l)
-		t.proceed(l)
+// add has lanes parked.
+func (p *parker) add(more []*lanes.Lane) {
+	if len(more) == 0 {
 		return
 	}
-	t.log.Warn().Err(err).Str("key", l.key).Msg("park; the updates stay where they are, and it is tried again")
-	l.parked = l.queue[0].parked > 0
-	l.due = maxTime(l.due, time.Now().Add(parkRetry))
-	t.startTimer(l)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.new = append(p.new, more...)
+	signal(p.wake)
 }
 
-// parkLoop parks what startParking gives it until ctx ends. One update of each lane
+func (p *parker) take() []*lanes.Lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.new
+	p.new = nil
+	return taken
+}
+
+// run parks the lanes that it is given until ctx ends. One update of each lane
 // is on its way at a time: their order must be that of the lane even if one of them
 // fails half-way. Nor does a lane with many wait for others, or they for it.
-func (t *tenure) parkLoop(ctx context.Context) {
+func (p *parker) run(ctx context.Context) {
 	var mover *parking.Mover // most partitions never need it
 	defer func() {
 		if mover != nil {
 			mover.Close()
 		}
 	}()
-	var lanes []*lane
+	var under []*lanes.Lane
 	for {
-		if len(lanes) == 0 {
+		if len(under) == 0 {
 			select {
 			case <-ctx.Done():
 				return
-			case <-t.wakePark:
+			case <-p.wake:
 			}
 		}
 		if mover == nil {
 			var err error
-			if mover, err = t.parked.Mover(); err != nil { // the connection is closed
-				t.fail(err)
+			if mover, err = p.t.parked.Mover(); err != nil { // the connection is closed
+				p.t.fail(err)
 				return
 			}
 		}
-		lanes = t.parkRound(ctx, mover, append(lanes, t.takeToPark()...))
-		if len(lanes) == 0 {
+		under = p.round(ctx, mover, append(under, p.take()...))
+		if len(under) == 0 {
 			sleep.For(ctx, parkEvery)
 		}
 	}
 }
 
-func (t *tenure) takeToPark() []*lane {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lanes := t.toPark
-	t.toPark = nil
-	return lanes
-}
-
-// parkRound parks the next update of each of some lanes, of parking.AtOnce at most, and
+// round parks the next update of each of some lanes, of parking.AtOnce at most, and
 // returns those that are to go on, the others first.
-func (t *tenure) parkRound(ctx context.Context, mover *parking.Mover, lanes []*lane) []*lane {
-	n := min(len(lanes), parking.AtOnce)
-	under, moves, done := t.nextMoves(lanes[:n])
-	lanes = lanes[n:]
-	for _, l := range done {
-		t.endParking(l, nil)
-	}
+func (p *parker) round(ctx context.Context, mover *parking.Mover, all []*lanes.Lane) []*lanes.Lane {
+	n := min(len(all), parking.AtOnce)
+	under, moves := p.nextMoves(all[:n])
+	all = all[n:]
 	mover.Move(ctx, moves)
 	for i, m := range under {
 		if err := moves[i].Err; err != nil {
-			t.endParking(m.lane, err)
+			p.failed(m.lane, err)
 			continue
 		}
-		t.noteParked(m.item, moves[i].At)
-		lanes = append(lanes, m.lane)
+		p.moved(m.item, moves[i].At)
+		all = append(all, m.lane)
 	}
-	return lanes
+	return all
 }
 
-// nextMoves returns the first update of each lane that is not parked, and the lanes
-// that have none.
-func (t *tenure) nextMoves(lanes []*lane) (under []moving, moves []parking.Move, done []*lane) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, l := range lanes {
-		left := l.unparked()
-		if len(left) == 0 {
-			done = append(done, l)
+// nextMoves returns the first update of each lane that is not parked. Lanes that have none
+// go on.
+func (p *parker) nextMoves(all []*lanes.Lane) (under []moving, moves []parking.Move) {
+	t := p.t
+	t.begin()
+	defer t.end()
+	for _, l := range all {
+		it := t.lanes.NextMove(l)
+		if it == nil {
 			continue
 		}
-		it := left[0]
 		under = append(under, moving{lane: l, item: it})
 		// A redelivery may replace the message in the item meanwhile.
-		moves = append(moves, parking.Move{Key: l.key, Msg: it.msg, Digest: it.tag.Digest, Seq: it.seq, Stored: it.published, Place: it.where().String()})
+		moves = append(moves, parking.Move{
+			Key: l.Key().Encoded(), Msg: it.Msg, Digest: it.Tag.Digest, Seq: it.Seq, Stored: it.Published, Place: it.Where().String(),
+		})
 	}
-	return under, moves, done
+	return under, moves
 }
 
-// noteParked lets go of an update that the parked stream has.
-func (t *tenure) noteParked(it *item, seq uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.held[it.where()] == it {
-		t.leaveHand(it)
-		it.parked, it.size, it.msg = seq, 0, nil
-		if it.attempts > 0 {
-			t.keep(it)
-		} else {
-			it.u.Payload = nil
-		}
+// moved lets go of an update that the parked stream has, but for the payload of one that
+// was attempted, if there is room to keep it.
+func (p *parker) moved(it *lanes.Item, seq uint64) {
+	t := p.t
+	t.begin()
+	defer t.end()
+	switch {
+	case !t.lanes.Moved(it, seq):
+	case it.Tries.Spent > 0:
+		t.keep(it)
+	default:
+		it.Update.Payload = nil
 	}
+}
+
+// failed lets a lane go on whose updates cannot be parked.
+func (p *parker) failed(l *lanes.Lane, err error) {
+	t := p.t
+	t.log.Warn().Err(err).Str("key", l.Key().Encoded()).Msg("park; the updates stay where they are, and it is tried again")
+	t.begin()
+	defer t.end()
+	t.lanes.MoveFailed(l)
 }

@@ -1,13 +1,19 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -28,17 +34,57 @@ func (b *bench) fillLanes(t *testing.T, tn *tenure, n int, keys ...string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	wg.Go(func() { tn.feeds(t, ctx) })
 	testkit.Eventually(t, "the updates", func() (all bool) {
-		tn.locked(func() { all = len(tn.held) == n*len(keys) })
+		tn.at(func(m *lanes.Lanes) { all = m.Updates() == n*len(keys) })
 		return all
 	})
 	cancel()
 	wg.Wait()
 }
 
-// parkedOf returns how many updates of a lane the parked stream has.
+// sequencesOf returns where the updates of a key lie in the parked stream, in the order of
+// the key; 0 for those that are not there.
+func (t *tenure) sequencesOf(key string) (at []uint64) {
+	var items []*lanes.Item
+	t.at(func(m *lanes.Lanes) {
+		m.Held(func(it *lanes.Item) {
+			if it.Update.Key == key {
+				items = append(items, it)
+			}
+		})
+		slices.SortFunc(items, func(a, b *lanes.Item) int { return cmp.Compare(a.Seq, b.Seq) })
+		for _, it := range items {
+			at = append(at, it.Parked)
+		}
+	})
+	return at
+}
+
+// parkedOf returns how many updates of a key the parked stream has.
 func (t *tenure) parkedOf(key string) (n int) {
-	t.locked(func() { n = len(t.lanes[key].queue) - len(t.lanes[key].unparked()) })
+	for _, at := range t.sequencesOf(key) {
+		if at > 0 {
+			n++
+		}
+	}
 	return n
+}
+
+// failNext has the next n keys fail so that they are parked.
+func (t *tenure) failNext(tt *testing.T, n int) {
+	tt.Helper()
+	answer := lanes.Answered(connectors.Failed(connectors.Transient, "503", errors.New("busy")), true, time.Time{})
+	t.at(func(m *lanes.Lanes) {
+		batch := m.Next(n, false)
+		for _, l := range batch {
+			if !m.Concluded(l, &answer) {
+				tt.Errorf("%s is not parked", l.Key().Encoded())
+			}
+		}
+		m.CallEnded()
+		if len(batch) != n {
+			tt.Fatalf("%d keys are ready, want %d", len(batch), n)
+		}
+	})
 }
 
 // A key whose many updates are being parked does not hold up one that fails later,
@@ -48,9 +94,11 @@ func TestKeysThatAreParkedTakeTurns(t *testing.T) {
 	b := newBench(t, acceptAll)
 	cfg := memoryChannel("cal", channels.Every)
 	cfg.Window = 2 * versions * crowd
-	tn := b.tenure(t, b.run(t, cfg))
+	r := b.run(t, cfg)
+	r.parkAfter = 0 // with the first failure
+	tn := b.tenure(t, r)
 	testkit.Must(t, tn.takeOver(t.Context()))
-	defer tn.stopTimers()
+	defer tn.stopAlarm()
 	keys := []string{"many"}
 	for i := range crowd - 1 {
 		keys = append(keys, "k"+strconv.Itoa(i))
@@ -59,41 +107,32 @@ func TestKeysThatAreParkedTakeTurns(t *testing.T) {
 	mover, err := tn.parked.Mover()
 	testkit.Must(t, err)
 	defer mover.Close()
-	tn.locked(func() {
-		for _, key := range keys {
-			tn.startParking(tn.lanes[key])
-		}
-	})
-	round := func(lanes []*lane) []*lane {
-		return tn.parkRound(t.Context(), mover, append(lanes, tn.takeToPark()...))
+	tn.failNext(t, len(keys))
+	round := func(under []*lanes.Lane) []*lanes.Lane {
+		return tn.parker.round(t.Context(), mover, append(under, tn.parker.take()...))
 	}
-	lanes := round(nil)
-	tn.locked(func() { tn.startParking(tn.lanes["late"]) })
-	lanes = round(lanes) // it is full without the late one
+	under := round(nil)
+	tn.failNext(t, 1)
+	under = round(under) // it is full without the late one
 	if got := tn.parkedOf("late"); got != 0 {
 		t.Fatalf("%d updates of the last key are parked in a round that was full", got)
 	}
-	lanes = round(lanes)
+	under = round(under)
 	if late, many := tn.parkedOf("late"), tn.parkedOf("many"); late != 1 || many >= versions {
 		t.Errorf("%d updates of the late key are parked, not 1; %d of %d of the first one", late, many, versions)
 	}
-	for len(lanes) > 0 {
-		lanes = round(lanes)
+	for len(under) > 0 {
+		under = round(under)
 	}
-	tn.locked(func() {
-		if tn.moving != 0 {
-			t.Errorf("%d lanes are still to be parked", tn.moving)
-		}
-		for _, key := range append(keys, "late") {
-			l := tn.lanes[key]
-			if len(l.unparked()) > 0 || !l.parked || l.busy {
-				t.Errorf("%s: %d of %d not parked, busy %t", key, len(l.unparked()), len(l.queue), l.busy)
-			}
-			for i := 1; i < len(l.queue); i++ {
-				if l.queue[i-1].parked >= l.queue[i].parked {
-					t.Errorf("%s is parked out of order", key)
-				}
-			}
+	tn.at(func(m *lanes.Lanes) {
+		if hand := m.Hand(); !m.Idle() || hand.Parked != len(keys)+1 {
+			t.Errorf("idle %v; %d of %d keys are parked", m.Idle(), hand.Parked, len(keys)+1)
 		}
 	})
+	for _, key := range append(keys, "late") {
+		at := tn.sequencesOf(key)
+		if len(at) != versions || at[0] == 0 || !slices.IsSorted(at) {
+			t.Errorf("%s is parked out of order, or not all: %v", key, at)
+		}
+	}
 }

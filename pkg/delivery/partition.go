@@ -152,13 +152,13 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 			t.fail(err)
 		}
 	})
-	wg.Go(func() { t.dispatch(pull) })
-	wg.Go(func() { t.resyncLoop(pull) })
+	wg.Go(func() { t.calls.run(pull) })
+	wg.Go(func() { t.resyncs.run(pull) })
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
-	wg.Go(func() { t.commitLoop(work) })
+	wg.Go(func() { t.commits.run(work) })
 	wg.Go(func() { t.flushLoop(work) })
-	wg.Go(func() { t.parkLoop(work) })
+	wg.Go(func() { t.parker.run(work) })
 	wg.Go(func() { t.letters.Run(work) })
 	wg.Go(func() { t.listKnown(work) })
 
@@ -170,17 +170,24 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 	stopWork()
 	wg.Wait()
 	if !drained {
-		if !waitFor(&t.calls, hungAfter) {
+		if !waitFor(&t.calls.under, hungAfter) {
 			t.sayHung()
 		}
 		t.abandon()
 		return context.Cause(ctx)
 	}
-	if err := t.handOver(ctx); err != nil || p.drainRequested() || !t.refreshing {
+	if err := t.handOver(ctx); err != nil || p.drainRequested() || !t.refreshing() {
 		return err
 	}
 	return errRefresh
 }
+
+// refreshPatience is how long what is to be read again after an outage waits for calls
+// that are still in flight. No other begins meanwhile.
+const refreshPatience = time.Second
+
+// errRefresh ends a tenure, after a hand-over to the next one of the same worker.
+var errRefresh = errors.New("what was held during the outage is read again")
 
 // awaitEnd returns when the tenure shall end: the partition is to be given up, what is
 // held is to be read again, or ctx has ended.
@@ -195,14 +202,28 @@ func (t *tenure) awaitEnd(ctx context.Context) {
 			if t.becomesIdle(ctx, refreshPatience) {
 				return
 			}
-			t.freeLanes() // a call hangs since the outage: the others go on with what is held
+			t.goOn() // a call hangs since the outage
 		}
 	}
 }
 
+// goOn lets every lane go on with what is held, which will not be read again.
+func (t *tenure) goOn() {
+	t.begin()
+	defer t.end()
+	t.lanes.GoOn()
+}
+
+// refreshing reports whether what was held is to be read again.
+func (t *tenure) refreshing() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lanes.Refreshing()
+}
+
 // sayHung says what does not end with the tenure, and whose it is.
 func (t *tenure) sayHung() {
-	if calls := t.atTarget.Load(); calls > 0 {
+	if calls := t.calls.atTarget.Load(); calls > 0 {
 		t.log.Error().Int64("calls", calls).Msg("a connector ignores that its context has ended; its calls are left behind")
 		return
 	}

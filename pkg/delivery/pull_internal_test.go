@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -75,7 +76,7 @@ func TestLostConsumerIsNoticedBeforeHeartbeatsTell(t *testing.T) {
 			if traffic {
 				b.publish(t, 1)
 				testkit.Eventually(t, "an update", func() (came bool) {
-					tn.locked(func() { came = len(tn.held) == 1 })
+					tn.at(func(m *lanes.Lanes) { came = m.Updates() == 1 })
 					return came
 				})
 			}
@@ -139,7 +140,7 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 	defer cancel()
 	wg.Go(func() { tn.feeds(t, ctx) })
 	inHand := func() (n int) {
-		tn.locked(func() { n = len(tn.held) })
+		tn.at(func(m *lanes.Lanes) { n = m.Updates() })
 		return n
 	}
 	testkit.Eventually(t, "a full window", func() bool { return inHand() == window })
@@ -154,14 +155,11 @@ func TestWindowBoundsWhatIsInHand(t *testing.T) {
 			}
 		}
 	}
-	tn.locked(func() {
-		for _, it := range tn.held {
-			tn.finish(it)
-			break
-		}
-	})
+	var one *lanes.Item
+	tn.at(func(m *lanes.Lanes) { m.Held(func(it *lanes.Item) { one = it }) })
+	tn.settle(one)
 	testkit.Eventually(t, "the next update", func() (next bool) {
-		tn.locked(func() { next = tn.received == window+1 })
+		tn.at(func(m *lanes.Lanes) { next = m.Received() == window+1 })
 		return next
 	})
 }

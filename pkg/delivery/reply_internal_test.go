@@ -9,7 +9,6 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -25,9 +24,10 @@ func TestAcksOfAPredecessorAreSentAtTheTakeover(t *testing.T) {
 	testkit.Must(t, err)
 	var entries []events.Entry
 	for i, to := range []string{shared, single, shared, single, shared} {
-		it := itemOf(fmt.Sprint("k", i), int64(i+1))
-		it.u.ReplyTo, it.u.ReplyLines = to, to == shared
-		entries = append(entries, tn.entry(it, events.Settlement{Version: it.tag.Version, Outcome: events.Delivered}, connectors.Result{}))
+		entries = append(entries, events.Entry{
+			Key: fmt.Sprint("k", i), Sequence: uint64(i + 1), ReplyTo: to, ReplyLines: to == shared,
+			Settlement: events.Settlement{Version: testkit.Number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()},
+		})
 	}
 	tn.fenced(t)
 	_, err = tn.outcomes.Append(t.Context(), entries)

@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
@@ -98,17 +99,41 @@ func memoryChannel(name string, mode channels.Mode) channels.Config {
 }
 
 // itemOf returns an update as it is once it was taken from the consumer.
-func itemOf(key string, version int64) *item {
+func itemOf(key string, version int64) *lanes.Item {
 	data, _ := json.Marshal(version)
 	u := events.Update{Channel: "cal", Key: key, Version: testkit.Number(version), Payload: data, ID: "id"}
-	return &item{u: u, tag: u.Tag(), seq: uint64(version), came: time.Now()}
+	return &lanes.Item{Update: u, Tag: u.Tag(), Seq: uint64(version), Came: time.Now()}
 }
 
-// locked runs a function of a tenure that wants its lock held.
-func (t *tenure) locked(f func()) {
+// at tells the lanes of events, or looks at them.
+func (t *tenure) at(f func(m *lanes.Lanes)) {
+	t.begin()
+	defer t.end()
+	f(t.lanes)
+}
+
+// attempt takes updates of one key in and returns their lane, as it is while the first of
+// them is being attempted.
+func (t *tenure) attempt(items ...*lanes.Item) *lanes.Lane {
+	for _, it := range items {
+		t.intake(it, items[0].Update.Key)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f()
+	return t.lanes.Next(1, false)[0]
+}
+
+// waits reports whether a lane waits for its next attempt, and when that is due.
+func (t *tenure) waits() (due time.Time, waits bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lanes.NextDue()
+}
+
+// settle lets go of an update as if its outcome were in the log.
+func (t *tenure) settle(it *lanes.Item) {
+	t.commitAlone(lanes.Commit{Item: it}, it.Update.Key)
+	t.letGo(t.commits.take(), 0)
 }
 
 // fenced reads the progress and fences the log, as taking over begins.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -113,8 +114,8 @@ func (s *sight) troubled(err error) {
 
 // progressed notes that a group of outcomes was committed. Failed attempts and
 // marks are none.
-func (s *sight) progressed(commits []commit) {
-	if slices.ContainsFunc(commits, func(c commit) bool { return c.entry.Outcome.Final() }) {
+func (s *sight) progressed(commits []lanes.Commit) {
+	if slices.ContainsFunc(commits, func(c lanes.Commit) bool { return c.Entry.Outcome.Final() }) {
 		s.moved(time.Now())
 	}
 }
@@ -168,7 +169,7 @@ func (p *partition) wait(now time.Time, stallAfter time.Duration) (workers.Wait,
 // wait is partition.wait for a partition that was taken over; w has what is known.
 func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (workers.Wait, bool) {
 	t.mu.Lock()
-	idle := len(t.held) == 0
+	idle := t.lanes.Updates() == 0
 	t.mu.Unlock()
 	what, hinderedSince, hindered := t.p.sight.worst(now)
 	idle = idle && what == ""
@@ -190,51 +191,21 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	hand := t.hand()
 	w.Since = progress
 	switch {
-	case hand.ready > 0 && !w.Stalled:
+	case hand.Ready > 0 && !w.Stalled:
 		return w, false
 	case trouble != nil && w.Stalled:
 		w.Code, w.Message = why.NoProgress, "the partition starts again and again: "+trouble.Error()
-	case hand.ready > 0:
+	case hand.Ready > 0:
 		w.Code = why.NoProgress
-		w.Message = fmt.Sprintf("nothing was settled: %d updates held, %d calls in flight", hand.updates, hand.inFlight)
-	case hand.failing > 0:
-		w.Code, w.Next = why.TargetError, hand.next
-		w.Message = fmt.Sprintf("all that is left are keys that fail and wait for their next attempt: %d of them, and %d that are parked", hand.failing, hand.parked)
-	case hand.parked > 0:
-		w.Code, w.Next = why.Parked, hand.next
-		w.Message = fmt.Sprintf("all that is left are parked keys: %d", hand.parked)
+		w.Message = fmt.Sprintf("nothing was settled: %d updates held, %d calls in flight", hand.Updates, hand.InFlight)
+	case hand.Failing > 0:
+		w.Code, w.Next = why.TargetError, hand.Next
+		w.Message = fmt.Sprintf("all that is left are keys that fail and wait for their next attempt: %d of them, and %d that are parked", hand.Failing, hand.Waiting)
+	case hand.Waiting > 0:
+		w.Code, w.Next = why.Parked, hand.Next
+		w.Message = fmt.Sprintf("all that is left are parked keys: %d", hand.Waiting)
 	default:
 		return w, false
 	}
 	return w, true
-}
-
-// A handful is what a partition has in hand, counted.
-type handful struct {
-	updates, inFlight      int
-	ready, failing, parked int // keys
-	next                   time.Time
-}
-
-func (t *tenure) hand() handful {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h := handful{updates: len(t.held), inFlight: t.inFlight}
-	for _, l := range t.lanes {
-		live := l.more || slices.ContainsFunc(l.queue, func(it *item) bool { return it.resync == nil })
-		switch {
-		case !live:
-			continue
-		case l.busy || l.queued:
-			h.ready++
-		case l.parked:
-			h.parked++
-		default:
-			h.failing++
-		}
-		if !l.due.IsZero() && (h.next.IsZero() || l.due.Before(h.next)) {
-			h.next = l.due
-		}
-	}
-	return h
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -83,7 +84,7 @@ func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 	var failed error
 	for _, t := range tenures {
 		t.mu.Lock()
-		busy, received := len(t.held) > 0, uint64(t.received) //nolint:gosec // not negative
+		busy, received := t.lanes.Updates() > 0, t.lanes.Received()
 		t.mu.Unlock()
 		consumer := t.progress.Now().Consumer
 		if !busy || consumer == "" {
@@ -110,26 +111,14 @@ func (t *tenure) status() PartitionStatus {
 		Channel: cfg.Name, Kind: cfg.Connector.Kind, Partition: t.p.index, Since: t.since, TakenOver: t.takenOver.Load(),
 	}
 	s.Circuit, s.CircuitSince, s.Reason = t.p.r.gate.Status()
+	hand := t.hand()
+	s.Updates, s.Keys, s.Ready, s.Parked, s.InFlight, s.Oldest = hand.Updates, hand.Keys, hand.Ready, hand.Parked, hand.InFlight, hand.Oldest
+	return s
+}
+
+// hand counts what the tenure has in hand.
+func (t *tenure) hand() lanes.Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Updates, s.InFlight = len(t.held), t.inFlight
-	for _, it := range t.held {
-		if !it.published.IsZero() && (s.Oldest.IsZero() || it.published.Before(s.Oldest)) {
-			s.Oldest = it.published
-		}
-	}
-	for _, l := range t.lanes {
-		live := l.more || slices.ContainsFunc(l.queue, func(it *item) bool { return it.resync == nil })
-		if !live {
-			continue
-		}
-		s.Keys++
-		if l.parked {
-			s.Parked++
-		}
-		if l.busy || l.queued {
-			s.Ready++
-		}
-	}
-	return s
+	return t.lanes.Hand()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -21,37 +22,44 @@ const heldBytes = 8 << 10
 
 // Take decodes a message and puts it into its lane, waiting for room.
 func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
-	it := &item{msg: m.Msg, came: time.Now(), published: m.Stored, seq: m.Seq, size: len(m.Data()) + heldBytes}
-	it.u, err = events.Decode(t.b.names, m.Subject(), m.Headers(), m.Data())
+	it := &lanes.Item{Msg: m.Msg, Came: time.Now(), Published: m.Stored, Seq: m.Seq, Size: len(m.Data()) + heldBytes}
+	it.Update, err = events.Decode(t.b.names, m.Subject(), m.Headers(), m.Data())
 	if err != nil {
-		it.reset = t.latest() && events.IsReset(m.Headers())
+		it.Reset = t.latest() && events.IsReset(m.Headers())
 	}
-	if err == nil && it.u.Channel != t.p.r.entry.Config.Name {
+	if err == nil && it.Update.Channel != t.p.r.entry.Config.Name {
 		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, m.Subject())
 	}
 	if err != nil {
-		it.malformed = err
+		it.Malformed = err
 	} else {
-		it.tag = it.u.Tag()
-		it.replay = events.IsReplay(m.Headers().Get(nats.MsgIdHdr))
+		it.Tag = it.Update.Tag()
+		it.Replay = events.IsReplay(m.Headers().Get(nats.MsgIdHdr))
 	}
 	if err := t.awaitRoom(ctx); err != nil {
 		return err
 	}
-	if err := t.share.Take(ctx, it.size); err != nil {
+	if err := t.share.Take(ctx, it.Size); err != nil {
 		return err
 	}
-	if !t.intake(it, events.KeyOfSubject(m.Subject())) {
-		t.share.Give(it.size)
-	}
+	t.intake(it, events.KeyOfSubject(m.Subject()))
 	return nil
+}
+
+// intake takes an update, whose bytes are taken from the budget, into its lane. It never
+// blocks.
+func (t *tenure) intake(it *lanes.Item, enc string) {
+	key := t.view.Pin(enc)
+	t.begin()
+	defer t.end()
+	t.lanes.Arrived(it, key)
 }
 
 // awaitRoom waits until fewer updates are in hand than the window allows.
 func (t *tenure) awaitRoom(ctx context.Context) error {
 	for {
 		t.mu.Lock()
-		full := t.inHand >= t.p.r.entry.Config.Window
+		full := t.lanes.Full()
 		t.mu.Unlock()
 		if !full {
 			return nil
@@ -68,14 +76,15 @@ func (t *tenure) awaitRoom(ctx context.Context) error {
 func (t *tenure) Floor() feed.Floor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return feed.Floor{Seq: t.floor.Value(), Stored: t.floor.StoredAt(), Last: t.floor.Last()}
+	floor := t.lanes.Floor()
+	return feed.Floor{Seq: floor.Value(), Stored: floor.StoredAt(), Last: floor.Last()}
 }
 
 // Anew says that all above the floor comes again.
 func (t *tenure) Anew() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.received = 0
+	t.lanes.Anew()
 }
 
 // Slow reports whether nothing can be delivered at the moment.

@@ -31,7 +31,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if left.Restored != 0 { // another worker has found it
 		t.b.alarm(left.RestoredTime())
 	}
-	t.floor.StartAt(left.Floor, left.FloorTime)
+	t.lanes.Floor().StartAt(left.Floor, left.FloorTime)
 	gated := t.p.r.entry.Gated
 	if gated && left.Clean {
 		return nil
@@ -93,7 +93,7 @@ func (t *tenure) recoverTail(ctx context.Context, left channels.Progress) error 
 	if groups > 0 {
 		t.log.Info().Int("groups", groups).Msg("outcomes recovered from the log")
 	}
-	t.ackedSeq = end
+	t.acked = end
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (t *tenure) startConsumer(ctx context.Context, left channels.Progress) erro
 	if t.p.restored {
 		from = feed.Floor{}
 	}
-	t.floor.StartAt(from.Seq, from.Stored)
+	t.lanes.Floor().StartAt(from.Seq, from.Stored)
 	if err := t.feed.Open(ctx, from); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -20,11 +21,11 @@ import (
 
 // traceOf returns the context in which an update travels: its publisher's, or
 // that of its first attempt here.
-func traceOf(it *item) trace.SpanContext {
-	if it.trace != nil {
-		return *it.trace
+func traceOf(it *lanes.Item) trace.SpanContext {
+	if it.Rim.Trace != nil {
+		return *it.Rim.Trace
 	}
-	return parseTrace(it.u.TraceParent, it.u.TraceState)
+	return parseTrace(it.Update.TraceParent, it.Update.TraceState)
 }
 
 // parseTrace reads a W3C trace context; one that cannot be read is none.
@@ -38,7 +39,7 @@ func parseTrace(parent, state string) trace.SpanContext {
 }
 
 // traceID returns the trace of an update for the log, "" if it has none.
-func traceID(it *item) string {
+func traceID(it *lanes.Item) string {
 	if sc := traceOf(it); sc.HasTraceID() {
 		return sc.TraceID().String()
 	}
@@ -47,7 +48,7 @@ func traceID(it *item) string {
 
 // startSpans starts a span for each attempt and lets the attempt carry it. It
 // returns nil without a Tracer.
-func (t *tenure) startSpans(items []*item, attempts []connectors.Attempt) []trace.Span {
+func (t *tenure) startSpans(items []*lanes.Item, attempts []connectors.Attempt) []trace.Span {
 	tracer := t.p.r.stats.tracer
 	if tracer == nil {
 		return nil
@@ -67,7 +68,7 @@ func (t *tenure) startSpans(items []*item, attempts []connectors.Attempt) []trac
 			continue
 		}
 		if !parent.IsValid() { // what follows belongs to the same trace
-			it.trace = &own
+			it.Rim.Trace = &own
 		}
 		carrier := propagation.MapCarrier{}
 		propagation.TraceContext{}.Inject(ctx, carrier)
@@ -94,32 +95,32 @@ func endSpans(spans []trace.Span, results []connectors.Result) {
 
 // traceAck adds the span of an outcome: from the decision, over the log, to the
 // ack. An update outside any trace gets none.
-func (t *tenure) traceAck(c *commit) {
-	parent := traceOf(c.item)
+func (t *tenure) traceAck(c *lanes.Commit) {
+	parent := traceOf(c.Item)
 	if !parent.IsValid() {
 		return
 	}
-	kind, acked := trace.SpanKindInternal, c.entry.ReplyTo != ""
+	kind, acked := trace.SpanKindInternal, c.Entry.ReplyTo != ""
 	if acked {
 		kind = trace.SpanKindProducer
 	}
 	_, span := t.p.r.stats.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "ack",
-		trace.WithSpanKind(kind), trace.WithTimestamp(c.entry.At),
-		trace.WithAttributes(t.spanAttributes(c.item)...),
+		trace.WithSpanKind(kind), trace.WithTimestamp(c.Entry.At),
+		trace.WithAttributes(t.spanAttributes(c.Item)...),
 		trace.WithAttributes(
-			attribute.String("extsync.outcome", string(c.entry.Outcome)),
-			attribute.Int("extsync.attempts", c.entry.Attempts),
+			attribute.String("extsync.outcome", string(c.Entry.Outcome)),
+			attribute.Int("extsync.attempts", c.Entry.Attempts),
 			attribute.Bool("extsync.acked", acked),
 		))
 	span.End(trace.WithTimestamp(time.Now()))
 }
 
-func (t *tenure) spanAttributes(it *item) []attribute.KeyValue {
+func (t *tenure) spanAttributes(it *lanes.Item) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String("extsync.channel", t.p.r.entry.Config.Name),
 		attribute.Int("extsync.partition", t.p.index),
-		attribute.String("extsync.key", it.u.Key),
-		attribute.Stringer("extsync.version", it.tag.Version),
-		attribute.String("extsync.id", it.u.ID),
+		attribute.String("extsync.key", it.Update.Key),
+		attribute.Stringer("extsync.version", it.Tag.Version),
+		attribute.String("extsync.id", it.Update.ID),
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
@@ -44,7 +45,7 @@ func TestRestoredBrokerSeenByTheConsumerIsAnAlarm(t *testing.T) {
 	tn := b.tenure(t, b.run(t, memoryChannel("cal", channels.Latest)))
 	b.publishRaw(t, "cal", 3)
 	testkit.Must(t, tn.takeOver(t.Context()))
-	tn.locked(func() { tn.floor.Add(9, time.Now().UnixNano()) }) // it was given up to 9
+	tn.at(func(m *lanes.Lanes) { m.Floor().Add(9, time.Now().UnixNano()) }) // it was given up to 9
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	if err := tn.feed.Renew(ctx); !errors.Is(err, feed.ErrOlder) {
@@ -65,16 +66,31 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		r := b.run(t, cfg)
 		tn := b.tenure(t, r)
 		testkit.Must(t, tn.takeOver(t.Context()))
-		defer tn.stopTimers()
+		defer tn.stopAlarm()
+		now := time.Now().Add(-time.Hour)
+		tn.lanes = lanes.New(lanes.Options{
+			Window: 10, Calls: 1, Retry: r.entry.Config.Retry, ParkAfter: 2 * time.Hour, NewBackoff: newBackoff(&r.entry.Config.Retry),
+			Now: func() time.Time { return now },
+		})
 		it := itemOf("k", 1)
-		l := tn.laneOf("k", it)
-		it.first, it.failed, it.attempts = time.Now().Add(-time.Hour), time.Now().Add(-time.Hour), 1
+		down := connectors.Failed(connectors.Transient, "503", errors.New("down"))
+		answer := lanes.Answered(down, true, time.Time{})
+		l := tn.attempt(it)
+		tn.at(func(m *lanes.Lanes) { m.Concluded(l, &answer) })
+		now = time.Now()
+		tn.at((*lanes.Lanes).Tick)
+		l = tn.attempt()
+		tn.commits.take()
 		for i := range others {
 			r.gate.Report(fmt.Sprint(i), connectors.Failed(connectors.Transient, "x", errors.New("because")), false)
 		}
-		tn.conclude(l, it, connectors.Failed(connectors.Transient, "503", errors.New("down")), false, 0)
-		if it.trying > time.Minute {
-			t.Errorf("after %d other failures it has been tried for %s, want the moment since the target was back", others, it.trying)
+		tn.calls.conclude(l, it, down, false, 0, new(workspace))
+		logged := tn.commits.take()
+		if len(logged) != 1 || logged[0].Entry.Outcome != events.Retrying {
+			t.Fatalf("after %d other failures the log gets %+v, want that it is tried again", others, logged)
+		}
+		if trying := time.Duration(logged[0].Entry.TryingMS) * time.Millisecond; trying > time.Minute {
+			t.Errorf("after %d other failures it has been tried for %s, want the moment since the target was back", others, trying)
 		}
 	}
 }

@@ -1,6 +1,7 @@
-package delivery
+package lanes
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -31,28 +32,28 @@ func TestJudgeWhatComesAgain(t *testing.T) {
 		seq     uint64
 		stored  time.Duration // after at
 		replay  bool
-		want    step
+		want    Step
 	}{
-		{"settled, and no longer listed", rec, 3, 30, 3*time.Minute - time.Second, false, doForget},
-		{"settled, and listed", rec, 15, 150, 15*time.Minute - time.Second, false, doAckAgain},
-		{"new and older than what was settled", rec, 3, 201, time.Hour, false, doSettle},
-		{"new, at a place that a restored broker gave again", rec, 21, 150, time.Hour, false, doCall},
-		{"a replay that was settled", rec, 20, 200, 20*time.Minute - time.Second, true, doAckAgain},
-		{"another replay of it", rec, 20, 201, time.Hour, true, doCall},
-		{"another replay, at a place that was given again", rec, 20, 150, time.Hour, true, doCall},
-		{"of before the reset", reset, 20, 200, time.Minute, false, doForget},
-		{"a replay of before the reset", reset, 20, 200, time.Minute, true, doForget},
-		{"of after the reset", reset, 1, 201, time.Hour + time.Second, false, doCall},
-		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, false, doCall},
+		{"settled, and no longer listed", rec, 3, 30, 3*time.Minute - time.Second, false, Forgotten},
+		{"settled, and listed", rec, 15, 150, 15*time.Minute - time.Second, false, Repeats},
+		{"new and older than what was settled", rec, 3, 201, time.Hour, false, Settles},
+		{"new, at a place that a restored broker gave again", rec, 21, 150, time.Hour, false, Calls},
+		{"a replay that was settled", rec, 20, 200, 20*time.Minute - time.Second, true, Repeats},
+		{"another replay of it", rec, 20, 201, time.Hour, true, Calls},
+		{"another replay, at a place that was given again", rec, 20, 150, time.Hour, true, Calls},
+		{"of before the reset", reset, 20, 200, time.Minute, false, Forgotten},
+		{"a replay of before the reset", reset, 20, 200, time.Minute, true, Forgotten},
+		{"of after the reset", reset, 1, 201, time.Hour + time.Second, false, Calls},
+		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, false, Calls},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			it := &item{tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, seq: c.seq, published: at.Add(c.stored), replay: c.replay}
+			it := &Item{Tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, Seq: c.seq, Published: at.Add(c.stored), Replay: c.replay}
 			if got := judge(it, &c.rec, false, 0); got.what != c.want {
 				t.Errorf("step %d, want %d", got.what, c.want)
 			}
 		})
 	}
-	if got := judge(&item{reset: true, malformed: errHidden}, &rec, true, 0); got.what != doForget {
+	if got := judge(&Item{Reset: true, Malformed: errors.New("no update")}, &rec, true, 0); got.what != Forgotten {
 		t.Errorf("the mark of a reset: step %d", got.what)
 	}
 }

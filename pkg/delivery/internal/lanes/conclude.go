@@ -1,0 +1,168 @@
+package lanes
+
+import (
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// retryLogEvery bounds how often the failed attempts of one key are written to
+// the outcome log.
+const retryLogEvery = 5 * time.Second
+
+// CodeFault is the code of a call in which the connector itself was at fault. What
+// had it goes alone from then on.
+const CodeFault = "connector_fault"
+
+// An Answer is what came of a call for one update.
+type Answer struct {
+	connectors.Result
+	Message string // of the result's error, for people
+	// Counts says that it is the update's own result, not that of a target which cannot be
+	// used.
+	Counts bool
+	// Closed is since when the circuit was closed when the call ended; zero: it was not.
+	Closed time.Time
+}
+
+// Answered makes an answer of a result. It calls what the connector has made, and is not
+// for the owner's lock.
+func Answered(res connectors.Result, counts bool, closed time.Time) Answer {
+	return Answer{Result: res, Message: plain.Message(res), Counts: counts, Closed: closed}
+}
+
+// settlement returns what is known of an outcome by an answer.
+func (a *Answer) settlement(it *Item) events.Settlement {
+	return events.Settlement{
+		Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID,
+		Class: a.Class.String(), Code: plain.Text(a.Code, 64), Message: a.Message,
+		Response: plain.Text(a.Response, events.MaxResponseLen),
+	}
+}
+
+// Filtered ends the head of a lane, which the channel's filter kept back. In a resync that
+// changes nothing of what is known about it.
+func (m *Lanes) Filtered(l *Lane) {
+	it := l.queue[0]
+	if it.Resync != nil {
+		m.endResync(it, &it.Resync.report.Skipped)
+		m.settled(l)
+		return
+	}
+	m.settle(l, events.Settlement{
+		Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: events.Delivered, Code: events.CodeFiltered,
+	}, nil)
+}
+
+// Concluded decides what follows from the answer to an attempt of a lane's head. It
+// reports whether the key is parked from now on.
+func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
+	it := l.queue[0]
+	if it.Resync != nil {
+		m.concludeResync(l, it, a)
+		return false
+	}
+	if it.Tries.First.IsZero() {
+		it.Tries.First = m.o.Now()
+	}
+	s := a.settlement(it)
+	switch a.Class {
+	case connectors.OK:
+		it.Tries.Spent++
+		s.Outcome, s.Class, s.Message = events.Delivered, "", ""
+		m.settle(l, s, a)
+	case connectors.Stale:
+		it.Tries.Spent++
+		s.Outcome, s.By = events.Superseded, a.Held.Version
+		m.settle(l, s, a)
+	case connectors.Conflict:
+		it.Tries.Spent++
+		s.Outcome = events.Conflict
+		m.settle(l, s, a)
+	case connectors.Permanent:
+		if !a.Counts { // the channel is blocked: it is not the update's fault
+			m.failedFor(l, it, s, 0)
+			return false
+		}
+		it.Tries.Spent++
+		s.Outcome = events.DeadLettered
+		m.settle(l, s, a)
+	case connectors.Throttled, connectors.Misconfigured:
+		m.failedFor(l, it, s, a.RetryAfter)
+	default:
+		if a.Counts {
+			it.Tries.Spent++
+			it.Tries.failedAt(m.o.Now(), a.Closed)
+		}
+		return m.failed(l, it, s, a)
+	}
+	return false
+}
+
+// failed handles a transient failure: supersede, retry, park or give up.
+func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer) (parked bool) {
+	it.Tries.alone = it.Tries.alone || a.Code == CodeFault
+	if newer, ok := m.newerWaiting(l, it); ok {
+		s.Outcome, s.By = events.Superseded, newer
+		m.settle(l, s, a)
+		return false
+	}
+	if m.o.Retry.Spent(it.Tries.Spent, it.Tries.trying) {
+		s.Outcome = events.DeadLettered
+		m.settle(l, s, a)
+		return false
+	}
+	wait := time.Duration(0) // while the circuit is open its probes set the pace
+	if a.Counts {
+		wait = m.nextBackoff(l)
+	}
+	wait = max(wait, a.RetryAfter)
+	if !a.Counts || !m.shouldPark(it) {
+		m.failedFor(l, it, s, wait)
+		return false
+	}
+	m.logFailure(l, it, s, wait, events.Parked)
+	l.due = m.o.Now().Add(wait)
+	m.park(l)
+	return true
+}
+
+// newerWaiting returns the version that has overtaken the lane's head, in a
+// latest channel: the older one need not be tried again.
+func (m *Lanes) newerWaiting(l *Lane, it *Item) (versioning.Version, bool) {
+	if !m.o.Latest {
+		return versioning.Version{}, false
+	}
+	for _, next := range l.queue[1:] {
+		if next.Malformed == nil && isOlder(it.Tag.Version, next.Tag.Version) {
+			return next.Tag.Version, true
+		}
+	}
+	return versioning.Version{}, false
+}
+
+// failedFor puts the lane back for a while, and what failed into the log, so that people
+// and the next owner see it.
+func (m *Lanes) failedFor(l *Lane, it *Item, s events.Settlement, wait time.Duration) {
+	outcome := events.Retrying
+	if it.Parked > 0 {
+		outcome = events.Parked
+	}
+	if m.o.Now().Sub(it.Tries.logged) >= retryLogEvery {
+		m.logFailure(l, it, s, wait, outcome)
+	}
+	m.retryLater(l, wait)
+}
+
+// logFailure has an entry about a failed attempt written.
+func (m *Lanes) logFailure(l *Lane, it *Item, s events.Settlement, wait time.Duration, as events.Outcome) {
+	it.Tries.logged = m.o.Now()
+	s.Outcome, s.Attempts = as, it.Tries.Spent
+	e := m.entry(it, s, nil)
+	e.TryingMS = it.Tries.trying.Milliseconds()
+	e.NextAttempt = it.Tries.logged.Add(wait).UTC()
+	m.Queue(Commit{Entry: e, Key: l.key})
+}

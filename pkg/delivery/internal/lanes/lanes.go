@@ -1,0 +1,195 @@
+package lanes
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Options say how updates are treated.
+type Options struct {
+	Latest      bool               // only a key's newest version counts: the channel's mode
+	Window      int                // updates in hand at most
+	Calls       int                // in flight at most
+	Retry       channels.Retry     // of a failing update
+	ParkAfter   time.Duration      // for which a key may fail before it is parked
+	Incarnation events.Incarnation // of the installation
+	Names       events.Names       // tell which reply subjects are allowed
+	// AfterOutage: what comes waited for the target, which is back. No attempt of a former
+	// owner has to be waited for.
+	AfterOutage bool
+	// NewBackoff returns the waits of an update that begins to fail.
+	NewBackoff func() Backoff
+	// Now is the time. It must not go back.
+	Now func() time.Time
+}
+
+// A Backoff says how long to wait after each failure.
+type Backoff interface{ NextBackOff() time.Duration }
+
+// Lanes are the queues of a partition's keys. They are not safe for concurrent use: the
+// owner has a lock around them and what it does with their Actions.
+type Lanes struct {
+	o       Options
+	lanes   map[string]*Lane // by encoded key
+	held    map[Place]*Item
+	floor   flow.Floor
+	ready   lineup
+	waiting waits
+	count   count
+	crowd   crowd
+	resyncs resyncs
+	todo    Actions
+	// refreshing says that no more calls begin: what is held is given back.
+	refreshing bool
+	ended      bool
+	mostParked int // updates of a key in memory; less than ParkedInMemory in tests
+}
+
+// A count is what is under way.
+type count struct {
+	received  int // messages of the consumer
+	inHand    int // updates in held whose message is not let go of
+	inFlight  int // calls
+	moving    int // lanes on their way to or from the parked stream
+	unsettled int // commits with an update that are not in the log
+}
+
+// New returns lanes that hold nothing.
+func New(o Options) *Lanes {
+	return &Lanes{o: o, lanes: map[string]*Lane{}, held: map[Place]*Item{}, mostParked: ParkedInMemory}
+}
+
+// Floor returns up to where updates are settled. It is the lanes' own; the owner sets
+// where it starts.
+func (m *Lanes) Floor() *flow.Floor { return &m.floor }
+
+// End says that the partition is another owner's, or will be: lanes that are not being
+// attempted stay as they are.
+func (m *Lanes) End() { m.ended = true }
+
+// Has reports whether anything of an encoded key is in hand.
+func (m *Lanes) Has(key string) bool { return m.lanes[key] != nil }
+
+// Holds reports whether an update is held: it has come, and was not let go.
+func (m *Lanes) Holds(it *Item) bool { return m.held[it.Where()] == it }
+
+// Full reports whether as many updates are in hand as the window allows.
+func (m *Lanes) Full() bool { return m.count.inHand >= m.o.Window }
+
+// Idle reports whether nothing is on its way: no call, no move, and no outcome into the log.
+func (m *Lanes) Idle() bool {
+	return m.count.inFlight == 0 && m.count.moving == 0 && m.count.unsettled == 0
+}
+
+// Received returns how many messages the consumer has given.
+func (m *Lanes) Received() uint64 { return uint64(m.count.received) } //nolint:gosec // not negative
+
+// Done returns how many of these are done with.
+func (m *Lanes) Done() uint64 { return uint64(max(0, m.count.received-m.count.inHand)) } //nolint:gosec // not negative
+
+// Anew says that another consumer gives all above the floor again.
+func (m *Lanes) Anew() { m.count.received = 0 }
+
+// Arrived takes an update from the consumer, whose key is pinned, into its lane. One that
+// came before is let go at once, for only its newest copy can be acked.
+func (m *Lanes) Arrived(it *Item, key *ledger.Key) {
+	m.count.received++
+	if old := m.held[it.Where()]; old != nil { // a redelivery
+		if old.Parked > 0 {
+			m.ack(it) // the ack after parking was lost
+		} else {
+			old.Msg = it.Msg
+		}
+		m.refuse(it, key)
+		return
+	}
+	if !m.floor.Add(it.Seq, it.Published.UnixNano()) { // settled before; its ack was lost
+		m.ack(it)
+		m.refuse(it, key)
+		return
+	}
+	m.held[it.Where()] = it
+	m.count.inHand++
+	l := m.laneFor(key)
+	m.yieldResync(l)
+	if m.o.Latest && it.Malformed == nil {
+		m.supersedeWaiting(l, it)
+	}
+	l.queue = append(l.queue, it)
+	m.proceed(l)
+}
+
+// refuse gives back what an update that is not taken in came with.
+func (m *Lanes) refuse(it *Item, key *ledger.Key) {
+	m.todo.Give += it.Size
+	m.todo.Unpin = append(m.todo.Unpin, key)
+}
+
+// ack has the message of an update told that it is settled, where that matters.
+func (m *Lanes) ack(it *Item) {
+	m.todo.Wake.Flush = true // the floor may have moved, and the message waits for the ledger
+	if !m.o.Latest {
+		m.todo.Acks = append(m.todo.Acks, Ack{it.Seq, it.Msg})
+	}
+}
+
+// laneFor returns the lane of a key, a new one if there is none, which keeps the pin.
+func (m *Lanes) laneFor(key *ledger.Key) *Lane {
+	l := m.lanes[key.Encoded()]
+	if l != nil {
+		m.todo.Unpin = append(m.todo.Unpin, key)
+		return l
+	}
+	l = &Lane{key: key}
+	m.lanes[key.Encoded()] = l
+	return l
+}
+
+// supersedeWaiting takes what is older than it, and not being attempted, out of
+// the lane. A newer version takes a waiting lane over at once, with a fresh
+// schedule.
+func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
+	first := 0
+	if l.busy {
+		first = 1
+	}
+	kept := slices.Clone(l.queue[:first])
+	for _, old := range l.queue[first:] {
+		if it.overtakes(old) {
+			s := superseded(old, it.Tag.Version).settlement
+			m.Queue(Commit{Entry: m.entry(old, s, nil), Key: l.key, Item: old})
+			continue
+		}
+		kept = append(kept, old)
+	}
+	if len(kept) == len(l.queue) {
+		return
+	}
+	l.queue = kept
+	l.parked = slices.ContainsFunc(kept, func(it *Item) bool { return it.Parked > 0 })
+	if !l.busy {
+		m.waiting.remove(l)
+		l.back, l.due = nil, time.Time{}
+	}
+}
+
+// Abandon lets go of what is held; the broker has it.
+func (m *Lanes) Abandon() {
+	for at, it := range m.held {
+		m.todo.Give += it.Size
+		delete(m.held, at)
+	}
+	m.abandonResyncs()
+}
+
+// Held calls f with each update that is held.
+func (m *Lanes) Held(f func(*Item)) {
+	for _, it := range m.held {
+		f(it)
+	}
+}

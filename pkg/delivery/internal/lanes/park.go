@@ -1,0 +1,181 @@
+package lanes
+
+import (
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+)
+
+// A key that keeps failing is parked: its updates move, in order, to a stream of
+// their own and are settled in the channel's stream. So they neither fill the
+// window nor hold the floor back, and no other key waits for them (guarantee 7).
+// Their deliveries go on as before; only a copy of what names them stays in
+// memory.
+
+const (
+	// A failing key is parked after Options.ParkAfter, when it holds the floor
+	// back by parkBehind updates, or when failing keys fill half the window.
+	parkBehind = 10_000
+	// ParkedInMemory bounds the parked updates of one key that are in memory;
+	// the rest is read when these are done.
+	ParkedInMemory = 1000
+	// countEvery is how often all lanes are looked at for failing ones.
+	countEvery = 25 * time.Millisecond
+	// parkRetry is how long a lane waits when the parked stream did not answer.
+	parkRetry = time.Second
+)
+
+// A crowd says whether failing keys fill half the window, as of a time.
+type crowd struct {
+	at    time.Time
+	there bool
+}
+
+// shouldPark reports whether a lane whose head has just failed is to be moved
+// out of the way.
+func (m *Lanes) shouldPark(it *Item) bool {
+	if it.Parked > 0 || it.Malformed != nil {
+		return false
+	}
+	now := m.o.Now()
+	if now.Sub(it.Came) >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind {
+		return true
+	}
+	half := m.o.Window / 2
+	if len(m.held) < half {
+		return false
+	}
+	if now.Sub(m.crowd.at) >= countEvery { // not each failure goes through all lanes
+		m.crowd = crowd{now, m.failing() >= half}
+	}
+	return m.crowd.there
+}
+
+// failing counts the updates of failing keys that hold the window.
+func (m *Lanes) failing() int {
+	n := 0
+	for _, l := range m.lanes {
+		if len(l.queue) > 0 && l.back != nil && l.queue[0].Parked == 0 {
+			n += len(l.queue)
+		}
+	}
+	return n
+}
+
+// moved returns how many updates of a parked lane are parked, in front of those that
+// still lie in the channel's stream: these came after the rest was parked.
+func (l *Lane) moved() int {
+	n := len(l.queue)
+	for n > 0 && l.queue[n-1].Parked == 0 {
+		n--
+	}
+	return n
+}
+
+// park has a lane's updates moved, while it is busy.
+func (m *Lanes) park(l *Lane) {
+	l.busy, l.parked = true, true
+	m.waiting.remove(l)
+	m.count.moving++ // draining waits for it
+	m.todo.Park = append(m.todo.Park, l)
+}
+
+// NextMove returns the update of a lane in Actions.Park that is to be moved next; then
+// call Moved, or MoveFailed. One is moved at a time: their order must be that of the lane
+// even if one of them fails half-way. nil: all are parked, and the lane goes on.
+func (m *Lanes) NextMove(l *Lane) *Item {
+	if n := l.moved(); n < len(l.queue) {
+		return l.queue[n]
+	}
+	m.endMove(l)
+	m.dropExcess(l)
+	m.proceed(l)
+	return nil
+}
+
+// Moved lets go of the message of an update that the parked stream has, at a sequence
+// there. It reports false for one that was let go meanwhile, with the tenure.
+func (m *Lanes) Moved(it *Item, at uint64) bool {
+	if !m.Holds(it) {
+		return false
+	}
+	m.leaveHand(it)
+	it.Parked, it.Size, it.Msg = at, 0, nil
+	return true
+}
+
+// MoveFailed lets a lane go on whose updates cannot be parked now: they stay where they
+// are, and it is tried again.
+func (m *Lanes) MoveFailed(l *Lane) {
+	m.endMove(l)
+	l.parked = l.queue[0].Parked > 0
+	l.due = later(l.due, m.o.Now().Add(parkRetry))
+	m.waiting.add(l)
+}
+
+func (m *Lanes) endMove(l *Lane) {
+	m.count.moving--
+	l.busy = false
+}
+
+// dropExcess forgets parked updates beyond what one key may have in memory. All of the
+// lane is parked.
+func (m *Lanes) dropExcess(l *Lane) {
+	keep := len(l.queue)
+	if l.more { // what was just parked lies behind what is not in memory
+		for keep > 0 && l.queue[keep-1].Parked > l.lastInMemory {
+			keep--
+		}
+	} else if keep > m.mostParked {
+		keep, l.more = m.mostParked, true
+	}
+	for _, it := range l.queue[keep:] {
+		m.todo.Drop = append(m.todo.Drop, it)
+		delete(m.held, it.Where())
+	}
+	if l.queue = l.queue[:keep]; keep > 0 {
+		l.lastInMemory = l.queue[keep-1].Parked
+	}
+}
+
+// Recovered puts an update that a former owner has parked into its lane, before anything
+// arrives. Its key is pinned.
+func (m *Lanes) Recovered(it *Item, key *ledger.Key) {
+	l := m.laneFor(key)
+	l.parked = true
+	if len(l.queue) >= m.mostParked {
+		l.more = true
+		return
+	}
+	if m.held[it.Where()] != nil {
+		return
+	}
+	m.held[it.Where()] = it
+	l.queue = append(l.queue, it)
+	l.lastInMemory = it.Parked
+	m.proceed(l)
+}
+
+// LoadFrom returns from which sequence of the parked stream on a lane in Actions.Load has
+// to be read. One more than ParkedInMemory says that there are more.
+func (l *Lane) LoadFrom() uint64 { return l.lastInMemory + 1 }
+
+// Loaded takes what was read of a lane, in the order of the parked stream.
+func (m *Lanes) Loaded(l *Lane, items []*Item) {
+	m.endMove(l)
+	l.more = len(items) > m.mostParked
+	items = items[:min(len(items), m.mostParked)]
+	for _, it := range items {
+		m.held[it.Where()] = it
+		l.lastInMemory = it.Parked
+	}
+	l.queue = append(items, l.queue...) // what came meanwhile is newer
+	m.proceed(l)
+}
+
+// LoadFailed has a lane read later.
+func (m *Lanes) LoadFailed(l *Lane) {
+	m.endMove(l)
+	l.due = m.o.Now().Add(parkRetry)
+	m.waiting.add(l)
+}

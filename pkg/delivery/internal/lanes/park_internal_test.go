@@ -1,0 +1,177 @@
+package lanes
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// parkAtOnce has keys parked with their first failure.
+func parkAtOnce(o *Options) { o.ParkAfter = 0 }
+
+// A move that fails half-way leaves a lane whose parked updates are older than the rest,
+// and what comes is moved behind them.
+func TestMoveThatFailsKeepsTheOrder(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	for v := int64(1); v <= 3; v++ {
+		r.arrive("k", v)
+	}
+	r.fail("k")
+	if c := r.commits[0]; c.Entry.Outcome != events.Parked {
+		t.Errorf("%+v", c.Entry)
+	}
+	r.commit()
+	l := r.park[0]
+	first := r.m.NextMove(l)
+	r.m.Moved(first, 11)
+	r.want("the second", r.m.NextMove(l).Tag.Version, "2")
+	r.m.MoveFailed(l)
+	r.do()
+	r.park = nil
+	r.begin()
+	r.arrive("k", 4) // moves on before its time
+	r.want("lanes to park", len(r.park), 1)
+	r.ats = 11
+	r.move()
+	r.want("in the lane", r.versions("k"), "[1 2 3 4]")
+	for i, it := range l.queue {
+		r.want("place in the parked stream", it.Parked, 11+i)
+	}
+	r.want("messages let go", len(r.acks), 4)
+	r.want("the floor", r.m.Floor().Value(), 4)
+	r.after(time.Hour)
+	for range 4 {
+		r.deliver("k")
+	}
+	r.want("deleted there", r.deleted, "[11 12 13 14]")
+	r.done()
+}
+
+// The first of a lane cannot be moved: the key is not parked, and fails as before.
+func TestMoveThatFailsAtOnce(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	r.arrive("k", 1)
+	r.fail("k")
+	r.m.NextMove(r.park[0])
+	r.m.MoveFailed(r.park[0])
+	r.do()
+	r.want("parked keys", r.m.Hand().Parked, 0)
+	r.park = nil
+	r.after(time.Second)
+	r.deliver("k")
+	r.commit()
+	r.done()
+}
+
+func TestRedeliveryOfAParkedUpdateIsSettledAgain(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	it := r.arrive("k", 1)
+	r.fail("k")
+	r.move()
+	r.come(r.item("k", 1, 1))
+	r.want("acks", len(r.acks), 2)
+	r.want("the message", it.Msg, nil)
+	r.after(time.Hour)
+	r.deliver("k")
+	r.done()
+}
+
+// One key has more parked updates than are kept in memory. The rest is read when these are
+// done; what comes meanwhile stays behind it.
+func TestParkedUpdatesBeyondMemory(t *testing.T) {
+	const all = ParkedInMemory + 500
+	r := newRig(t, channels.Every, parkAtOnce, func(o *Options) { o.Window = 2 * all })
+	var items []*Item
+	for v := range int64(all) {
+		items = append(items, r.arrive("k", v+1))
+	}
+	r.fail("k")
+	r.move()
+	r.want("in memory", len(r.versions("k")), ParkedInMemory)
+	r.want("held", r.m.Updates(), ParkedInMemory)
+	r.want("let go", len(r.dropped), all-ParkedInMemory)
+	r.want("messages let go", len(r.acks), all)
+	r.arrive("k", all+1) // lies behind what is not in memory
+	r.move()
+	r.want("in memory", len(r.versions("k")), ParkedInMemory)
+	r.after(time.Hour)
+	for range ParkedInMemory {
+		r.deliver("k")
+	}
+	r.begin()
+	r.want("lanes to read", len(r.load), 1)
+	l := r.load[0]
+	r.want("from", l.LoadFrom(), ParkedInMemory+1)
+	late := r.arrive("k", all+2)
+	r.want("it waits for what is read", len(r.park), 0)
+
+	r.m.LoadFailed(l)
+	r.do()
+	r.load = nil
+	r.after(parkRetry)
+	r.move() // the late one, behind what is not in memory
+	r.want("parked", late.Parked, all+2)
+	r.want("held", r.m.Updates(), 0)
+	r.want("lanes to read", len(r.load), 1)
+	var read []*Item
+	for i, it := range append(items[ParkedInMemory:], r.item("k", all+1, all+1), late) {
+		again := *it
+		again.Parked, again.Size, again.Msg = uint64(ParkedInMemory+1+i), 0, nil
+		read = append(read, &again)
+	}
+	r.m.Loaded(l, read)
+	r.do()
+	for range len(read) {
+		r.deliver("k")
+	}
+	r.want("deleted there", len(r.deleted), all+2)
+	r.done()
+}
+
+// What a former owner has parked is there before anything comes.
+func TestRecoveredUpdatesGoFirst(t *testing.T) {
+	r := newRig(t, channels.Every)
+	for v := range int64(ParkedInMemory + 1) {
+		it := r.item("k", v+1, uint64(v+1))
+		it.Parked, it.Msg, it.Size = uint64(v+1), nil, 0
+		r.m.Recovered(it, r.pin("k"))
+		r.do()
+	}
+	r.seq = ParkedInMemory + 1
+	r.m.Floor().StartAt(r.seq, 0)
+	r.arrive("k", ParkedInMemory+2)
+	call := r.begin("k") // it was ready before
+	r.conclude(call, connectors.Done())
+	r.commit()
+	r.want("lanes to park", len(r.park), 1)
+	r.want("in memory", r.m.Updates(), ParkedInMemory)
+}
+
+func TestWhenAKeyIsParked(t *testing.T) {
+	r := newRig(t, channels.Every, func(o *Options) { o.ParkAfter = 30 * time.Second })
+	r.arrive("k", 1)
+	r.fail("k")
+	r.want("one failure", len(r.park), 0)
+	r.after(30 * time.Second)
+	r.fail("k")
+	r.want("it has failed for long", len(r.park), 1)
+
+	r = newRig(t, channels.Every)
+	r.arrive("k", 1)
+	r.seq = parkBehind
+	r.arrive("other", 1)
+	r.fail("k", "other")
+	r.want("it holds the floor back", len(r.park), 1)
+
+	r = newRig(t, channels.Every, func(o *Options) { o.Window = 4 })
+	r.arrive("a", 1)
+	r.arrive("b", 1)
+	r.fail("a", "b")
+	r.want("the window was not looked at again since the first failure", len(r.park), 0)
+	r.after(time.Second)
+	r.fail("a", "b")
+	r.want("failing keys fill half the window", len(r.park), 2)
+}
