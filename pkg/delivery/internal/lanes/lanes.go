@@ -155,7 +155,7 @@ func (m *Lanes) laneFor(key *ledger.Key) *Lane {
 // schedule.
 func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 	first := 0
-	if l.busy {
+	if l.busy && len(l.queue) > 0 { // it is empty while parked ones are read
 		first = 1
 	}
 	kept := slices.Clone(l.queue[:first])

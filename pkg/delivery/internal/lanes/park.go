@@ -108,7 +108,7 @@ func (m *Lanes) Moved(it *Item, at uint64) bool {
 // are, and it is tried again.
 func (m *Lanes) MoveFailed(l *Lane) {
 	m.endMove(l)
-	l.parked = l.queue[0].Parked > 0
+	l.parked = l.more || l.queue[0].Parked > 0
 	l.due = later(l.due, m.o.Now().Add(parkRetry))
 	m.waiting.add(l)
 }

@@ -175,3 +175,46 @@ func TestWhenAKeyIsParked(t *testing.T) {
 	r.fail("a", "b")
 	r.want("failing keys fill half the window", len(r.park), 2)
 }
+
+// A key has parked updates that are not in memory, and the parked stream does not answer:
+// neither are they read, nor is the next one moved behind them. It was attempted then, and
+// those before it were older than what the target held.
+func TestMoveThatFailsBehindUpdatesThatAreNotInMemory(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	r.m.mostParked = 1
+	r.arrive("k", 1)
+	r.arrive("k", 2)
+	r.fail("k")
+	r.move()
+	r.after(time.Hour)
+	r.deliver("k")
+	l := r.load[0]
+	r.m.LoadFailed(l)
+	r.arrive("k", 3)
+	r.m.NextMove(r.park[0])
+	r.m.MoveFailed(r.park[0])
+	r.park = nil
+	r.after(parkRetry)
+	r.begin()
+	r.want("lanes to park", len(r.park), 1)
+	r.move()
+	r.want("lanes to read", len(r.load), 2)
+}
+
+// In a latest channel the worker panicked when a newer version came while parked ones were
+// read, for there was no head to leave alone.
+func TestUpdateThatComesWhileParkedOnesAreRead(t *testing.T) {
+	r := newRig(t, channels.Latest, parkAtOnce)
+	r.m.mostParked = 1
+	r.arrive("k", 2)
+	second := r.arrive("k", 1) // older: it is not overtaken, and the ledger will tell
+	r.fail("k")
+	r.move()
+	r.after(time.Hour)
+	r.deliver("k")
+	r.arrive("k", 3)
+	r.want("in the lane", r.versions("k"), "[3]")
+	r.m.Loaded(r.load[0], []*Item{second})
+	r.do()
+	r.want("in the lane", r.versions("k"), "[1 3]")
+}

@@ -1,0 +1,438 @@
+package lanes
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// An attempt is a lane in a call, with how many of that call have no answer yet.
+type attempt struct {
+	lane *Lane
+	left *int
+}
+
+// A world is a rig whose owner does everything at some time, in any order, and whose
+// broker, target and ledger are a few maps.
+type world struct {
+	*rig
+	rng    *rand.Rand
+	latest bool
+	keys   []string
+
+	came     []*Item            // that are not in the ledger's past, by sequence
+	versions map[string]int64   // newest of each key
+	parked   map[string][]*Item // the parked stream, by key
+	records  map[string]*events.Record
+	log      uint64
+	calling  map[string]*Item // the update in flight of each key
+	called   []attempt
+	ended    map[uint64]int // how often an update was let go of with an outcome, by sequence
+	last     map[string]uint64
+	resync   *Resync
+}
+
+func newWorld(t *testing.T, seed uint64, mode channels.Mode) *world {
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 1)), latest: mode == channels.Latest, versions: map[string]int64{}, parked: map[string][]*Item{},
+		records: map[string]*events.Record{}, calling: map[string]*Item{}, ended: map[uint64]int{}, last: map[string]uint64{},
+	}
+	w.rig = newRig(t, mode, func(o *Options) {
+		o.Window, o.Calls, o.ParkAfter = 12, 3, 5*time.Second
+		o.Retry.MaxAttempts = 6
+	})
+	w.m.mostParked = 3
+	for i := range 5 {
+		key := fmt.Sprint("k", i)
+		w.keys = append(w.keys, key)
+		w.records[key] = &events.Record{}
+	}
+	return w
+}
+
+func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
+
+func (w *world) someKey() string { return w.keys[w.rng.IntN(len(w.keys))] }
+
+// publish has an update come: a new version, one that was there before, or a message again.
+func (w *world) publish() {
+	if w.m.Full() {
+		return
+	}
+	if len(w.came) > 0 && w.chance(20) {
+		again := *w.came[w.rng.IntN(len(w.came))]
+		fresh := w.item(again.Update.Key, 1, again.Seq)
+		fresh.Update, fresh.Tag, fresh.Published, fresh.Malformed = again.Update, again.Tag, again.Published, again.Malformed
+		w.come(fresh)
+		return
+	}
+	key := w.someKey()
+	if w.versions[key] == 0 || w.chance(85) {
+		w.versions[key]++
+	}
+	w.came = append(w.came, w.arrive(key, w.versions[key], func(it *Item) {
+		it.Size = 1 + w.rng.IntN(100)
+		if w.chance(3) {
+			it.Malformed = errors.New("no update")
+		}
+	}))
+}
+
+// call begins a call and judges its updates.
+func (w *world) call() {
+	n := w.m.Ready()
+	if n == 0 {
+		return
+	}
+	batch, left := w.m.Next(1+w.rng.IntN(n), w.chance(20)), new(int)
+	for _, l := range batch {
+		key, it := l.Key().Encoded(), l.Head()
+		if w.calling[key] != nil {
+			w.t.Fatalf("two calls of %s are in flight", key)
+		}
+		if it.Resync == nil && it.Seq <= w.last[key] && w.ended[it.Seq] > 0 {
+			w.t.Fatalf("update %d of %s is tried again after its outcome", it.Seq, key)
+		}
+		switch w.m.Judge(l, w.records[key]) {
+		case Calls:
+			w.calling[key] = it
+			w.called = append(w.called, attempt{l, left})
+			*left++
+		case Forgotten:
+			w.end(it)
+		}
+	}
+	if *left == 0 {
+		w.m.CallEnded()
+	}
+	w.do()
+}
+
+// answer ends the attempt of one lane.
+func (w *world) answer(ok bool) {
+	if len(w.called) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.called))
+	one := w.called[i]
+	l := one.lane
+	w.called = slices.Delete(w.called, i, i+1)
+	defer func() {
+		if *one.left--; *one.left == 0 {
+			w.m.CallEnded()
+			w.do()
+		}
+	}()
+	delete(w.calling, l.Key().Encoded())
+	res := connectors.Done()
+	if !ok {
+		switch w.rng.IntN(8) {
+		case 0:
+			res.Class = connectors.Stale
+		case 1:
+			res.Class = connectors.Conflict
+		case 2:
+			res.Class = connectors.Permanent
+		case 3:
+			res.Class, res.RetryAfter = connectors.Throttled, time.Second
+		case 4:
+			w.m.Postpone(time.Second, l)
+			w.do()
+			return
+		default:
+			res = busy()
+		}
+	}
+	a := Answered(res, w.chance(80), start())
+	w.m.Concluded(l, &a)
+	w.do()
+}
+
+// errand does what a lane waits for.
+func (w *world) errand(ok bool) {
+	if len(w.letters) > 0 {
+		letter := w.letters[0]
+		w.letters = w.letters[1:]
+		if ok {
+			w.m.Stored(&letter)
+		} else {
+			w.m.Postpone(time.Second, letter.Lane)
+		}
+	} else if len(w.again) > 0 {
+		repeat := w.again[0]
+		w.again = w.again[1:]
+		if ok {
+			w.end(repeat.Item)
+			w.m.SentAgain(&repeat)
+		} else {
+			w.m.Postpone(time.Second, repeat.Lane)
+		}
+	}
+	w.do()
+}
+
+// end notes the outcome of an update.
+func (w *world) end(it *Item) {
+	if it.Resync != nil {
+		return
+	}
+	w.ended[it.Seq]++
+	if n := w.ended[it.Seq]; n > 1 {
+		w.t.Fatalf("update %d has %d outcomes", it.Seq, n)
+	}
+	if key := it.Update.Key; !w.latest {
+		if it.Seq < w.last[key] {
+			w.t.Fatalf("update %d of %s is settled after %d", it.Seq, key, w.last[key])
+		}
+		w.last[key] = it.Seq
+	}
+}
+
+// commitSome writes a group to the log.
+func (w *world) commitSome() {
+	n := min(len(w.commits), 1+w.rng.IntN(4))
+	group := slices.Clone(w.commits[:n])
+	w.commits = w.commits[n:]
+	for i := range group {
+		c := &group[i]
+		key := c.Key.Encoded()
+		if known := c.Item != nil && c.Lane == nil && !c.Entry.Version.IsZero() && w.m.Known(c, w.records[key]); !known && !c.Entry.Version.IsZero() {
+			w.log++
+			w.records[key].Add(c.Entry, events.LogPosition{Seq: w.log})
+		}
+		if c.Item != nil {
+			w.end(c.Item)
+		}
+		w.m.Committed(c)
+	}
+	w.do()
+}
+
+// moveOne moves an update to the parked stream, or fails to.
+func (w *world) moveOne(ok bool) {
+	if len(w.park) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.park))
+	l := w.park[i]
+	it := w.m.NextMove(l)
+	switch {
+	case it == nil:
+		w.park = slices.Delete(w.park, i, i+1)
+	case !ok:
+		w.park = slices.Delete(w.park, i, i+1)
+		w.m.MoveFailed(l)
+	default:
+		w.ats++
+		if w.m.Moved(it, w.ats) {
+			stored := *it
+			key := l.Key().Encoded()
+			w.parked[key] = append(w.parked[key], &stored)
+		}
+	}
+	w.do()
+}
+
+// loadOne reads parked updates, or fails to.
+func (w *world) loadOne(ok bool) {
+	if len(w.load) == 0 {
+		return
+	}
+	l := w.load[0]
+	w.load = w.load[1:]
+	var got []*Item
+	for _, it := range w.parked[l.Key().Encoded()] {
+		if it.Parked >= l.LoadFrom() && len(got) <= w.m.mostParked {
+			read := Item{Update: it.Update, Tag: it.Tag, Seq: it.Seq, Published: it.Published, Parked: it.Parked, Came: w.now}
+			got = append(got, &read)
+		}
+	}
+	if ok {
+		w.m.Loaded(l, got)
+	} else {
+		w.m.LoadFailed(l)
+	}
+	w.do()
+}
+
+// deletes has the parked stream forget what is settled.
+func (w *world) deletes() {
+	for _, at := range w.deleted {
+		found := false
+		for key, items := range w.parked {
+			if i := slices.IndexFunc(items, func(it *Item) bool { return it.Parked == at }); i >= 0 {
+				w.parked[key] = slices.Delete(items, i, i+1)
+				found = true
+			}
+		}
+		if !found {
+			w.t.Fatalf("%d is not in the parked stream, and is deleted there", at)
+		}
+	}
+	w.deleted = nil
+}
+
+// resyncStep begins, goes on with, or ends a resync.
+func (w *world) resyncStep() {
+	switch {
+	case !w.latest || len(w.came) == 0:
+	case w.resync == nil:
+		w.resync = w.m.BeginResync(channels.ResyncProgress{})
+	case w.chance(10):
+		w.m.DropResync(w.resync)
+		w.do()
+		w.resync = nil
+	default:
+		it := w.came[w.rng.IntN(len(w.came))]
+		if it.Malformed == nil && w.m.UnderWay(w.resync) < 5 && it.Seq > w.resync.floor.Last() {
+			w.found(w.resync, it.Update.Key, w.versions[it.Update.Key], it.Seq)
+		}
+	}
+}
+
+// check looks at what holds at any time.
+func (w *world) check() {
+	m := w.m
+	inHand, given := 0, 0
+	m.Held(func(it *Item) {
+		if it.Parked == 0 {
+			inHand++
+		}
+		given += it.Size
+	})
+	for _, rs := range append(m.resyncs.dropped, m.resyncs.now) {
+		if rs != nil && (rs == m.resyncs.now || len(rs.out) > 0) {
+			for _, it := range rs.out {
+				given += it.Size
+			}
+		}
+	}
+	if inHand != m.count.inHand {
+		w.t.Fatalf("%d are in hand, it says %d", inHand, m.count.inHand)
+	}
+	if w.given+given != w.taken {
+		w.t.Fatalf("%d bytes were taken, %d are held and %d were given back", w.taken, given, w.given)
+	}
+	for i, l := range m.waiting {
+		if l.place != i+1 || l.busy || l.queued {
+			w.t.Fatalf("%s waits at %d, it says %d; busy %v, ready %v", l.Key().Encoded(), i+1, l.place, l.busy, l.queued)
+		}
+	}
+	pins := map[string]int{}
+	for key, l := range m.lanes {
+		pins[key]++
+		if !l.busy && !l.queued && l.place == 0 {
+			w.t.Fatalf("nobody comes back to %s: %d in its lane", key, len(l.queue))
+		}
+	}
+	for _, c := range w.commits {
+		pins[c.Key.Encoded()]++
+	}
+	for _, key := range w.keys {
+		if pins[key] != w.pins[key] {
+			w.t.Fatalf("%s has %d pins, want %d", key, w.pins[key], pins[key])
+		}
+	}
+}
+
+// step does one thing.
+func (w *world) step() {
+	ok := w.chance(60)
+	switch w.rng.IntN(12) {
+	case 0, 1, 2:
+		w.publish()
+	case 3, 4:
+		w.call()
+	case 5:
+		w.answer(w.chance(30))
+	case 6:
+		w.errand(ok)
+	case 7:
+		w.commitSome()
+	case 8:
+		w.moveOne(ok)
+		w.loadOne(ok)
+	case 9:
+		w.after(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
+	case 10:
+		w.resyncStep()
+	case 11:
+		w.deletes()
+		if w.chance(20) {
+			w.m.Freed(0)
+			w.do()
+		}
+	}
+	w.check()
+}
+
+// drain lets everything succeed until nothing is left.
+func (w *world) drain() {
+	for range 10_000 {
+		if w.m.Keys() == 0 && w.m.Idle() && len(w.commits) == 0 {
+			return
+		}
+		w.call()
+		w.answer(true)
+		w.errand(true)
+		w.commitSome()
+		w.moveOne(true)
+		w.loadOne(true)
+		w.deletes()
+		w.after(time.Minute)
+		w.check()
+	}
+	w.t.Fatalf("%d keys are still in hand: %+v", w.m.Keys(), w.m.Hand())
+}
+
+// Whatever comes in whatever order: never two calls of a key, each update ends once and in
+// the order of its key, and what is taken or pinned is given back.
+func TestRandomEvents(t *testing.T) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds = 20
+	}
+	for _, mode := range []channels.Mode{channels.Every, channels.Latest} {
+		for seed := range seeds {
+			ok := t.Run(fmt.Sprint(mode, "/", seed), func(t *testing.T) {
+				w := newWorld(t, seed, mode)
+				for range 1500 {
+					w.step()
+				}
+				w.drain()
+				w.done()
+				for _, it := range w.came {
+					if w.ended[it.Seq] != 1 {
+						t.Errorf("update %d has %d outcomes", it.Seq, w.ended[it.Seq])
+					}
+				}
+				for key, left := range w.parked {
+					if len(left) > 0 {
+						t.Errorf("%d updates of %s are left in the parked stream", len(left), key)
+					}
+				}
+				newest := map[string]int64{}
+				for _, it := range w.came {
+					if it.Malformed == nil {
+						newest[it.Update.Key] = w.versions[it.Update.Key]
+					}
+				}
+				for key := range newest {
+					if w.records[key].Settled.Version.IsZero() {
+						t.Errorf("%s has no outcome", key)
+					}
+				}
+			})
+			if !ok {
+				return
+			}
+		}
+	}
+}
