@@ -97,7 +97,7 @@ func (c *committer) group(ctx context.Context, commits []lanes.Commit) error {
 		return err
 	}
 	commits, known := c.splitKnown(commits)
-	if err := t.replyAll(ctx, appendEntries(nil, known)); err != nil {
+	if err := t.replies.send(ctx, appendEntries(nil, known)); err != nil {
 		return err
 	}
 	t.letGo(known, 0) // the log has their outcomes already
@@ -110,12 +110,12 @@ func (c *committer) group(ctx context.Context, commits []lanes.Commit) error {
 	if err != nil {
 		return err
 	}
-	if err := t.replyAll(ctx, entries); err != nil {
+	if err := t.replies.send(ctx, entries); err != nil {
 		return err
 	}
 	c.finish(commits, at)
 	t.p.sight.progressed(commits)
-	t.observeOutcomes(commits)
+	t.p.observeOutcomes(commits)
 	return nil
 }
 
@@ -181,7 +181,7 @@ func (c *committer) finish(commits []lanes.Commit, at events.LogPosition) {
 		}
 	})
 	t.letGo(commits, at.Seq)
-	t.countOutcomes(commits)
+	t.p.countOutcomes(commits)
 	for i := range commits {
 		if done := commits[i].Done; done != nil {
 			done()

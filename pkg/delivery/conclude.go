@@ -30,7 +30,7 @@ func (c *caller) conclude(l *lanes.Lane, it *lanes.Item, res connectors.Result, 
 	if res.Class == connectors.OK && res.Code == events.CodeFiltered {
 		// The target has heard nothing of it: it is no sign of life of the target.
 		g.Withdraw(probe)
-		t.logAttempt(it, res, took)
+		t.p.logAttempt(it, res, took)
 		t.begin()
 		defer t.end()
 		t.lanes.Filtered(l)
@@ -42,23 +42,23 @@ func (c *caller) conclude(l *lanes.Lane, it *lanes.Item, res connectors.Result, 
 		closed = g.ClosedSince() // before the report, which may open it
 	}
 	answer := lanes.Answered(res, g.Report(l.Key().Encoded(), res, probe), closed)
-	t.logAttempt(it, res, took)
-	t.observeAttempt(res, took)
+	t.p.logAttempt(it, res, took)
+	t.p.observeAttempt(res, took)
 	if res.Class != connectors.OK {
 		t.p.r.stats.add(it.Update.Channel, func(s *ChannelStats) { s.Failed++ })
 	}
 	t.begin()
 	parked := t.lanes.Concluded(l, &answer)
-	t.takeErrands(room)
+	c.takeErrands(room)
 	t.end()
 	if parked {
 		t.log.Info().Str("key", it.Update.Key).Msg("key is parked: its updates no longer hold up others")
 	}
-	t.runErrands(room)
+	c.runErrands(room)
 }
 
 // logAttempt writes one wide line per attempt.
-func (t *tenure) logAttempt(it *lanes.Item, res connectors.Result, took time.Duration) {
+func (p *partition) logAttempt(it *lanes.Item, res connectors.Result, took time.Duration) {
 	level := zerolog.DebugLevel
 	switch res.Class {
 	case connectors.OK:
@@ -67,7 +67,7 @@ func (t *tenure) logAttempt(it *lanes.Item, res connectors.Result, took time.Dur
 	default:
 		level = zerolog.InfoLevel
 	}
-	e := t.log.WithLevel(level)
+	e := p.log.WithLevel(level)
 	if !e.Enabled() {
 		return
 	}
@@ -77,7 +77,7 @@ func (t *tenure) logAttempt(it *lanes.Item, res connectors.Result, took time.Dur
 	if id := traceID(it); id != "" {
 		e.Str("trace_id", id)
 	}
-	e.Str("kind", t.p.r.entry.Config.Connector.Kind).
+	e.Str("kind", p.r.entry.Config.Connector.Kind).
 		Str("key", it.Update.Key).Stringer("version", it.Tag.Version).Str("id", it.Update.ID).Int("attempt", it.Tries.Spent+1).
 		Stringer("class", res.Class).Str("code", res.Code).Str("error", plain.Message(res)).
 		Dur("took", took).Uint64("sequence", it.Seq).Msg("attempt")

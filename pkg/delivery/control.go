@@ -13,18 +13,21 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
+// A control does what administrators ask of the partition's owner.
+type control struct{ t *tenure }
+
 // listen answers what administrators ask of the partition's owner, until the
 // returned function is called.
-func (t *tenure) listen() (stop func(), err error) {
-	subject := t.b.names.Control(t.p.r.entry.Config.Name, t.p.index)
-	sub, err := t.b.js.Conn().Subscribe(subject, t.handleControl)
+func (c control) listen() (stop func(), err error) {
+	subject := c.t.b.names.Control(c.t.p.r.entry.Config.Name, c.t.p.index)
+	sub, err := c.t.b.js.Conn().Subscribe(subject, c.handle)
 	if err != nil {
 		return nil, fmt.Errorf("listen for administrators: %w", err)
 	}
 	return func() { _ = sub.Unsubscribe() }, nil // fails only with the connection
 }
 
-func (t *tenure) handleControl(msg *nats.Msg) {
+func (c control) handle(msg *nats.Msg) {
 	var req channels.ControlRequest
 	err := json.Unmarshal(msg.Data, &req)
 	if err == nil {
@@ -32,16 +35,16 @@ func (t *tenure) handleControl(msg *nats.Msg) {
 	}
 	switch {
 	case err != nil:
-		t.answer(msg, err)
+		c.answer(msg, err)
 	case req.Op == channels.ControlReset:
-		t.resetKey(req.Key, req.Void, func(err error) { t.answer(msg, err) })
+		c.resetKey(req.Key, req.Void, func(err error) { c.answer(msg, err) })
 	case req.Op == channels.ControlProbe:
-		go t.probeNow(msg)
+		go c.probeNow(msg)
 	case req.Op == channels.ControlResync:
-		signal(t.resyncs.wake)
-		t.answer(msg, nil)
+		signal(c.t.resyncs.wake)
+		c.answer(msg, nil)
 	default:
-		t.answer(msg, fmt.Errorf("unknown operation %.40q", req.Op))
+		c.answer(msg, fmt.Errorf("unknown operation %.40q", req.Op))
 	}
 }
 
@@ -51,8 +54,8 @@ const probeWait = 10 * time.Second
 
 // probeNow has the target tried now if the channel waits for it, and answers with
 // what came of it.
-func (t *tenure) probeNow(msg *nats.Msg) {
-	g := t.p.r.gate
+func (c control) probeNow(msg *nats.Msg) {
+	t, g := c.t, c.t.p.r.gate
 	timer := time.NewTimer(probeWait)
 	defer timer.Stop()
 	select {
@@ -65,32 +68,33 @@ func (t *tenure) probeNow(msg *nats.Msg) {
 	if next := g.NextProbe(); !next.IsZero() {
 		reply.NextProbe = next.UnixMilli()
 	}
-	t.respond(msg, reply)
+	c.respond(msg, reply)
 }
 
-func (t *tenure) answer(msg *nats.Msg, err error) {
+func (c control) answer(msg *nats.Msg, err error) {
 	var reply channels.ControlReply
 	if err != nil {
 		reply.Error = err.Error()
 	}
-	t.respond(msg, reply)
+	c.respond(msg, reply)
 }
 
-func (t *tenure) respond(msg *nats.Msg, reply channels.ControlReply) {
+func (c control) respond(msg *nats.Msg, reply channels.ControlReply) {
 	reply.Format = events.Format
 	data, err := json.Marshal(reply)
 	if err == nil {
 		err = msg.Respond(data)
 	}
 	if err != nil {
-		t.log.Warn().Err(err).Msg("answer an administrator")
+		c.t.log.Warn().Err(err).Msg("answer an administrator")
 	}
 }
 
 // resetKey makes the ledger forget a key, through the log like everything else,
 // and calls done when the bucket, which publishers read, says so too. A key with updates in flight is left alone.
 // void says what of the key does not count any more, whenever it comes.
-func (t *tenure) resetKey(key string, void *events.Void, done func(error)) {
+func (c control) resetKey(key string, void *events.Void, done func(error)) {
+	t := c.t
 	enc, err := events.EncodeKey(key)
 	if err == nil && void == nil {
 		err = errors.New("the request does not say what is void")

@@ -20,14 +20,18 @@ import (
 // stored.
 const deadRetry = 2 * time.Second
 
-// storeDead puts the whole update, with why it was given up, where it can be
+// A letterbox stores a tenure's dead letters.
+type letterbox struct{ t *tenure }
+
+// store puts the whole update, with why it was given up, where it can be
 // looked at and sent again, with the target's response. It returns when the broker has it. The id is that of
 // the update in its stream: storing twice leaves one.
-func (t *tenure) storeDead(key string, it *lanes.Item, e *events.Entry, response string) error {
+func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response string) error {
+	t := b.t
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	name := t.p.r.entry.Config.Name
-	if err := t.loadContent(ctx, it); err != nil && !errors.Is(err, parking.ErrLost) {
+	if err := t.contents.load(ctx, it); err != nil && !errors.Is(err, parking.ErrLost) {
 		return err
 	}
 	t.mu.Lock() // a redelivery may replace the copy
@@ -53,7 +57,7 @@ func (t *tenure) storeDead(key string, it *lanes.Item, e *events.Entry, response
 	set(events.HeaderDeadWorker, t.p.r.worker)
 	set(events.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
 	set(events.HeaderChannelID, t.p.r.entry.ID)
-	if err := t.publishDead(ctx, msg); err != nil {
+	if err := b.publish(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
 	return nil
@@ -67,9 +71,10 @@ var dispensable = [...]string{ //nolint:gochecknoglobals // a constant that the 
 	nats.MsgIdHdr,
 }
 
-// publishDead stores a letter. An update that nearly fills a message leaves no
+// publish stores a letter. An update that nearly fills a message leaves no
 // room for all that a letter says; then it says less, but the update is kept.
-func (t *tenure) publishDead(ctx context.Context, msg *nats.Msg) error {
+func (b letterbox) publish(ctx context.Context, msg *nats.Msg) error {
+	t := b.t
 	var ack *jetstream.PubAck
 	err := nats.ErrMaxPayload
 	for i := 0; errors.Is(err, nats.ErrMaxPayload) && i <= len(dispensable); i++ {

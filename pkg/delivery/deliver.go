@@ -47,7 +47,7 @@ func (w *workspace) clear() {
 // flight anywhere else.
 func (c *caller) deliver(batch []*lanes.Lane, probe bool, room *workspace) {
 	t, g := c.t, c.t.p.r.gate
-	room.keys = t.keysOf(batch, room.keys[:0])
+	room.keys = c.keysOf(batch, room.keys[:0])
 	err := t.view.Load(t.ctx, room.keys)
 	t.p.sight.hinder(readLedger, err)
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *caller) deliver(batch []*lanes.Lane, probe bool, room *workspace) {
 	}
 	ctx, cancelCall := context.WithTimeout(t.ctx, t.p.r.entry.Config.Timeout.D())
 	defer cancelCall()
-	spans := t.startSpans(room.items, room.attempts)
+	spans := t.p.startSpans(t.ctx, room.items, room.attempts)
 	results := c.call(ctx, room.attempts)
 	took := time.Since(started)
 	endSpans(spans, results)
@@ -88,9 +88,9 @@ func (c *caller) deliver(batch []*lanes.Lane, probe bool, room *workspace) {
 
 // keysOf appends the keys whose records decide about the heads of lanes to keys. A
 // malformed update needs no record, and its key may be none.
-func (t *tenure) keysOf(batch []*lanes.Lane, keys []*ledger.Key) []*ledger.Key {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (c *caller) keysOf(batch []*lanes.Lane, keys []*ledger.Key) []*ledger.Key {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
 	for _, l := range batch {
 		if l.Head().Malformed == nil {
 			keys = append(keys, l.Key())
@@ -116,19 +116,19 @@ func (c *caller) judge(batch []*lanes.Lane, room *workspace) {
 			ended = append(ended, it)
 		}
 	}
-	t.takeErrands(room)
+	c.takeErrands(room)
 	t.end()
 	for _, it := range ended {
 		t.log.Info().Str("key", it.Update.Key).Stringer("version", it.Tag.Version).Uint64("sequence", it.Seq).
 			Msg("an update came again that ended before; it is dropped")
 	}
-	t.runErrands(room)
+	c.runErrands(room)
 }
 
 // loadPayloads reads the content of parked updates, and leaves those out for
 // which that fails.
 func (c *caller) loadPayloads(room *workspace) {
-	t, n := c.t, 0
+	n := 0
 	for i, it := range room.items {
 		if it.Parked == 0 || c.loadedPayload(room.lanes[i], it, room) {
 			room.lanes[n], room.items[n] = room.lanes[i], it
@@ -136,13 +136,13 @@ func (c *caller) loadPayloads(room *workspace) {
 		}
 	}
 	room.lanes, room.items = room.lanes[:n], room.items[:n]
-	t.runErrands(room)
+	c.runErrands(room)
 }
 
 // loadedPayload reads the content of a parked update, and reports whether it is there.
 func (c *caller) loadedPayload(l *lanes.Lane, it *lanes.Item, room *workspace) bool {
 	t := c.t
-	err := t.loadPayload(t.ctx, it)
+	err := t.contents.loadPayload(t.ctx, it)
 	lost := errors.Is(err, parking.ErrLost)
 	if lost {
 		t.p.sight.hinder(readParked, nil) // it can be read that it is gone
@@ -159,7 +159,7 @@ func (c *caller) loadedPayload(l *lanes.Lane, it *lanes.Item, room *workspace) b
 	defer t.end()
 	if lost {
 		t.lanes.Lost(l, err.Error())
-		t.takeErrands(room)
+		c.takeErrands(room)
 	} else {
 		t.lanes.Postpone(ledgerRetry, l)
 	}

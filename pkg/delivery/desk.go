@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 )
 
@@ -14,6 +15,7 @@ import (
 type desk struct {
 	mu    sync.Mutex
 	lanes *lanes.Lanes
+	share *flow.Share // of the budget: what the lanes hold, in bytes
 	// acked is up to where outcomes are in the view and their acks sent.
 	acked uint64
 	idle  chan struct{} // closed when becomesIdle's condition holds
@@ -60,19 +62,19 @@ func (t *tenure) carryOut(a *lanes.Actions) {
 	t.commits.add(a.Commits)
 	t.parker.add(a.Park)
 	for _, l := range a.Load {
-		go t.loadMore(l, l.LoadFrom())
+		go t.parker.load(l, l.LoadFrom())
 	}
 	for _, seq := range a.Delete {
-		t.deleteParked(seq)
+		t.parker.forget(seq)
 	}
-	if len(a.Acks) > 0 && t.acks.add(a.Acks) {
+	if len(a.Acks) > 0 && t.flushes.acks.add(a.Acks) {
 		t.view.Ask(func(error) {})
 	}
 	for _, it := range a.Unload {
-		t.unload(it)
+		t.contents.unload(it, t.lanes.Holds(it))
 	}
 	for _, it := range a.Drop {
-		t.dropKept(it)
+		t.contents.drop(it)
 	}
 	for _, k := range a.Unpin {
 		t.view.Unpin(k)

@@ -106,3 +106,12 @@ func (c *caller) withinRate(n int) (int, time.Duration) {
 	missing := 1 - limit.TokensAt(now)
 	return 0, max(time.Millisecond, time.Duration(missing/float64(limit.Limit())*float64(time.Second)))
 }
+
+// sayHung says what does not end with the tenure, and whose it is.
+func (c *caller) sayHung() {
+	if calls := c.atTarget.Load(); calls > 0 {
+		c.t.log.Error().Int64("calls", calls).Msg("a connector ignores that its context has ended; its calls are left behind")
+		return
+	}
+	c.t.log.Warn().Msg("the broker has not answered yet what was asked before a call; no call follows, and it is left behind")
+}

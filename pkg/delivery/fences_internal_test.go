@@ -128,7 +128,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 		}
 	}()
 	e := &events.Entry{Key: "k", Settlement: events.Settlement{Version: it.Tag.Version, Outcome: events.DeadLettered}}
-	testkit.Must(t, tn.storeDead("k", it, e, ""))
+	testkit.Must(t, letterbox{tn}.store("k", it, e, ""))
 	tn.calls.conclude(l, it, connectors.Failed(connectors.Transient, "503", errors.New("busy")), false, 0, new(workspace))
 	defer tn.stopAlarm()
 	testkit.Must(t, tn.parkAll())

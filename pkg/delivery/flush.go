@@ -3,18 +3,32 @@ package delivery
 import (
 	"context"
 	"errors"
+	"maps"
+	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 )
 
 // flushPause is how long to wait between tries to write the ledger before a
 // hand-over.
 const flushPause = 100 * time.Millisecond
 
-// flushLoop writes what is new to the ledger until ctx ends.
-func (t *tenure) flushLoop(ctx context.Context) {
-	t.view.Run(ctx, func(ctx context.Context) (int, error) { return t.flush(ctx, false) },
+// A flusher writes what follows from outcomes behind the log: the ledger, then JetStream's
+// acks, then the progress.
+type flusher struct {
+	t    *tenure
+	acks acks
+}
+
+// run writes what is new to the ledger until ctx ends.
+func (f *flusher) run(ctx context.Context) {
+	t := f.t
+	t.view.Run(ctx, func(ctx context.Context) (int, error) { return f.flush(ctx, false) },
 		func(err error, wait time.Duration) (goOn bool) {
 			if errors.Is(err, channels.ErrProgressChanged) {
 				t.fail(err)
@@ -29,17 +43,18 @@ func (t *tenure) flushLoop(ctx context.Context) {
 // flush writes every record that is ahead of the bucket, tells JetStream what is settled
 // with that, then writes the progress that they add up to. It returns how many records
 // there were.
-func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
+func (f *flusher) flush(ctx context.Context, clean bool) (int, error) {
+	t := f.t
 	t.mu.Lock() // before the records are looked at: they are at least as new
 	logSeq, floor, storedAt, done := t.acked, t.lanes.Floor().Value(), t.lanes.Floor().StoredAt(), t.lanes.Done()
 	t.mu.Unlock()
-	settled := t.acks.take()
+	settled := f.acks.take()
 	records, err := t.view.Write(ctx)
 	if err != nil {
-		t.acks.putBack(settled)
+		f.acks.putBack(settled)
 		return records, err
 	}
-	t.ackAll(settled)
+	f.ackAll(settled)
 	circuit, since, reason := t.p.r.gate.Status()
 	next := t.p.r.gate.NextProbe()
 	return records, t.changeProgress(ctx, func(p *channels.Progress) {
@@ -50,6 +65,106 @@ func (t *tenure) flush(ctx context.Context, clean bool) (int, error) {
 			p.NextProbe = next.UnixMilli()
 		}
 	})
+}
+
+// last completes the ledger and marks the progress as clean. A record that
+// somebody else touched, or an answer that got lost, must not leave the ledger
+// behind until another worker comes: it is tried again.
+func (f *flusher) last(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, f.t.p.r.drainLimit)
+	defer cancel()
+	for {
+		_, err := f.flush(ctx, true)
+		if err == nil || errors.Is(err, channels.ErrProgressChanged) {
+			return err
+		}
+		f.t.log.Warn().Err(err).Msg("write the ledger before the hand-over")
+		if !sleep.For(ctx, flushPause) {
+			return err
+		}
+	}
+}
+
+// ackLast tells JetStream once more of the message that was settled last. Plain acks sent
+// just before a consumer is deleted are mostly lost; this one is answered after they were
+// handled.
+func (f *flusher) ackLast(ctx context.Context) {
+	last := f.acks.newest()
+	if last == nil {
+		return
+	}
+	if err := last.DoubleAck(ctx); err != nil {
+		f.t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
+	}
+}
+
+// ackAll tells JetStream of settled messages. What is lost comes again and is recognised.
+func (f *flusher) ackAll(replies map[uint64]string) {
+	for _, reply := range replies {
+		if err := f.t.b.js.Conn().Publish(reply, ackBody); err != nil {
+			f.t.log.Debug().Err(err).Msg("ack")
+			return
+		}
+	}
+}
+
+// ackBody is what JetStream takes for an ack.
+var ackBody = []byte("+ACK") //nolint:gochecknoglobals // a constant
+
+// unackedMost bounds the messages of a work queue that are settled and wait for the
+// ledger; then it is written at once.
+const unackedMost = 16 << 10
+
+// acks are the messages of a work queue that are settled, and of which JetStream is told
+// once the ledger has their outcomes, with the next flush. Publishers guard a key against
+// its newest message, else against the ledger, and must find it in one of the two
+// (docs/adr/0039).
+type acks struct {
+	mu      sync.Mutex
+	waiting map[uint64]string // reply subjects by sequence
+	last    jetstream.Msg
+}
+
+// add adds messages and reports whether the ledger is to be written at once.
+func (a *acks) add(settled []lanes.Ack) (full bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == nil {
+		a.waiting = map[uint64]string{}
+	}
+	for _, s := range settled {
+		a.waiting[s.Seq] = s.Msg.Reply()
+		a.last = s.Msg
+		full = full || len(a.waiting) == unackedMost
+	}
+	return full
+}
+
+// take takes what waits.
+func (a *acks) take() map[uint64]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	taken := a.waiting
+	a.waiting = nil
+	return taken
+}
+
+// putBack lets those wait further that were taken.
+func (a *acks) putBack(taken map[uint64]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if taken == nil {
+		return
+	}
+	maps.Copy(taken, a.waiting) // what came again since is the copy to be acked
+	a.waiting = taken
+}
+
+// newest returns the message that was settled last; nil if there is none.
+func (a *acks) newest() jetstream.Msg {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last
 }
 
 // changeProgress changes and stores the partition's progress. channels.ErrProgressChanged

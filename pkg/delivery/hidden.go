@@ -38,7 +38,8 @@ func (t *tenure) settleUnread(ctx context.Context, msg *jetstream.RawStreamMsg) 
 	it := &lanes.Item{Rim: lanes.Rim{Raw: msg}, Seq: msg.Sequence, Came: time.Now(), Malformed: errHidden}
 	it.Update, _ = events.Decode(t.b.names, msg.Subject, msg.Header, nil) // whom to tell
 	e := t.unreadable(it)
-	if err := t.storeDead(key, it, &e, ""); err != nil {
+	err := letterbox{t}.store(key, it, &e, "")
+	if err != nil {
 		return err
 	}
 	committed := make(chan struct{})

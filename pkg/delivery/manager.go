@@ -30,23 +30,17 @@ const (
 // match. All of its state belongs to the goroutine of run; what others have to
 // say comes as a function through post.
 type manager struct {
-	o       Options
-	b       *broker
-	log     zerolog.Logger
-	stats   *stats
-	keeper  *lease.Keeper
-	members *lease.Membership
+	o     Options
+	b     *broker
+	log   zerolog.Logger
+	stats *stats
+	crew
+	holding
 
 	entries map[string]channels.Entry // active channels, as the registry has them
-	leases  map[int]*lease.Lease
-	leaving map[int]bool // of these, those that go to another worker once their partitions have drained
 	runs    map[string]*channelRun
 	opening map[string]time.Time  // channels whose connector is being opened, and since when
 	failed  map[string]openFailed // those whose could not be
-	live    []string              // workers, as last seen
-	liveAt  time.Time             // when they were read last
-	left    bool                  // the worker has taken its leave
-	retake  <-chan time.Time      // when a lease that others hold may have lapsed; nil: not before the next tick
 
 	registry  registryReader
 	changes   <-chan struct{} // of the registry; nil: nobody tells
@@ -58,17 +52,34 @@ type manager struct {
 	budget    *flow.Budget
 }
 
+// A crew is the workers that are there.
+type crew struct {
+	members *lease.Membership
+	live    []string  // as last seen
+	liveAt  time.Time // when they were read last
+	left    bool      // this one has taken its leave
+}
+
+// A holding is the shards that a worker has.
+type holding struct {
+	keeper  *lease.Keeper
+	leases  map[int]*lease.Lease
+	leaving map[int]bool     // of these, those that go to another worker once their partitions have drained
+	retake  <-chan time.Time // when a lease that others hold may have lapsed; nil: not before the next tick
+}
+
 func newManager(o Options, b *broker, st *stats) *manager {
 	return &manager{
 		o: o, b: b, log: o.Logger, stats: st,
-		keeper: lease.NewKeeper(lease.Options{
-			JS: b.js, Bucket: b.names.LeasesBucket(), Owner: o.ID, Session: nuid.Next(), Incarnation: b.incarnation,
-			TTL: b.leaseTTL, Margin: b.leaseTTL / 8,
-		}),
-		members: &lease.Membership{JS: b.js, Names: b.names, ID: o.ID, Within: b.leaseTTL / 4},
+		crew: crew{members: &lease.Membership{JS: b.js, Names: b.names, ID: o.ID, Within: b.leaseTTL / 4}},
+		holding: holding{
+			keeper: lease.NewKeeper(lease.Options{
+				JS: b.js, Bucket: b.names.LeasesBucket(), Owner: o.ID, Session: nuid.Next(), Incarnation: b.incarnation,
+				TTL: b.leaseTTL, Margin: b.leaseTTL / 8,
+			}),
+			leases: map[int]*lease.Lease{}, leaving: map[int]bool{},
+		},
 		entries: map[string]channels.Entry{},
-		leases:  map[int]*lease.Lease{},
-		leaving: map[int]bool{},
 		runs:    map[string]*channelRun{},
 		opening: map[string]time.Time{},
 		failed:  map[string]openFailed{},

@@ -38,17 +38,17 @@ type Settled struct {
 }
 
 // observeAttempt tells the observer of a result.
-func (t *tenure) observeAttempt(res connectors.Result, took time.Duration) {
-	if t.p.r.stats.observer == nil {
+func (p *partition) observeAttempt(res connectors.Result, took time.Duration) {
+	if p.r.stats.observer == nil {
 		return
 	}
-	cfg := &t.p.r.entry.Config
-	t.p.r.stats.observer.Attempted(Attempted{Channel: cfg.Name, Kind: cfg.Connector.Kind, Class: res.Class, Took: took})
+	cfg := &p.r.entry.Config
+	p.r.stats.observer.Attempted(Attempted{Channel: cfg.Name, Kind: cfg.Connector.Kind, Class: res.Class, Took: took})
 }
 
 // observeOutcomes tells observer and tracer of outcomes whose acks are out.
-func (t *tenure) observeOutcomes(commits []lanes.Commit) {
-	st := t.p.r.stats
+func (p *partition) observeOutcomes(commits []lanes.Commit) {
+	st := p.r.stats
 	if st.observer == nil && st.tracer == nil {
 		return
 	}
@@ -59,18 +59,18 @@ func (t *tenure) observeOutcomes(commits []lanes.Commit) {
 		}
 		if st.observer != nil {
 			st.observer.Settled(Settled{
-				Channel: t.p.r.entry.Config.Name, Outcome: c.Entry.Outcome, EndToEnd: ageOf(c.Item),
+				Channel: p.r.entry.Config.Name, Outcome: c.Entry.Outcome, EndToEnd: ageOf(c.Item),
 			})
 		}
 		if st.tracer != nil {
-			t.traceAck(c)
+			p.traceAck(c)
 		}
 	}
 }
 
 // countOutcomes counts outcomes whose acks are out.
-func (t *tenure) countOutcomes(commits []lanes.Commit) {
-	t.p.r.stats.add(t.p.r.entry.Config.Name, func(s *ChannelStats) {
+func (p *partition) countOutcomes(commits []lanes.Commit) {
+	p.r.stats.add(p.r.entry.Config.Name, func(s *ChannelStats) {
 		for i := range commits {
 			c := &commits[i]
 			if c.Item == nil {

@@ -3,10 +3,12 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 )
 
 // The parked stream has the content of parked updates. For each attempt it is read
@@ -17,20 +19,26 @@ const (
 	keptBesides  = 64
 )
 
+// contents are the contents of parked updates: at the broker, and those that are kept.
+type contents struct {
+	stream *parking.Stream
+	kept   *atomic.Int64 // bytes, of all partitions of the worker
+}
+
 // loadPayload reads a parked update's payload for an attempt.
-func (t *tenure) loadPayload(ctx context.Context, it *lanes.Item) error {
+func (c *contents) loadPayload(ctx context.Context, it *lanes.Item) error {
 	if it.Rim.Kept > 0 {
 		return nil
 	}
-	return t.loadContent(ctx, it)
+	return c.load(ctx, it)
 }
 
-// loadContent reads a parked update's headers and payload.
-func (t *tenure) loadContent(ctx context.Context, it *lanes.Item) error {
+// load reads a parked update's headers and payload.
+func (c *contents) load(ctx context.Context, it *lanes.Item) error {
 	if it.Parked == 0 || it.Rim.Raw != nil {
 		return nil
 	}
-	msg, err := t.parked.Content(ctx, it.Parked)
+	msg, err := c.stream.Content(ctx, it.Parked)
 	if err != nil {
 		return err
 	}
@@ -39,35 +47,35 @@ func (t *tenure) loadContent(ctx context.Context, it *lanes.Item) error {
 }
 
 // unload gives the content of a parked update free again, but for its payload if
-// there is room to keep it for the next attempt. Like keep and dropKept it is part of an
-// event of the lanes.
-func (t *tenure) unload(it *lanes.Item) {
+// there is room to keep it for the next attempt. held says that the update was not let go.
+// Like keep and drop this is part of an event of the lanes.
+func (c *contents) unload(it *lanes.Item, held bool) {
 	if it.Parked > 0 && it.Rim.Raw != nil { // it was there
 		it.Rim.Raw = nil
-		t.keep(it)
+		c.keep(it, held)
 	}
 }
 
 // keep keeps the payload of a parked update in memory, or lets go of it.
-func (t *tenure) keep(it *lanes.Item) {
+func (c *contents) keep(it *lanes.Item, held bool) {
 	if it.Rim.Kept > 0 {
 		return
 	}
 	payload, size := it.Update.Payload, len(it.Update.Payload)+keptBesides
 	it.Update.Payload = nil
-	if !t.lanes.Holds(it) {
+	if !held {
 		return // let go when the tenure ended
 	}
-	if t.b.kept.Add(int64(size)) > keptInMemory {
-		t.b.kept.Add(-int64(size))
+	if c.kept.Add(int64(size)) > keptInMemory {
+		c.kept.Add(-int64(size))
 		return
 	}
 	it.Rim.Kept, it.Update.Payload = size, bytes.Clone(payload) // without the message around it
 }
 
-// dropKept lets go of what keep has kept.
-func (t *tenure) dropKept(it *lanes.Item) {
-	t.b.kept.Add(-int64(it.Rim.Kept))
+// drop lets go of what keep has kept.
+func (c *contents) drop(it *lanes.Item) {
+	c.kept.Add(-int64(it.Rim.Kept))
 	it.Rim.Kept, it.Update.Payload = 0, nil
 }
 

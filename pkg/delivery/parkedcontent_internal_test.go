@@ -35,7 +35,7 @@ func (t *tenure) unloaded(items ...*lanes.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, it := range items {
-		t.unload(it)
+		t.contents.unload(it, t.lanes.Holds(it))
 	}
 }
 
@@ -70,7 +70,7 @@ func TestPayloadThatCouldNotBeReadIsNotKept(t *testing.T) {
 	it := itemOf("a", 1)
 	tn := parkedTenure(t, it)
 	tn.unloaded(it)
-	if err := tn.loadPayload(t.Context(), it); !errors.Is(err, parking.ErrLost) {
+	if err := tn.contents.loadPayload(t.Context(), it); !errors.Is(err, parking.ErrLost) {
 		t.Errorf("%v instead of a look into the stream", err)
 	}
 	if got := tn.b.kept.Load(); got != 0 {

@@ -137,7 +137,7 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 		}
 		return t.handOver(ctx)
 	}
-	stopListening, err := t.listen()
+	stopListening, err := control{t}.listen()
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	wg.Go(func() { t.commits.run(work) })
-	wg.Go(func() { t.flushLoop(work) })
+	wg.Go(func() { t.flushes.run(work) })
 	wg.Go(func() { t.parker.run(work) })
 	wg.Go(func() { t.letters.Run(work) })
 	wg.Go(func() { t.listKnown(work) })
@@ -171,7 +171,7 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 	wg.Wait()
 	if !drained {
 		if !waitFor(&t.calls.under, hungAfter) {
-			t.sayHung()
+			t.calls.sayHung()
 		}
 		t.abandon()
 		return context.Cause(ctx)
@@ -219,15 +219,6 @@ func (t *tenure) refreshing() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lanes.Refreshing()
-}
-
-// sayHung says what does not end with the tenure, and whose it is.
-func (t *tenure) sayHung() {
-	if calls := t.calls.atTarget.Load(); calls > 0 {
-		t.log.Error().Int64("calls", calls).Msg("a connector ignores that its context has ended; its calls are left behind")
-		return
-	}
-	t.log.Warn().Msg("the broker has not answered yet what was asked before a call; no call follows, and it is left behind")
 }
 
 // hungAfter is how long after the end of its context a call may take to return.

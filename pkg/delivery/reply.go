@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,25 +26,34 @@ type replyRoom struct {
 	buffer []byte
 }
 
-// replyAll sends the acks of some entries to whoever asked for them: to an inbox
+// A replier sends the acks of a partition's outcomes.
+type replier struct {
+	js              jetstream.JetStream
+	names           events.Names
+	channel, stream string
+	incarnation     events.Incarnation
+	rooms           *sync.Pool // of *replyRoom
+}
+
+// send sends the acks of some entries to whoever asked for them: to an inbox
 // as it comes, to a named service's subject so that the broker has it. It
 // returns when that is so. If it fails, or this worker dies before the progress
 // says that they were sent, the next tenure sends them again (guarantee 3).
-func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
-	room, _ := t.b.replies.Get().(*replyRoom)
+func (r *replier) send(ctx context.Context, entries []events.Entry) error {
+	room, _ := r.rooms.Get().(*replyRoom)
 	if room == nil {
 		room = new(replyRoom)
 	}
 	defer func() {
 		clear(room.wanted) // what they refer to may go
-		t.b.replies.Put(room)
+		r.rooms.Put(room)
 	}()
-	room.wanted = t.wantAck(room.wanted[:0], entries)
+	room.wanted = r.wanted(room.wanted[:0], entries)
 	wanted, buffer := room.wanted, room.buffer[:0]
 	var kept []jetstream.PubAckFuture
 	for i, first := 0, 0; i < len(wanted); i++ {
 		e := wanted[i]
-		data, err := e.AppendAck(buffer, t.p.r.entry.Config.Name)
+		data, err := e.AppendAck(buffer, r.channel)
 		if err != nil {
 			return fmt.Errorf("send ack: %w", err)
 		}
@@ -52,7 +62,7 @@ func (t *tenure) replyAll(ctx context.Context, entries []events.Entry) error {
 			buffer = append(buffer, '\n')
 			continue
 		}
-		future, err := t.reply(wanted[first:i+1], data)
+		future, err := r.one(wanted[first:i+1], data)
 		if err != nil {
 			return fmt.Errorf("send ack: %w", err)
 		}
@@ -90,13 +100,13 @@ func awaitStored(ctx context.Context, futures []jetstream.PubAckFuture) error {
 	return nil
 }
 
-// wantAck appends the entries whose ack somebody gets to wanted. Where acks may share
+// wanted appends the entries whose ack somebody gets to wanted. Where acks may share
 // messages, those for one subject are in a row and in their order.
-func (t *tenure) wantAck(wanted []*events.Entry, entries []events.Entry) []*events.Entry {
+func (r *replier) wanted(wanted []*events.Entry, entries []events.Entry) []*events.Entry {
 	lines := 0
 	for i := range entries {
 		e := &entries[i]
-		if e.ReplyTo == "" || !e.Outcome.Final() || !t.b.names.ReplyAllowed(e.ReplyTo) {
+		if e.ReplyTo == "" || !e.Outcome.Final() || !r.names.ReplyAllowed(e.ReplyTo) {
 			continue
 		}
 		wanted = append(wanted, e)
@@ -115,21 +125,21 @@ func joined(a, b *events.Entry) bool {
 	return a.ReplyLines && b.ReplyLines && a.ReplyTo == b.ReplyTo
 }
 
-// reply sends data, the acks of some entries with one subject. The future, if any, is
+// one sends data, the acks of some entries with one subject. The future, if any, is
 // of a message that the broker has to confirm. data is the caller's again.
-func (t *tenure) reply(entries []*events.Entry, data []byte) (jetstream.PubAckFuture, error) {
+func (r *replier) one(entries []*events.Entry, data []byte) (jetstream.PubAckFuture, error) {
 	e := entries[0]
-	if !t.b.names.IsServiceAck(e.ReplyTo) {
+	if !r.names.IsServiceAck(e.ReplyTo) {
 		// Nobody can be told if the connection is down; the ledger knows.
-		_ = t.b.js.Conn().Publish(e.ReplyTo, data)
+		_ = r.js.Conn().Publish(e.ReplyTo, data)
 		return nil, nil
 	}
-	id := t.stream + ":" + t.b.incarnation.String() + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
+	id := r.stream + ":" + r.incarnation.String() + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
 	if n := len(entries); n > 1 {
 		id += ":" + strconv.Itoa(n) + ":" + strconv.FormatUint(entries[n-1].Sequence, 10)
 	}
 	msg := nats.NewMsg(e.ReplyTo)
 	msg.Data = bytes.Clone(data) // kept until the broker has answered
 	msg.Header.Set(nats.MsgIdHdr, id)
-	return t.b.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
+	return r.js.PublishMsgAsync(msg, jetstream.WithStallWait(5*time.Second))
 }

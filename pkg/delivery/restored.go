@@ -33,7 +33,7 @@ func (b *broker) restoredAt() time.Time {
 }
 
 // distrust makes the tenure begin at 0 and tells why.
-func (t *tenure) distrust(floor uint64, why string) {
+func (t *takeover) distrust(floor uint64, why string) {
 	t.p.restored = true
 	t.b.alarm(time.Now())
 	t.log.Error().Uint64("floor", floor).Str("found", why).Msg(restoredAdvice + "; the partition begins at 0, which the version guard makes harmless")

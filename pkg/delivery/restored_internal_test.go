@@ -114,7 +114,8 @@ func TestLogOfEarlierIncarnationsIsRecovered(t *testing.T) {
 		testkit.Must(t, err)
 	}
 	tn := b.tenure(t, r)
-	testkit.Must(t, tn.recoverTail(t.Context(), tn.fenced(t)))
+	to := &takeover{tn, tn.fenced(t)}
+	testkit.Must(t, to.recoverTail(t.Context()))
 	tn.view.Read(tn.view.Pin("k"), func(rec *events.Record) {
 		if rec.Applied.Version != testkit.Number(2) {
 			t.Errorf("version %s is applied, not 2", rec.Applied.Version)

@@ -17,6 +17,12 @@ import (
 // before its first call: a call of the predecessor may still be on the wire.
 const lapsedWait = time.Second
 
+// A takeover makes this worker the only one that can commit to a partition.
+type takeover struct {
+	*tenure
+	left channels.Progress // by the owner before
+}
+
 // takeOver makes this worker the only one that can commit to the partition:
 //
 //  1. it puts a mark into the log, after which a predecessor's commit fails;
@@ -39,16 +45,17 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	if err := t.outcomes.Fence(ctx); err != nil {
 		return err
 	}
-	if err := t.recoverTail(ctx, left); err != nil {
+	to := &takeover{t, left}
+	if err := to.recoverTail(ctx); err != nil {
 		return err
 	}
 	if gated { // nothing is delivered: the log's tail was all there is to do
 		return nil
 	}
-	if err := t.recoverParked(ctx); err != nil {
+	if err := t.parker.recover(ctx); err != nil {
 		return err
 	}
-	if err := t.startConsumer(ctx, left); err != nil {
+	if err := to.startConsumer(ctx); err != nil {
 		return err
 	}
 	if !left.Clean && !sleep.For(ctx, lapsedWait) {
@@ -62,20 +69,20 @@ func (t *tenure) takeOver(ctx context.Context) error {
 const recoverEvery = 10 * time.Second
 
 // recoverTail adds to the view what the log has and the ledger may not, and sends those
-// acks again. left is what the owner before has left.
-func (t *tenure) recoverTail(ctx context.Context, left channels.Progress) error {
-	end := t.outcomes.End().Seq
-	if left.LogSeq >= end { // our mark is the last of the log
-		t.distrust(left.Floor, fmt.Sprintf("the outcome log ends at %d, but the ledger reflects it up to %d", end, left.LogSeq))
-		left.LogSeq = 0
+// acks again.
+func (t *takeover) recoverTail(ctx context.Context) error {
+	end, from := t.outcomes.End().Seq, t.left.LogSeq
+	if from >= end { // our mark is the last of the log
+		t.distrust(t.left.Floor, fmt.Sprintf("the outcome log ends at %d, but the ledger reflects it up to %d", end, from))
+		from = 0
 	}
 	groups, said := 0, time.Now()
-	err := t.outcomes.Tail(ctx, left.LogSeq, func(at events.LogPosition, entries []events.Entry) error {
+	err := t.outcomes.Tail(ctx, from, func(at events.LogPosition, entries []events.Entry) error {
 		if err := t.recoverGroup(ctx, entries, at); err != nil {
 			return err
 		}
 		if at.Incarnation == t.b.incarnation { // who waited before the restore waits no more
-			if err := t.replyAll(ctx, entries); err != nil {
+			if err := t.replies.send(ctx, entries); err != nil {
 				return err
 			}
 		}
@@ -99,7 +106,7 @@ func (t *tenure) recoverTail(ctx context.Context, left channels.Progress) error 
 
 // makeRoom writes what was recovered up to a sequence of the log to the ledger, when
 // that is much.
-func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
+func (t *takeover) makeRoom(ctx context.Context, seq uint64) error {
 	if !t.view.Full() {
 		return nil
 	}
@@ -110,7 +117,7 @@ func (t *tenure) makeRoom(ctx context.Context, seq uint64) error {
 }
 
 // recoverGroup adds the entries of one group to the view.
-func (t *tenure) recoverGroup(ctx context.Context, entries []events.Entry, at events.LogPosition) error {
+func (t *takeover) recoverGroup(ctx context.Context, entries []events.Entry, at events.LogPosition) error {
 	keys := make([]*ledger.Key, len(entries)) // nil: has no place in the ledger
 	for i := range entries {
 		if key := encodedKey(&entries[i]); key != "" {
@@ -148,7 +155,8 @@ func encodedKey(e *events.Entry) string {
 
 // startConsumer makes the first consumer of the tenure, at the floor that the owner
 // before left.
-func (t *tenure) startConsumer(ctx context.Context, left channels.Progress) error {
+func (t *takeover) startConsumer(ctx context.Context) error {
+	left := &t.left
 	from, found, err := t.feed.Look(ctx, feed.Floor{Seq: left.Floor, Stored: left.FloorTime}, left.StreamCreated)
 	if err != nil {
 		return err

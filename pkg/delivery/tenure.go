@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -10,10 +9,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 
-	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
-	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/letters"
@@ -40,13 +37,14 @@ type tenure struct {
 	feed     *feed.Feed
 	parked   *parking.Stream
 	letters  *letters.Tidier
-	share    *flow.Share
 	view     *ledger.View
+	replies  replier
+	contents contents
 
 	desk
-	acks    acks
 	calls   caller
 	commits committer
+	flushes flusher
 	parker  parker
 	resyncs resyncer
 }
@@ -80,6 +78,10 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Channel: cfg.Name, ID: r.entry.ID, Shared: &r.b.views,
 		LogEnd: t.outcomes.End, Broken: fail,
 	})
+	t.replies = replier{
+		js: r.b.js, names: r.b.names, channel: cfg.Name, stream: t.stream, incarnation: r.b.incarnation, rooms: &r.b.replies,
+	}
+	t.contents = contents{stream: t.parked, kept: &r.b.kept}
 	t.lanes = lanes.New(lanes.Options{
 		Latest: t.latest(), Window: cfg.Window, Calls: r.callLimit(), Retry: cfg.Retry, ParkAfter: r.parkAfter, Incarnation: r.b.incarnation,
 		Names: r.b.names, AfterOutage: p.afterOutage, NewBackoff: newBackoff(&cfg.Retry), Now: time.Now,
@@ -87,6 +89,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.wakePull, t.wakeRefresh = make(chan struct{}, 1), make(chan struct{}, 1)
 	t.calls = caller{t: t, wake: make(chan struct{}, 1)}
 	t.commits = committer{t: t, wake: make(chan struct{}, 1)}
+	t.flushes = flusher{t: t}
 	t.parker = parker{t: t, wake: make(chan struct{}, 1)}
 	t.resyncs = resyncer{t: t, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	return t
@@ -130,40 +133,16 @@ func (t *tenure) awaitIdle(ctx context.Context, most time.Duration) {
 func (t *tenure) handOver(ctx context.Context) error {
 	t.stopAlarm()
 	waitFor(&t.calls.under, hungAfter) // removals from the parked stream
-	if err := t.flushLast(ctx); err != nil {
+	if err := t.flushes.last(ctx); err != nil {
 		return err
 	}
-	// Plain acks sent just before a deletion are mostly lost. This one is
-	// answered after they were handled.
-	if last := t.acks.newest(); last != nil {
-		if err := last.DoubleAck(ctx); err != nil {
-			t.log.Debug().Err(err).Msg("final ack; the next owner settles again by the ledger")
-		}
-	}
+	t.flushes.ackLast(ctx)
 	if err := t.feed.Delete(ctx); err != nil {
 		return err
 	}
 	t.abandon()
 	t.log.Info().Uint64("floor", t.progress.Now().Floor).Msg("partition handed over")
 	return nil
-}
-
-// flushLast completes the ledger and marks the progress as clean. A record that
-// somebody else touched, or an answer that got lost, must not leave the ledger
-// behind until another worker comes: it is tried again.
-func (t *tenure) flushLast(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.p.r.drainLimit)
-	defer cancel()
-	for {
-		_, err := t.flush(ctx, true)
-		if err == nil || errors.Is(err, channels.ErrProgressChanged) {
-			return err
-		}
-		t.log.Warn().Err(err).Msg("write the ledger before the hand-over")
-		if !sleep.For(ctx, flushPause) {
-			return err
-		}
-	}
 }
 
 // abandon lets go of what is held; the broker has it.

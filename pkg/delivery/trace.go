@@ -48,19 +48,19 @@ func traceID(it *lanes.Item) string {
 
 // startSpans starts a span for each attempt and lets the attempt carry it. It
 // returns nil without a Tracer.
-func (t *tenure) startSpans(items []*lanes.Item, attempts []connectors.Attempt) []trace.Span {
-	tracer := t.p.r.stats.tracer
+func (p *partition) startSpans(ctx context.Context, items []*lanes.Item, attempts []connectors.Attempt) []trace.Span {
+	tracer := p.r.stats.tracer
 	if tracer == nil {
 		return nil
 	}
 	spans := make([]trace.Span, len(items))
 	for i, it := range items {
 		parent := traceOf(it)
-		ctx := trace.ContextWithRemoteSpanContext(t.ctx, parent)
+		ctx := trace.ContextWithRemoteSpanContext(ctx, parent)
 		ctx, spans[i] = tracer.Start(ctx, "attempt", trace.WithSpanKind(trace.SpanKindClient),
-			trace.WithAttributes(t.spanAttributes(it)...),
+			trace.WithAttributes(p.spanAttributes(it)...),
 			trace.WithAttributes(
-				attribute.String("extsync.kind", t.p.r.entry.Config.Connector.Kind),
+				attribute.String("extsync.kind", p.r.entry.Config.Connector.Kind),
 				attribute.Int("extsync.attempt", attempts[i].Number),
 			))
 		own := trace.SpanContextFromContext(ctx)
@@ -95,7 +95,7 @@ func endSpans(spans []trace.Span, results []connectors.Result) {
 
 // traceAck adds the span of an outcome: from the decision, over the log, to the
 // ack. An update outside any trace gets none.
-func (t *tenure) traceAck(c *lanes.Commit) {
+func (p *partition) traceAck(c *lanes.Commit) {
 	parent := traceOf(c.Item)
 	if !parent.IsValid() {
 		return
@@ -104,9 +104,9 @@ func (t *tenure) traceAck(c *lanes.Commit) {
 	if acked {
 		kind = trace.SpanKindProducer
 	}
-	_, span := t.p.r.stats.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "ack",
+	_, span := p.r.stats.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "ack",
 		trace.WithSpanKind(kind), trace.WithTimestamp(c.Entry.At),
-		trace.WithAttributes(t.spanAttributes(c.Item)...),
+		trace.WithAttributes(p.spanAttributes(c.Item)...),
 		trace.WithAttributes(
 			attribute.String("extsync.outcome", string(c.Entry.Outcome)),
 			attribute.Int("extsync.attempts", c.Entry.Attempts),
@@ -115,10 +115,10 @@ func (t *tenure) traceAck(c *lanes.Commit) {
 	span.End(trace.WithTimestamp(time.Now()))
 }
 
-func (t *tenure) spanAttributes(it *lanes.Item) []attribute.KeyValue {
+func (p *partition) spanAttributes(it *lanes.Item) []attribute.KeyValue {
 	return []attribute.KeyValue{
-		attribute.String("extsync.channel", t.p.r.entry.Config.Name),
-		attribute.Int("extsync.partition", t.p.index),
+		attribute.String("extsync.channel", p.r.entry.Config.Name),
+		attribute.Int("extsync.partition", p.index),
 		attribute.String("extsync.key", it.Update.Key),
 		attribute.Stringer("extsync.version", it.Tag.Version),
 		attribute.String("extsync.id", it.Update.ID),

@@ -137,7 +137,7 @@ func (m *Lanes) newerWaiting(l *Lane, it *Item) (versioning.Version, bool) {
 		return versioning.Version{}, false
 	}
 	for _, next := range l.queue[1:] {
-		if next.Malformed == nil && isOlder(it.Tag.Version, next.Tag.Version) {
+		if next.overtakes(it) {
 			return next.Tag.Version, true
 		}
 	}

@@ -74,7 +74,7 @@ func isOlder(v, w versioning.Version) bool {
 	return err == nil && c < 0
 }
 
-// Overtakes reports whether the update is surely newer than another one of its key, so
+// overtakes reports whether the update is surely newer than another one of its key, so
 // that a latest channel need not deliver that.
 func (it *Item) overtakes(old *Item) bool {
 	return it.Malformed == nil && old.Malformed == nil && isOlder(old.Tag.Version, it.Tag.Version)

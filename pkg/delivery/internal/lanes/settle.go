@@ -120,7 +120,7 @@ func (m *Lanes) entry(it *Item, s events.Settlement, a *Answer) events.Entry {
 
 // Known reports whether an update that was overtaken in its lane has an outcome already:
 // a former owner died before it could settle it. It keeps that one (guarantee 3), and its
-// entry says so. rec is the record of its key.
+// entry says so. rec is the record of its key. This is no event, and needs no lock.
 func (m *Lanes) Known(c *Commit, rec *events.Record) bool {
 	if s, ok := rec.Find(c.Item.Tag); ok {
 		c.Entry.Settlement = s
