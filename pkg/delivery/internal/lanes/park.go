@@ -1,6 +1,7 @@
 package lanes
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
@@ -165,12 +166,29 @@ func (m *Lanes) Loaded(l *Lane, items []*Item) {
 	m.endMove(l)
 	l.more = len(items) > m.mostParked
 	items = items[:min(len(items), m.mostParked)]
+	taken := items[:0]
 	for _, it := range items {
-		m.held[it.Where()] = it
 		l.lastInMemory = it.Parked
+		if m.takesLoaded(l, it) {
+			m.held[it.Where()] = it
+			taken = append(taken, it)
+		}
 	}
-	l.queue = append(items, l.queue...) // what came meanwhile is newer
+	l.queue = append(taken, l.queue...) // what came meanwhile is newer
 	m.proceed(l)
+}
+
+// takesLoaded reports whether an update that was read is to be taken. One that is held
+// came again meanwhile, for the ack after parking was lost, and its message is let go; or
+// it was overtaken when it was in memory, and its outcome is on its way into the log.
+func (m *Lanes) takesLoaded(l *Lane, it *Item) bool {
+	old := m.held[it.Where()]
+	if old != nil && old.Parked == 0 {
+		l.queue = slices.DeleteFunc(l.queue, func(other *Item) bool { return other == old })
+		m.leaveHand(old)
+		return true
+	}
+	return old == nil || old.Parked != it.Parked
 }
 
 // LoadFailed has a lane read later.

@@ -218,3 +218,62 @@ func TestUpdateThatComesWhileParkedOnesAreRead(t *testing.T) {
 	r.do()
 	r.want("in the lane", r.versions("k"), "[1 3]")
 }
+
+// After a takeover, updates that are parked beyond memory come again, for the floor was
+// not written since. One that came while it was read had two copies in its lane, of which
+// the one from the channel's stream was moved again and again, for ever.
+func TestUpdateThatComesAgainWhileItIsRead(t *testing.T) {
+	r := newRig(t, channels.Every)
+	r.m.mostParked = 1
+	for v := range int64(2) {
+		it := r.item("k", v+1, uint64(v+1))
+		it.Parked, it.Msg, it.Size = uint64(v+11), nil, 0
+		r.m.Recovered(it, r.pin("k"))
+		r.do()
+	}
+	r.come(r.item("k", 1, 1)) // settled again at once
+	r.deliver("k")
+	r.come(r.item("k", 2, 2))
+	again := r.item("k", 2, 2)
+	again.Parked, again.Msg, again.Size = 12, nil, 0
+	r.m.Loaded(r.load[0], []*Item{again})
+	r.do()
+	r.want("lanes to park", len(r.park), 0)
+	r.want("acks", len(r.acks), 2)
+	r.want("full", r.m.count.inHand, 0)
+	r.deliver("k")
+	r.want("deleted there", r.deleted, "[11 12]")
+	r.m.Floor().StartAt(2, 0)
+	r.done()
+}
+
+// An update that was overtaken in memory is still in the parked stream when that is read,
+// until its outcome is in the log. It is not taken once more.
+func TestUpdateThatIsReadWhileItsOutcomeIsOnItsWay(t *testing.T) {
+	r := newRig(t, channels.Latest, parkAtOnce)
+	r.m.mostParked = 2
+	l := func() *Lane { return r.m.lanes["k"] }
+	for _, v := range []int64{3, 2, 1} { // none of them is newer than those before
+		r.arrive("k", v)
+	}
+	r.fail("k")
+	r.move()
+	r.want("in memory", r.versions("k"), "[3 2]")
+	r.want("there are more", l().more, true)
+	r.commit()
+	r.arrive("k", 4)
+	r.want("overtaken", len(r.commits), 2)
+	pending := r.commits
+	r.commits = nil
+	r.deliver("k")
+	read := l()
+	first := read.LoadFrom() - 1
+	overtaken := *pending[1].Item
+	r.m.Loaded(read, []*Item{&overtaken})
+	r.want("it was the last in memory", overtaken.Parked, first)
+	r.do()
+	r.want("in hand", r.versions("k"), "[]")
+	r.commits = pending
+	r.commit()
+	r.done()
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // An attempt is a lane in a call, with how many of that call have no answer yet.
@@ -26,6 +27,8 @@ type world struct {
 	rng    *rand.Rand
 	latest bool
 	keys   []string
+	// crashes is how likely the owner dies when it could, in percent.
+	crashes int
 
 	came     []*Item            // that are not in the ledger's past, by sequence
 	versions map[string]int64   // newest of each key
@@ -34,15 +37,21 @@ type world struct {
 	log      uint64
 	calling  map[string]*Item // the update in flight of each key
 	called   []attempt
-	ended    map[uint64]int // how often an update was let go of with an outcome, by sequence
-	last     map[string]uint64
+	ended    map[uint64]bool           // updates that an owner has let go, by sequence
+	outcomes map[uint64]events.Outcome // that the log has of each
+	last     map[string]uint64         // that has an outcome, of each key
 	resync   *Resync
+
+	floor   uint64           // as it was written last
+	backlog []*Item          // that come again to another owner
+	places  map[Place]uint64 // in the parked stream, which never stores a place twice
 }
 
 func newWorld(t *testing.T, seed uint64, mode channels.Mode) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), latest: mode == channels.Latest, versions: map[string]int64{}, parked: map[string][]*Item{},
-		records: map[string]*events.Record{}, calling: map[string]*Item{}, ended: map[uint64]int{}, last: map[string]uint64{},
+		records: map[string]*events.Record{}, calling: map[string]*Item{}, ended: map[uint64]bool{}, last: map[string]uint64{},
+		outcomes: map[uint64]events.Outcome{}, places: map[Place]uint64{},
 	}
 	w.rig = newRig(t, mode, func(o *Options) {
 		o.Window, o.Calls, o.ParkAfter = 12, 3, 5*time.Second
@@ -67,10 +76,14 @@ func (w *world) publish() {
 		return
 	}
 	if len(w.came) > 0 && w.chance(20) {
-		again := *w.came[w.rng.IntN(len(w.came))]
-		fresh := w.item(again.Update.Key, 1, again.Seq)
-		fresh.Update, fresh.Tag, fresh.Published, fresh.Malformed = again.Update, again.Tag, again.Published, again.Malformed
-		w.come(fresh)
+		if it := w.came[w.rng.IntN(len(w.came))]; it.Seq <= w.m.Floor().Last() {
+			w.comeAgain(it)
+		}
+		return
+	}
+	if len(w.backlog) > 0 {
+		w.comeAgain(w.backlog[0])
+		w.backlog = w.backlog[1:]
 		return
 	}
 	key := w.someKey()
@@ -80,7 +93,7 @@ func (w *world) publish() {
 	w.came = append(w.came, w.arrive(key, w.versions[key], func(it *Item) {
 		it.Size = 1 + w.rng.IntN(100)
 		if w.chance(3) {
-			it.Malformed = errors.New("no update")
+			it.Malformed, it.Tag = errors.New("no update"), versioning.Tag{}
 		}
 	}))
 }
@@ -97,11 +110,14 @@ func (w *world) call() {
 		if w.calling[key] != nil {
 			w.t.Fatalf("two calls of %s are in flight", key)
 		}
-		if it.Resync == nil && it.Seq <= w.last[key] && w.ended[it.Seq] > 0 {
-			w.t.Fatalf("update %d of %s is tried again after its outcome", it.Seq, key)
-		}
 		switch w.m.Judge(l, w.records[key]) {
 		case Calls:
+			if it.Resync == nil && w.outcomes[it.Seq] != "" {
+				w.t.Fatalf("update %d of %s is tried again after its outcome", it.Seq, key)
+			}
+			if it.Parked > 0 && !w.isParked(key, it.Parked) {
+				w.t.Fatalf("update %d of %s is tried, and the parked stream has it no more", it.Seq, key)
+			}
 			w.calling[key] = it
 			w.called = append(w.called, attempt{l, left})
 			*left++
@@ -178,41 +194,60 @@ func (w *world) errand(ok bool) {
 	w.do()
 }
 
-// end notes the outcome of an update.
+// end notes that an update is let go.
 func (w *world) end(it *Item) {
 	if it.Resync != nil {
 		return
 	}
-	w.ended[it.Seq]++
-	if n := w.ended[it.Seq]; n > 1 {
-		w.t.Fatalf("update %d has %d outcomes", it.Seq, n)
+	if w.ended[it.Seq] && w.crashes == 0 { // else it may come after its parked copy is settled
+		w.t.Fatalf("update %d is let go twice", it.Seq)
 	}
-	if key := it.Update.Key; !w.latest {
-		if it.Seq < w.last[key] {
-			w.t.Fatalf("update %d of %s is settled after %d", it.Seq, key, w.last[key])
-		}
-		w.last[key] = it.Seq
-	}
+	w.ended[it.Seq] = true
 }
 
-// commitSome writes a group to the log.
-func (w *world) commitSome() {
+// commitSome writes a group to the log, and dies then if it is told to.
+func (w *world) commitSome(dies bool) {
 	n := min(len(w.commits), 1+w.rng.IntN(4))
 	group := slices.Clone(w.commits[:n])
 	w.commits = w.commits[n:]
 	for i := range group {
-		c := &group[i]
-		key := c.Key.Encoded()
-		if known := c.Item != nil && c.Lane == nil && !c.Entry.Version.IsZero() && w.m.Known(c, w.records[key]); !known && !c.Entry.Version.IsZero() {
-			w.log++
-			w.records[key].Add(c.Entry, events.LogPosition{Seq: w.log})
+		w.append(&group[i])
+	}
+	if dies {
+		w.crash()
+		return
+	}
+	for i := range group {
+		if it := group[i].Item; it != nil {
+			w.end(it)
 		}
-		if c.Item != nil {
-			w.end(c.Item)
-		}
-		w.m.Committed(c)
+		w.m.Committed(&group[i])
 	}
 	w.do()
+}
+
+// append adds an entry to the log and its record, but for one whose outcome they have.
+func (w *world) append(c *Commit) {
+	key := c.Key.Encoded()
+	if c.Entry.Version.IsZero() || c.Item != nil && c.Lane == nil && w.m.Known(c, w.records[key]) {
+		return
+	}
+	w.log++
+	w.records[key].Add(c.Entry, events.LogPosition{Seq: w.log})
+	it := c.Item
+	if it == nil || it.Resync != nil {
+		return
+	}
+	// A record lists eight outcomes: one that was superseded longer ago is so again.
+	before := w.outcomes[it.Seq]
+	if before != "" && (w.crashes == 0 || before != events.Superseded || c.Entry.Outcome != events.Superseded) {
+		w.t.Fatalf("update %d was %s and has another outcome: %+v", it.Seq, before, c.Entry)
+	}
+	w.outcomes[it.Seq] = c.Entry.Outcome
+	if it.Seq < w.last[key] && !w.latest {
+		w.t.Fatalf("update %d of %s is settled after %d", it.Seq, key, w.last[key])
+	}
+	w.last[key] = it.Seq
 }
 
 // moveOne moves an update to the parked stream, or fails to.
@@ -230,12 +265,16 @@ func (w *world) moveOne(ok bool) {
 		w.park = slices.Delete(w.park, i, i+1)
 		w.m.MoveFailed(l)
 	default:
-		w.ats++
-		if w.m.Moved(it, w.ats) {
-			stored := *it
-			key := l.Key().Encoded()
+		at, before := w.places[it.Where()]
+		if !before {
+			w.ats++
+			at = w.ats
+			w.places[it.Where()] = at
+			stored, key := *it, l.Key().Encoded()
+			stored.Parked = at
 			w.parked[key] = append(w.parked[key], &stored)
 		}
+		w.m.Moved(it, at)
 	}
 	w.do()
 }
@@ -250,8 +289,7 @@ func (w *world) loadOne(ok bool) {
 	var got []*Item
 	for _, it := range w.parked[l.Key().Encoded()] {
 		if it.Parked >= l.LoadFrom() && len(got) <= w.m.mostParked {
-			read := Item{Update: it.Update, Tag: it.Tag, Seq: it.Seq, Published: it.Published, Parked: it.Parked, Came: w.now}
-			got = append(got, &read)
+			got = append(got, w.read(it))
 		}
 	}
 	if ok {
@@ -265,15 +303,8 @@ func (w *world) loadOne(ok bool) {
 // deletes has the parked stream forget what is settled.
 func (w *world) deletes() {
 	for _, at := range w.deleted {
-		found := false
 		for key, items := range w.parked {
-			if i := slices.IndexFunc(items, func(it *Item) bool { return it.Parked == at }); i >= 0 {
-				w.parked[key] = slices.Delete(items, i, i+1)
-				found = true
-			}
-		}
-		if !found {
-			w.t.Fatalf("%d is not in the parked stream, and is deleted there", at)
+			w.parked[key] = slices.DeleteFunc(items, func(it *Item) bool { return it.Parked == at })
 		}
 	}
 	w.deleted = nil
@@ -355,7 +386,7 @@ func (w *world) step() {
 	case 6:
 		w.errand(ok)
 	case 7:
-		w.commitSome()
+		w.commitSome(w.chance(w.crashes))
 	case 8:
 		w.moveOne(ok)
 		w.loadOne(ok)
@@ -365,9 +396,13 @@ func (w *world) step() {
 		w.resyncStep()
 	case 11:
 		w.deletes()
+		w.floor = w.m.Floor().Value()
 		if w.chance(20) {
 			w.m.Freed(0)
 			w.do()
+		}
+		if w.chance(w.crashes) {
+			w.crash()
 		}
 	}
 	w.check()
@@ -376,13 +411,14 @@ func (w *world) step() {
 // drain lets everything succeed until nothing is left.
 func (w *world) drain() {
 	for range 10_000 {
-		if w.m.Keys() == 0 && w.m.Idle() && len(w.commits) == 0 {
+		if w.m.Keys() == 0 && w.m.Idle() && len(w.commits)+len(w.backlog) == 0 {
 			return
 		}
+		w.publishAgain()
 		w.call()
 		w.answer(true)
 		w.errand(true)
-		w.commitSome()
+		w.commitSome(false)
 		w.moveOne(true)
 		w.loadOne(true)
 		w.deletes()
@@ -393,45 +429,29 @@ func (w *world) drain() {
 }
 
 // Whatever comes in whatever order: never two calls of a key, each update ends once and in
-// the order of its key, and what is taken or pinned is given back.
+// the order of its key, and what is taken or pinned is given back. That holds for owners
+// that die at any moment, too: another one knows what is in the log, in the parked stream,
+// and above the floor that was written last.
 func TestRandomEvents(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 20
 	}
 	for _, mode := range []channels.Mode{channels.Every, channels.Latest} {
-		for seed := range seeds {
-			ok := t.Run(fmt.Sprint(mode, "/", seed), func(t *testing.T) {
-				w := newWorld(t, seed, mode)
-				for range 1500 {
-					w.step()
-				}
-				w.drain()
-				w.done()
-				for _, it := range w.came {
-					if w.ended[it.Seq] != 1 {
-						t.Errorf("update %d has %d outcomes", it.Seq, w.ended[it.Seq])
+		for _, crashes := range []int{0, 8} {
+			for seed := range seeds {
+				if !t.Run(fmt.Sprintf("%s/%d/%d", mode, crashes, seed), func(t *testing.T) {
+					w := newWorld(t, seed, mode)
+					w.crashes = crashes
+					for range 1500 {
+						w.step()
 					}
+					w.drain()
+					w.done()
+					w.checkEnd()
+				}) {
+					return
 				}
-				for key, left := range w.parked {
-					if len(left) > 0 {
-						t.Errorf("%d updates of %s are left in the parked stream", len(left), key)
-					}
-				}
-				newest := map[string]int64{}
-				for _, it := range w.came {
-					if it.Malformed == nil {
-						newest[it.Update.Key] = w.versions[it.Update.Key]
-					}
-				}
-				for key := range newest {
-					if w.records[key].Settled.Version.IsZero() {
-						t.Errorf("%s has no outcome", key)
-					}
-				}
-			})
-			if !ok {
-				return
 			}
 		}
 	}
