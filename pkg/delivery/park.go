@@ -23,8 +23,9 @@ const parkEvery = 5 * time.Millisecond
 
 // A parker moves updates to the parked stream and back.
 type parker struct {
-	t    *tenure
-	wake chan struct{}
+	t      *tenure
+	wake   chan struct{}
+	untidy chan struct{} // what is settled may lie in the parked stream
 
 	mu      sync.Mutex
 	waiting []*lanes.Lane // that run has not begun with
@@ -191,10 +192,4 @@ func (p *parker) load(l *lanes.Lane, from uint64) {
 	} else {
 		t.lanes.Loaded(l, got)
 	}
-}
-
-// forget removes a settled update from the parked stream.
-func (p *parker) forget(seq uint64) {
-	t := p.t
-	t.calls.under.Go(func() { t.parked.Delete(t.ctx, seq) })
 }

@@ -159,6 +159,7 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 	wg.Go(func() { t.commits.run(work) })
 	wg.Go(func() { t.flushes.run(work) })
 	wg.Go(func() { t.parker.run(work) })
+	wg.Go(func() { t.parker.tidy(work) })
 	wg.Go(func() { t.letters.Run(work) })
 	wg.Go(func() { t.listKnown(work) })
 

@@ -83,8 +83,11 @@ func (t *tenure) Floor() feed.Floor {
 // Anew says that all above the floor comes again.
 func (t *tenure) Anew() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.lanes.Anew()
+	t.mu.Unlock()
+	if t.takenOver.Load() { // the broker may have been killed
+		signal(t.parker.untidy)
+	}
 }
 
 // Slow reports whether nothing can be delivered at the moment.

@@ -90,7 +90,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.calls = caller{t: t, wake: make(chan struct{}, 1)}
 	t.commits = committer{t: t, wake: make(chan struct{}, 1)}
 	t.flushes = flusher{t: t}
-	t.parker = parker{t: t, wake: make(chan struct{}, 1)}
+	t.parker = parker{t: t, wake: make(chan struct{}, 1), untidy: make(chan struct{}, 1)}
 	t.resyncs = resyncer{t: t, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	return t
 }

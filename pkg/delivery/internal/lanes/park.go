@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A key that keeps failing is parked: its updates move, in order, to a stream of
@@ -155,6 +156,21 @@ func (m *Lanes) Recovered(it *Item, key *ledger.Key) {
 	l.queue = append(l.queue, it)
 	l.lastInMemory = it.Parked
 	m.proceed(l)
+}
+
+// Misses reports whether an update that lies in the parked stream is not among those that
+// the lanes know of, in memory or not.
+func (m *Lanes) Misses(it *Item, key string) bool {
+	l := m.lanes[key]
+	return m.held[it.Where()] == nil && (l == nil || !l.more)
+}
+
+// Ended reports whether an update has its outcome, by the record of its key: a broker that
+// was killed has brought it back, or nobody heard that it was removed. This is no event,
+// and needs no lock.
+func (m *Lanes) Ended(it *Item, rec *events.Record) bool {
+	step := judge(it, rec, m.o.Latest, m.o.Incarnation).what
+	return step == Repeats || step == Forgotten
 }
 
 // LoadFrom returns from which sequence of the parked stream on a lane in Actions.Load has

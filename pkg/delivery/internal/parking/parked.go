@@ -66,7 +66,7 @@ func (s *Stream) decode(ctx context.Context, msg jetstream.Msg, key string, at u
 	h := msg.Headers()
 	if id := h.Get(events.HeaderChannelID); id != "" && id != s.o.ID {
 		s.o.Logger.Warn().Uint64("sequence", at).Msg("a parked update is of a former channel of this name; it is removed")
-		go s.Delete(context.WithoutCancel(ctx), at)
+		go func() { _ = s.Delete(context.WithoutCancel(ctx), at) }() // the next owner finds what stays
 		return Parked{}, false
 	}
 	p := Parked{Key: key, ID: h.Get(headerID), At: at}

@@ -92,7 +92,7 @@ func TestParkedUpdatesAreFoundAgain(t *testing.T) {
 	if !slices.Equal(ofA, []uint64{3}) {
 		t.Errorf("of key a behind its first: %v, want 3", ofA)
 	}
-	s.Delete(t.Context(), moves[1].At)
+	testkit.Must(t, s.Delete(t.Context(), moves[1].At))
 	if _, err := s.Content(t.Context(), moves[1].At); !errors.Is(err, ErrLost) {
 		t.Errorf("%v, want %v", err, ErrLost)
 	}

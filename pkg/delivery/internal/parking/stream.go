@@ -60,14 +60,14 @@ func (s *Stream) Content(ctx context.Context, seq uint64) (*jetstream.RawStreamM
 	return msg, nil
 }
 
-// Delete removes the update at a sequence. If it stays after all, the next owner finds
-// its outcome in the ledger and removes it.
-func (s *Stream) Delete(ctx context.Context, seq uint64) {
+// Delete removes the update at a sequence, if it is there.
+func (s *Stream) Delete(ctx context.Context, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, deletePatience)
 	defer cancel()
 	if err := s.o.Stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		s.o.Logger.Warn().Err(err).Msg("remove a parked update that is settled")
+		return fmt.Errorf("remove a parked update that is settled: %w", err)
 	}
+	return nil
 }
 
 // All calls found for every parked update of the partition, those of a key in their

@@ -26,11 +26,11 @@ func inWorld(t *testing.T, change func(*plan), test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, func(p *plan) {
 			p.temper, p.older, p.workers, p.publishers, p.keys = temper{}, false, 1, 1, 30
-			p.config.Partitions = 4
+			p.config.Partitions, p.config.Retry.MaxAttempts = 4, 20
 			change(p)
 		})
+		defer w.end()
 		test(w)
-		w.end()
 	})
 }
 
@@ -94,6 +94,20 @@ func TestHiddenMessageThatCameBackDoesNotStopItsPartition(t *testing.T) {
 		w.publishBroken("h", nats.Header{"Status": {"100"}}, nil)
 		w.settles()
 		w.broker.Restart(func() bool { return true })
+		w.settles()
+	})
+}
+
+func TestParkedUpdateThatCameBackIsRemoved(t *testing.T) {
+	inWorld(t, func(p *plan) {
+		p.temper.sick, p.parkAfter = map[string]span{keyOf(0): {0, 10 * time.Second}}, 2*time.Second
+	}, func(w *world) {
+		w.hire()
+		w.settles()
+		w.broker.Restart(func() bool { return true })
+		if n := len(w.broker.MessagesAfter(w.names.ParkedStream(), 0)); n == 0 {
+			w.t.Fatal("nothing that was parked has come back")
+		}
 		w.settles()
 	})
 }

@@ -1,0 +1,85 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// tidyRetry is after how long it is tried again to remove settled updates from the parked
+// stream.
+const tidyRetry = 5 * time.Second
+
+// forget removes a settled update from the parked stream.
+func (p *parker) forget(seq uint64) {
+	t := p.t
+	t.calls.under.Go(func() {
+		if err := t.parked.Delete(t.ctx, seq); err != nil && t.ctx.Err() == nil {
+			t.log.Warn().Err(err).Msg("it is tried again")
+			signal(p.untidy)
+		}
+	})
+}
+
+// tidy removes settled updates that lie in the parked stream, whenever there may be some,
+// until ctx ends: their removal failed, or a broker that was killed has brought them back.
+// They would count as parked until the partition has another owner.
+func (p *parker) tidy(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.untidy:
+		}
+		for {
+			err := p.tidyOnce(ctx)
+			if err == nil {
+				break
+			}
+			if !sleep.For(ctx, tidyRetry) {
+				return
+			}
+			p.t.log.Info().Err(err).Msg("look for settled updates in the parked stream")
+		}
+	}
+}
+
+// tidyOnce does it once.
+func (p *parker) tidyOnce(ctx context.Context) error {
+	t := p.t
+	var missed []parking.Parked
+	if err := t.parked.All(ctx, func(one parking.Parked) { missed = append(missed, one) }); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	missed = slices.DeleteFunc(missed, func(one parking.Parked) bool { return !t.lanes.Misses(parkedItem(one), one.Key) })
+	t.mu.Unlock()
+	for _, one := range missed {
+		ended, err := p.ended(ctx, one)
+		if err == nil && ended {
+			err = t.parked.Delete(ctx, one.At)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended reports whether a parked update has its outcome.
+func (p *parker) ended(ctx context.Context, one parking.Parked) (ended bool, err error) {
+	t := p.t
+	k := t.view.Pin(one.Key)
+	defer t.view.Unpin(k)
+	if err := t.view.Load(ctx, []*ledger.Key{k}); err != nil {
+		return false, err
+	}
+	it := parkedItem(one)
+	t.view.Read(k, func(rec *events.Record) { ended = t.lanes.Ended(it, rec) })
+	return ended, nil
+}
