@@ -1,0 +1,114 @@
+package sim_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hms-utl/extsync/internal/testkit"
+)
+
+// A mutant is the engine with one guarantee broken on purpose: a line of it is another one.
+type mutant struct {
+	what      string
+	file      string // below pkg/delivery
+	old, line string
+}
+
+var mutants = []mutant{ //nolint:gochecknoglobals // a constant
+	{
+		"a message is acked before the log has its outcome", "commit.go",
+		"at, err := t.outcomes.Append(ctx, entries)",
+		"for i := range commits { if it := commits[i].Item; it != nil && it.Msg != nil { _ = it.Msg.Ack() } }; at, err := t.outcomes.Append(ctx, entries)",
+	},
+	{
+		"an outcome is announced before the log has it", "commit.go",
+		"at, err := t.outcomes.Append(ctx, entries)",
+		"_ = t.replies.send(ctx, entries); at, err := t.outcomes.Append(ctx, entries)",
+	},
+	{
+		"a head leaves the work queue before the ledger has it", "desk.go",
+		"if len(a.Acks) > 0 && t.flushes.acks.add(a.Acks) {",
+		"for _, one := range a.Acks { _ = one.Msg.Ack() }; if len(a.Acks) > 0 && t.flushes.acks.add(a.Acks) {",
+	},
+	{
+		"two calls of a key are in flight", "deliver.go",
+		"results := c.call(ctx, room.attempts)",
+		"go c.call(ctx, append([]connectors.Attempt(nil), room.attempts...)); results := c.call(ctx, room.attempts)",
+	},
+	{
+		"the floor is forgotten: it counts what has come, not what is settled", "flush.go",
+		"t.lanes.Floor().Value(), t.lanes.Floor().StoredAt()",
+		"t.lanes.Floor().Last(), t.lanes.Floor().StoredAt()",
+	},
+	{
+		"the log is written without the fence", "internal/outlog/log.go",
+		"ack, err := l.o.JS.Publish(ctx, l.subject, data, jetstream.WithExpectLastSequencePerSubject(l.end.Load()))",
+		"ack, err := l.o.JS.Publish(ctx, l.subject, data)",
+	},
+	{
+		"what the log has and the ledger has not is not recovered", "takeover.go",
+		"if err := to.recoverTail(ctx); err != nil {",
+		"if err := error(nil); err != nil {",
+	},
+	{
+		"what is being attempted is superseded", "internal/lanes/lanes.go",
+		"first = 1\n",
+		"first = 0\n",
+	},
+}
+
+// mutantMost is within how many histories each must be found.
+const mutantMost = 1000
+
+// The simulation finds each guarantee that is broken on purpose.
+func TestSimulationFindsWhatBreaks(t *testing.T) {
+	if raced {
+		t.Skip("the engine is built without the race detector here")
+	}
+	for _, m := range mutants {
+		t.Run(m.what, func(t *testing.T) {
+			program := m.build(t)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var first string
+			ran := simulate(t, ctx, program, blocksOf(1, mutantMost, 1), func(v violation) {
+				if !v.known() && first == "" {
+					first = v.String()
+					stop()
+				}
+			})
+			if first == "" {
+				t.Errorf("it was not found in %d histories", ran)
+			}
+			t.Logf("found within %d histories: %s", ran, first)
+		})
+	}
+}
+
+// build builds this package's tests with the mutant.
+func (m *mutant) build(t *testing.T) (program string) {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join("..", "..", m.file))
+	testkit.Must(t, err)
+	source, err := os.ReadFile(file) //nolint:gosec // a file of ours
+	testkit.Must(t, err)
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s has %d times what is to be broken; the mutant must follow the source", m.file, n)
+	}
+	dir := t.TempDir()
+	broken, overlay, program := filepath.Join(dir, "broken.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant")
+	testkit.Must(t, os.WriteFile(broken, []byte(strings.Replace(string(source), m.old, m.line, 1)), 0o600))
+	data, err := json.Marshal(map[string]any{"Replace": map[string]string{file: broken}})
+	testkit.Must(t, err)
+	testkit.Must(t, os.WriteFile(overlay, data, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", program, ".").CombinedOutput() //nolint:gosec // fixed arguments
+	if err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return program
+}
