@@ -147,14 +147,22 @@ func own(op Op) Op {
 }
 
 // remember puts a settlement in front of Recent, in place of an earlier one of
-// the same content. It makes a new slice: copies of the record share the old one.
+// the same content. That of the newest version stays, however many older ones are
+// replayed: no newer outcome tells what became of it. It makes a new slice: copies
+// of the record share the old one.
 func (r *Record) remember(s Settlement) {
 	s.ID = strings.Clone(s.ID)
-	recent := append(make([]Settlement, 0, min(len(r.Recent)+1, RecentMax)), s)
+	recent := append(make([]Settlement, 0, min(len(r.Recent)+1, RecentMax+1)), s)
 	for _, old := range r.Recent {
-		if len(recent) < RecentMax && (old.Version != s.Version || old.Digest != s.Digest) {
+		if old.Version != s.Version || old.Digest != s.Digest {
 			recent = append(recent, old)
 		}
+	}
+	if len(recent) > RecentMax {
+		if last := recent[RecentMax]; last.Version == r.Settled.Version && last.Digest == r.Settled.Digest {
+			recent[RecentMax-1] = last
+		}
+		recent = recent[:RecentMax]
 	}
 	r.Recent = recent
 }

@@ -3,6 +3,7 @@ package events_test
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -341,5 +342,22 @@ func TestOutcomeOfAnotherVersionKindMovesNothing(t *testing.T) {
 	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: versioning.Must(versioning.Time(noon())), Outcome: events.DeadLettered}}, place(3))
 	if r.Settled.Version != five || r.State != events.StateRetrying || len(r.Recent) != 2 {
 		t.Fatalf("the time moved settled, or ended the retry of version 5: %+v", r)
+	}
+}
+
+func TestOutcomeOfTheNewestVersionStaysWhileOldOnesAreReplayed(t *testing.T) {
+	var r events.Record
+	r.Add(entry(t, "99a", events.DeadLettered), place(1))
+	for n := range 3 * events.RecentMax {
+		r.Add(entry(t, strconv.Itoa(n+1)+"a", events.Superseded), place(uint64(n+2)))
+		if len(r.Recent) > events.RecentMax {
+			t.Fatalf("%d settlements are remembered", len(r.Recent))
+		}
+		if s, ok := r.OutcomeOf(tag(t, "99a")); !ok || s.Outcome != events.DeadLettered {
+			t.Fatalf("after %d others the newest version is %q, %t", n+1, s.Outcome, ok)
+		}
+	}
+	if s, ok := r.Find(tag(t, "24a")); !ok || s.Outcome != events.Superseded {
+		t.Errorf("the last one is %q, %t", s.Outcome, ok)
 	}
 }

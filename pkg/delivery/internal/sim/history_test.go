@@ -295,12 +295,24 @@ func (w *world) resume() error {
 	})
 }
 
+// tellKeys adds to the notes what was accepted, and what the log says of each key.
+func (w *world) tellKeys() {
+	for i, a := range w.story.accepted {
+		w.note("accepted at %.3fs: %s@%s %s", w.story.at[i].Sub(w.start).Seconds(), a.Key, a.Version, a.Digest.Short())
+	}
+	for _, e := range w.book.outcomes().Entries {
+		w.note("log %d by %s: %s@%s %s %s, message %d, by %s %s", e.Seq, e.Worker, e.Key, e.Version, e.Digest.Short(), e.Outcome, e.Sequence, e.By, e.Code)
+	}
+}
+
 // run runs the history of a seed in simulated time. It returns what it violates, and what
 // happened.
 func run(t *testing.T, seed uint64) (notes []string, err error) {
 	t.Helper()
 	w := newWorld(t, seed, nil)
-	err = w.history()
+	if err = w.history(); err != nil {
+		w.tellKeys()
+	}
 	w.end()
 	return w.notes, err
 }
