@@ -105,6 +105,9 @@ func (t *tenure) wake(w lanes.Wake) {
 	if w.Flush {
 		t.view.Stir()
 	}
+	if w.Tidy {
+		signal(t.parker.untidy)
+	}
 }
 
 // becomesIdle waits until no call is in flight and nothing waits to be committed, for

@@ -27,7 +27,8 @@ func (p *parker) forget(seq uint64) {
 }
 
 // tidy removes settled updates that lie in the parked stream, whenever there may be some,
-// until ctx ends: their removal failed, or a broker that was killed has brought them back.
+// until ctx ends: their removal failed, nobody heard that they were moved, or a broker
+// that was killed has brought them back.
 // They would count as parked until the partition has another owner.
 func (p *parker) tidy(ctx context.Context) {
 	for {

@@ -45,6 +45,7 @@ type Wake struct {
 	Resync   bool // there is room for the updates of a resync
 	Refresh  bool // what is held is to be given back and read again
 	Flush    bool // what goes with the ledger's records has changed
+	Tidy     bool // the parked stream may hold what is settled
 }
 
 // A Commit is an entry on its way into the log.

@@ -29,6 +29,8 @@ type Item struct {
 	Tries     Tries
 	Rim       Rim
 	refused   bool // its reply subject is not allowed; said once
+	// copied: its move failed, and the parked stream may have it all the same.
+	copied bool
 }
 
 // Tries are what was tried to deliver an update.

@@ -109,6 +109,9 @@ func (m *Lanes) Moved(it *Item, at uint64) bool {
 // MoveFailed lets a lane go on whose updates cannot be parked now: they stay where they
 // are, and it is tried again.
 func (m *Lanes) MoveFailed(l *Lane) {
+	if n := l.moved(); n < len(l.queue) {
+		l.queue[n].copied = true
+	}
 	m.endMove(l)
 	l.parked = l.more || l.queue[0].Parked > 0
 	l.due = later(l.due, m.o.Now().Add(parkRetry))
@@ -170,7 +173,7 @@ func (m *Lanes) Misses(it *Item, key string) bool {
 // and needs no lock.
 func (m *Lanes) Ended(it *Item, rec *events.Record) bool {
 	step := judge(it, rec, m.o.Latest, m.o.Incarnation).what
-	return step == Repeats || step == Forgotten
+	return step == Repeats || step == Forgotten || endedBefore(it, rec, m.o.Incarnation) // a replay, too
 }
 
 // LoadFrom returns from which sequence of the parked stream on a lane in Actions.Load has

@@ -59,11 +59,31 @@ func TestMoveThatFailsAtOnce(t *testing.T) {
 	r.m.MoveFailed(r.park[0])
 	r.do()
 	r.want("parked keys", r.m.Hand().Parked, 0)
+	r.want("tidy while it is not settled", r.wake.Tidy, false)
 	r.park = nil
 	r.after(time.Second)
 	r.deliver("k")
 	r.commit()
+	r.want("tidy, for the parked stream may have it", r.wake.Tidy, true)
 	r.done()
+}
+
+// What lies in the parked stream is looked at for itself only if no lane knows of it.
+func TestParkedUpdatesThatNoLaneKnows(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	it := r.arrive("k", 1)
+	r.want("misses what is held", r.m.Misses(it, "k"), false)
+	r.want("misses another", r.m.Misses(r.item("k", 2, 2), "k"), true)
+	r.m.lanes["k"].more = true
+	r.want("misses what may lie behind", r.m.Misses(r.item("k", 2, 2), "k"), false)
+	r.m.lanes["k"].more = false
+	rec := &events.Record{}
+	r.want("ended, of a key without a record", r.m.Ended(it, rec), false)
+	rec.Add(events.Entry{Key: "k", Sequence: 1, Settlement: events.Settlement{
+		Version: it.Tag.Version, Digest: it.Tag.Digest, Outcome: events.Delivered,
+	}}, events.LogPosition{Seq: 1})
+	r.want("ended, once it is recorded", r.m.Ended(it, rec), true)
+	r.want("ended, a later one", r.m.Ended(r.item("k", 2, 2), rec), false)
 }
 
 func TestRedeliveryOfAParkedUpdateIsSettledAgain(t *testing.T) {

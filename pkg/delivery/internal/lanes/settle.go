@@ -200,6 +200,7 @@ func (m *Lanes) finish(it *Item) {
 		m.todo.Delete = append(m.todo.Delete, it.Parked)
 		return
 	}
+	m.todo.Wake.Tidy = m.todo.Wake.Tidy || it.copied
 	m.leaveHand(it)
 }
 

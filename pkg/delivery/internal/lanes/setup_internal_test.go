@@ -91,7 +91,7 @@ func (r *rig) do() {
 	r.given += a.Give
 	r.wake = Wake{
 		r.wake.Pull || a.Wake.Pull, r.wake.Dispatch || a.Wake.Dispatch, r.wake.Resync || a.Wake.Resync,
-		r.wake.Refresh || a.Wake.Refresh, r.wake.Flush || a.Wake.Flush,
+		r.wake.Refresh || a.Wake.Refresh, r.wake.Flush || a.Wake.Flush, r.wake.Tidy || a.Wake.Tidy,
 	}
 	r.letters, r.again = a.TakeErrands(r.letters, r.again)
 	a.Clear()

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -51,9 +52,12 @@ func (b *Broker) api(c *client, p publication) {
 		b.answer(c, p.reply, nil, []byte(`{"success":true}`))
 		return
 	}
-	data, err := json.Marshal(out)
-	if err != nil {
-		panic(err)
+	data, ready := out.([]byte)
+	if !ready {
+		var err error
+		if data, err = json.Marshal(out); err != nil {
+			panic(err)
+		}
 	}
 	b.answer(c, p.reply, nil, data)
 }
@@ -179,7 +183,7 @@ func (s *stream) update(data []byte) any {
 	if err := json.Unmarshal(data, &cfg); err != nil {
 		panic(err)
 	}
-	s.cfg = cfg
+	s.cfg, s.encoded = cfg, nil
 	return s.info(nil)
 }
 
@@ -196,7 +200,7 @@ func (s *stream) info(data []byte) any {
 	if len(s.msgs) > 0 {
 		state["first_seq"], state["first_ts"] = s.msgs[0].seq, s.msgs[0].at
 	}
-	out := map[string]any{"config": s.cfg, "created": s.created, "state": state, "ts": time.Now()}
+	out := map[string]any{"config": s.config(), "created": s.created, "state": state, "ts": time.Now()}
 	if request.Filter != "" {
 		subjects := map[string]uint64{}
 		for subject, of := range s.bySubject {
@@ -211,6 +215,17 @@ func (s *stream) info(data []byte) any {
 		state["subjects"] = subjects
 	}
 	return out
+}
+
+// config returns the stream's configuration as JSON.
+func (s *stream) config() json.RawMessage {
+	if s.encoded == nil {
+		var err error
+		if s.encoded, err = json.Marshal(s.cfg); err != nil {
+			panic(err)
+		}
+	}
+	return s.encoded
 }
 
 func (s *stream) purge(data []byte) any {
@@ -273,7 +288,12 @@ func (s *stream) get(data []byte) any {
 	if m == nil {
 		return noMessage
 	}
-	return map[string]any{"message": map[string]any{"subject": m.subject, "seq": m.seq, "hdrs": m.header, "data": m.data, "time": m.at}}
+	out := append(make([]byte, 0, 256+2*len(m.header)+2*len(m.data)), `{"message":{"subject":"`...) // by hand: it is what is asked most
+	out = append(append(out, m.subject...), `","seq":`...)
+	out = append(strconv.AppendUint(out, m.seq, 10), `,"hdrs":"`...)
+	out = append(base64.StdEncoding.AppendEncode(out, m.header), `","data":"`...)
+	out = append(base64.StdEncoding.AppendEncode(out, m.data), `","time":"`...)
+	return append(m.at.UTC().AppendFormat(out, time.RFC3339Nano), `"}}`...)
 }
 
 // directGet answers a read from any replica.

@@ -3,7 +3,6 @@ package sim_test
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -176,7 +175,17 @@ func header(m sim.Stored) nats.Header {
 	return out
 }
 
-// ordinaryOnly leaves out what a history is not about.
-func ordinaryOnly(entries []faults.Logged) []faults.Logged {
-	return slices.DeleteFunc(slices.Clone(entries), func(e faults.Logged) bool { return !strings.HasPrefix(e.Key, ordinary) })
+// ordinaryOnly leaves out what a history is not about, and what is superseded once more:
+// that is no other outcome (guarantees.md).
+func ordinaryOnly(entries []faults.Logged) (out []faults.Logged) {
+	superseded := map[id]bool{}
+	for _, e := range entries {
+		of := idOf(e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
+		if again := superseded[of]; again && e.Outcome == events.Superseded || !strings.HasPrefix(e.Key, ordinary) {
+			continue
+		}
+		superseded[of] = superseded[of] || e.Outcome == events.Superseded
+		out = append(out, e)
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,7 @@ func (m *message) stored() Stored { return Stored{m.subject, m.seq, m.header, m.
 type stream struct {
 	b         *Broker
 	cfg       jetstream.StreamConfig
+	encoded   json.RawMessage // cfg; nil: it was not asked for
 	created   time.Time
 	msgs      []*message // ascending
 	last      uint64

@@ -38,7 +38,7 @@ func (w *world) ask(ctx context.Context, p *process) {
 	dice := rand.New(rand.NewPCG(w.seed, 99)) //nolint:gosec // reproducible on purpose
 	pub := w.publisher(p)
 	for ctx.Err() == nil {
-		time.Sleep(time.Duration(dice.Int64N(int64(time.Second / 5))))
+		time.Sleep(time.Duration(dice.Int64N(int64(time.Second))))
 		w.story.mu.Lock()
 		n := len(w.story.accepted)
 		if n == 0 {
