@@ -47,8 +47,23 @@ func (b *Broker) leave(c *client) {
 	for _, s := range b.streams {
 		for _, consumer := range s.consumers {
 			consumer.left(c)
+			// One that pushes is gone with its listener, or what it sends after a reconnect
+			// waits for a lock of the client that is held until a request is late.
+			if c.listens(consumer.cfg.DeliverSubject) {
+				s.deleteConsumer(consumer)
+			}
 		}
 	}
+}
+
+// listens reports whether somebody at a connection listens to a subject.
+func (c *client) listens(subject string) bool {
+	for _, s := range c.subs {
+		if matches(s.subject, subject) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Broker) subscribe(c *client, subject, sid string) {
@@ -88,10 +103,8 @@ func (b *Broker) route(subject, reply string, header, data []byte) (heard bool) 
 // listener returns whose inbox a subject is; nil: nobody's.
 func (b *Broker) listener(subject string) *client {
 	for c := range b.clients {
-		for _, s := range c.subs {
-			if matches(s.subject, subject) {
-				return c
-			}
+		if c.listens(subject) {
+			return c
 		}
 	}
 	return nil
@@ -103,6 +116,9 @@ var noResponders = []byte("NATS/1.0 503\r\n\r\n") //nolint:gochecknoglobals // a
 func (b *Broker) publish(c *client, p publication) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if _, there := b.clients[c]; !there { // it was on the way when the connection was cut
+		return
+	}
 	switch {
 	case strings.HasPrefix(p.subject, apiPrefix):
 		b.api(c, p)

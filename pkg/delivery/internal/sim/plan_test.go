@@ -37,7 +37,7 @@ func drawPlan(dice *rand.Rand) plan {
 	p := plan{
 		workers: 1 + dice.IntN(3), publishers: 1 + dice.IntN(2), keys: pick(dice, 3, 10, 30), updates: 200,
 		latency: pick(dice, time.Millisecond, 5*time.Millisecond, 30*time.Millisecond), parkAfter: pick(dice, 2*time.Second, 30*time.Second),
-		length: 20 * time.Second, happenings: dice.IntN(8), older: dice.IntN(12) == 0,
+		length: 12 * time.Second, happenings: dice.IntN(8), older: dice.IntN(12) == 0,
 	}
 	p.config = channels.Config{
 		Name: channel, Mode: pick(dice, channels.Latest, channels.Every), Connector: channels.Connector{Kind: "memory"},
