@@ -11,9 +11,14 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// tidyRetry is after how long it is tried again to remove settled updates from the parked
-// stream.
-const tidyRetry = 5 * time.Second
+const (
+	// tidyRetry is after how long it is tried again to remove settled updates from the parked
+	// stream.
+	tidyRetry = 5 * time.Second
+	// tidyEvery is how often it is looked for some without a sign of any: what a frozen
+	// owner had on its way to the stream arrives when it thaws.
+	tidyEvery = 5 * time.Minute
+)
 
 // forget removes a settled update from the parked stream.
 func (p *parker) forget(seq uint64) {
@@ -36,6 +41,7 @@ func (p *parker) tidy(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.untidy:
+		case <-time.After(tidyEvery):
 		}
 		for {
 			err := p.tidyOnce(ctx)
