@@ -101,7 +101,7 @@ func (p *parker) round(ctx context.Context, mover *parking.Mover, all []*lanes.L
 			p.failed(m.lane, err)
 			continue
 		}
-		p.moved(m.item, moves[i].At)
+		p.moved(m.lane, m.item, moves[i].At)
 		all = append(all, m.lane)
 	}
 	return all
@@ -127,14 +127,14 @@ func (p *parker) nextMoves(all []*lanes.Lane) (under []moving, moves []parking.M
 	return under, moves
 }
 
-// moved lets go of an update that the parked stream has, but for the payload of one that
+// moved notes that the parked stream has an update, and lets go of it but for the payload of one that
 // was attempted, if there is room to keep it.
-func (p *parker) moved(it *lanes.Item, seq uint64) {
+func (p *parker) moved(l *lanes.Lane, it *lanes.Item, seq uint64) {
 	t := p.t
 	t.begin()
 	defer t.end()
 	switch {
-	case !t.lanes.Moved(it, seq):
+	case !t.lanes.Moved(l, it, seq):
 	case it.Tries.Spent > 0:
 		t.contents.keep(it, true)
 	default:

@@ -299,6 +299,7 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 		o.close(outer)
 	}
 	o.tagIfAny(`,"settled":`, r.Settled)
+	o.tagIfAny(`,"head":`, r.Head)
 	if len(r.Recent) > 0 {
 		o.name(`,"recent":`)
 		o.out = append(o.out, '[')

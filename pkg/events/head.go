@@ -51,9 +51,9 @@ func (p *Publisher) remembered(o *outgoing) (head, headSource) {
 	return head{}, fromStream
 }
 
-// readHead returns the head of a key: the last message on its subject, else what
-// the ledger says was settled last. The stream comes first: read the other way
-// round, a version could be settled between the two reads and be seen in
+// readHead returns the head of a key: the last message on its subject, else the
+// newest version that the ledger knows of. The stream comes first: read the other
+// way round, a version could leave it between the two reads and be seen in
 // neither. leader asks the stream's leader instead of any replica.
 //
 // What cannot be read, or has a version of another kind than the next one's,
@@ -74,30 +74,44 @@ func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (hea
 		if err == nil {
 			if _, err := u.Version.Compare(o.u.Version); err == nil {
 				h.tag = u.Tag()
-				return h, nil
+				return p.outdone(ctx, o, h)
 			}
 			unusable = head{tag: u.Tag(), seq: h.seq}
 		}
 	}
-	settled, err := p.readSettled(ctx, o)
+	known, err := p.readNewest(ctx, o)
 	if err != nil {
 		return head{}, err
 	}
-	if settled.tag.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
+	if known.tag.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
 		return unusable, nil
 	}
-	h.tag = settled.tag
+	h.tag = known.tag
 	return h, nil
 }
 
-// readSettled returns what the ledger says was settled last, as the head of a key
+// outdone returns the head that the stream has, or what the ledger knows to be newer: a
+// broker that was killed brings messages of a work queue back that were settled.
+func (p *Publisher) outdone(ctx context.Context, o *outgoing, h head) (head, error) {
+	stream, err := p.stream(ctx, o.u.Channel)
+	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return h, err
+	}
+	known, err := p.readNewest(ctx, o)
+	if err == nil && older(h.tag.Version, known.tag.Version) {
+		h.tag = known.tag
+	}
+	return h, err
+}
+
+// readNewest returns the newest version that the ledger knows of, as the head of a key
 // that the stream does not hold.
-func (p *Publisher) readSettled(ctx context.Context, o *outgoing) (head, error) {
+func (p *Publisher) readNewest(ctx context.Context, o *outgoing) (head, error) {
 	rec, _, err := p.ledger.GetEncoded(ctx, o.u.Channel, o.enc)
 	if err != nil && !errors.Is(err, ErrNoRecord) {
 		return head{}, err
 	}
-	return head{tag: rec.Settled}, nil
+	return head{tag: rec.Newest()}, nil
 }
 
 func (p *Publisher) lastMessage(ctx context.Context, channel, enc string, leader bool) (*jetstream.RawStreamMsg, error) {

@@ -231,7 +231,7 @@ func (l *pipeline) guarded(t *ticket, answer []byte) bool {
 	if err != nil {
 		return false
 	}
-	verdict, err := versioning.Guard(rec.Settled, t.o.tag, t.o.u.Base)
+	verdict, err := versioning.Guard(rec.Newest(), t.o.tag, t.o.u.Base)
 	if err != nil || verdict != versioning.Newer {
 		return false
 	}

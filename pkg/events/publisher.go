@@ -156,7 +156,7 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		}
 		if source == fromLedger {
 			var err error
-			if h, err = p.readSettled(ctx, o); err != nil {
+			if h, err = p.readNewest(ctx, o); err != nil {
 				return Receipt{}, err
 			}
 		}

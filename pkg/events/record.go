@@ -50,6 +50,9 @@ type Record struct {
 	Applied   Applied `json:"applied,omitzero"`
 	// Settled is the newest version with an outcome, delivered or not.
 	Settled versioning.Tag `json:"settled,omitzero"`
+	// Head is the newest version that was taken in and moved aside, where the channel's
+	// stream no longer has it; zero unless it is newer than Settled. See Newest.
+	Head versioning.Tag `json:"head,omitzero"`
 	// Recent holds the last settlements, newest first.
 	Recent []Settlement `json:"recent,omitempty"`
 	State  State        `json:"state"`
@@ -89,6 +92,12 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if e.Version.IsZero() {
 		return // a malformed update has no version to remember
 	}
+	if e.tellsHead() {
+		if !older(e.Version, r.Newest().Version) {
+			r.Head = versioning.Tag{Version: e.Version, Digest: e.Digest}
+		}
+		return
+	}
 	if !e.Outcome.Final() {
 		r.State = StateRetrying
 		if e.Outcome == Parked {
@@ -108,6 +117,9 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if atLeast(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
 		r.Settled = tag
 	}
+	if atLeast(r.Settled.Version, r.Head.Version) {
+		r.Head = versioning.Tag{}
+	}
 	r.remember(e.told())
 	if e.Outcome != Superseded { // that one may have left its lane from the middle
 		r.Sequence = max(r.Sequence, e.Sequence)
@@ -119,6 +131,19 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
 	}
 }
+
+// Newest returns the newest version that extsync has taken in, as far as the ledger
+// knows: what the next one is compared with where the stream does not have the key.
+func (r *Record) Newest() versioning.Tag {
+	if !r.Head.IsZero() {
+		return r.Head
+	}
+	return r.Settled
+}
+
+// tellsHead reports whether an entry tells of no attempt, but that updates up to a version
+// are parked and leave the channel's stream.
+func (e *Entry) tellsHead() bool { return e.Outcome == Parked && e.Class == "" }
 
 // Ended reports whether everything of the key up to a place in the channel's stream has
 // an outcome, the update that was stored there at a time included. now is the

@@ -54,6 +54,9 @@ type Commit struct {
 	Entry events.Entry
 	Item  *Item // what it settles; nil for a failed attempt
 	Lane  *Lane // whose head it is; nil if it left its lane before
+	// Parked are updates that the parked stream has: their messages are let go once the
+	// entry, which tells the newest of them, is in the log.
+	Parked []*Item
 	// Done, if any, is the owner's, to be called once the entry is in the log and the view.
 	Done func()
 }

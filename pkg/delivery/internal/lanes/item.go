@@ -31,6 +31,8 @@ type Item struct {
 	refused   bool // its reply subject is not allowed; said once
 	// copied: its move failed, and the parked stream may have it all the same.
 	copied bool
+	// told: it is parked, and the ledger knows of it or of a newer one: its message may go.
+	told bool
 }
 
 // Tries are what was tried to deliver an update.

@@ -22,6 +22,7 @@ type Lane struct {
 	// lastInMemory is the sequence there of the last one in queue.
 	more         bool
 	lastInMemory uint64
+	leaving      []*Item // parked, and the ledger is not told yet; older ones first
 }
 
 // Key returns the key of the lane. It is pinned as long as the lane is there.

@@ -37,6 +37,7 @@ type Lanes struct {
 	o       Options
 	lanes   map[string]*Lane // by encoded key
 	held    map[Place]*Item
+	leaving map[Place]*Item // parked, and the ledger is not told yet; mostly held, too
 	floor   flow.Floor
 	ready   lineup
 	waiting waits
@@ -61,7 +62,7 @@ type count struct {
 
 // New returns lanes that hold nothing.
 func New(o Options) *Lanes {
-	return &Lanes{o: o, lanes: map[string]*Lane{}, held: map[Place]*Item{}, mostParked: ParkedInMemory}
+	return &Lanes{o: o, lanes: map[string]*Lane{}, held: map[Place]*Item{}, leaving: map[Place]*Item{}, mostParked: ParkedInMemory}
 }
 
 // Floor returns up to where updates are settled. It is the lanes' own; the owner sets
@@ -99,13 +100,8 @@ func (m *Lanes) Anew() { m.count.received = 0 }
 // came before is let go at once, for only its newest copy can be acked.
 func (m *Lanes) Arrived(it *Item, key *ledger.Key) {
 	m.count.received++
-	if old := m.held[it.Where()]; old != nil { // a redelivery
-		if old.Parked > 0 {
-			m.ack(it) // the ack after parking was lost
-		} else {
-			old.Msg = it.Msg
-		}
-		m.refuse(it, key)
+	if old := m.holder(it); old != nil { // a redelivery
+		m.cameAgain(old, it, key)
 		return
 	}
 	if !m.floor.Add(it.Seq, it.Published.UnixNano()) { // settled before; its ack was lost
@@ -122,6 +118,29 @@ func (m *Lanes) Arrived(it *Item, key *ledger.Key) {
 	}
 	l.queue = append(l.queue, it)
 	m.proceed(l)
+}
+
+// holder returns the update that another copy of is held; nil if none is.
+func (m *Lanes) holder(it *Item) *Item {
+	if old := m.held[it.Where()]; old != nil {
+		return old
+	}
+	return m.leaving[it.Where()]
+}
+
+// cameAgain takes another copy of the message of an update.
+func (m *Lanes) cameAgain(old, it *Item, key *ledger.Key) {
+	switch l := m.lanes[key.Encoded()]; {
+	case old.Parked == 0 || old.Msg != nil:
+		old.Msg = it.Msg
+	case old.told || l == nil: // its ack was lost
+		m.ack(it)
+	default: // a former owner has parked it, and may not have told
+		old.Msg = it.Msg
+		m.leave(l, old)
+		m.tellParked(l)
+	}
+	m.refuse(it, key)
 }
 
 // refuse gives back what an update that is not taken in came with.
@@ -180,9 +199,12 @@ func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 
 // Abandon lets go of what is held; the broker has it.
 func (m *Lanes) Abandon() {
-	for at, it := range m.held {
-		m.todo.Give += it.Size
-		delete(m.held, at)
+	for _, all := range []map[Place]*Item{m.held, m.leaving} { // one may be in both
+		for at, it := range all {
+			m.todo.Give += it.Size
+			it.Size = 0
+			delete(all, at)
+		}
 	}
 	m.abandonResyncs()
 }

@@ -89,21 +89,64 @@ func (m *Lanes) NextMove(l *Lane) *Item {
 	if n := l.moved(); n < len(l.queue) {
 		return l.queue[n]
 	}
+	m.tellParked(l)
 	m.endMove(l)
 	m.dropExcess(l)
 	m.proceed(l)
 	return nil
 }
 
-// Moved lets go of the message of an update that the parked stream has, at a sequence
-// there. It reports false for one that was let go meanwhile, with the tenure.
-func (m *Lanes) Moved(it *Item, at uint64) bool {
+// Moved notes that the parked stream has an update of a lane, at a sequence there. Its
+// message is let go once the ledger knows of it. It reports false for one that was let go
+// meanwhile, with the tenure.
+func (m *Lanes) Moved(l *Lane, it *Item, at uint64) bool {
 	if !m.Holds(it) {
 		return false
 	}
-	m.leaveHand(it)
-	it.Parked, it.Size, it.Msg = at, 0, nil
+	it.Parked = at
+	m.leave(l, it)
 	return true
+}
+
+// leave has the message of a parked update let go with the next entry about its lane. A
+// latest channel's stream keeps the newest version of each key, and a malformed update has
+// none: there is nothing to tell.
+func (m *Lanes) leave(l *Lane, it *Item) {
+	if m.o.Latest || it.Malformed != nil {
+		m.releaseParked(it)
+		return
+	}
+	l.leaving = append(l.leaving, it)
+	m.leaving[it.Where()] = it
+}
+
+// tellParked has the ledger told of what of a lane was parked: publishers look for a key's
+// newest version in the channel's stream, else in the ledger (docs/adr/0041).
+func (m *Lanes) tellParked(l *Lane) {
+	if len(l.leaving) == 0 {
+		return
+	}
+	newest := l.leaving[0]
+	for _, it := range l.leaving[1:] {
+		if !isOlder(it.Tag.Version, newest.Tag.Version) {
+			newest = it
+		}
+	}
+	s := events.Settlement{Version: newest.Tag.Version, Digest: newest.Tag.Digest, ID: newest.Update.ID, Outcome: events.Parked}
+	m.Queue(Commit{Entry: m.entry(newest, s, nil), Key: l.key, Parked: l.leaving})
+	l.leaving = nil
+}
+
+// releaseParked lets go of the message of a parked update.
+func (m *Lanes) releaseParked(it *Item) {
+	delete(m.leaving, it.Where())
+	switch {
+	case it.Size > 0:
+		m.leaveHand(it)
+	case it.Msg != nil: // it came again, from what a former owner had parked
+		m.ack(it)
+	}
+	it.Size, it.Msg, it.told = 0, nil, true
 }
 
 // MoveFailed lets a lane go on whose updates cannot be parked now: they stay where they
@@ -112,6 +155,7 @@ func (m *Lanes) MoveFailed(l *Lane) {
 	if n := l.moved(); n < len(l.queue) {
 		l.queue[n].copied = true
 	}
+	m.tellParked(l)
 	m.endMove(l)
 	l.parked = l.more || l.queue[0].Parked > 0
 	l.due = later(l.due, m.o.Now().Add(parkRetry))

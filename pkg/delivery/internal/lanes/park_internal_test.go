@@ -26,7 +26,7 @@ func TestMoveThatFailsKeepsTheOrder(t *testing.T) {
 	r.commit()
 	l := r.park[0]
 	first := r.m.NextMove(l)
-	r.m.Moved(first, 11)
+	r.m.Moved(l, first, 11)
 	r.want("the second", r.m.NextMove(l).Tag.Version, "2")
 	r.m.MoveFailed(l)
 	r.do()

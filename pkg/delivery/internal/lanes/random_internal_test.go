@@ -274,7 +274,7 @@ func (w *world) moveOne(ok bool) {
 			stored.Parked = at
 			w.parked[key] = append(w.parked[key], &stored)
 		}
-		w.m.Moved(it, at)
+		w.m.Moved(l, it, at)
 	}
 	w.do()
 }
@@ -332,12 +332,18 @@ func (w *world) resyncStep() {
 func (w *world) check() {
 	m := w.m
 	inHand, given := 0, 0
-	m.Held(func(it *Item) {
-		if it.Parked == 0 {
+	count := func(it *Item) {
+		if it.Size > 0 {
 			inHand++
 		}
 		given += it.Size
-	})
+	}
+	m.Held(count)
+	for _, it := range m.leaving {
+		if !m.Holds(it) { // it is no longer in memory as a parked one
+			count(it)
+		}
+	}
 	for _, rs := range append(m.resyncs.dropped, m.resyncs.now) {
 		if rs != nil && (rs == m.resyncs.now || len(rs.out) > 0) {
 			for _, it := range rs.out {

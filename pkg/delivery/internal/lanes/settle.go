@@ -88,7 +88,7 @@ func (m *Lanes) Unreadable(it *Item) events.Entry {
 // Queue has an entry written to the log whose key is pinned. It is for what is in no lane;
 // the lanes do so for their own.
 func (m *Lanes) Queue(c Commit) {
-	if c.Item != nil {
+	if c.Item != nil || c.Parked != nil {
 		m.count.unsettled++
 	}
 	m.todo.Commits = append(m.todo.Commits, c)
@@ -158,10 +158,16 @@ func (c *Commit) Resolves(rec *events.Record, applied versioning.Version, letter
 // is let go, and its lane goes on.
 func (m *Lanes) Committed(c *Commit) {
 	m.todo.Unpin = append(m.todo.Unpin, c.Key)
-	if c.Item == nil {
+	if c.Item == nil && c.Parked == nil {
 		return
 	}
 	m.count.unsettled--
+	for _, it := range c.Parked {
+		m.releaseParked(it)
+	}
+	if c.Item == nil {
+		return
+	}
 	m.finish(c.Item)
 	if c.Lane != nil {
 		m.settled(c.Lane)

@@ -199,10 +199,25 @@ func (r *rig) move() {
 			r.park = r.park[1:]
 		} else {
 			r.ats++
-			r.m.Moved(it, r.ats)
+			r.m.Moved(l, it, r.ats)
 		}
 		r.do()
 	}
+	r.tell()
+}
+
+// tell has the log, and the ledger, told of what was parked.
+func (r *rig) tell() {
+	var others []Commit
+	for i := range r.commits {
+		if c := &r.commits[i]; c.Parked != nil {
+			r.m.Committed(c)
+			r.do()
+		} else {
+			others = append(others, *c)
+		}
+	}
+	r.commits = others
 }
 
 // after lets time go by.

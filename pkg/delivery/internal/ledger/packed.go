@@ -36,6 +36,7 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 		p.settlement(&r.Recent[i])
 	}
 	p.tag(r.Settled, r.Recent)
+	p.tag(r.Head, r.Recent)
 	p.tag(r.Applied.Tag, r.Recent)
 	p.string(string(r.Applied.Op))
 	p.time(r.Applied.At)
@@ -64,6 +65,7 @@ func unpack(enc, packed string, r *events.Record) error {
 		u.settlement(&r.Recent[i])
 	}
 	r.Settled = u.tag(r.Recent)
+	r.Head = u.tag(r.Recent)
 	r.Applied.Tag = u.tag(r.Recent)
 	r.Applied.Op = events.Op(u.string())
 	r.Applied.At = u.time()

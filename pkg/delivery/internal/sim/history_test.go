@@ -156,6 +156,7 @@ func (w *world) beginAnew() error {
 		newest[key] = u
 	}
 	for _, u := range newest {
+		u.Base = versioning.Version{} // it may be lost
 		if w.publishOne(pub, u) {
 			s.accept(u)
 		}
