@@ -194,6 +194,9 @@ func (o *object) entry(e *Entry) {
 	if !e.Held.IsZero() {
 		o.version(`,"held":`, e.Held)
 	}
+	if !e.Open.IsZero() {
+		o.version(`,"open":`, e.Open)
+	}
 	if e.Sequence != 0 {
 		o.uint(`,"sequence":`, e.Sequence)
 	}
@@ -300,6 +303,9 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 	}
 	o.tagIfAny(`,"settled":`, r.Settled)
 	o.tagIfAny(`,"head":`, r.Head)
+	if !r.Open.IsZero() {
+		o.version(`,"open":`, r.Open)
+	}
 	if len(r.Recent) > 0 {
 		o.name(`,"recent":`)
 		o.out = append(o.out, '[')

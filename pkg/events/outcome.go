@@ -108,6 +108,9 @@ type Entry struct {
 	ReplyLines bool   `json:"reply_lines,omitempty"` // see Update
 	// Held is the version that the target said it holds, if it said so.
 	Held versioning.Version `json:"held,omitzero"`
+	// Open is, for a version that was superseded while it waited, the older one whose call
+	// was in flight: it has no outcome yet.
+	Open versioning.Version `json:"open,omitzero"`
 	// Sequence is the update's sequence in its channel's stream.
 	Sequence uint64 `json:"sequence,omitempty"`
 	Void     *Void  `json:"void,omitempty"` // for Reset

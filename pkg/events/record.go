@@ -53,6 +53,10 @@ type Record struct {
 	// Head is the newest version that was taken in and moved aside, where the channel's
 	// stream no longer has it; zero unless it is newer than Settled. See Newest.
 	Head versioning.Tag `json:"head,omitzero"`
+	// Open is a version that is older than Settled and whose call was in flight when a
+	// newer one was superseded: it has no outcome yet, unless Recent has it. Zero if there
+	// is none.
+	Open versioning.Version `json:"open,omitzero"`
 	// Recent holds the last settlements, newest first.
 	Recent []Settlement `json:"recent,omitempty"`
 	State  State        `json:"state"`
@@ -117,6 +121,7 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if atLeast(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
 		r.Settled = tag
 	}
+	r.Open = e.Open // whoever settles the next one knows of no call, or of the same
 	if atLeast(r.Settled.Version, r.Head.Version) {
 		r.Head = versioning.Tag{}
 	}
@@ -219,12 +224,12 @@ func (r *Record) Find(tag versioning.Tag) (Settlement, bool) {
 
 // OutcomeOf returns what became of a version: what is recorded, or Superseded
 // when a newer version has an outcome and this one is no longer, or was never,
-// recorded. It returns false while neither is so.
+// recorded, and is not Open. It returns false while neither is so.
 func (r *Record) OutcomeOf(tag versioning.Tag) (Settlement, bool) {
 	if s, ok := r.Find(tag); ok {
 		return s, true
 	}
-	if tag.IsZero() || !older(tag.Version, r.Settled.Version) {
+	if tag.IsZero() || !older(tag.Version, r.Settled.Version) || tag.Version == r.Open {
 		return Settlement{}, false
 	}
 	s := Settlement{Version: tag.Version, Digest: tag.Digest, Outcome: Superseded, By: r.Settled.Version}

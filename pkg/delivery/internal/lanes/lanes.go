@@ -8,6 +8,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // Options say how updates are treated.
@@ -180,8 +181,9 @@ func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 	kept := slices.Clone(l.queue[:first])
 	for _, old := range l.queue[first:] {
 		if it.overtakes(old) {
-			s := superseded(old, it.Tag.Version).settlement
-			m.Queue(Commit{Entry: m.entry(old, s, nil), Key: l.key, Item: old})
+			e := m.entry(old, superseded(old, it.Tag.Version).settlement, nil)
+			e.Open = l.open()
+			m.Queue(Commit{Entry: e, Key: l.key, Item: old})
 			continue
 		}
 		kept = append(kept, old)
@@ -195,6 +197,15 @@ func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 		m.waiting.remove(l)
 		l.back, l.due = nil, time.Time{}
 	}
+}
+
+// open returns the version of the head if its call may be in flight: until it has an
+// outcome, none may be told because a newer one has.
+func (l *Lane) open() versioning.Version {
+	if !l.busy || len(l.queue) == 0 || l.queue[0].Resync != nil {
+		return versioning.Version{}
+	}
+	return l.queue[0].Tag.Version
 }
 
 // Abandon lets go of what is held; the broker has it.

@@ -37,6 +37,7 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 	}
 	p.tag(r.Settled, r.Recent)
 	p.tag(r.Head, r.Recent)
+	p.version(r.Open)
 	p.tag(r.Applied.Tag, r.Recent)
 	p.string(string(r.Applied.Op))
 	p.time(r.Applied.At)
@@ -66,6 +67,7 @@ func unpack(enc, packed string, r *events.Record) error {
 	}
 	r.Settled = u.tag(r.Recent)
 	r.Head = u.tag(r.Recent)
+	r.Open = u.version()
 	r.Applied.Tag = u.tag(r.Recent)
 	r.Applied.Op = events.Op(u.string())
 	r.Applied.At = u.time()

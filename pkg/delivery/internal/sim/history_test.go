@@ -130,7 +130,7 @@ func (w *world) judge() error {
 // await returns nil as soon as look does, and what it says if it does not for some time.
 func (w *world) await(most, every time.Duration, look func() error) error {
 	for until := time.Now().Add(most); ; time.Sleep(every) {
-		if err := look(); err == nil || errors.Is(err, errKnown) || time.Now().After(until) {
+		if err := look(); err == nil || time.Now().After(until) {
 			return err
 		}
 	}

@@ -41,20 +41,8 @@ const (
 func TestHistories(t *testing.T) {
 	blocks := blocksFromEnv(t)
 	started := time.Now()
-	known := 0
-	n := simulate(t, t.Context(), os.Args[0], blocks, func(v violation) {
-		if !v.known() {
-			t.Error(v)
-			return
-		}
-		if known++; known <= 3 {
-			t.Log(v)
-		}
-	})
-	t.Logf("%d histories in %s; what %d of them violate is known", n, time.Since(started).Round(time.Second), known)
-	if known == 0 && n >= blockOf {
-		t.Error("nothing that is known is violated any more: take errKnown away")
-	}
+	n := simulate(t, t.Context(), os.Args[0], blocks, func(v violation) { t.Error(v) })
+	t.Logf("%d histories in %s", n, time.Since(started).Round(time.Second))
 }
 
 // A block is some seeds in a row, each run some times.
@@ -103,9 +91,6 @@ type violation struct {
 func (v violation) String() string {
 	return fmt.Sprintf("seed %d: %s (make sim SEED=%d tells what happened)", v.seed, v.what, v.seed)
 }
-
-// known reports whether it is known and not mended yet.
-func (v violation) known() bool { return strings.HasPrefix(v.what, errKnown.Error()+":") }
 
 // simulate runs blocks in processes of a program, one for each CPU at a time, until ctx
 // ends. It returns how many histories there were.

@@ -28,10 +28,6 @@ func idOf(key string, tag versioning.Tag) id {
 	return id{key, tag.Version.String(), tag.Digest.String()}
 }
 
-// errKnown marks what is known and not mended: issue "A guard that is never blind". What
-// bears it does not fail, until nothing does.
-var errKnown = errors.New("known")
-
 // ask asks for outcomes until ctx ends.
 func (w *world) ask(ctx context.Context, p *process) {
 	defer p.nc.Close()
@@ -90,7 +86,7 @@ func (w *world) testimony(outcomes *faults.Outcomes) error {
 	w.witness.mu.Lock()
 	defer w.witness.mu.Unlock()
 	if len(w.witness.wrong) > 0 {
-		return fmt.Errorf("%w: guarantee 2 is violated: %w, and %d more", errKnown, w.witness.wrong[0], len(w.witness.wrong)-1)
+		return fmt.Errorf("guarantee 2 is violated: %w, and %d more", w.witness.wrong[0], len(w.witness.wrong)-1)
 	}
 	if w.story.sentAgain || w.story.backup != nil {
 		return nil // then an outcome may follow another
@@ -104,7 +100,7 @@ func (w *world) testimony(outcomes *faults.Outcomes) error {
 	}
 	for of, told := range w.witness.told {
 		if is, logged := ended[of]; logged && is != told || !logged && told != events.Superseded {
-			return fmt.Errorf("%w: guarantee 3 is violated: %s@%s was told to be %s, and is %s", errKnown, of.key, of.version, told, is)
+			return fmt.Errorf("guarantee 3 is violated: %s@%s was told to be %s, and is %q", of.key, of.version, told, is)
 		}
 	}
 	return nil
