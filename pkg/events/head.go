@@ -74,7 +74,7 @@ func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (hea
 		if err == nil {
 			if _, err := u.Version.Compare(o.u.Version); err == nil {
 				h.tag = u.Tag()
-				return p.outdone(ctx, o, h)
+				return p.outdone(ctx, o, h, IsReplay(msg.Header.Get(nats.MsgIdHdr)))
 			}
 			unusable = head{tag: u.Tag(), seq: h.seq}
 		}
@@ -90,18 +90,50 @@ func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (hea
 	return h, nil
 }
 
-// outdone returns the head that the stream has, or what the ledger knows to be newer: a
-// broker that was killed brings messages of a work queue back that were settled.
-func (p *Publisher) outdone(ctx context.Context, o *outgoing, h head) (head, error) {
+// outdone returns the head that the stream has, or what is known to be newer. In a work
+// queue the last message need not be the newest version: a broker that was killed brings
+// messages back that were settled, which the ledger knows; and a replay of an old version
+// may lie behind newer ones.
+func (p *Publisher) outdone(ctx context.Context, o *outgoing, h head, replay bool) (head, error) {
 	stream, err := p.stream(ctx, o.u.Channel)
 	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return h, err
 	}
-	known, err := p.readNewest(ctx, o)
-	if err == nil && older(h.tag.Version, known.tag.Version) {
-		h.tag = known.tag
+	rec, _, err := p.ledger.GetEncoded(ctx, o.u.Channel, o.enc)
+	if err != nil && !errors.Is(err, ErrNoRecord) {
+		return h, err
 	}
-	return h, err
+	if known := rec.Newest(); older(h.tag.Version, known.Version) {
+		h.tag = known
+	}
+	if !replay {
+		return h, nil
+	}
+	from := uint64(1)
+	if rec.Incarnation == p.at.incarnation {
+		from = rec.Sequence + 1 // all before has an outcome, which the record tells
+	}
+	return p.newestBefore(ctx, o, h, from)
+}
+
+// newestBefore returns the newest version among a key's messages from a sequence on, as
+// the head that h is.
+func (p *Publisher) newestBefore(ctx context.Context, o *outgoing, h head, from uint64) (head, error) {
+	q := MessageQuery{NextOn: p.names.StoredUpdate(o.u.Channel, o.enc), Sequence: from}
+	for q.Sequence < h.seq {
+		msg, err := ReadFromLeader(ctx, p.js, p.names.UpdateStream(o.u.Channel), q)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return h, err
+		}
+		if u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data); err == nil && older(h.tag.Version, u.Version) {
+			h.tag = u.Tag()
+		}
+		q.Sequence = msg.Sequence + 1
+	}
+	return h, nil
 }
 
 // readNewest returns the newest version that the ledger knows of, as the head of a key
