@@ -58,7 +58,7 @@ func (f *Feed) pull(ctx context.Context, c jetstream.Consumer) error {
 	}
 	defer it.Stop()
 	f.gap = gap{from: 1}
-	sent := uint64(0) // by the consumer, at least
+	sent, upto := uint64(0), uint64(0) // by the consumer, at least, and up to which sequence
 	rare := heartbeat > pullHeartbeat
 	traffic := false // while heartbeats are rare: something came since it was asked
 	busy := false    // something came just before
@@ -86,6 +86,7 @@ func (f *Feed) pull(ctx context.Context, c jetstream.Consumer) error {
 			continue
 		}
 		if count < sent && !asked {
+			f.gap.to = upto + 1
 			return fmt.Errorf("%w: %d of %d", ErrMissing, sent-count, sent)
 		}
 		if !traffic && !asked {
@@ -97,7 +98,7 @@ func (f *Feed) pull(ctx context.Context, c jetstream.Consumer) error {
 		if err != nil {
 			return err
 		}
-		sent, traffic = info.Delivered.Consumer, false
+		sent, upto, traffic = info.Delivered.Consumer, info.Delivered.Stream, false
 	}
 }
 
