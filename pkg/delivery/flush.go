@@ -48,13 +48,15 @@ func (f *flusher) flush(ctx context.Context, clean bool) (int, error) {
 	t.mu.Lock() // before the records are looked at: they are at least as new
 	logSeq, floor, storedAt, done := t.acked, t.lanes.Floor().Value(), t.lanes.Floor().StoredAt(), t.lanes.Done()
 	t.mu.Unlock()
-	settled := f.acks.take()
+	f.acks.ripen()
 	records, err := t.view.Write(ctx)
 	if err != nil {
-		f.acks.putBack(settled)
 		return records, err
 	}
-	f.ackAll(settled)
+	f.ackAll(f.acks.written(clean))
+	if f.acks.any() {
+		t.view.Stir() // they go with the next flush
+	}
 	circuit, since, reason := t.p.r.gate.Status()
 	next := t.p.r.gate.NextProbe()
 	return records, t.changeProgress(ctx, func(p *channels.Progress) {
@@ -116,12 +118,14 @@ var ackBody = []byte("+ACK") //nolint:gochecknoglobals // a constant
 const unackedMost = 16 << 10
 
 // acks are the messages of a work queue that are settled, and of which JetStream is told
-// once the ledger has their outcomes, with the next flush. Publishers guard a key against
-// its newest message, else against the ledger, and must find it in one of the two
-// (docs/adr/0039).
+// once the ledger has had their outcomes for the time of a flush. Publishers guard a key
+// against its newest message, else against the ledger, and must find it in one of the two,
+// also if they have read the ledger a moment before it was written (docs/adr/0039).
 type acks struct {
 	mu      sync.Mutex
 	waiting map[uint64]string // reply subjects by sequence
+	ripe    map[uint64]string // whose outcomes go with the flush under way
+	known   map[uint64]string // whose outcomes the ledger has
 	last    jetstream.Msg
 }
 
@@ -135,29 +139,46 @@ func (a *acks) add(settled []lanes.Ack) (full bool) {
 	for _, s := range settled {
 		a.waiting[s.Seq] = s.Msg.Reply()
 		a.last = s.Msg
-		full = full || len(a.waiting) == unackedMost
+		full = full || len(a.waiting)+len(a.ripe)+len(a.known) == unackedMost
 	}
 	return full
 }
 
-// take takes what waits.
-func (a *acks) take() map[uint64]string {
+// ripen says that a flush begins: it has the outcomes of all that waits.
+func (a *acks) ripen() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	taken := a.waiting
+	a.ripe = merged(a.ripe, a.waiting)
 	a.waiting = nil
-	return taken
 }
 
-// putBack lets those wait further that were taken.
-func (a *acks) putBack(taken map[uint64]string) {
+// written says that the flush is done, and returns what JetStream is to be told of: what
+// the one before had, or, of the last, all.
+func (a *acks) written(last bool) (now map[uint64]string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if taken == nil {
-		return
+	now, a.known, a.ripe = a.known, a.ripe, nil
+	if last {
+		now, a.known = merged(now, a.known), nil
 	}
-	maps.Copy(taken, a.waiting) // what came again since is the copy to be acked
-	a.waiting = taken
+	return now
+}
+
+// any reports whether something is to be told later.
+func (a *acks) any() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.waiting)+len(a.known) > 0
+}
+
+// merged returns both, in the memory of one of them. What came again is the copy to be
+// acked.
+func merged(older, newer map[uint64]string) map[uint64]string {
+	if older == nil {
+		return newer
+	}
+	maps.Copy(older, newer)
+	return older
 }
 
 // newest returns the message that was settled last; nil if there is none.

@@ -361,3 +361,66 @@ func TestOutcomeOfTheNewestVersionStaysWhileOldOnesAreReplayed(t *testing.T) {
 		t.Errorf("the last one is %q, %t", s.Outcome, ok)
 	}
 }
+
+func TestRecordKnowsTheNewestVersionThatWasParked(t *testing.T) {
+	var r events.Record
+	newest := func(want string) {
+		t.Helper()
+		if got := r.Newest().Version.String(); got != want {
+			t.Errorf("the newest is %s, want %s", got, want)
+		}
+	}
+	r.Add(entry(t, "5a", events.Delivered), place(1))
+	newest("5")
+	r.Add(entry(t, "6a", events.Parked), place(2)) // an attempt failed
+	told := entry(t, "9a", events.Parked)
+	told.Attempts, told.Class, told.NextAttempt = 0, "", time.Time{}
+	r.Add(told, place(3))
+	newest("9")
+	if r.State != events.StateParked || r.Pending != tag(t, "6a") || r.Attempts != 3 || r.Error == nil {
+		t.Errorf("what is told of the head changes what is known of the attempts: %+v", r)
+	}
+	r.Add(entry(t, "6a", events.DeadLettered), place(4))
+	newest("9")
+	told.Settlement = entry(t, "8a", events.Parked).Settlement
+	told.Class = ""
+	r.Add(told, place(5))
+	newest("9")
+	data, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = events.DecodeRecord(data); err != nil {
+		t.Fatal(err)
+	}
+	newest("9")
+	r.Add(entry(t, "9a", events.Delivered), place(6))
+	newest("9")
+	if !r.Head.IsZero() {
+		t.Errorf("the head is %v after it is settled", r.Head)
+	}
+}
+
+func TestOutcomeOfAVersionWhoseCallIsInFlight(t *testing.T) {
+	var r events.Record
+	e := entry(t, "2a", events.Superseded)
+	e.Open = version(t, "1")
+	r.Add(e, place(1))
+	if _, ok := r.OutcomeOf(tag(t, "1a")); ok {
+		t.Error("version 1 is told to have an outcome")
+	}
+	if s, ok := r.OutcomeOf(tag(t, "2a")); !ok || s.Outcome != events.Superseded {
+		t.Errorf("version 2 is %q, %t", s.Outcome, ok)
+	}
+	data, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := events.DecodeRecord(data); err != nil || again.Open != r.Open {
+		t.Errorf("stored, open is %s: %v", again.Open, err)
+	}
+	r.Add(entry(t, "1a", events.DeadLettered), place(2))
+	if s, ok := r.OutcomeOf(tag(t, "1a")); !ok || s.Outcome != events.DeadLettered || !r.Open.IsZero() {
+		t.Errorf("version 1 is %q, %t, and %s is open", s.Outcome, ok, r.Open)
+	}
+}

@@ -297,3 +297,62 @@ func TestUpdateThatIsReadWhileItsOutcomeIsOnItsWay(t *testing.T) {
 	r.commit()
 	r.done()
 }
+
+// Messages of parked updates stay until the ledger is told of the newest of them.
+func TestParkedMessagesStayUntilTheLedgerIsTold(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	for v := int64(1); v <= 3; v++ {
+		r.arrive("k", v)
+	}
+	r.fail("k")
+	r.commit()
+	l := r.park[0]
+	for at := uint64(11); ; at++ {
+		it := r.m.NextMove(l)
+		if it == nil {
+			break
+		}
+		r.m.Moved(l, it, at)
+	}
+	r.do()
+	r.want("messages let go", len(r.acks), 0)
+	r.want("commits", len(r.commits), 1)
+	told := r.commits[0]
+	r.want("told", told.Entry.Version, "3")
+	r.want("as", told.Entry.Outcome, events.Parked)
+	r.want("class", told.Entry.Class, "")
+	r.want("idle", r.m.Idle(), false)
+	r.come(r.item("k", 3, 3)) // again, before it is told
+	r.want("messages let go", len(r.acks), 0)
+	r.tell()
+	r.want("messages let go", len(r.acks), 3)
+	r.want("the floor", r.m.Floor().Value(), 3)
+}
+
+// An owner who died may have parked an update without telling. Its message comes again.
+func TestUpdateThatAFormerOwnerParkedIsTold(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	it := r.item("k", 1, 1)
+	it.Parked, it.Msg, it.Size = 7, nil, 0
+	r.m.Recovered(it, r.pin("k"))
+	r.do()
+	r.come(r.item("k", 1, 1))
+	r.want("messages let go", len(r.acks), 0)
+	r.tell()
+	r.want("messages let go", len(r.acks), 1)
+	r.come(r.item("k", 1, 1))
+	r.want("messages let go, once it is told", len(r.acks), 2)
+}
+
+// While a call is in flight a version that waits is superseded: the entry says of which no
+// outcome is known.
+func TestSupersededVersionNamesTheOneInFlight(t *testing.T) {
+	r := newRig(t, channels.Latest)
+	r.arrive("k", 1)
+	r.begin("k")
+	r.arrive("k", 2)
+	r.arrive("k", 3)
+	r.want("commits", len(r.commits), 1)
+	r.want("superseded", r.commits[0].Entry.Version, "2")
+	r.want("in flight", r.commits[0].Entry.Open, "1")
+}

@@ -25,10 +25,17 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		if dice.IntN(9) == 0 {
 			at = at.Add(time.Nanosecond)
 		}
-		rec.Add(events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
+		e := events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
 			Version: v, Digest: versioning.Sum("upsert", []byte{byte(dice.IntN(2))}), ID: strings.Repeat("i", dice.IntN(3)), At: at,
 			Outcome: outcomes[dice.IntN(len(outcomes))], Attempts: dice.IntN(300), Class: "transient", Code: "503", Message: key,
-		}, Sequence: dice.Uint64N(1 << 40)}, place(uint64(i+1)))
+		}, Sequence: dice.Uint64N(1 << 40)}
+		switch dice.IntN(9) {
+		case 0:
+			e.Outcome, e.Class = events.Parked, "" // tells the head
+		case 1:
+			e.Open = v
+		}
+		rec.Add(e, place(uint64(i+1)))
 	}
 	return rec
 }

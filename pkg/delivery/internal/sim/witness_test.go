@@ -43,16 +43,20 @@ func (w *world) ask(ctx context.Context, p *process) {
 		}
 		a := w.story.accepted[n-1-dice.IntN(min(n, 10))] // one of late
 		w.story.mu.Unlock()
-		ack, err := pub.Outcome(ctx, channel, a.Key, a.Tag)
-		if err != nil || !ack.Outcome.Final() {
+		rec, err := pub.Ledger().Get(ctx, channel, a.Key)
+		if err != nil {
 			continue
+		}
+		s, ok := rec.OutcomeOf(a.Tag)
+		if _, listed := rec.Find(a.Tag); !ok || !listed && len(rec.Recent) == events.RecentMax {
+			continue // what is no longer listed is told to be superseded, whatever it was
 		}
 		w.witness.mu.Lock()
 		if w.witness.told == nil {
 			w.witness.told = map[id]events.Outcome{}
 		}
 		if _, again := w.witness.told[idOf(a.Key, a.Tag)]; !again {
-			w.witness.told[idOf(a.Key, a.Tag)] = ack.Outcome
+			w.witness.told[idOf(a.Key, a.Tag)] = s.Outcome
 		}
 		w.witness.mu.Unlock()
 	}
