@@ -53,12 +53,16 @@ func (b *book) read() {
 	}
 }
 
-// outcomes returns what log and ledger say.
+// outcomes returns what log and ledger say now.
 func (b *book) outcomes() faults.Outcomes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := b.log
-	out.Ledger = maps.Clone(b.ledger)
+	out.Ledger, out.Records = maps.Clone(b.ledger), make(map[string]*events.Record, len(b.log.Records))
+	for key, rec := range b.log.Records {
+		copied := *rec
+		out.Records[key] = &copied
+	}
 	return out
 }
 

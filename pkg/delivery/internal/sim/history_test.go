@@ -56,6 +56,15 @@ func (s *story) accept(u events.Update) {
 	}
 }
 
+// each calls change with the number of each accepted update.
+func (s *story) each(change func(i int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.accepted {
+		change(i)
+	}
+}
+
 func older(u, v events.Update) bool {
 	order, err := u.Version.Compare(v.Version)
 	return err == nil && order < 0
@@ -96,9 +105,7 @@ func (w *world) history() error {
 	}
 	w.note("all is well; %d are accepted", len(w.story.accepted))
 	if w.story.sentAgain {
-		for i := range w.story.accepted {
-			w.story.accepted[i].Replayed = true
-		}
+		w.story.each(func(i int) { w.story.accepted[i].Replayed = true })
 	}
 	if err := w.await(settleMost, settleLook, w.unsettled); err != nil {
 		return err
@@ -144,9 +151,7 @@ func (w *world) beginAnew() error {
 	}
 	s := &w.story
 	s.broken, s.resets = 0, nil
-	for i := range s.accepted {
-		s.accepted[i].Uncertain = s.at[i].After(s.saved.Add(-time.Second))
-	}
+	s.each(func(i int) { s.accepted[i].Uncertain = s.at[i].After(s.saved.Add(-time.Second)) })
 	pub, err := events.NewPublisher(context.Background(), w.admin.js, w.names)
 	if err != nil {
 		return err
@@ -315,5 +320,7 @@ func run(t *testing.T, seed uint64) (notes []string, err error) {
 		w.tellKeys()
 	}
 	w.end()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.notes, err
 }
