@@ -25,7 +25,7 @@ type Case struct {
 
 	measure measurer
 	a, b    setup
-	// once makes one round do: the figure hardly varies, or is for orientation.
+	// once makes one round do: the figure hardly varies.
 	once bool
 	// thrice measures three times as many rounds: what is asked is close to what can be
 	// done, and the rounds differ by more.
@@ -76,14 +76,6 @@ func throughput(n int) []Case {
 		c.a, c.b = floor, floor.with(func(s *setup) { s.workers = 1 })
 		return c
 	}
-	bare := func(c Case) Case {
-		c.a.bare = true
-		return c
-	}
-	single := func(c Case) Case {
-		c.a.ackEach, c.b.ackEach = true, true
-		return c
-	}
 	converging := against(skewed, Case{
 		Name: "skewed-latest", What: "Zipf-skewed keys, sink takes 10 ms, latest: time to converge, against delivering everything without order", AtLeast: 1,
 	})
@@ -91,14 +83,10 @@ func throughput(n int) []Case {
 	return []Case{
 		against(every, Case{Name: "http-every", What: "HTTP, 64 in flight, sink at once, every version", AtLeast: 0.75, Aim: 0.9}),
 		against(latest, Case{Name: "http-latest", What: "HTTP, 64 in flight, sink at once, latest", AtLeast: 0.75, Aim: 0.9}),
-		bare(against(every, Case{Name: "http-every-bare", What: "http-every against a floor that sends 3 of the event's attributes"})),
-		bare(against(latest, Case{Name: "http-latest-bare", What: "http-latest against a floor that sends 3 of the event's attributes"})),
 		against(slow, Case{Name: "http-50ms", What: "HTTP, sink takes 50 ms, 256 in flight", AtLeast: 0.95, Aim: 1}),
 		against(rows, Case{Name: "postgres", What: "PostgreSQL, batches of 500, 4 connections", AtLeast: 0.5, Aim: 0.75}),
 		against(file, Case{Name: "sqlite", What: "SQLite, batches of 500", AtLeast: 0.5, Aim: 0.75, thrice: true}),
-		single(against(file, Case{Name: "sqlite-ack-each", What: "sqlite with each ack in a message of its own"})),
 		against(calm, Case{Name: "latency", What: "push to ack at 200/s (ratio of the times: below is better)", Metric: byLatency, AtLeast: 1.5, Aim: 1.15, measure: latency}),
-		against(skewed, Case{Name: "skewed-every", What: "Zipf-skewed keys, sink takes 10 ms, every version in order, against no order", once: true}),
 		converging,
 	}
 }
@@ -107,13 +95,11 @@ func throughput(n int) []Case {
 func publishers(n int) []Case {
 	bare := setup{mode: channels.Latest, keys: n / 10, updates: n, target: toHTTP, inFlight: 256, publish: publishBare}
 	all := bare.with(func(s *setup) { s.publish = publishAll })
-	calls := bare.with(func(s *setup) { s.publish = publishCalls })
 	return []Case{
 		{
 			Name: "publish", What: "PublishAll with guard, 256 on their way, against PublishAsync with an expected sequence",
 			AtLeast: 0.8, Aim: 0.95, measure: publishRate, a: bare, b: all,
 		},
-		{Name: "publish-calls", What: "Publish with guard from 256 goroutines, against the same", measure: publishRate, a: bare, b: calls, once: true},
 	}
 }
 
@@ -127,7 +113,6 @@ func selves(n int) []Case {
 	}
 	// In a backlog as long as this the broker searches, see docs/adr/0026.
 	long := four.with(func(s *setup) { s.partitions, s.updates = 64, n/2 })
-	latest := setup{mode: channels.Latest, keys: n, updates: n, target: toHTTP, inFlight: 64, workers: 1}
 	return []Case{
 		{
 			Name: "failing", What: "1 of 10 keys always failing: the others, against all healthy", AtLeast: 0.95, Aim: 1, thrice: true,
@@ -148,10 +133,6 @@ func selves(n int) []Case {
 		{
 			Name: "workers-4-long", What: "4 workers on 64 partitions, sink takes 50 ms, four times the backlog of workers-4, against 1 (share of four times its rate)", AtLeast: 0.9, scale: 4, once: true,
 			a: long, b: long.with(func(s *setup) { s.workers, s.inFlight = 4, 256 }),
-		},
-		{
-			Name: "power", What: "HTTP, latest, with the broker's durability power, against process", once: true,
-			a: latest, b: latest.with(func(s *setup) { s.power = true }),
 		},
 	}
 }

@@ -26,7 +26,6 @@ type FloorOptions struct {
 	Updates  int    `json:"updates"`             // after which it is done; 0: never
 	InFlight int    `json:"in_flight,omitempty"` // HTTP calls, or connections
 	HTTP     string `json:"http,omitempty"`
-	Bare     bool   `json:"bare,omitempty"` // over HTTP, only the headers that the sink reads
 	Postgres string `json:"postgres,omitempty"`
 	SQLite   string `json:"sqlite,omitempty"`
 	Reply    bool   `json:"reply,omitempty"` // tell the publisher
@@ -247,8 +246,5 @@ func (f *floor) post(ctx context.Context, client *http.Client, m jetstream.Msg) 
 
 // sends reports whether a header of a message goes into its request.
 func (f *floor) sends(name string) bool {
-	if f.o.Bare {
-		return name == events.HeaderSubject || name == events.HeaderVersion || name == events.HeaderOp
-	}
 	return strings.HasPrefix(name, attribute)
 }

@@ -31,7 +31,6 @@ type load struct {
 	zipf    bool
 	seed    uint64
 	partial bool // no acks for the keys that may fail
-	ackEach bool // each ack a message of its own
 }
 
 // each calls f with every update, in the order in which they are published.
@@ -53,7 +52,7 @@ func (l load) each(replyTo string, f func(events.Update) error) error {
 		}
 		u := events.Update{
 			Channel: l.channel, Key: key, Version: versioning.Must(versioning.Number(versions[k])),
-			Payload: payload, ReplyTo: replyTo, ReplyLines: !l.ackEach, Time: time.Unix(1_700_000_000, 0),
+			Payload: payload, ReplyTo: replyTo, ReplyLines: true, Time: time.Unix(1_700_000_000, 0),
 		}.WithDefaults()
 		if err := f(u); err != nil {
 			return err

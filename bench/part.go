@@ -33,7 +33,6 @@ const (
 type Part struct {
 	Role    string       `json:"role"`
 	Dir     string       `json:"dir,omitempty"`     // of the broker
-	Power   bool         `json:"power,omitempty"`   // the broker's durability
 	URL     string       `json:"url,omitempty"`     // of the broker
 	Profile string       `json:"profile,omitempty"` // file for a CPU profile
 	Sink    SinkOptions  `json:"sink,omitzero"`
@@ -103,9 +102,6 @@ func profile(path string) (end func(), err error) {
 
 func runBroker(ctx context.Context, p Part, ready func(string) error) error {
 	o := natsserver.Options{StoreDir: p.Dir, Listen: "127.0.0.1:0"}
-	if p.Power {
-		o.Durability = natsserver.DurablePower
-	}
 	s, err := natsserver.Start(ctx, o)
 	if err != nil {
 		return err

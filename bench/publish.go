@@ -10,16 +10,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // The ways to publish.
 const (
-	publishBare  = "bare"  // PublishAsync with the same headers and an expected sequence
-	publishAll   = "all"   // PublishAll
-	publishCalls = "calls" // Publish, from many goroutines
+	publishBare = "bare" // PublishAsync with the same headers and an expected sequence
+	publishAll  = "all"  // PublishAll
 )
 
 // publishing is what a publishing part does.
@@ -92,9 +90,6 @@ func (p publishing) run(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return err
 	}
-	if p.How == publishCalls {
-		return p.calls(ctx, pub)
-	}
 	updates := func(yield func(events.Update) bool) {
 		err = p.load().each("", func(u events.Update) error {
 			if !yield(u) {
@@ -115,37 +110,6 @@ func (p publishing) run(ctx context.Context, js jetstream.JetStream) error {
 var errLeft = errors.New("no more updates are wanted")
 
 func (p publishing) load() load { return load{channel: "bench0", keys: p.Keys, updates: p.Updates} }
-
-func (p publishing) calls(ctx context.Context, pub *events.Publisher) error {
-	group, ctx := errgroup.WithContext(ctx)
-	feeds := make([]chan events.Update, p.AtOnce) // each has keys of its own, in order
-	for i := range feeds {
-		feeds[i] = make(chan events.Update, 16)
-		group.Go(func() error {
-			for u := range feeds[i] {
-				if _, err := pub.Publish(ctx, u); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	n := 0
-	err := p.load().each("", func(u events.Update) error {
-		feed := feeds[n%p.Keys%p.AtOnce]
-		n++
-		select {
-		case feed <- u:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-	for _, feed := range feeds {
-		close(feed)
-	}
-	return errors.Join(err, group.Wait())
-}
 
 // bare knows every sequence in advance: nobody else publishes.
 func (p publishing) bare(ctx context.Context, js jetstream.JetStream) error {

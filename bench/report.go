@@ -36,8 +36,6 @@ func (m Measure) line(metric string) string {
 // verdict says whether a figure was reached.
 func (r *Result) verdict() string {
 	switch {
-	case r.AtLeast == 0 && r.Most == 0:
-		return "for orientation"
 	case r.within(r.Aim, r.AimMost, r.Core) && (r.Aim > 0 || r.AimMost > 0):
 		return "aim reached"
 	case r.within(r.AtLeast, r.Most, r.Core):

@@ -15,7 +15,6 @@ func TestVerdict(t *testing.T) {
 		return []Measure{{Memory: n << 20, CPU: map[string]float64{roleWorker: 0.01}}}
 	}
 	for want, results := range map[string][]Result{
-		"for orientation": {{Metric: byRate, Ratio: 0.1}},
 		"not reached": {
 			{Metric: byRate, AtLeast: 0.8, Aim: 0.9, Ratio: 0.79},
 			{Metric: byLatency, AtLeast: 1.5, Aim: 1.1, Ratio: 1, Tail: 1.6},

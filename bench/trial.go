@@ -36,12 +36,9 @@ type setup struct {
 	inFlight   int
 	channels   int // the updates are spread over
 	partitions int
-	workers    int  // 0: the floor delivers instead
-	bare       bool // the floor's requests, see FloorOptions
-	power      bool
+	workers    int // 0: the floor delivers instead
 	// partial: only keys that do not fail are waited for and checked.
 	partial bool
-	ackEach bool   // each ack a message of its own
 	publish string // how, where that is measured
 	// peek ends the measurement after so long, whatever is delivered by then.
 	peek time.Duration
@@ -102,7 +99,7 @@ func newBed(ctx context.Context, o *Options, s setup, pg *testdb.Server) (_ *bed
 		return nil, err
 	}
 	var at address
-	if b.broker, err = start(ctx, b.dir, Part{Role: roleBroker, Dir: filepath.Join(b.dir, "js"), Power: s.power, Profile: b.profile(roleBroker)}, &at); err != nil {
+	if b.broker, err = start(ctx, b.dir, Part{Role: roleBroker, Dir: filepath.Join(b.dir, "js"), Profile: b.profile(roleBroker)}, &at); err != nil {
 		return nil, err
 	}
 	b.url = at.URL
@@ -182,7 +179,7 @@ func (b *bed) connector(channel string) channels.Connector {
 func (b *bed) fill(ctx context.Context) error {
 	n := b.s.channels
 	for i := range n {
-		l := load{channel: b.channelName(i), keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial, ackEach: b.s.ackEach}
+		l := load{channel: b.channelName(i), keys: max(1, b.s.keys/n), updates: b.s.updates / n, zipf: b.s.zipf, seed: 7, partial: b.s.partial}
 		var err error
 		if b.accepted[i], err = l.publish(ctx, b.client.JS, b.inbox); err != nil {
 			return fmt.Errorf("make the backlog: %w", err)
@@ -205,7 +202,7 @@ func (b *bed) startWorkers(ctx context.Context) error {
 }
 
 func (b *bed) startFloor(ctx context.Context, reply bool) (*process, error) {
-	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply, Bare: b.s.bare}
+	o := FloorOptions{Stream: b.client.Names.UpdateStream(b.channelName(0)), InFlight: b.s.inFlight, Reply: reply}
 	if !reply {
 		o.Updates = int(b.want)
 	}
