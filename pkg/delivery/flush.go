@@ -139,7 +139,7 @@ func (a *acks) add(settled []lanes.Ack) (full bool) {
 	for _, s := range settled {
 		a.waiting[s.Seq] = s.Msg.Reply()
 		a.last = s.Msg
-		full = full || len(a.waiting)+len(a.ripe)+len(a.known) == unackedMost
+		full = full || len(a.waiting) == unackedMost // as many wait for the next flush
 	}
 	return full
 }

@@ -63,7 +63,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		Store: r.b.progress, Channel: cfg.Name, Generation: r.entry.Generation, Partition: p.index, Worker: r.worker, Epoch: p.lease.Epoch(),
 	})
 	t.feed = feed.New(feed.Options{
-		JS: r.b.js, Names: r.b.names, Channel: cfg.Name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), MaxAckPending: cfg.Window + unackedMost,
+		JS: r.b.js, Names: r.b.names, Channel: cfg.Name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), MaxAckPending: cfg.Window + 2*unackedMost,
 		Prefix: fmt.Sprintf("g%d-p%d-e%d-%d", r.entry.Generation, p.index, p.lease.Epoch(), attempt), Cursor: cursor{t},
 		Feeds: func() int { return int(r.b.tenures.Load()) }, HiddenCheck: r.hiddenCheck, Older: t.older, Logger: p.log,
 	}, t)
