@@ -22,7 +22,7 @@ func TestAllocationsOfABatch(t *testing.T) {
 		open func(testing.TB) *target
 		most float64
 	}{
-		"postgres": {postgresTarget, 1026},
+		"postgres": {postgresTarget, 1057},
 		"mysql":    {mariadbTarget, 4098},
 		"sqlite":   {sqliteTarget, 4239},
 	} {

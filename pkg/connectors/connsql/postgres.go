@@ -38,10 +38,6 @@ func openPostgres(p pool, l layout) (database, string, error) {
 		settings["application_name"] = clip("extsync/"+p.channel, mostIdentifier)
 	}
 	cfg.ConnConfig.ConnectTimeout = p.timeout
-	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		takeParameters(conn.TypeMap())
-		return nil
-	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg) // it connects when it is asked to
 	if err != nil {
 		return nil, "", errPostgresDSN
@@ -53,9 +49,9 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(max(d.Milli
 
 func (p *postgres) statement(rows []row, again bool) (string, []any) {
 	if again {
-		return p.sql.rewrite, p.parameters(rows)
+		return p.sql.rewrite, p.arrays(rows)
 	}
-	return p.sql.write, p.parameters(rows)
+	return p.sql.write, p.arrays(rows)
 }
 
 func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, error) {
@@ -124,7 +120,7 @@ func (p *postgres) probe(ctx context.Context) error {
 	}
 	// EXPLAIN finds the table, its columns, the unique index that the guard needs
 	// and the permissions, and writes nothing.
-	if _, err := p.pool.Exec(ctx, "EXPLAIN "+p.sql.write, p.parameters(nil)...); err != nil {
+	if _, err := p.pool.Exec(ctx, "EXPLAIN "+p.sql.write, p.arrays(nil)...); err != nil {
 		return err
 	}
 	_, err = p.pool.Exec(ctx, "EXPLAIN "+p.sql.read, []string{})
