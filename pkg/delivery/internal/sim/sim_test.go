@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,7 @@ const (
 )
 
 const (
-	// histories is how many are run where nobody says it: half of them of seeds that are
-	// always the same, half of new ones.
+	// histories is how many are run where nobody says it, one in twenty of a new seed.
 	histories = 2000
 	// blockOf histories are run by one process. Each takes some hundredths of a second: one
 	// that takes historyMost stands still.
@@ -58,8 +58,9 @@ func blocksFromEnv(t testing.TB) []block {
 		n = blockOf
 	}
 	fresh := uint64(time.Now().Unix()) % 1_000_000_000 * 1000 //nolint:gosec // not negative
-	t.Logf("seeds 1 to %d, and %d to %d", n/2, fresh, fresh+n/2-1)
-	return append(blocksOf(1, n/2, 1), blocksOf(fresh, n/2, 1)...)
+	few := n / 20
+	t.Logf("seeds 1 to %d, 40000 to %d, and new ones: %d to %d", n/2, 40000+n/2-few-1, fresh, fresh+few-1)
+	return slices.Concat(blocksOf(1, n/2, 1), blocksOf(40000, n/2-few, 1), blocksOf(fresh, few, 1))
 }
 
 func blocksOf(first, n, times uint64) (out []block) {
