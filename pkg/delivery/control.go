@@ -91,7 +91,8 @@ func (c control) respond(msg *nats.Msg, reply channels.ControlReply) {
 }
 
 // resetKey makes the ledger forget a key, through the log like everything else,
-// and calls done when the bucket, which publishers read, says so too. A key with updates in flight is left alone.
+// and calls done when the bucket, which publishers read, says so too. A key with updates in
+// hand is left alone.
 // void says what of the key does not count any more, whenever it comes.
 func (c control) resetKey(key string, void *events.Void, done func(error)) {
 	t := c.t
@@ -103,17 +104,15 @@ func (c control) resetKey(key string, void *events.Void, done func(error)) {
 		done(err)
 		return
 	}
-	k := t.view.Pin(enc)
-	defer t.view.Unpin(k)
+	reset := lanes.Commit{
+		Key: t.view.Pin(enc), Entry: events.Entry{Key: key, Settlement: events.Settlement{Outcome: events.Reset, At: timestamp()}, Void: void},
+		Done: func() { t.view.Ask(done) },
+	}
 	t.begin()
 	defer t.end()
-	if t.lanes.Has(enc) {
+	if !t.lanes.Reset(reset) {
 		go done(channels.ErrKeyBusy)
 		return
 	}
-	t.lanes.Queue(lanes.Commit{
-		Key: k, Entry: events.Entry{Key: key, Settlement: events.Settlement{Outcome: events.Reset, At: timestamp()}, Void: void},
-		Done: func() { t.view.Ask(done) },
-	})
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
 }

@@ -53,13 +53,16 @@ type Commit struct {
 	Key   *ledger.Key // the entry's
 	Entry events.Entry
 	Item  *Item // what it settles; nil for a failed attempt
-	Lane  *Lane // whose head it is; nil if it left its lane before
+	Lane  *Lane // whose head it is, or that waits for it; nil if it left its lane before
 	// Parked are updates that the parked stream has: their messages are let go once the
 	// entry, which tells the newest of them, is in the log.
 	Parked []*Item
 	// Done, if any, is the owner's, to be called once the entry is in the log and the view.
 	Done func()
 }
+
+// waited reports whether an update or a lane waits for the commit.
+func (c *Commit) waited() bool { return c.Item != nil || c.Lane != nil || c.Parked != nil }
 
 // A Letter is the dead letter of a lane's head, with the entry that follows it into the log.
 type Letter struct {

@@ -74,9 +74,6 @@ func (m *Lanes) Floor() *flow.Floor { return &m.floor }
 // attempted stay as they are.
 func (m *Lanes) End() { m.ended = true }
 
-// Has reports whether anything of an encoded key is in hand.
-func (m *Lanes) Has(key string) bool { return m.lanes[key] != nil }
-
 // Holds reports whether an update is held: it has come, and was not let go.
 func (m *Lanes) Holds(it *Item) bool { return m.held[it.Where()] == it }
 

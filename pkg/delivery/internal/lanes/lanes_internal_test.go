@@ -328,3 +328,26 @@ func TestReplySubjectThatIsNotAllowedIsToldOfOnce(t *testing.T) {
 	}
 	r.want("refused", len(r.m.Todo().Refused), 1)
 }
+
+// What comes while a key is being reset is decided about by the record that the reset leaves.
+func TestWhatComesDuringAResetWaitsForIt(t *testing.T) {
+	r := newRig(t, channels.Every)
+	reset := Commit{Key: r.pin("k"), Entry: events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}}}
+	r.want("reset", r.m.Reset(reset), true)
+	r.do()
+	r.want("idle", r.m.Idle(), false)
+	r.arrive("k", 5)
+	r.begin() // nothing
+	again := reset
+	again.Key = r.pin("k")
+	r.want("reset again", r.m.Reset(again), false)
+	r.do()
+	r.commit()
+	r.deliver("k")
+	r.done()
+	reset.Key = r.pin("j")
+	r.want("reset of another", r.m.Reset(reset), true)
+	r.do()
+	r.commit()
+	r.done()
+}

@@ -59,7 +59,7 @@ func (m *Lanes) Found(rs *Resync, it *Item, key *ledger.Key) {
 	it.Resync = rs
 	rs.floor.Add(it.Seq, 0)
 	rs.out[it.Seq] = it
-	if it.Seq > m.floor.Last() || m.Has(key.Encoded()) {
+	if it.Seq > m.floor.Last() || m.lanes[key.Encoded()] != nil {
 		m.todo.Unpin = append(m.todo.Unpin, key)
 		m.endResync(it, &rs.report.Skipped)
 		return

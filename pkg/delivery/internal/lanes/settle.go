@@ -88,7 +88,7 @@ func (m *Lanes) Unreadable(it *Item) events.Entry {
 // Queue has an entry written to the log whose key is pinned. It is for what is in no lane;
 // the lanes do so for their own.
 func (m *Lanes) Queue(c Commit) {
-	if c.Item != nil || c.Parked != nil {
+	if c.waited() {
 		m.count.unsettled++
 	}
 	m.todo.Commits = append(m.todo.Commits, c)
@@ -158,20 +158,38 @@ func (c *Commit) Resolves(rec *events.Record, applied versioning.Version, letter
 // is let go, and its lane goes on.
 func (m *Lanes) Committed(c *Commit) {
 	m.todo.Unpin = append(m.todo.Unpin, c.Key)
-	if c.Item == nil && c.Parked == nil {
+	if !c.waited() {
 		return
 	}
 	m.count.unsettled--
 	for _, it := range c.Parked {
 		m.releaseParked(it)
 	}
-	if c.Item == nil {
-		return
+	if c.Item != nil {
+		m.finish(c.Item)
 	}
-	m.finish(c.Item)
-	if c.Lane != nil {
+	switch {
+	case c.Lane == nil:
+	case c.Item != nil:
 		m.settled(c.Lane)
+	default: // it waited for a reset
+		c.Lane.busy = false
+		m.proceed(c.Lane)
 	}
+}
+
+// Reset has a key reset by a commit, if nothing of the key is in hand; else it reports
+// false. What comes before the commit is in the log waits in the lane: the record decides
+// about it as the reset leaves it. The key is pinned.
+func (m *Lanes) Reset(c Commit) bool {
+	if m.lanes[c.Key.Encoded()] != nil {
+		m.todo.Unpin = append(m.todo.Unpin, c.Key)
+		return false
+	}
+	c.Lane = m.laneFor(c.Key)
+	c.Lane.busy = true
+	m.Queue(c)
+	return true
 }
 
 // SentAgain says that an ack of Actions.Again is out.
