@@ -191,11 +191,12 @@ func (c *Client) head(ctx context.Context, channel, key string) (head Copy, malf
 // describe fills in the answer from the head and the ledger's record.
 func (w *Whereabouts) describe(head Copy, rec events.Record) {
 	w.Target = Copy{Version: rec.Applied.Version, Digest: rec.Applied.Digest, Op: rec.Applied.Op, At: rec.Applied.At}
-	known := newestKnown(rec)
+	known := rec.Newest()
+	behind, _ := head.Version.Compare(known.Version) // in a work queue the last message may be older
 	switch {
 	case w.State == StateMalformed:
 		return
-	case !head.Version.IsZero():
+	case !head.Version.IsZero() && behind >= 0:
 		w.Newest = head
 	case !known.IsZero():
 		w.Newest = Copy{Version: known.Version, Digest: known.Digest}
@@ -221,14 +222,4 @@ func (w *Whereabouts) describe(head Copy, rec events.Record) {
 		w.State, w.Attempts = string(rec.State), rec.Attempts
 		w.NextAttempt, w.Error = rec.NextAttempt, rec.Error
 	}
-}
-
-// newestKnown returns the newest version that the ledger's record speaks of. What
-// is parked has left the channel's stream and has no outcome yet: it is pending
-// there.
-func newestKnown(rec events.Record) versioning.Tag {
-	if c, err := rec.Pending.Version.Compare(rec.Settled.Version); err == nil && c > 0 {
-		return rec.Pending
-	}
-	return rec.Settled
 }

@@ -17,6 +17,11 @@ func TestDescribe(t *testing.T) {
 			Version: tag(n).Version, Digest: tag(n).Digest, Outcome: o, Attempts: 3, Class: "permanent", Code: "422", Message: "no", At: time.Unix(1, 0),
 		}, NextAttempt: time.Unix(9, 0)}
 	}
+	head := func(n int64) events.Entry { // tells the newest that is parked
+		e := entry(n, events.Parked)
+		e.Attempts, e.Class, e.NextAttempt = 0, "", time.Time{}
+		return e
+	}
 	copyOf := func(n int64) Copy { return Copy{Version: tag(n).Version, Digest: tag(n).Digest} }
 
 	tests := map[string]struct {
@@ -39,7 +44,10 @@ func TestDescribe(t *testing.T) {
 		"dead letter":                  {copyOf(2), []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},
 		"conflict":                     {copyOf(1), []events.Entry{entry(1, events.Conflict)}, "conflict", tag(1).Version, versioning.Version{}, true, false},
 		"dead letter and gone":         {Copy{}, []events.Entry{entry(1, events.Delivered), entry(2, events.DeadLettered)}, "dead_lettered", tag(2).Version, tag(1).Version, true, false},
-		"overtaken before it was read": {copyOf(1), []events.Entry{entry(2, events.Delivered)}, "superseded", tag(1).Version, tag(2).Version, true, false},
+		"overtaken before it was read": {copyOf(1), []events.Entry{entry(2, events.Delivered)}, "delivered", tag(2).Version, tag(2).Version, false, false},
+		"newer ones parked behind it":  {Copy{}, []events.Entry{entry(1, events.Delivered), entry(2, events.Parked), head(5)}, "parked", tag(5).Version, tag(1).Version, true, true},
+		"the parked ones are left":     {Copy{}, []events.Entry{entry(2, events.Parked), head(5), entry(2, events.Delivered)}, StatePending, tag(5).Version, tag(2).Version, false, false},
+		"behind a replay in the queue": {copyOf(1), []events.Entry{entry(1, events.DeadLettered), entry(3, events.Parked)}, "parked", tag(3).Version, versioning.Version{}, true, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

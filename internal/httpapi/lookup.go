@@ -278,11 +278,8 @@ func (l *listing) ledger(from uint64) (next uint64, err error) {
 }
 
 func (l *listing) inState(rec *events.Record) (Whereabouts, bool) {
-	newest := rec.Settled
-	if rec.State != events.StateSettled {
-		newest = rec.Pending
-	}
-	w := Whereabouts{Channel: l.in.Channel, Key: rec.Key, State: string(rec.State), Target: applied(rec)}
+	newest := rec.Newest()
+	w := Whereabouts{Channel: l.in.Channel, Key: rec.Key, State: "pending", Target: applied(rec)}
 	if newest.IsZero() {
 		return w, false
 	}
@@ -307,14 +304,15 @@ func applied(rec *events.Record) *Copy {
 
 // describe says where a version stands by its record.
 func describe(w *Whereabouts, rec *events.Record, version versioning.Version) {
-	if rec.State != events.StateSettled && rec.Pending.Version == version {
+	st, ended := rec.Find(versioning.Tag{Version: version})
+	if !rec.Pending.IsZero() && (!ended || rec.Pending.Version == version) {
 		w.State, w.Attempts, w.Error = string(rec.State), rec.Attempts, rec.Error
 		if rec.NextAttempt.After(time.Now()) {
 			w.NextAttempt = rec.NextAttempt
 		}
 		return
 	}
-	if st, ok := rec.Find(versioning.Tag{Version: version}); ok {
+	if ended {
 		w.State, w.Attempts = string(st.Outcome), st.Attempts
 		if st.Outcome != events.Delivered {
 			w.Error = st.Failure()

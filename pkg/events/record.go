@@ -97,7 +97,7 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		return // a malformed update has no version to remember
 	}
 	if e.tellsHead() {
-		if !older(e.Version, r.Newest().Version) {
+		if !older(e.Version, r.Settled.Version) && !older(e.Version, r.Head.Version) {
 			r.Head = versioning.Tag{Version: e.Version, Digest: e.Digest}
 		}
 		return
@@ -138,12 +138,16 @@ func (r *Record) Add(e Entry, at LogPosition) {
 }
 
 // Newest returns the newest version that extsync has taken in, as far as the ledger
-// knows: what the next one is compared with where the stream does not have the key.
+// knows, whether it has an outcome or not: what the next one is compared with where the
+// stream does not have the key.
 func (r *Record) Newest() versioning.Tag {
-	if !r.Head.IsZero() {
-		return r.Head
+	newest := r.Settled
+	for _, other := range [...]versioning.Tag{r.Pending, r.Head} {
+		if !other.IsZero() && (newest.IsZero() || older(newest.Version, other.Version)) {
+			newest = other
+		}
 	}
-	return r.Settled
+	return newest
 }
 
 // tellsHead reports whether an entry tells of no attempt, but that updates up to a version
