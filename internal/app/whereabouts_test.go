@@ -19,7 +19,7 @@ func TestDescribe(t *testing.T) {
 	}
 	head := func(n int64) events.Entry { // tells the newest that is parked
 		e := entry(n, events.Parked)
-		e.Attempts, e.Class, e.NextAttempt = 0, "", time.Time{}
+		e.Attempts, e.Class, e.NextAttempt, e.Head = 0, "", time.Time{}, true
 		return e
 	}
 	copyOf := func(n int64) Copy { return Copy{Version: tag(n).Version, Digest: tag(n).Digest} }

@@ -111,7 +111,7 @@ func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f 
 			return err
 		}
 		for _, e := range group.Entries {
-			if f.key != "" && e.Key != f.key || f.failing && (e.Outcome == events.Delivered || e.Outcome == events.Superseded) {
+			if f.key != "" && e.Key != f.key || f.failing && (e.Outcome == events.Delivered || e.Outcome == events.Superseded || e.Head) {
 				continue
 			}
 			entry := tailed{group.Channel, events.HistoryEntry{Entry: e, Worker: group.Worker, Partition: group.Partition, LogSequence: meta.Sequence.Stream}}
@@ -142,6 +142,9 @@ func writeTailed(sh *Shell, e tailed) error {
 // entryText returns what an entry of the log says of its key, for people.
 func entryText(e events.Entry) string {
 	text := e.Version.String() + " " + string(e.Outcome)
+	if e.Head {
+		text += " behind an older version"
+	}
 	if e.Op == events.Delete {
 		text += " (delete)"
 	}

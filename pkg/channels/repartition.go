@@ -40,13 +40,23 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 			return Entry{}, err
 		}
 	}
+	if err := r.endGeneration(ctx, old, c); err != nil {
+		return Entry{}, errors.Join(err, r.giveUp(context.WithoutCancel(ctx), old, gated.Revision))
+	}
+	next.Gated, next.Generation, next.Config = false, old.Generation+1, c
+	return r.store(ctx, next, gated.Revision) // if it fails, nobody knows whether it is stored
+}
+
+// endGeneration closes all partitions of a gated channel, and writes from where those of
+// the next generation go on.
+func (r *Registry) endGeneration(ctx context.Context, old Entry, c Config) error {
 	lowest, err := r.closeGeneration(ctx, old)
 	if err != nil {
-		return Entry{}, errors.Join(err, r.giveUp(context.WithoutCancel(ctx), old, gated.Revision))
+		return err
 	}
 	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
 	if err != nil {
-		return Entry{}, fmt.Errorf("read the outcome log: %w", err)
+		return fmt.Errorf("read the outcome log: %w", err)
 	}
 	first := Progress{
 		Floor: lowest.Floor, FloorTime: lowest.FloorTime, StreamCreated: lowest.StreamCreated, Restored: lowest.Restored,
@@ -55,14 +65,13 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 	for p := range c.Partitions {
 		_, revision, err := r.progress.Read(ctx, c.Name, old.Generation+1, p)
 		if err != nil {
-			return Entry{}, err
+			return err
 		}
 		if _, err := r.progress.Write(ctx, c.Name, old.Generation+1, p, first, revision); err != nil {
-			return Entry{}, err
+			return err
 		}
 	}
-	next.Gated, next.Generation, next.Config = false, old.Generation+1, c
-	return r.store(ctx, next, gated.Revision)
+	return nil
 }
 
 // giveUp lets the partitions of a gated channel be worked on as before. The gate is

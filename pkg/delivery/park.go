@@ -98,7 +98,7 @@ func (p *parker) round(ctx context.Context, mover *parking.Mover, all []*lanes.L
 	mover.Move(ctx, moves)
 	for i, m := range under {
 		if err := moves[i].Err; err != nil {
-			p.failed(m.lane, err)
+			p.failed(m, err)
 			continue
 		}
 		p.moved(m.lane, m.item, moves[i].At)
@@ -143,12 +143,12 @@ func (p *parker) moved(l *lanes.Lane, it *lanes.Item, seq uint64) {
 }
 
 // failed lets a lane go on whose updates cannot be parked.
-func (p *parker) failed(l *lanes.Lane, err error) {
+func (p *parker) failed(m moving, err error) {
 	t := p.t
-	t.log.Warn().Err(err).Str("key", l.Key().Encoded()).Msg("park; the updates stay where they are, and it is tried again")
+	t.log.Warn().Err(err).Str("key", m.lane.Key().Encoded()).Msg("park; the updates stay where they are, and it is tried again")
 	t.begin()
 	defer t.end()
-	t.lanes.MoveFailed(l)
+	t.lanes.MoveFailed(m.lane, m.item)
 }
 
 // recover puts the updates that a former owner has parked into lanes,

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
@@ -60,12 +59,16 @@ func (p *parker) tidy(ctx context.Context) {
 func (p *parker) tidyOnce(ctx context.Context) error {
 	t := p.t
 	var missed []parking.Parked
-	if err := t.parked.All(ctx, func(one parking.Parked) { missed = append(missed, one) }); err != nil {
+	err := t.parked.All(ctx, func(one parking.Parked) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.lanes.Misses(parkedItem(one), one.Key) { // mostly none: there may be many
+			missed = append(missed, one)
+		}
+	})
+	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	missed = slices.DeleteFunc(missed, func(one parking.Parked) bool { return !t.lanes.Misses(parkedItem(one), one.Key) })
-	t.mu.Unlock()
 	for _, one := range missed {
 		ended, err := p.ended(ctx, one)
 		if err == nil && ended {

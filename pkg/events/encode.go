@@ -194,6 +194,10 @@ func (o *object) entry(e *Entry) {
 	if !e.Held.IsZero() {
 		o.version(`,"held":`, e.Held)
 	}
+	if e.Head {
+		o.name(`,"head":`)
+		o.out = append(o.out, "true"...)
+	}
 	if !e.Open.IsZero() {
 		o.version(`,"open":`, e.Open)
 	}

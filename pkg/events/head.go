@@ -15,7 +15,8 @@ import (
 // that a publish of the next one must expect.
 type head struct {
 	tag versioning.Tag
-	seq uint64 // in the channel's stream; 0 if the stream holds nothing of the key
+	seq uint64 // of the key's last message in the channel's stream; 0 if it holds none
+	own bool   // the version is that message's
 }
 
 // A headSource is where a publish takes the head of its key from.
@@ -56,84 +57,78 @@ func (p *Publisher) remembered(o *outgoing) (head, headSource) {
 // way round, a version could leave it between the two reads and be seen in
 // neither. leader asks the stream's leader instead of any replica.
 //
+// In a work queue the last message need not be the newest version, and the newest of
+// all counts: a broker that was killed brings messages back that were settled, which the
+// ledger knows; and newer ones may lie before a replay, or before what cannot be read.
+//
 // What cannot be read, or has a version of another kind than the next one's,
 // counts as no newer than the ledger and may be overwritten: it would block its
 // key for ever.
 func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (head, error) {
-	var h, unusable head
 	msg, err := p.lastMessage(ctx, o.u.Channel, o.enc, leader)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		p.fresh.Store(o.u.Channel, true)
-	case err != nil:
-		return head{}, err
-	default:
-		p.fresh.Store(o.u.Channel, false)
-		h.seq = msg.Sequence
-		u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data)
-		if err == nil {
-			if _, err := u.Version.Compare(o.u.Version); err == nil {
-				h.tag = u.Tag()
-				return p.outdone(ctx, o, h, IsReplay(msg.Header.Get(nats.MsgIdHdr)))
-			}
-			unusable = head{tag: u.Tag(), seq: h.seq}
-		}
+		return p.readNewest(ctx, o)
 	}
-	known, err := p.readNewest(ctx, o)
 	if err != nil {
 		return head{}, err
 	}
-	if known.tag.IsZero() && unusable.seq > 0 { // nobody says that the other kind is wrong
-		return unusable, nil
-	}
-	h.tag = known.tag
-	return h, nil
-}
-
-// outdone returns the head that the stream has, or what is known to be newer. In a work
-// queue the last message need not be the newest version: a broker that was killed brings
-// messages back that were settled, which the ledger knows; and a replay of an old version
-// may lie behind newer ones.
-func (p *Publisher) outdone(ctx context.Context, o *outgoing, h head, replay bool) (head, error) {
+	p.fresh.Store(o.u.Channel, false)
 	stream, err := p.stream(ctx, o.u.Channel)
-	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
-		return h, err
+	if err != nil {
+		return head{}, err
 	}
-	rec, _, err := p.ledger.GetEncoded(ctx, o.u.Channel, o.enc)
-	if err != nil && !errors.Is(err, ErrNoRecord) {
-		return h, err
+	queue := stream.CachedInfo().Config.Retention == jetstream.WorkQueuePolicy
+	tag, usable := p.comparable(msg, o)
+	if usable && !queue {
+		return head{tag: tag, seq: msg.Sequence, own: true}, nil
 	}
-	if known := rec.Newest(); older(h.tag.Version, known.Version) {
-		h.tag = known
+	h, err := p.readNewest(ctx, o)
+	if err != nil {
+		return head{}, err
 	}
-	if !replay {
-		return h, nil
-	}
-	from := uint64(1)
-	if rec.Incarnation == p.at.incarnation {
-		from = rec.Sequence + 1 // all before has an outcome, which the record tells
-	}
-	return p.newestBefore(ctx, o, h, from)
-}
-
-// newestBefore returns the newest version among a key's messages from a sequence on, as
-// the head that h is.
-func (p *Publisher) newestBefore(ctx context.Context, o *outgoing, h head, from uint64) (head, error) {
-	q := MessageQuery{NextOn: p.names.StoredUpdate(o.u.Channel, o.enc), Sequence: from}
-	for q.Sequence < h.seq {
-		msg, err := ReadFromLeader(ctx, p.js, p.names.UpdateStream(o.u.Channel), q)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
+	h.seq = msg.Sequence
+	if queue && (!usable || isReplay(msg)) {
+		if err := p.lookBefore(ctx, o, &h); err != nil {
+			return head{}, err
 		}
-		if err != nil {
-			return h, err
-		}
-		if u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data); err == nil && older(h.tag.Version, u.Version) {
-			h.tag = u.Tag()
-		}
-		q.Sequence = msg.Sequence + 1
+	}
+	if usable && !older(tag.Version, h.tag.Version) || h.tag.IsZero() { // nobody says that another kind is wrong
+		h.tag, h.own = tag, true
 	}
 	return h, nil
+}
+
+// comparable returns the version of a message, and whether it can be the head of the next
+// one: zero and false if it cannot be read.
+func (p *Publisher) comparable(msg *jetstream.RawStreamMsg, o *outgoing) (tag versioning.Tag, usable bool) {
+	u, err := Decode(p.names, msg.Subject, msg.Header, msg.Data)
+	if err != nil {
+		return versioning.Tag{}, false
+	}
+	_, err = u.Version.Compare(o.u.Version)
+	return u.Tag(), err == nil
+}
+
+func isReplay(msg *jetstream.RawStreamMsg) bool { return IsReplay(msg.Header.Get(nats.MsgIdHdr)) }
+
+// lookBefore gives a head the version of the last message before it that can be one and is
+// no replay, if that is newer.
+func (p *Publisher) lookBefore(ctx context.Context, o *outgoing, h *head) error {
+	subject := p.names.StoredUpdate(o.u.Channel, o.enc)
+	for seq := h.seq; ; {
+		msg, err := LastUpTo(ctx, p.js, p.names.UpdateStream(o.u.Channel), subject, seq-1)
+		if err != nil || msg == nil {
+			return err
+		}
+		if tag, usable := p.comparable(msg, o); usable && !isReplay(msg) {
+			if older(h.tag.Version, tag.Version) {
+				h.tag = tag
+			}
+			return nil
+		}
+		seq = msg.Sequence
+	}
 }
 
 // readNewest returns the newest version that the ledger knows of, as the head of a key

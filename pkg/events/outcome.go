@@ -108,6 +108,9 @@ type Entry struct {
 	ReplyLines bool   `json:"reply_lines,omitempty"` // see Update
 	// Held is the version that the target said it holds, if it said so.
 	Held versioning.Version `json:"held,omitzero"`
+	// Head says, for Parked, that the entry tells of no attempt, but that updates up to this
+	// version are parked and leave the channel's stream.
+	Head bool `json:"head,omitempty"`
 	// Open is, for a version that was superseded while it waited, the older one whose call
 	// was in flight: it has no outcome yet.
 	Open versioning.Version `json:"open,omitzero"`

@@ -165,6 +165,10 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 			source = fromStream // what we remember may be outdated, and the ledger is not the head
 			continue
 		}
+		if verdict == versioning.Conflict && source == fromStream {
+			source = fromLeader // a replica may lag behind the base, or tell a place that is not the message's
+			continue
+		}
 		if err != nil {
 			return Receipt{}, fmt.Errorf("%w: channel %s, key %s: %w", ErrInvalidUpdate, o.u.Channel, o.u.Key, err)
 		}
@@ -175,6 +179,9 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 			return Receipt{}, &HeadError{Reason: ErrConflict, Channel: o.u.Channel, Key: o.u.Key, Refused: o.tag, Head: h.tag, Base: o.u.Base}
 		case versioning.Duplicate:
 			p.heads.set(o.path, h)
+			if !h.own {
+				return o.receipt(0, true), nil // another message has the sequence
+			}
 			return o.receipt(h.seq, true), nil
 		case versioning.Newer, versioning.Refused:
 			if h.seq == 0 {
@@ -198,7 +205,7 @@ func (p *Publisher) store(ctx context.Context, o *outgoing) (Receipt, error) {
 		ack, err := p.js.PublishMsg(ctx, o.msg, jetstream.WithExpectLastSequencePerSubject(h.seq))
 		switch {
 		case err == nil && !ack.Duplicate:
-			p.heads.set(o.path, head{tag: o.tag, seq: ack.Sequence})
+			p.heads.set(o.path, head{tag: o.tag, seq: ack.Sequence, own: true})
 			return o.receipt(ack.Sequence, false), nil
 		case err == nil:
 			// The broker knows this very content by its id. Is it still the head?

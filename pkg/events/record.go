@@ -96,8 +96,8 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if e.Version.IsZero() {
 		return // a malformed update has no version to remember
 	}
-	if e.tellsHead() {
-		if !older(e.Version, r.Settled.Version) && !older(e.Version, r.Head.Version) {
+	if e.Head {
+		if older(r.Newest().Version, e.Version) && !r.voids(&e, at) {
 			r.Head = versioning.Tag{Version: e.Version, Digest: e.Digest}
 		}
 		return
@@ -150,9 +150,10 @@ func (r *Record) Newest() versioning.Tag {
 	return newest
 }
 
-// tellsHead reports whether an entry tells of no attempt, but that updates up to a version
-// are parked and leave the channel's stream.
-func (e *Entry) tellsHead() bool { return e.Outcome == Parked && e.Class == "" }
+// voids reports whether an entry is about an update of before the key was reset.
+func (r *Record) voids(e *Entry, at LogPosition) bool {
+	return r.Void != nil && e.Sequence <= r.Void.Updates.Sequence && r.Void.At.After(at.Incarnation.Began())
+}
 
 // Ended reports whether everything of the key up to a place in the channel's stream has
 // an outcome, the update that was stored there at a time included. now is the

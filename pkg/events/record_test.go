@@ -374,7 +374,7 @@ func TestRecordKnowsTheNewestVersionThatWasParked(t *testing.T) {
 	newest("5")
 	r.Add(entry(t, "6a", events.Parked), place(2)) // an attempt failed
 	told := entry(t, "9a", events.Parked)
-	told.Attempts, told.Class, told.NextAttempt = 0, "", time.Time{}
+	told.Attempts, told.Class, told.NextAttempt, told.Head = 0, "", time.Time{}, true
 	r.Add(told, place(3))
 	newest("9")
 	if r.State != events.StateParked || r.Pending != tag(t, "6a") || r.Attempts != 3 || r.Error == nil {
@@ -383,7 +383,6 @@ func TestRecordKnowsTheNewestVersionThatWasParked(t *testing.T) {
 	r.Add(entry(t, "6a", events.DeadLettered), place(4))
 	newest("9")
 	told.Settlement = entry(t, "8a", events.Parked).Settlement
-	told.Class = ""
 	r.Add(told, place(5))
 	newest("9")
 	data, err := r.Encode()
@@ -422,5 +421,36 @@ func TestOutcomeOfAVersionWhoseCallIsInFlight(t *testing.T) {
 	r.Add(entry(t, "1a", events.DeadLettered), place(2))
 	if s, ok := r.OutcomeOf(tag(t, "1a")); !ok || s.Outcome != events.DeadLettered || !r.Open.IsZero() {
 		t.Errorf("version 1 is %q, %t, and %s is open", s.Outcome, ok, r.Open)
+	}
+}
+
+func TestHeadOfAnotherVersionKindBlocksNothing(t *testing.T) {
+	another := versioning.Must(versioning.Time(noon()))
+	var r events.Record
+	r.Add(entry(t, "5a", events.Delivered), place(1))
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: another, Outcome: events.Parked}, Head: true}, place(2))
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: another, Outcome: events.DeadLettered}}, place(3))
+	verdict, err := versioning.Guard(r.Newest(), tag(t, "6a"), versioning.Version{})
+	if err != nil || verdict != versioning.Newer {
+		t.Errorf("the newest is %v: version 6 is %s, %v", r.Newest(), verdict, err)
+	}
+}
+
+// A broker that was killed brings an update back that ended when its key was reset, and it
+// is parked behind others.
+func TestHeadFromBeforeAResetIsNone(t *testing.T) {
+	var r events.Record
+	r.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}, Void: &events.Void{Updates: events.Mark{Sequence: 10}, At: place(1).Incarnation.Began().Add(time.Hour)}}, place(1))
+	r.Add(entry(t, "1a", events.Delivered), place(2))
+	told := entry(t, "9a", events.Parked)
+	told.Head, told.Sequence = true, 10
+	r.Add(told, place(3))
+	if got := r.Newest(); got != tag(t, "1a") {
+		t.Errorf("the newest is %v", got)
+	}
+	told.Sequence = 11
+	r.Add(told, place(4))
+	if got := r.Newest(); got != tag(t, "9a") {
+		t.Errorf("the newest is %v", got)
 	}
 }

@@ -30,9 +30,12 @@ type gap struct{ from, to uint64 }
 // would not hand it out, and what it has not handed out of a gap. It reports whether there
 // was any. It is for the goroutine of Run.
 func (f *Feed) LookHidden(ctx context.Context) (found bool, err error) {
-	missing := f.gap
-	f.gap = gap{}
-	next := f.to.Floor().Last + 1
+	missing, floor := f.gap, f.to.Floor()
+	f.gap.to = 0
+	next := floor.Last + 1
+	if !f.o.Queue {
+		missing.from = max(missing.from, floor.Seq+1)
+	}
 	if missing.to != 0 && missing.from < next {
 		// A work queue is read from its beginning: a broker that was killed may have
 		// brought a message back there.

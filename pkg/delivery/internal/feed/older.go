@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,9 +24,12 @@ func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, fl
 		return "", nil
 	}
 	newer := func(subject string) (*jetstream.RawStreamMsg, error) {
-		msg, err := f.newestUpTo(ctx, subject, floor.Seq)
-		if err != nil || msg == nil || msg.Time.UnixNano() <= floor.Stored+int64(clockSlack) {
-			return nil, err
+		msg, err := events.LastUpTo(ctx, f.o.JS, f.stream, subject, floor.Seq)
+		if err != nil {
+			return nil, fmt.Errorf("look at what is below the floor: %w", err)
+		}
+		if msg == nil || msg.Time.UnixNano() <= floor.Stored+int64(clockSlack) {
+			return nil, nil //nolint:nilnil // there is none
 		}
 		return msg, nil
 	}
@@ -63,52 +65,4 @@ func (f *Feed) verify(ctx context.Context, floor Floor) error {
 		err = fmt.Errorf("%w: %s", ErrOlder, found)
 	}
 	return err
-}
-
-// newestUpTo returns the last message on some of the channel's subjects up to a
-// sequence; nil if there is none. The broker can be asked for the next one only: from where there
-// is one, found backwards in growing steps, halving finds the last.
-func (f *Feed) newestUpTo(ctx context.Context, subject string, most uint64) (*jetstream.RawStreamMsg, error) {
-	var found *jetstream.RawStreamMsg
-	from, until := most, most // the sequences in which the last may be, when found is not it
-	for step := uint64(1); found == nil; step *= 2 {
-		msg, err := f.nextUpTo(ctx, subject, from, most)
-		if err != nil {
-			return nil, err
-		}
-		if found = msg; found != nil || from == 1 {
-			break
-		}
-		until = from - 1
-		from -= min(step, from-1)
-	}
-	if found == nil {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	for low := found.Sequence + 1; low <= until; {
-		middle := low + (until-low)/2
-		msg, err := f.nextUpTo(ctx, subject, middle, most)
-		if err != nil {
-			return nil, err
-		}
-		if msg == nil {
-			until = middle - 1
-			continue
-		}
-		found, low = msg, msg.Sequence+1
-	}
-	return found, nil
-}
-
-// nextUpTo returns the first message in from..most; nil if there is none.
-func (f *Feed) nextUpTo(ctx context.Context, subject string, from, most uint64) (*jetstream.RawStreamMsg, error) {
-	query := events.MessageQuery{NextOn: subject, Sequence: from}
-	msg, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, query)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Sequence > most {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look at what is below the floor: %w", err)
-	}
-	return msg, nil
 }

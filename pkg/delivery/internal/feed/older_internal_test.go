@@ -30,14 +30,14 @@ func TestNewestMessageUpToASequence(t *testing.T) {
 				want = seq
 			}
 		}
-		got, err := b.newestUpTo(t.Context(), b.names.StoredUpdates("cal"), most)
+		got, err := events.LastUpTo(t.Context(), b.JS, b.names.UpdateStream("cal"), b.names.StoredUpdates("cal"), most)
 		testkit.Must(t, err)
 		if got == nil && want != 0 || got != nil && got.Sequence != want {
 			t.Errorf("up to %d: %+v, want %d", most, got, want)
 		}
 	}
 	testkit.Must(t, b.stream.Purge(t.Context()))
-	if got, err := b.newestUpTo(t.Context(), b.names.StoredUpdates("cal"), all); got != nil || err != nil {
+	if got, err := events.LastUpTo(t.Context(), b.JS, b.names.UpdateStream("cal"), b.names.StoredUpdates("cal"), all); got != nil || err != nil {
 		t.Errorf("nothing is left: %+v, %v", got, err)
 	}
 }

@@ -100,6 +100,36 @@ func TestHiddenMessageIsTaken(t *testing.T) {
 	testkit.Eventually(t, "what is behind it", func() bool { return b.taken.count() == 2 })
 }
 
+// The first message that a new owner is sent was lost: only what the former owner had not
+// settled is looked through for it, not the whole stream.
+func TestGapIsLookedThroughFromTheFloor(t *testing.T) {
+	const settled = 300
+	b := newBench(t, channels.Config{Mode: channels.Latest}, func(o *Options) { o.HiddenCheck = 50 * time.Millisecond })
+	b.publish(t, settled)
+	b.taken.floor = settled
+	if _, _, err := b.Look(t.Context(), Floor{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Must(t, b.Open(t.Context(), b.taken.Floor()))
+	for _, key := range []string{"lost", "second"} {
+		_, err := b.JS.Publish(t.Context(), b.names.Update("cal", key), []byte("1"))
+		testkit.Must(t, err)
+	}
+	asked := make(chan *nats.Msg, 2*settled)
+	sub, err := b.Conn.ChanSubscribe("$JS.API.STREAM.MSG.GET."+b.stream.CachedInfo().Config.Name, asked)
+	testkit.Must(t, err)
+	defer func() { _ = sub.Unsubscribe() }()
+	lost, err := b.consumer.Fetch(1)
+	testkit.Must(t, err)
+	for range lost.Messages() { // and nobody hears of it
+	}
+	b.running(t)
+	testkit.Eventually(t, "both messages", func() bool { return b.taken.count() == 2 })
+	if len(asked) > 20 {
+		t.Errorf("%d messages were read", len(asked))
+	}
+}
+
 // answered is a message of which only the reply subject is known.
 type answered struct {
 	jetstream.Msg

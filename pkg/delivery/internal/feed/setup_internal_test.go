@@ -91,6 +91,7 @@ type taken struct {
 	mu     sync.Mutex
 	seqs   map[uint64]bool
 	last   uint64
+	floor  uint64 // of an owner before
 	hidden int
 }
 
@@ -100,7 +101,7 @@ func (k *taken) Take(_ context.Context, m Message) error {
 	if k.seqs == nil {
 		k.seqs = map[uint64]bool{}
 	}
-	if m.Seq > k.last+1 && !k.seqs[m.Seq] {
+	if m.Seq > max(k.floor, k.last)+1 && !k.seqs[m.Seq] {
 		return fmt.Errorf("%d came after %d", m.Seq, k.last)
 	}
 	k.seqs[m.Seq], k.last = true, max(k.last, m.Seq)
@@ -121,7 +122,7 @@ func (k *taken) TakeHidden(ctx context.Context, m *jetstream.RawStreamMsg) error
 func (k *taken) Floor() Floor {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return Floor{Last: k.last}
+	return Floor{Seq: k.floor, Last: max(k.floor, k.last)}
 }
 
 func (*taken) Anew()      {}

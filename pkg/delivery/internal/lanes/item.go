@@ -78,6 +78,12 @@ func isOlder(v, w versioning.Version) bool {
 	return err == nil && c < 0
 }
 
+// sameKind reports whether two versions can be compared.
+func sameKind(v, w versioning.Version) bool {
+	_, err := v.Compare(w)
+	return err == nil
+}
+
 // overtakes reports whether the update is surely newer than another one of its key, so
 // that a latest channel need not deliver that.
 func (it *Item) overtakes(old *Item) bool {

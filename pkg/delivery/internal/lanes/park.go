@@ -98,9 +98,10 @@ func (m *Lanes) NextMove(l *Lane) *Item {
 
 // Moved notes that the parked stream has an update of a lane, at a sequence there. Its
 // message is let go once the ledger knows of it. It reports false for one that was let go
-// meanwhile, with the tenure.
+// meanwhile: it was superseded, or the tenure has ended.
 func (m *Lanes) Moved(l *Lane, it *Item, at uint64) bool {
 	if !m.Holds(it) {
+		m.todo.Wake.Tidy = true
 		return false
 	}
 	it.Parked = at
@@ -118,7 +119,14 @@ func (m *Lanes) leave(l *Lane, it *Item) {
 	}
 	l.leaving = append(l.leaving, it)
 	m.leaving[it.Where()] = it
+	if len(l.leaving) >= tellMost {
+		m.tellParked(l)
+	}
 }
+
+// tellMost is how many updates of a lane wait at most to be told of: they take room in the
+// window until then.
+const tellMost = 64
 
 // tellParked has the ledger told of what of a lane was parked: publishers look for a key's
 // newest version in the channel's stream, else in the ledger (docs/adr/0041).
@@ -126,14 +134,25 @@ func (m *Lanes) tellParked(l *Lane) {
 	if len(l.leaving) == 0 {
 		return
 	}
-	newest := l.leaving[0]
-	for _, it := range l.leaving[1:] {
-		if !isOlder(it.Tag.Version, newest.Tag.Version) {
-			newest = it
+	var newest []*Item // of each kind of version, for nobody can say which of two kinds is newer
+	for _, it := range l.leaving {
+		same := slices.IndexFunc(newest, func(other *Item) bool { return sameKind(other.Tag.Version, it.Tag.Version) })
+		switch {
+		case same < 0:
+			newest = append(newest, it)
+		case isOlder(newest[same].Tag.Version, it.Tag.Version):
+			newest[same] = it
 		}
 	}
-	s := events.Settlement{Version: newest.Tag.Version, Digest: newest.Tag.Digest, ID: newest.Update.ID, Outcome: events.Parked}
-	m.Queue(Commit{Entry: m.entry(newest, s, nil), Key: l.key, Parked: l.leaving})
+	for i, it := range newest {
+		e := m.entry(it, events.Settlement{Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: events.Parked}, nil)
+		e.Head = true
+		c := Commit{Entry: e, Key: l.key}
+		if i == len(newest)-1 {
+			c.Parked = l.leaving
+		}
+		m.Queue(c)
+	}
 	l.leaving = nil
 }
 
@@ -149,11 +168,12 @@ func (m *Lanes) releaseParked(it *Item) {
 	it.Size, it.Msg, it.told = 0, nil, true
 }
 
-// MoveFailed lets a lane go on whose updates cannot be parked now: they stay where they
-// are, and it is tried again.
-func (m *Lanes) MoveFailed(l *Lane) {
-	if n := l.moved(); n < len(l.queue) {
-		l.queue[n].copied = true
+// MoveFailed lets a lane go on one of whose updates could not be parked now: what is left
+// stays where it is, and it is tried again.
+func (m *Lanes) MoveFailed(l *Lane, it *Item) {
+	it.copied = true
+	if !m.Holds(it) { // superseded meanwhile
+		m.todo.Wake.Tidy = true
 	}
 	m.tellParked(l)
 	m.endMove(l)

@@ -7,6 +7,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // parkAtOnce has keys parked with their first failure.
@@ -27,8 +28,9 @@ func TestMoveThatFailsKeepsTheOrder(t *testing.T) {
 	l := r.park[0]
 	first := r.m.NextMove(l)
 	r.m.Moved(l, first, 11)
-	r.want("the second", r.m.NextMove(l).Tag.Version, "2")
-	r.m.MoveFailed(l)
+	second := r.m.NextMove(l)
+	r.want("the second", second.Tag.Version, "2")
+	r.m.MoveFailed(l, second)
 	r.do()
 	r.park = nil
 	r.begin()
@@ -55,8 +57,7 @@ func TestMoveThatFailsAtOnce(t *testing.T) {
 	r := newRig(t, channels.Every, parkAtOnce)
 	r.arrive("k", 1)
 	r.fail("k")
-	r.m.NextMove(r.park[0])
-	r.m.MoveFailed(r.park[0])
+	r.m.MoveFailed(r.park[0], r.m.NextMove(r.park[0]))
 	r.do()
 	r.want("parked keys", r.m.Hand().Parked, 0)
 	r.want("tidy while it is not settled", r.wake.Tidy, false)
@@ -211,8 +212,7 @@ func TestMoveThatFailsBehindUpdatesThatAreNotInMemory(t *testing.T) {
 	l := r.load[0]
 	r.m.LoadFailed(l)
 	r.arrive("k", 3)
-	r.m.NextMove(r.park[0])
-	r.m.MoveFailed(r.park[0])
+	r.m.MoveFailed(r.park[0], r.m.NextMove(r.park[0]))
 	r.park = nil
 	r.after(parkRetry)
 	r.begin()
@@ -320,7 +320,7 @@ func TestParkedMessagesStayUntilTheLedgerIsTold(t *testing.T) {
 	told := r.commits[0]
 	r.want("told", told.Entry.Version, "3")
 	r.want("as", told.Entry.Outcome, events.Parked)
-	r.want("class", told.Entry.Class, "")
+	r.want("head", told.Entry.Head, true)
 	r.want("idle", r.m.Idle(), false)
 	r.come(r.item("k", 3, 3)) // again, before it is told
 	r.want("messages let go", len(r.acks), 0)
@@ -355,4 +355,86 @@ func TestSupersededVersionNamesTheOneInFlight(t *testing.T) {
 	r.want("commits", len(r.commits), 1)
 	r.want("superseded", r.commits[0].Entry.Version, "2")
 	r.want("in flight", r.commits[0].Entry.Open, "1")
+}
+
+// Nobody can say which of two kinds of versions is newer: the newest of each is told.
+func TestHeadsOfBothKindsAreTold(t *testing.T) {
+	r := newRig(t, channels.Every, parkAtOnce)
+	r.arrive("k", 6)
+	r.arrive("k", 7)
+	r.arrive("k", 8, func(it *Item) {
+		it.Update.Version = versioning.Must(versioning.Time(start()))
+		it.Tag.Version = it.Update.Version
+	})
+	r.fail("k")
+	r.commit()
+	l := r.park[0]
+	for at := uint64(1); ; at++ {
+		it := r.m.NextMove(l)
+		if it == nil {
+			break
+		}
+		r.m.Moved(l, it, at)
+	}
+	r.do()
+	r.want("entries", len(r.commits), 2)
+	r.want("of numbers", r.commits[0].Entry.Version, "7")
+	r.want("of times", r.commits[1].Entry.Version, start().Format(time.RFC3339Nano))
+	r.commit()
+	r.want("messages let go", len(r.acks), 3)
+}
+
+// An update is superseded, and its outcome logged, while it is on its way to the parked
+// stream: that has to be looked through.
+func TestUpdateThatIsSupersededWhileItIsMoved(t *testing.T) {
+	for name, arrives := range map[string]bool{"and arrives there": true, "and nobody knows": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, channels.Latest, parkAtOnce)
+			r.arrive("k", 1)
+			r.fail("k")
+			l := r.park[0]
+			r.m.Moved(l, r.m.NextMove(l), 1)
+			r.do()
+			r.commit()
+			two := r.arrive("k", 2)
+			r.want("moved", r.m.NextMove(l) == two, true)
+			r.arrive("k", 3)
+			r.commit()
+			r.want("held", r.m.Holds(two), false)
+			if arrives {
+				r.want("taken", r.m.Moved(l, two, 2), false)
+			} else {
+				r.m.MoveFailed(l, two)
+			}
+			r.do()
+			r.want("tidy", r.wake.Tidy, true)
+		})
+	}
+}
+
+// A key that is parked gives its room in the window back while more of it comes.
+func TestHotParkedKeyLeavesRoom(t *testing.T) {
+	const window = 4 * tellMost
+	r := newRig(t, channels.Every, parkAtOnce, func(o *Options) { o.Window = window })
+	v := int64(1)
+	r.arrive("k", v)
+	r.fail("k")
+	r.commit()
+	l := r.park[0]
+	for at := uint64(1); at < window; at++ {
+		for range 2 { // come in the time of one move
+			if !r.m.Full() {
+				v++
+				r.arrive("k", v)
+			}
+		}
+		if it := r.m.NextMove(l); it != nil {
+			r.m.Moved(l, it, at)
+		}
+		r.do()
+		r.commit()
+	}
+	if held := r.m.count.inHand; v < window+tellMost || held == 0 {
+		t.Errorf("%d have come, %d are in hand", v, held)
+	}
 }

@@ -263,7 +263,7 @@ func (w *world) moveOne(ok bool) {
 		w.park = slices.Delete(w.park, i, i+1)
 	case !ok:
 		w.park = slices.Delete(w.park, i, i+1)
-		w.m.MoveFailed(l)
+		w.m.MoveFailed(l, it)
 	default:
 		at, before := w.places[it.Where()]
 		if !before {

@@ -31,7 +31,7 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		}, Sequence: dice.Uint64N(1 << 40)}
 		switch dice.IntN(9) {
 		case 0:
-			e.Outcome, e.Class = events.Parked, "" // tells the head
+			e.Outcome, e.Head = events.Parked, true
 		case 1:
 			e.Open = v
 		}
