@@ -26,7 +26,8 @@ type book struct {
 	settled map[id]events.Outcome // first final outcomes
 	ended   map[uint64]bool       // sequences of messages that have one
 	parked  map[string]bool       // ids of messages that are, or were, parked
-	wrong   error                 // the first
+	known   map[string][]versioning.Tag
+	wrong   error // the first
 }
 
 func (b *book) open(w *world) {
@@ -38,6 +39,7 @@ func (b *book) open(w *world) {
 func (b *book) clear() {
 	b.log, b.ledger = faults.Outcomes{}, map[string]events.Record{}
 	b.settled, b.ended, b.parked = map[id]events.Outcome{}, map[uint64]bool{}, map[string]bool{}
+	b.known = map[string][]versioning.Tag{}
 }
 
 // read begins the book anew, with what a broker holds that was put back.
@@ -93,6 +95,13 @@ func (b *book) stored(stream string, m sim.Stored) {
 		var rec events.Record
 		if rec, err = events.DecodeRecord(m.Data); err == nil {
 			b.ledger[rec.Key] = rec
+			for _, tag := range b.known[rec.Key] {
+				b.w.witness.hear(rec, tag)
+			}
+		}
+	case stream == n.UpdateStream(channel):
+		if u, err := events.Decode(n, m.Subject, header(m), m.Data); err == nil && strings.HasPrefix(u.Key, ordinary) {
+			b.known[u.Key] = append(b.known[u.Key], u.Tag())
 		}
 	case stream == n.ParkedStream():
 		b.parked[m.Value("Extsync-Parked-Sequence")] = true
@@ -166,12 +175,11 @@ func (b *book) acked(stream string, m sim.Stored) {
 	}
 }
 
+// header returns a message's headers; none if they cannot be read.
 func header(m sim.Stored) nats.Header {
-	out := nats.Header{}
-	for line := range strings.SplitSeq(string(m.Header), "\r\n") {
-		if name, value, ok := strings.Cut(line, ":"); ok {
-			out[name] = append(out[name], strings.TrimSpace(value))
-		}
+	out, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		return nats.Header{}
 	}
 	return out
 }

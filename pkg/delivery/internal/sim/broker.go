@@ -124,7 +124,7 @@ func (b *Broker) publish(c *client, p publication) {
 		b.api(c, p)
 	case strings.HasPrefix(p.subject, "$JS.ACK."):
 		if !c.link.loses() {
-			b.acked(p.subject, p.data)
+			b.acked(p.subject)
 		}
 		if p.reply != "" { // the client wants to know that it was heard
 			b.answer(c, p.reply, nil, nil)

@@ -13,20 +13,18 @@ import (
 
 // consumerConfig is what is used of a consumer's configuration.
 type consumerConfig struct {
-	Name              string        `json:"name"`
-	Durable           string        `json:"durable_name"`
-	DeliverSubject    string        `json:"deliver_subject"`
-	DeliverPolicy     string        `json:"deliver_policy"`
-	OptStartSeq       uint64        `json:"opt_start_seq"`
-	AckPolicy         string        `json:"ack_policy"`
-	AckWait           time.Duration `json:"ack_wait"`
-	FilterSubject     string        `json:"filter_subject"`
-	FilterSubjects    []string      `json:"filter_subjects"`
-	MaxAckPending     int           `json:"max_ack_pending"`
-	MemoryStorage     bool          `json:"mem_storage"`
-	HeadersOnly       bool          `json:"headers_only"`
-	Heartbeat         time.Duration `json:"idle_heartbeat"`
-	InactiveThreshold time.Duration `json:"inactive_threshold"`
+	Name           string        `json:"name"`
+	DeliverSubject string        `json:"deliver_subject"`
+	DeliverPolicy  string        `json:"deliver_policy"`
+	OptStartSeq    uint64        `json:"opt_start_seq"`
+	AckPolicy      string        `json:"ack_policy"`
+	AckWait        time.Duration `json:"ack_wait"`
+	FilterSubject  string        `json:"filter_subject"`
+	FilterSubjects []string      `json:"filter_subjects"`
+	MaxAckPending  int           `json:"max_ack_pending"`
+	MemoryStorage  bool          `json:"mem_storage"`
+	HeadersOnly    bool          `json:"headers_only"`
+	Heartbeat      time.Duration `json:"idle_heartbeat"`
 }
 
 // A consumer is one of a stream. The broker's mu guards it.
@@ -169,7 +167,7 @@ func (c *consumer) pump() {
 		} else {
 			p.bytes -= size
 		}
-		c.send(p.c, p.reply, m)
+		c.send(p.reply, m)
 		p.beat(c)
 		if p.left--; p.left == 0 {
 			c.dropPull(p)
@@ -179,12 +177,11 @@ func (c *consumer) pump() {
 
 // push sends to the delivery subject, if somebody listens there.
 func (c *consumer) push() {
-	to := c.s.b.listener(c.cfg.DeliverSubject)
-	if to == nil {
+	if c.s.b.listener(c.cfg.DeliverSubject) == nil {
 		return
 	}
 	for m := c.next(); m != nil; m = c.next() {
-		c.send(to, c.cfg.DeliverSubject, m)
+		c.send(c.cfg.DeliverSubject, m)
 	}
 	if c.cfg.Heartbeat > 0 && c.heart == nil {
 		c.heart = time.AfterFunc(c.cfg.Heartbeat, c.beat)
@@ -206,7 +203,7 @@ func (c *consumer) beat() {
 }
 
 // send sends a message to an inbox.
-func (c *consumer) send(_ *client, to string, m *message) {
+func (c *consumer) send(to string, m *message) {
 	if len(c.again) > 0 && c.again[0] == m.seq {
 		c.again = c.again[1:]
 	} else {
@@ -264,7 +261,7 @@ func (c *consumer) lookLate() {
 }
 
 // acked handles the ack of a message: $JS.ACK.<stream>.<consumer>.<times>.<seq>...
-func (b *Broker) acked(subject string, _ []byte) {
+func (b *Broker) acked(subject string) {
 	f := strings.Split(subject, ".")
 	if len(f) < 9 || b.streams[f[2]] == nil {
 		return

@@ -43,6 +43,13 @@ func TestHistories(t *testing.T) {
 	started := time.Now()
 	n := simulate(t, t.Context(), os.Args[0], blocks, func(v violation) { t.Error(v) })
 	t.Logf("%d histories in %s", n, time.Since(started).Round(time.Second))
+	want := uint64(0)
+	for _, b := range blocks {
+		want += b.n * b.times
+	}
+	if uint64(n) != want && !t.Failed() { //nolint:gosec // not negative
+		t.Errorf("%d histories came to an end, of %d", n, want)
+	}
 }
 
 // A block is some seeds in a row, each run some times.

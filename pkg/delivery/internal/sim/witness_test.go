@@ -47,18 +47,23 @@ func (w *world) ask(ctx context.Context, p *process) {
 		if err != nil {
 			continue
 		}
-		s, ok := rec.OutcomeOf(a.Tag)
-		if _, listed := rec.Find(a.Tag); !ok || !listed && len(rec.Recent) == events.RecentMax {
-			continue // what is no longer listed is told to be superseded, whatever it was
-		}
-		w.witness.mu.Lock()
-		if w.witness.told == nil {
-			w.witness.told = map[id]events.Outcome{}
-		}
-		if _, again := w.witness.told[idOf(a.Key, a.Tag)]; !again {
-			w.witness.told[idOf(a.Key, a.Tag)] = s.Outcome
-		}
-		w.witness.mu.Unlock()
+		w.witness.hear(rec, a.Tag)
+	}
+}
+
+// hear notes what a record tells of a version.
+func (t *witness) hear(rec events.Record, tag versioning.Tag) {
+	s, ok := rec.OutcomeOf(tag)
+	if _, listed := rec.Find(tag); !ok || !listed && len(rec.Recent) == events.RecentMax {
+		return // what is no longer listed is told to be superseded, whatever it was
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.told == nil {
+		t.told = map[id]events.Outcome{}
+	}
+	if _, again := t.told[idOf(rec.Key, tag)]; !again {
+		t.told[idOf(rec.Key, tag)] = s.Outcome
 	}
 }
 
