@@ -100,7 +100,7 @@ func readDir(t *testing.T, lines *bufio.Scanner) string {
 	return ""
 }
 
-// awaitGone waits for what nobody signals: the end of a grandchild.
+// awaitGone waits until nothing is left: the shell that removes the directory ends after it.
 func awaitGone(t *testing.T, dir string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -108,23 +108,31 @@ func awaitGone(t *testing.T, dir string) {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for {
-		if _, err := os.Stat(dir); os.IsNotExist(err) {
-			break
+		left := leftOf(t, dir)
+		if len(left) == 0 {
+			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s is still there", dir)
+			t.Fatalf("still there: %s", left)
 		case <-poll.C:
 		}
 	}
-	checkGone(t, dir)
 }
 
 // checkGone looks for the directory and for processes that name it.
 func checkGone(t *testing.T, dir string) {
 	t.Helper()
+	if left := leftOf(t, dir); len(left) > 0 {
+		t.Errorf("still there: %s", left)
+	}
+}
+
+// leftOf returns the directory, and the processes that name it, as far as they are there.
+func leftOf(t *testing.T, dir string) (left []string) {
+	t.Helper()
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", dir, err)
+		left = append(left, dir)
 	}
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -132,7 +140,8 @@ func checkGone(t *testing.T, dir string) {
 	}
 	for _, path := range lines {
 		if data, err := os.ReadFile(path); err == nil && strings.Contains(string(data), filepath.Join(dir, "data")) {
-			t.Errorf("a process is still there: %s", strings.ReplaceAll(string(data), "\x00", " "))
+			left = append(left, strings.ReplaceAll(string(data), "\x00", " "))
 		}
 	}
+	return left
 }

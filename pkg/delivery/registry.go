@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // The registry is read beside the manager's own work: a registry that does not answer,
@@ -31,15 +32,21 @@ type registryRead struct {
 	watchErr  error
 }
 
-// beginWatch listens to the registry for the first time.
+// beginWatch listens to the registry for the first time. If the broker does not answer, it
+// is tried again as after any other outage.
 func (m *manager) beginWatch(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
+	m.stopWatch = stop
 	changes, err := m.b.registry.Changes(ctx)
-	if err != nil {
-		stop()
+	if err == nil {
+		m.changes = changes
+		return nil
+	}
+	stop()
+	if !events.IsUnavailable(err) {
 		return err
 	}
-	m.changes, m.stopWatch = changes, stop
+	m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")
 	return nil
 }
 
