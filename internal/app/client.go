@@ -108,8 +108,16 @@ func (c *Client) Registry(ctx context.Context) (*channels.Registry, error) {
 
 // DeadLetters returns the dead letters of all channels, or
 // events.ErrNotProvisioned.
-func (c *Client) DeadLetters(ctx context.Context) (*deadletters.Store, error) {
-	return deadletters.Open(ctx, c.JS, c.Names)
+func (c *Client) DeadLetters(ctx context.Context) (*deadletters.Replayer, error) {
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, err := deadletters.Open(ctx, c.JS, c.Names)
+	if err != nil {
+		return nil, err
+	}
+	return store.Replayer(registry), nil
 }
 
 // Provision makes the streams and buckets that all channels share, or brings

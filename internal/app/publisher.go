@@ -19,7 +19,6 @@ import (
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -179,7 +178,7 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 	if err != nil {
 		return nil, nil, err
 	}
-	dead, err := deadletters.Open(ctx, c.JS, c.Names)
+	dead, err := c.DeadLetters(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

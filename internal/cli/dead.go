@@ -261,22 +261,24 @@ func letterNumbers(args []string) ([]uint64, error) {
 type deadAction struct {
 	verb, short, long, example string
 	states                     bool // letters of all states can be meant
-	one                        func(context.Context, *deadletters.Store, uint64) (string, error)
-	many                       func(context.Context, *deadletters.Store, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)
+	one                        func(context.Context, *deadletters.Replayer, uint64) (string, error)
+	many                       func(context.Context, *deadletters.Replayer, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)
 }
 
 func replay() deadAction {
 	return deadAction{
 		verb: "replay", short: "Send dead letters again",
-		long: `Publish the updates of dead letters again. What a newer version has overtaken is
-not sent, so a replay never puts old content over new.`,
+		long: `Have the workers send the updates of dead letters again, now, and a few times where
+the target cannot take them. What a newer version has overtaken is not sent, so a
+replay never puts old content over new. A letter whose update fails again stays
+as it is. Without a worker nothing is sent.`,
 		example: `  extsync dead replay 17
   extsync dead replay --channel erp_db --code 42P01 --yes`,
-		one: func(ctx context.Context, s *deadletters.Store, n uint64) (string, error) {
+		one: func(ctx context.Context, s *deadletters.Replayer, n uint64) (string, error) {
 			result, err := s.Replay(ctx, n)
 			return result.String(), err
 		},
-		many: func(ctx context.Context, s *deadletters.Store, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
+		many: func(ctx context.Context, s *deadletters.Replayer, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
 			return s.ReplayAll(ctx, f, progress)
 		},
 	}

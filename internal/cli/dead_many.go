@@ -23,10 +23,10 @@ keeps what became of them.`,
   extsync dead discard --channel erp_db --before 720h --yes
   extsync dead discard --all --state resolved --yes`,
 		states: true,
-		one: func(ctx context.Context, s *deadletters.Store, n uint64) (string, error) {
+		one: func(ctx context.Context, s *deadletters.Replayer, n uint64) (string, error) {
 			return "discarded", s.Discard(ctx, n)
 		},
-		many: func(ctx context.Context, s *deadletters.Store, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
+		many: func(ctx context.Context, s *deadletters.Replayer, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
 			return s.DiscardAll(ctx, f, progress)
 		},
 	}
@@ -90,7 +90,7 @@ first counts what they select, and does nothing more without --yes.`,
 	return cmd
 }
 
-func eachLetter(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Store, letters []uint64) error {
+func eachLetter(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Replayer, letters []uint64) error {
 	results := make([]letterResult, 0, len(letters))
 	var errs []error
 	for _, n := range letters {
@@ -116,7 +116,7 @@ func eachLetter(ctx context.Context, sh *Shell, client *app.Client, action deadA
 }
 
 // oneLetter does it to one letter, with a record in the audit log.
-func oneLetter(ctx context.Context, client *app.Client, action deadAction, store *deadletters.Store, n uint64) (text string, err error) {
+func oneLetter(ctx context.Context, client *app.Client, action deadAction, store *deadletters.Replayer, n uint64) (text string, err error) {
 	e, err := store.Get(ctx, n)
 	if err != nil {
 		return "", err
@@ -129,7 +129,7 @@ func oneLetter(ctx context.Context, client *app.Client, action deadAction, store
 	return text, err
 }
 
-func allLetters(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Store, filter deadletters.Filter, yes bool) error {
+func allLetters(ctx context.Context, sh *Shell, client *app.Client, action deadAction, store *deadletters.Replayer, filter deadletters.Filter, yes bool) error {
 	count, err := store.Count(ctx, filter)
 	if err != nil {
 		return err
@@ -151,8 +151,8 @@ func allLetters(ctx context.Context, sh *Shell, client *app.Client, action deadA
 	if sh.JSON {
 		err = errors.Join(err, sh.WriteJSON(sum))
 	} else {
-		_, werr := fmt.Fprintf(sh.Out, "%d dead letters: %d replayed, %d superseded, %d malformed, %d discarded, %d gone meanwhile, %d failed\n",
-			sum.Done, sum.Replayed, sum.Superseded, sum.Malformed, sum.Discarded, sum.Gone, sum.Failed)
+		_, werr := fmt.Fprintf(sh.Out, "%d dead letters: %d delivered, %d superseded, %d still tried, %d malformed, %d discarded, %d gone meanwhile, %d failed\n",
+			sum.Done, sum.Delivered, sum.Superseded, sum.UnderWay, sum.Malformed, sum.Discarded, sum.Gone, sum.Failed)
 		err = errors.Join(err, werr)
 	}
 	if err == nil && sum.Failed > 0 {

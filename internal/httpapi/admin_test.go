@@ -160,7 +160,9 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 		t.Errorf("letter: %v", one)
 	}
 	r.target.fail.Store(0)
-	r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/1/replay", "")
+	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/1/replay", ""); done["outcome"] != "delivered" {
+		t.Errorf("replayed: %v", done)
+	}
 	r.call(http.StatusNoContent, http.MethodDelete, "/v1/dead-letters/2", "")
 	r.call(http.StatusNotFound, http.MethodGet, "/v1/dead-letters/99", "")
 	r.eventually("the replayed letter to go", func() bool {
@@ -172,7 +174,7 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 	if ask["confirm"] != "1" {
 		t.Errorf("count: %v", ask)
 	}
-	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/replay?channel=erp&confirm=1", ""); done["replayed"] != 1.0 {
+	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/replay?channel=erp&confirm=1", ""); done["delivered"] != 1.0 {
 		t.Errorf("replayed: %v", done)
 	}
 }

@@ -38,7 +38,7 @@ type Options struct {
 	Catalog     *connectors.Catalog
 	Publisher   Publisher
 	Registry    *channels.Registry
-	DeadLetters *deadletters.Store
+	DeadLetters *deadletters.Replayer
 	Tokens      *tokens.Cache
 	Audit       *auditlog.Log
 	Refusals    *broker.Refusals // what the broker does not let us do

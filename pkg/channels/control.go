@@ -11,16 +11,20 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// ControlReset asks the owner of a partition to forget a key.
-const ControlReset = "reset"
+// What the owner of a partition is asked for.
+const (
+	ControlReset  = "reset"  // to forget a key
+	ControlReplay = "replay" // to send the update of a dead letter again
+)
 
 // A ControlRequest goes to the owner of a partition on Names.Control; the owner
 // answers with a ControlReply.
 type ControlRequest struct {
 	Format int          `json:"f"`
 	Op     string       `json:"op"`
-	Key    string       `json:"key,omitempty"`  // of ControlReset
-	Void   *events.Void `json:"void,omitempty"` // of ControlReset: what no longer counts
+	Key    string       `json:"key,omitempty"`    // of ControlReset
+	Void   *events.Void `json:"void,omitempty"`   // of ControlReset: what no longer counts
+	Letter uint64       `json:"letter,omitempty"` // of ControlReplay: its sequence
 }
 
 // A ControlReply has an empty Error if the request was carried out.
@@ -32,6 +36,8 @@ type ControlReply struct {
 	Circuit   string `json:"circuit,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	NextProbe int64  `json:"next_probe,omitempty"`
+	// Replayed is the answer to ControlReplay.
+	Replayed *Replayed `json:"replayed,omitempty"`
 }
 
 var (

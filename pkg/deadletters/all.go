@@ -22,8 +22,9 @@ const (
 // A Summary says what was done to many letters so far.
 type Summary struct {
 	Done       int `json:"done"`       // the sum of those below
-	Replayed   int `json:"replayed"`   // ReplayAll: published again
+	Delivered  int `json:"delivered"`  // ReplayAll
 	Superseded int `json:"superseded"` // ReplayAll: a newer version is there
+	UnderWay   int `json:"under_way"`  // ReplayAll: still tried; their letters tell what becomes of it
 	Malformed  int `json:"malformed"`  // ReplayAll: cannot be sent again
 	Discarded  int `json:"discarded"`  // DiscardAll
 	Gone       int `json:"gone"`       // resolved or removed by others meanwhile
@@ -33,23 +34,23 @@ type Summary struct {
 }
 
 // ReplayAll does what Replay does for each letter that a filter selects, oldest
-// first, but for those stored after it has begun: what is given up again is not
-// replayed again. Only open letters are replayed, whatever the filter says of
-// states. progress, if not nil, is called after every few letters. A letter that
+// first, but for those stored after it has begun. Only open letters are replayed, whatever
+// the filter says of states. progress, if not nil, is called after every few letters. A letter that
 // fails does not stop the others; the error says why they could not be gone
 // through, and the summary is true all the same.
-func (s *Store) ReplayAll(ctx context.Context, f Filter, progress func(Summary)) (Summary, error) {
+func (r *Replayer) ReplayAll(ctx context.Context, f Filter, progress func(Summary)) (Summary, error) {
 	f.State, f.AnyState = StateOpen, false
-	r := replayer{s: s}
-	return s.each(ctx, f, progress, func(ctx context.Context, sequence uint64, sum *Summary) (*int, error) {
-		res, err := r.replay(ctx, sequence)
+	return r.each(ctx, f, progress, func(ctx context.Context, sequence uint64, sum *Summary) (*int, error) {
+		res, err := r.Replay(ctx, sequence)
 		switch {
 		case errors.Is(err, ErrMalformed):
 			return &sum.Malformed, nil
 		case err != nil:
 			return nil, err
-		case res.Published():
-			return &sum.Replayed, nil
+		case res.UnderWay:
+			return &sum.UnderWay, nil
+		case res.Outcome == events.Delivered:
+			return &sum.Delivered, nil
 		default:
 			return &sum.Superseded, nil
 		}

@@ -23,8 +23,9 @@ func (l *lab) reopen() {
 	testkit.Must(l.t, err)
 	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, l.names)
 	testkit.Must(l.t, err)
-	l.store, err = deadletters.Open(l.t.Context(), l.JS, l.names)
+	store, err := deadletters.Open(l.t.Context(), l.JS, l.names)
 	testkit.Must(l.t, err)
+	l.store = store.Replayer(l.reg)
 }
 
 func (l *lab) keepLetters() (putBack func()) {

@@ -96,8 +96,8 @@ func TestManyLetters(t *testing.T) {
 			}
 			calls, done = calls+1, s.Done
 		})
-		t.Logf("%d replayed in %v", sum.Replayed, time.Since(began))
-		if err != nil || sum.Replayed != count || sum.Done != count || done != count || calls < 2 {
+		t.Logf("%d replayed in %v", sum.Delivered, time.Since(began))
+		if err != nil || sum.Delivered != count || sum.Done != count || done != count || calls < 2 {
 			t.Fatalf("not all replayed, with progress: %+v after %d calls, last with %d, %v", sum, calls, done, err)
 		}
 		l.eventually("the letters to go", func() bool {

@@ -4,73 +4,76 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
-
+	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// A Result says what came of a wish to send a letter's update again.
-type Result struct {
-	// Sequence is the replay's in the channel's stream, MessageID the id under
-	// which it was published. Both are zero if nothing was published.
-	Sequence  uint64 `json:"sequence,omitempty"`
-	MessageID string `json:"message_id,omitempty"`
-	// SupersededBy is the newer version because of which nothing was published.
-	SupersededBy versioning.Version `json:"superseded_by,omitzero"`
-}
+var (
+	// ErrBusy says that another update of the key is on its way, whose outcome comes first.
+	ErrBusy = errors.New("another update of the key is on its way")
+	// ErrStillFails says that the update was given up again.
+	ErrStillFails = errors.New("it fails again")
+)
 
-// Published reports whether the update is on its way again.
-func (r Result) Published() bool { return r.Sequence != 0 }
+// A Result says what came of a letter's update that was sent again.
+type Result struct {
+	// Outcome is Delivered or Superseded; "" while it is UnderWay.
+	Outcome events.Outcome `json:"outcome,omitempty"`
+	// SupersededBy is the newer version because of which nothing was sent; zero if the
+	// outcome is not Superseded.
+	SupersededBy versioning.Version `json:"superseded_by,omitzero"`
+	// UnderWay: the worker still tries, or waits for the target. The letter tells what
+	// became of it.
+	UnderWay bool   `json:"under_way,omitempty"`
+	Worker   string `json:"worker,omitempty"` // that tried it; "" if that was not needed
+}
 
 // String says it for people.
 func (r Result) String() string {
-	if r.Published() {
-		return fmt.Sprintf("published again, sequence %d", r.Sequence)
+	switch {
+	case r.UnderWay:
+		return "worker " + r.Worker + " still tries it; look at the letter again in a while"
+	case r.Outcome == events.Superseded:
+		return "superseded by version " + r.SupersededBy.String()
+	default:
+		return string(r.Outcome)
 	}
-	return "superseded by version " + r.SupersededBy.String()
 }
 
-// replayTries bounds how often a replay meets a head that a publisher or a worker
-// has just changed.
-const replayTries = 8
+// A Replayer has the workers send the updates of dead letters again. It is safe for
+// concurrent use.
+type Replayer struct {
+	*Store
+	owners *channels.Registry
+}
 
-// Replay publishes an open letter's update again, behind whatever there is of its
-// key. It goes past the publisher's table, but the worker still compares it with
-// what the target holds (guarantee 2): what was overtaken on the way ends as
-// superseded. Nothing is published when that is already clear, or when the update
-// would take the place of a newer one that waits in a latest channel.
+// Replayer returns one that asks the owners of the registry's channels.
+func (s *Store) Replayer(owners *channels.Registry) *Replayer { return &Replayer{s, owners} }
+
+const (
+	// busyTries is how often a worker is asked that has something else of the key in hand.
+	busyTries = 5
+	busyWait  = 200 * time.Millisecond
+)
+
+// Replay has the worker that owns a letter's key send its update again: now, and a few
+// times if the target cannot take it. It never moves the target back (guarantee 2), and in
+// a latest channel brings nothing that a newer version has replaced.
 //
-// The letter stays until the replay has an outcome. Delivered or superseded makes
-// it resolved, by the same record of the ledger that says so; given up again, the
-// new letter takes its place. So whoever is killed in between, the update is
-// either in the channel's stream, or in an open letter, or settled. Replaying
-// twice is safe, and each replay is an attempt of its own.
+// Only a delivery changes what is known of the update, or that a newer version is there:
+// the letter is then resolved by the same record of the ledger that says so. In any other
+// case it stays as it is, also if the worker dies. So replaying twice is safe.
 //
-// The errors: ErrNotFound, ErrMalformed, ErrPending, ErrResolved (but not for a
-// letter that a newer version has resolved: that is a Result); a *events.HeadError
-// when the head is the same version with other content; events.ErrUnknownChannel,
-// events.ErrFull, events.ErrBrokerFull, events.ErrBusy, events.ErrTooLarge; or events.ErrUnavailable, after which the update
-// may have been published.
-func (s *Store) Replay(ctx context.Context, sequence uint64) (Result, error) {
-	r := replayer{s: s}
-	return r.replay(ctx, sequence)
-}
-
-// A replayer remembers what it has learned about channels.
-type replayer struct {
-	s       *Store
-	replace sync.Map // of bool by channel: a new message takes the place of the head
-}
-
-func (r *replayer) replay(ctx context.Context, sequence uint64) (Result, error) {
-	l, err := r.s.load(ctx, sequence)
+// The errors: ErrNotFound, ErrMalformed, ErrPending, ErrResolved (but not for a letter that
+// a newer version has resolved: that is a Result), ErrBusy, ErrStillFails,
+// channels.ErrNoOwner, channels.ErrReplay, channels.ErrNotFound, channels.ErrDeleted; or events.ErrUnavailable,
+// after which the update may have been sent.
+func (r *Replayer) Replay(ctx context.Context, sequence uint64) (Result, error) {
+	l, err := r.load(ctx, sequence)
 	if err != nil {
 		return Result{}, err
 	}
@@ -78,7 +81,7 @@ func (r *replayer) replay(ctx context.Context, sequence uint64) (Result, error) 
 		return Result{}, fmt.Errorf("dead letter %d: %w: it cannot be sent again; let the platform publish the entity anew, then discard the letter (%s)",
 			sequence, ErrMalformed, l.Malformed)
 	}
-	if err := r.s.judge(ctx, &l); err != nil {
+	if err := r.judge(ctx, &l); err != nil {
 		return Result{}, err
 	}
 	switch {
@@ -87,137 +90,51 @@ func (r *replayer) replay(ctx context.Context, sequence uint64) (Result, error) 
 	case l.Ended:
 		return Result{}, fmt.Errorf("dead letter %d: %w: it was discarded, or its key was reset or its channel removed since", sequence, ErrResolved)
 	case l.State == StateResolved && older(l.Version, l.By):
-		return Result{SupersededBy: l.By}, nil
+		return Result{Outcome: events.Superseded, SupersededBy: l.By}, nil
 	case l.State == StateResolved && l.By == l.Version:
 		return Result{}, fmt.Errorf("dead letter %d: %w: version %s was settled since", sequence, ErrResolved, l.Version)
 	case l.State == StateResolved:
 		return Result{}, fmt.Errorf("dead letter %d: %w: a later letter holds the same update", sequence, ErrResolved)
 	}
-	res, err := r.publish(ctx, &l)
+	res, err := r.ask(ctx, &l)
 	if err != nil {
-		return Result{}, fmt.Errorf("replay dead letter %d: %w", sequence, err)
+		return Result{}, fmt.Errorf("replay dead letter %d: %w", sequence, unavailable(err))
 	}
 	return res, nil
 }
 
-// publish puts the update behind the key's head, reading the head again as long
-// as somebody else is faster.
-func (r *replayer) publish(ctx context.Context, l *letter) (Result, error) {
-	replaces, err := r.replaces(ctx, l.Channel)
-	if err != nil {
-		return Result{}, err
-	}
-	msg, err := replayMessage(r.s.names, l)
-	if err != nil {
-		return Result{}, err
-	}
-	for range replayTries {
-		head, err := r.head(ctx, l)
-		if err != nil {
-			return Result{}, err
-		}
-		if replaces {
-			if by, err := overtaken(l, head.tag); err != nil || !by.IsZero() {
-				return Result{SupersededBy: by}, err
-			}
-		}
-		ack, err := r.s.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(head.seq))
+// ask asks the owner, more than once while it is about something else of the key, or the
+// partition changes its owner.
+func (r *Replayer) ask(ctx context.Context, l *letter) (Result, error) {
+	for try := 1; ; try++ {
+		said, err := r.owners.Replay(ctx, l.Channel, l.EncodedKey, l.Sequence)
 		switch {
-		case err == nil:
-			return Result{Sequence: ack.Sequence, MessageID: msg.Header.Get(nats.MsgIdHdr)}, nil
-		case events.MeaningOf(err) == events.BrokerFull:
-			return Result{}, fmt.Errorf("%w: %w", events.ErrBrokerFull, err)
-		case events.IsFull(err):
-			return Result{}, fmt.Errorf("%w: %s: %w", events.ErrFull, l.Channel, err)
-		case errors.Is(err, nats.ErrMaxPayload):
-			return Result{}, fmt.Errorf("%w: there is no room for the id of a replay: %w", events.ErrTooLarge, err)
-		case !events.IsWrongSequence(err):
-			return Result{}, unavailable(err)
+		case err != nil:
+			return Result{}, err
+		case said.Outcome != "" || said.UnderWay:
+			return Result{Outcome: said.Outcome, SupersededBy: said.By, UnderWay: said.UnderWay, Worker: said.Worker}, nil
+		case said.Failure != nil:
+			return Result{}, fmt.Errorf("%w: %s", ErrStillFails, textOf(said.Failure))
+		case try == busyTries && said.Yields:
+			return Result{}, fmt.Errorf("%w; its outcome comes first: 'extsync get' shows it", ErrBusy)
+		case try == busyTries:
+			return Result{}, fmt.Errorf("%w: worker %s gave the partition up", events.ErrUnavailable, said.Worker)
+		}
+		if !sleep.For(ctx, busyWait) {
+			return Result{}, ctx.Err()
 		}
 	}
-	return Result{}, fmt.Errorf("%w: channel %s, key %s: gave up after %d tries", events.ErrBusy, l.Channel, l.Key, replayTries)
 }
 
-// overtaken returns the version that a replay must not take the place of; zero if
-// it may be published. There is no other copy of a head than the one in the
-// stream: a version that was published to follow this one, or other content of
-// the same version, would be lost.
-func overtaken(l *letter, head versioning.Tag) (versioning.Version, error) {
-	if head.IsZero() {
-		return versioning.Version{}, nil
-	}
-	tag := l.Update.Tag()
-	order, err := tag.Version.Compare(head.Version)
-	switch {
-	case err != nil:
-		return versioning.Version{}, fmt.Errorf("channel %s, key %s: %w", l.Channel, l.Key, err)
-	case order < 0:
-		return head.Version, nil
-	case order == 0 && tag.Digest != head.Digest:
-		return versioning.Version{}, &events.HeadError{Reason: events.ErrConflict, Channel: l.Channel, Key: l.Key, Refused: tag, Head: head}
-	default:
-		return versioning.Version{}, nil
-	}
-}
-
-type head struct {
-	tag versioning.Tag
-	seq uint64
-}
-
-// head reads the last message of the key from the leader of the channel's stream.
-// What cannot be read there is nothing that could be lost.
-func (r *replayer) head(ctx context.Context, l *letter) (head, error) {
-	subject := r.s.names.StoredUpdate(l.Channel, l.EncodedKey)
-	msg, err := events.ReadFromLeader(ctx, r.s.js, r.s.names.UpdateStream(l.Channel), events.MessageQuery{LastOn: subject})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return head{}, nil
-	}
-	if err != nil {
-		return head{}, unavailable(err)
-	}
-	h := head{seq: msg.Sequence}
-	if u, err := events.Decode(r.s.names, msg.Subject, msg.Header, msg.Data); err == nil {
-		h.tag = u.Tag()
-	}
-	return h, nil
-}
-
-// replaces reports whether a channel's stream keeps only the last message of a
-// key.
-func (r *replayer) replaces(ctx context.Context, channel string) (bool, error) {
-	if is, known := r.replace.Load(channel); known {
-		return is == true, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	stream, err := r.s.js.Stream(ctx, r.s.names.UpdateStream(channel))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return false, fmt.Errorf("%w: %s", events.ErrUnknownChannel, channel)
-	}
-	if err != nil {
-		return false, unavailable(err)
-	}
-	is := stream.CachedInfo().Config.MaxMsgsPerSubject == 1
-	r.replace.Store(channel, is)
-	return is, nil
-}
-
-// replayMessage returns the update's message as its publisher made it, under an
-// id that no other replay has.
-func replayMessage(names events.Names, l *letter) (*nats.Msg, error) {
-	id, err := l.Update.MessageID()
-	if err != nil {
-		return nil, err
-	}
-	msg := nats.NewMsg(names.Update(l.Channel, l.EncodedKey))
-	msg.Data = l.Update.Payload
-	for name, values := range l.Header {
-		// Some headers speak to the broker or its clients, whoever has set them.
-		if !strings.HasPrefix(strings.ToLower(name), "nats-") && name != "Status" {
-			msg.Header[name] = values
+func textOf(f *events.Failure) string {
+	text := f.Class
+	for _, more := range []string{f.Code, f.Message} {
+		if more != "" {
+			text += ": " + more
 		}
 	}
-	msg.Header.Set(nats.MsgIdHdr, events.ReplayID(id, nuid.Next()))
-	return msg, nil
+	if f.Response != "" {
+		text += "; the target answered: " + f.Response
+	}
+	return text
 }

@@ -2,7 +2,9 @@ package deadletters_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
@@ -14,25 +16,42 @@ import (
 
 var modes = []channels.Mode{channels.Latest, channels.Every} //nolint:gochecknoglobals // a constant that the language cannot express as one
 
-// replay sends a letter again and must publish it.
-func (l *lab) replay(e deadletters.Entry) deadletters.Result {
+// replay sends a letter again, which must be delivered.
+func (l *lab) replay(e deadletters.Entry) {
 	l.t.Helper()
-	res, err := l.store.Replay(l.t.Context(), e.Sequence)
+	var res deadletters.Result
+	var err error
+	l.eventually("the partition to have an owner", func() bool {
+		res, err = l.store.Replay(l.t.Context(), e.Sequence)
+		return !errors.Is(err, channels.ErrNoOwner)
+	})
 	testkit.Must(l.t, err)
-	if !res.Published() || !events.IsReplay(res.MessageID) || !strings.HasPrefix(res.String(), "published again") {
-		l.t.Fatalf("replay of %+v: %v", e, res)
+	if res.Outcome != events.Delivered || res.Worker == "" || res.String() != "delivered" {
+		l.t.Fatalf("replay of %+v: %+v", e, res)
 	}
-	return res
 }
 
-// superseded sends a letter again, which must be refused because of a newer
-// version.
+// superseded sends a letter again, which a newer version must end.
 func (l *lab) superseded(e deadletters.Entry, by int64) {
 	l.t.Helper()
 	res, err := l.store.Replay(l.t.Context(), e.Sequence)
 	testkit.Must(l.t, err)
-	if res.Published() || res.SupersededBy != testkit.Number(by) || res.String() != "superseded by version "+testkit.Number(by).String() {
-		l.t.Fatalf("replay of %+v: %v", e, res)
+	if res.Outcome != events.Superseded || res.SupersededBy != testkit.Number(by) || res.String() != "superseded by version "+testkit.Number(by).String() {
+		l.t.Fatalf("replay of %+v: %+v", e, res)
+	}
+}
+
+// refused sends a letter again, which must fail for a reason, and stay.
+func (l *lab) refused(e deadletters.Entry, why error, text string) {
+	l.t.Helper()
+	_, err := l.store.Replay(l.t.Context(), e.Sequence)
+	if !errors.Is(err, why) || !strings.Contains(err.Error(), text) {
+		l.t.Fatalf("replay: %v; want %v, with %q", err, why, text)
+	}
+	got, err := l.store.Get(l.t.Context(), e.Sequence)
+	testkit.Must(l.t, err)
+	if got.State != deadletters.StateOpen || got.Code != e.Code || !got.Last.Equal(e.Last) {
+		l.t.Errorf("the letter is %+v, it was %+v", got, e)
 	}
 }
 
@@ -41,7 +60,7 @@ func TestReplayAfterTheTargetWasMended(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, mode)
 			l.work("w1")
-			e := l.giveUp("replay", 7) // a key that looks like the mark of a replay
+			e := l.giveUp("replay", 7)
 			l.replay(e)
 			l.delivered("replay", "7")
 			l.settles("replay", 7, events.Delivered)
@@ -61,48 +80,69 @@ func TestReplayAfterTheTargetWasMended(t *testing.T) {
 	}
 }
 
-func TestReplayTwice(t *testing.T) {
+// Whoever sends a letter again twice at once sends it once, or twice: it is delivered.
+func TestReplayTwiceAtOnce(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, mode)
-			stop := l.work("w1")
+			l.work("w1")
 			e := l.giveUp("k", 7)
-			stop()
-			first, second := l.replay(e), l.replay(e)
-			if first.Sequence == second.Sequence || first.MessageID == second.MessageID {
-				t.Errorf("the second replay was swallowed: %+v, %+v", first, second)
+			var both sync.WaitGroup
+			for range 2 {
+				both.Go(func() {
+					_, err := l.store.Replay(t.Context(), e.Sequence)
+					if err != nil && !errors.Is(err, deadletters.ErrResolved) && !errors.Is(err, deadletters.ErrNotFound) && !errors.Is(err, channels.ErrReplay) {
+						t.Errorf("replay: %v", err)
+					}
+				})
 			}
-			l.work("w2")
-			l.settles("k", 7, events.Delivered)
+			both.Wait()
+			if got := l.tg.versions("k"); len(got) == 0 || len(got) > 2 {
+				t.Errorf("the target got %v", got)
+			}
 			l.noLetter("k")
 		})
 	}
 }
 
-// A replay that is given up again takes the place of its letter.
-func TestReplayThatIsGivenUpAgain(t *testing.T) {
+// A replay that fails again changes nothing: the letter stays, and the operator hears why.
+func TestReplayThatFailsAgain(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, mode)
 			l.work("w1")
-			first := l.giveUp("k", 7)
-			for _, code := range []string{"423", "424"} {
-				l.tg.refuses(connectors.Permanent, code)
-				l.replay(l.letter("k"))
-				l.eventually("another letter", func() bool {
-					e := l.letter("k")
-					return e.Code == code && e.Sequence > first.Sequence
-				})
+			e := l.giveUp("k", 7)
+			before, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+			testkit.Must(t, err)
+			for _, class := range []connectors.Class{connectors.Permanent, connectors.Conflict, connectors.Transient} {
+				l.tg.refuses(class, "423")
+				l.refused(e, deadletters.ErrStillFails, class.String()+": 423: no thanks")
 			}
-			if got := l.letters(deadletters.Filter{State: deadletters.StatePending}); len(got) != 0 {
-				t.Errorf("pending letters %+v", got)
+			after, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+			testkit.Must(t, err)
+			if !reflect.DeepEqual(before, after) {
+				t.Errorf("the record was %+v, and is %+v", before, after)
 			}
 			l.tg.takes()
-			l.replay(l.letter("k"))
+			l.replay(e)
 			l.delivered("k", "7")
 			l.noLetter("k")
 		})
 	}
+}
+
+func TestReplayNeedsAWorker(t *testing.T) {
+	l := newLab(t, channels.Latest)
+	stop := l.work("w1")
+	e := l.giveUp("k", 7)
+	stop()
+	l.refused(e, channels.ErrNoOwner, "no worker")
+	l.work("w2")
+	l.eventually("the partition to have an owner", func() bool {
+		_, err := l.store.Replay(t.Context(), e.Sequence)
+		return err == nil
+	})
+	l.delivered("k", "7")
 }
 
 func TestReplayNeverMovesTheTargetBack(t *testing.T) {
@@ -123,33 +163,25 @@ func TestReplayNeverMovesTheTargetBack(t *testing.T) {
 			})
 		}
 	})
-	t.Run("a newer version is delivered while the replay waits", func(t *testing.T) {
-		l := newLab(t, channels.Every)
-		stop := l.work("w1")
-		e := l.giveUp("k", 7)
-		stop()
-		l.push(update("k", 8))
-		l.replay(e) // behind version 8
-		l.work("w2")
-		l.settles("k", 7, events.Superseded)
-		l.delivered("k", "8")
-		l.noLetter("k")
-	})
-	t.Run("a newer version waits in a latest channel", func(t *testing.T) {
-		l := newLab(t, channels.Latest)
-		stop := l.work("w1")
-		e := l.giveUp("k", 7)
-		stop()
-		head := l.push(update("k", 8))
-		l.superseded(e, 8)
-		// Nothing was lost by asking.
-		l.work("w2")
-		l.delivered("k", "8")
-		l.noLetter("k")
-		stream, err := l.JS.Stream(t.Context(), l.names.UpdateStream("cal"))
-		testkit.Must(t, err)
-		if got := stream.CachedInfo().State.LastSeq; got != head.Sequence {
-			t.Errorf("something was published: last sequence %d, want %d", got, head.Sequence)
+	t.Run("a newer version is being tried", func(t *testing.T) {
+		for _, mode := range modes {
+			t.Run(string(mode), func(t *testing.T) {
+				l := newLab(t, mode)
+				l.work("w1")
+				e := l.giveUp("k", 7)
+				called, goOn := make(chan struct{}), make(chan struct{})
+				l.tg.answers(func(connectors.Attempt) connectors.Result {
+					called <- struct{}{}
+					<-goOn
+					return connectors.Done()
+				})
+				l.push(update("k", 8))
+				<-called
+				l.refused(e, deadletters.ErrBusy, "its outcome comes first")
+				close(goOn)
+				l.settles("k", 8, events.Delivered)
+				l.noLetter("k")
+			})
 		}
 	})
 	t.Run("the newest version is a dead letter, too", func(t *testing.T) {
@@ -161,8 +193,7 @@ func TestReplayNeverMovesTheTargetBack(t *testing.T) {
 		l.settles("k", 8, events.DeadLettered)
 		l.tg.takes()
 		l.superseded(older, 8)
-		newer := l.letters(deadletters.Filter{Channel: "cal", Key: "k"})[1]
-		l.replay(newer)
+		l.replay(l.letter("k"))
 		l.delivered("k", "8")
 		l.noLetter("k") // neither of them
 	})
@@ -183,7 +214,7 @@ func TestReplayAllKeepsTheOrderOfAKey(t *testing.T) {
 	l.eventually("all letters", func() bool { return len(l.letters(deadletters.Filter{})) == versions })
 	l.tg.takes()
 	sum, err := l.store.ReplayAll(t.Context(), deadletters.Filter{}, nil)
-	if err != nil || sum.Replayed != versions || sum.Done != versions {
+	if err != nil || sum.Delivered != versions || sum.Done != versions {
 		t.Fatalf("not all versions are replayed: %+v, %v", sum, err)
 	}
 	l.delivered("k", want...)
@@ -222,21 +253,8 @@ func TestConflictLetters(t *testing.T) {
 		if e.Outcome != events.Conflict || e.Code != "digest" {
 			t.Errorf("entry %+v", e)
 		}
-		l.replay(e) // the head is this content: the worker decides
-		l.eventually("another letter", func() bool { return l.letter("k").Sequence != e.Sequence })
+		l.refused(e, deadletters.ErrStillFails, "other content")
 		l.delivered("k", "7")
-
-		// While the first content is the head, the other must not take its place.
-		u := update("k", 7)
-		head, err := events.Encode(l.names, u)
-		testkit.Must(t, err)
-		head.Header.Set(events.HeaderMsgID, "once more")
-		_, err = l.JS.PublishMsg(t.Context(), head)
-		testkit.Must(t, err)
-		var refusal *events.HeadError
-		if _, err := l.store.Replay(t.Context(), l.letter("k").Sequence); !errors.As(err, &refusal) || !errors.Is(err, events.ErrConflict) || refusal.Head != u.Tag() {
-			t.Errorf("replay: %v", err)
-		}
 		// A newer version ends the conflict.
 		l.push(update("k", 8))
 		l.delivered("k", "7", "8")
@@ -249,12 +267,13 @@ func TestReplayIntoAChannelThatIsGone(t *testing.T) {
 	stop := l.work("w1")
 	e := l.giveUp("k", 1)
 	stop()
-	testkit.Must(t, l.JS.DeleteStream(t.Context(), l.names.UpdateStream("cal")))
-	if _, err := l.store.Replay(t.Context(), e.Sequence); !errors.Is(err, events.ErrUnknownChannel) {
-		t.Errorf("replay: %v", err)
-	}
+	c, err := l.reg.Get(t.Context(), "cal")
+	testkit.Must(t, err)
+	_, err = l.reg.Delete(t.Context(), "cal", c.Revision)
+	testkit.Must(t, err)
+	l.refused(e, channels.ErrDeleted, "cal")
 	sum, err := l.store.ReplayAll(t.Context(), deadletters.Filter{}, nil)
-	if err != nil || sum.Failed != 1 || len(sum.Errors) != 1 || !errors.Is(sum.Errors[0], events.ErrUnknownChannel) {
+	if err != nil || sum.Failed != 1 || len(sum.Errors) != 1 {
 		t.Errorf("replay all: %+v, %v", sum, err)
 	}
 	if l.letter("k").Sequence != e.Sequence {

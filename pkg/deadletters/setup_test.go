@@ -83,7 +83,7 @@ type lab struct {
 	catalog *connectors.Catalog
 	reg     *channels.Registry
 	pub     *events.Publisher
-	store   *deadletters.Store
+	store   *deadletters.Replayer
 }
 
 func newLab(t testing.TB, mode channels.Mode) *lab {
@@ -116,8 +116,9 @@ func newLab(t testing.TB, mode channels.Mode) *lab {
 	}
 	l.pub, err = events.NewPublisher(t.Context(), l.JS, l.names)
 	testkit.Must(t, err)
-	l.store, err = deadletters.Open(t.Context(), l.JS, l.names)
+	store, err := deadletters.Open(t.Context(), l.JS, l.names)
 	testkit.Must(t, err)
+	l.store = store.Replayer(l.reg)
 	return l
 }
 

@@ -40,6 +40,8 @@ func (c control) handle(msg *nats.Msg) {
 		c.resetKey(req.Key, req.Void, func(err error) { c.answer(msg, err) })
 	case req.Op == channels.ControlProbe:
 		go c.probeNow(msg)
+	case req.Op == channels.ControlReplay:
+		go c.replay(msg, req.Letter)
 	case req.Op == channels.ControlResync:
 		signal(c.t.resyncs.wake)
 		c.answer(msg, nil)

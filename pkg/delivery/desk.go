@@ -79,6 +79,9 @@ func (t *tenure) carryOut(a *lanes.Actions) {
 	for _, k := range a.Unpin {
 		t.view.Unpin(k)
 	}
+	for _, r := range a.Replayed {
+		r.Item.Rim.Replayed(r)
+	}
 	for _, it := range a.Refused {
 		t.refused(it)
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
-	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -172,7 +171,7 @@ func (p *parker) recover(ctx context.Context) error {
 func parkedItem(p parking.Parked) *lanes.Item {
 	return &lanes.Item{
 		Update: p.Update, Tag: versioning.Tag{Version: p.Update.Version, Digest: p.Digest}, Seq: p.Seq, Published: p.Stored,
-		Parked: p.At, Replay: events.IsReplay(p.ID), Came: time.Now(),
+		Parked: p.At, Came: time.Now(),
 	}
 }
 

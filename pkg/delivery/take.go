@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
@@ -34,7 +32,6 @@ func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
 		it.Malformed = err
 	} else {
 		it.Tag = it.Update.Tag()
-		it.Replay = events.IsReplay(m.Headers().Get(nats.MsgIdHdr))
 	}
 	if err := t.awaitRoom(ctx); err != nil {
 		return err

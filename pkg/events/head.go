@@ -59,7 +59,7 @@ func (p *Publisher) remembered(o *outgoing) (head, headSource) {
 //
 // In a work queue the last message need not be the newest version, and the newest of
 // all counts: a broker that was killed brings messages back that were settled, which the
-// ledger knows; and newer ones may lie before a replay, or before what cannot be read.
+// ledger knows; and newer ones may lie before what cannot be read.
 //
 // What cannot be read, or has a version of another kind than the next one's,
 // counts as no newer than the ledger and may be overwritten: it would block its
@@ -88,7 +88,7 @@ func (p *Publisher) readHead(ctx context.Context, o *outgoing, leader bool) (hea
 		return head{}, err
 	}
 	h.seq = msg.Sequence
-	if queue && (!usable || isReplay(msg)) {
+	if queue && !usable {
 		if err := p.lookBefore(ctx, o, &h); err != nil {
 			return head{}, err
 		}
@@ -110,10 +110,8 @@ func (p *Publisher) comparable(msg *jetstream.RawStreamMsg, o *outgoing) (tag ve
 	return u.Tag(), err == nil
 }
 
-func isReplay(msg *jetstream.RawStreamMsg) bool { return IsReplay(msg.Header.Get(nats.MsgIdHdr)) }
-
-// lookBefore gives a head the version of the last message before it that can be one and is
-// no replay, if that is newer.
+// lookBefore gives a head the version of the last message before it that can be one, if
+// that is newer.
 func (p *Publisher) lookBefore(ctx context.Context, o *outgoing, h *head) error {
 	subject := p.names.StoredUpdate(o.u.Channel, o.enc)
 	for seq := h.seq; ; {
@@ -121,7 +119,7 @@ func (p *Publisher) lookBefore(ctx context.Context, o *outgoing, h *head) error 
 		if err != nil || msg == nil {
 			return err
 		}
-		if tag, usable := p.comparable(msg, o); usable && !isReplay(msg) {
+		if tag, usable := p.comparable(msg, o); usable {
 			if older(h.tag.Version, tag.Version) {
 				h.tag = tag
 			}

@@ -97,25 +97,6 @@ func messageID(channel, enc string, tag versioning.Tag) string {
 	return channel + "/" + enc + "/" + tag.Version.String() + "/" + tag.Digest.Short()
 }
 
-// replayPart is the fifth part of a replay's message id; other ids have four.
-const replayPart = "replay"
-
-// ReplayID returns the message id of a replay. unique tells replays of one update
-// apart: without it the broker would drop the second as a repeated publish. It
-// must not contain a slash.
-func ReplayID(messageID, unique string) string {
-	return messageID + "/" + replayPart + "/" + unique
-}
-
-// IsReplay reports whether a message id is one that ReplayID makes of one that
-// MessageID makes. Looking for "/replay/" would not do: a key may be "replay".
-func IsReplay(messageID string) bool {
-	if strings.Count(messageID, "/") != 5 {
-		return false
-	}
-	return strings.HasSuffix(messageID[:strings.LastIndexByte(messageID, '/')], "/"+replayPart)
-}
-
 // WithDefaults returns the update with every zero field that has a default
 // filled in. It does not look at whether the result is valid.
 func (u Update) WithDefaults() Update {

@@ -130,31 +130,6 @@ func TestWithDefaults(t *testing.T) {
 	}
 }
 
-func TestReplayID(t *testing.T) {
-	// A key, a channel and a version that look like parts of a replay's id.
-	for _, u := range []events.Update{
-		{Channel: "replay", Key: "replay", Version: version(t, "7")},
-		{Channel: "c", Key: "a/replay/b", Version: version(t, "2024-01-01T00:00:00Z")},
-	} {
-		id, err := u.MessageID()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if events.IsReplay(id) {
-			t.Errorf("%s counts as a replay", id)
-		}
-		replay := events.ReplayID(id, "4711")
-		if !events.IsReplay(replay) || replay == id || replay == events.ReplayID(id, "4712") {
-			t.Errorf("%s is not the id of one replay", replay)
-		}
-	}
-	for _, foreign := range []string{"", "x", "a/b/c/d/replay", "a/replay/c/d/e/f"} {
-		if events.IsReplay(foreign) {
-			t.Errorf("%q counts as a replay", foreign)
-		}
-	}
-}
-
 func TestHeadErrorSaysWhy(t *testing.T) {
 	none := versioning.Tag{}
 	for want, e := range map[string]events.HeadError{

@@ -97,9 +97,9 @@ func TestDeadLetterCommands(t *testing.T) {
 	s.extsync("dead", "discard", first).ok(t)
 	testkit.Eventually(t, "three are left", func() bool { return len(s.letters().Entries) == 3 })
 	healed.Store(true)
-	var sum struct{ Replayed, Failed int }
+	var sum struct{ Delivered, Failed int }
 	s.extsync("dead", "replay", "--code", "422", "--yes", "--json").decode(t, &sum)
-	if sum.Replayed != 3 || sum.Failed != 0 {
+	if sum.Delivered != 3 || sum.Failed != 0 {
 		t.Errorf("replay: %+v", sum)
 	}
 	s.extsync("wait", "appointment_calendar", page.Entries[1].Key+"@1").ok(t)

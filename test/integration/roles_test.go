@@ -25,7 +25,6 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -217,7 +216,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	sick.Store(false)
 	testkit.Eventually(t, "the parked updates to be delivered", func() bool { return state("cases", "slow") == "delivered" })
 
-	letters, err := deadletters.Open(t.Context(), admin.JS, admin.Names)
+	letters, err := admin.DeadLetters(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

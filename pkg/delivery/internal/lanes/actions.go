@@ -18,6 +18,8 @@ type Actions struct {
 	Letters []Letter
 	// Again are acks to be sent once more; then call SentAgain, or Postpone.
 	Again []Repeat
+	// Replayed are replays that are over.
+	Replayed []Replayed
 	// Park are lanes whose updates are to be moved to the parked stream, see NextMove.
 	Park []*Lane
 	// Load are lanes whose next parked updates are to be read; then call Loaded, or
@@ -92,6 +94,7 @@ func (m *Lanes) Todo() *Actions { return &m.todo }
 // them takes them with TakeErrands.
 func (a *Actions) Clear() {
 	a.Commits = empty(a.Commits)
+	a.Replayed = empty(a.Replayed)
 	a.Park = empty(a.Park)
 	a.Load = empty(a.Load)
 	a.Delete = a.Delete[:0]

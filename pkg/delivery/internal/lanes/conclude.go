@@ -65,6 +65,10 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 		m.concludeResync(l, it, a)
 		return false
 	}
+	if it.Replay {
+		m.concludeReplay(l, it, a)
+		return false
+	}
 	if it.Tries.First.IsZero() {
 		it.Tries.First = m.o.Now()
 	}

@@ -9,7 +9,7 @@ import (
 // stream and the floor that was written last; the rest comes again.
 func (w *world) crash() {
 	w.commits, w.letters, w.again, w.park, w.load, w.deleted = nil, nil, nil, nil, nil, nil
-	w.called, w.resync, w.taken, w.given = nil, nil, 0, 0
+	w.called, w.resync, w.replayed, w.taken, w.given = nil, nil, nil, 0, 0
 	clear(w.calling)
 	clear(w.pins)
 	o, most := w.m.o, w.m.mostParked

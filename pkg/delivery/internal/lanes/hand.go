@@ -27,7 +27,7 @@ func (m *Lanes) Hand() Counts {
 		}
 	}
 	for _, l := range m.lanes {
-		live := l.more || slices.ContainsFunc(l.queue, func(it *Item) bool { return it.Resync == nil })
+		live := l.more || slices.ContainsFunc(l.queue, (*Item).Live)
 		if !live {
 			continue
 		}

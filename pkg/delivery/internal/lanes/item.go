@@ -23,9 +23,9 @@ type Item struct {
 	Msg       jetstream.Msg // the newest copy: only its ack reaches the consumer; nil once parked
 	Size      int           // of the share of the byte budget; given back when it is let go
 	Parked    uint64        // sequence in the parked stream; 0: in the channel's
-	Replay    bool
-	Reset     bool    // not an update: the mark that the key was reset; malformed, too
-	Resync    *Resync // that delivers it again; nil for what is live
+	Replay    bool          // of a dead letter, and in no stream
+	Reset     bool          // not an update: the mark that the key was reset; malformed, too
+	Resync    *Resync       // that delivers it again; nil for what is live
 	Tries     Tries
 	Rim       Rim
 	refused   bool // its reply subject is not allowed; said once
@@ -54,6 +54,7 @@ type Rim struct {
 	Kept     int                     // bytes of a parked update that stay between attempts; 0: none
 	Trace    *trace.SpanContext      // of its first attempt, if its publisher gave none
 	Lettered bool                    // given up, and its key had dead letters before
+	Replayed func(Replayed)          // hears what came of a replay; must not block
 }
 
 // A Place tells an update in a channel's stream from all others. Its sequence alone
@@ -83,6 +84,9 @@ func sameKind(v, w versioning.Version) bool {
 	_, err := v.Compare(w)
 	return err == nil
 }
+
+// Live reports whether the update is neither a replay nor of a resync.
+func (it *Item) Live() bool { return it.Resync == nil && !it.Replay }
 
 // overtakes reports whether the update is surely newer than another one of its key, so
 // that a latest channel need not deliver that.

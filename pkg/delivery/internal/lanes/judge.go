@@ -51,7 +51,7 @@ func judge(it *Item, rec *events.Record, latest bool, now events.Incarnation) de
 		return judgeResync(it, rec)
 	}
 	if it.Replay {
-		return judgeReplay(it, rec, now)
+		return judgeReplay(it, rec, latest)
 	}
 	if s, ok := rec.Find(it.Tag); ok {
 		return decision{what: Repeats, settlement: s}
@@ -106,20 +106,14 @@ func filtered(rec *events.Record, v versioning.Version) bool {
 	return ok && s.Version == v && s.Outcome == events.Delivered && s.Code == events.CodeFiltered
 }
 
-// judgeReplay decides about a dead letter that an operator sends again: it may
-// repeat what the target holds, but never move it back.
-func judgeReplay(it *Item, rec *events.Record, now events.Incarnation) decision {
-	// Each replay is a message of its own. One that comes again has its outcome: the
-	// record knows its place, and was written after it was stored.
-	if s, ok := rec.Find(it.Tag); ok && rec.Ended(it.Seq, it.Published, now) && it.Published.Before(s.At) {
-		return decision{what: Repeats, settlement: s}
-	}
-	verdict, err := versioning.Guard(rec.Applied.Tag, it.Tag, versioning.Version{})
+// guarded decides by a version that the target holds, or that is newer.
+func guarded(it *Item, holds versioning.Tag) decision {
+	verdict, err := versioning.Guard(holds, it.Tag, versioning.Version{})
 	switch {
 	case err != nil:
 		return settle(it, events.DeadLettered, connectors.Permanent, codeVersionKind, err.Error())
 	case verdict == versioning.Stale:
-		return superseded(it, rec.Applied.Version)
+		return superseded(it, holds.Version)
 	case verdict == versioning.Conflict:
 		return settle(it, events.Conflict, connectors.Conflict, codeDigest, "the target holds this version with other content")
 	default:

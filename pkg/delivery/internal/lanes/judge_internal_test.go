@@ -31,23 +31,18 @@ func TestJudgeWhatComesAgain(t *testing.T) {
 		version int64
 		seq     uint64
 		stored  time.Duration // after at
-		replay  bool
 		want    Step
 	}{
-		{"settled, and no longer listed", rec, 3, 30, 3*time.Minute - time.Second, false, Forgotten},
-		{"settled, and listed", rec, 15, 150, 15*time.Minute - time.Second, false, Repeats},
-		{"new and older than what was settled", rec, 3, 201, time.Hour, false, Settles},
-		{"new, at a place that a restored broker gave again", rec, 21, 150, time.Hour, false, Calls},
-		{"a replay that was settled", rec, 20, 200, 20*time.Minute - time.Second, true, Repeats},
-		{"another replay of it", rec, 20, 201, time.Hour, true, Calls},
-		{"another replay, at a place that was given again", rec, 20, 150, time.Hour, true, Calls},
-		{"of before the reset", reset, 20, 200, time.Minute, false, Forgotten},
-		{"a replay of before the reset", reset, 20, 200, time.Minute, true, Forgotten},
-		{"of after the reset", reset, 1, 201, time.Hour + time.Second, false, Calls},
-		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, false, Calls},
+		{"settled, and no longer listed", rec, 3, 30, 3*time.Minute - time.Second, Forgotten},
+		{"settled, and listed", rec, 15, 150, 15*time.Minute - time.Second, Repeats},
+		{"new and older than what was settled", rec, 3, 201, time.Hour, Settles},
+		{"new, at a place that a restored broker gave again", rec, 21, 150, time.Hour, Calls},
+		{"of before the reset", reset, 20, 200, time.Minute, Forgotten},
+		{"of after the reset", reset, 1, 201, time.Hour + time.Second, Calls},
+		{"of after the reset, at a place that was given again", reset, 1, 200, time.Hour + time.Second, Calls},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			it := &Item{Tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, Seq: c.seq, Published: at.Add(c.stored), Replay: c.replay}
+			it := &Item{Tag: versioning.Tag{Version: testkit.Number(c.version), Digest: digest}, Seq: c.seq, Published: at.Add(c.stored)}
 			if got := judge(it, &c.rec, false, 0); got.what != c.want {
 				t.Errorf("step %d, want %d", got.what, c.want)
 			}

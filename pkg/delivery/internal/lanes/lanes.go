@@ -45,6 +45,7 @@ type Lanes struct {
 	count   count
 	crowd   crowd
 	resyncs resyncs
+	replays map[*Item]struct{} // in lanes, or on their way into the log
 	todo    Actions
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
@@ -63,7 +64,7 @@ type count struct {
 
 // New returns lanes that hold nothing.
 func New(o Options) *Lanes {
-	return &Lanes{o: o, lanes: map[string]*Lane{}, held: map[Place]*Item{}, leaving: map[Place]*Item{}, mostParked: ParkedInMemory}
+	return &Lanes{o: o, lanes: map[string]*Lane{}, held: map[Place]*Item{}, leaving: map[Place]*Item{}, replays: map[*Item]struct{}{}, mostParked: ParkedInMemory}
 }
 
 // Floor returns up to where updates are settled. It is the lanes' own; the owner sets
@@ -110,7 +111,7 @@ func (m *Lanes) Arrived(it *Item, key *ledger.Key) {
 	m.held[it.Where()] = it
 	m.count.inHand++
 	l := m.laneFor(key)
-	m.yieldResync(l)
+	m.yield(l)
 	if m.o.Latest && it.Malformed == nil {
 		m.supersedeWaiting(l, it)
 	}
@@ -199,7 +200,7 @@ func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 // open returns the version of the head if its call may be in flight: until it has an
 // outcome, none may be told because a newer one has.
 func (l *Lane) open() versioning.Version {
-	if !l.busy || len(l.queue) == 0 || l.queue[0].Resync != nil {
+	if !l.busy || len(l.queue) == 0 || !l.queue[0].Live() {
 		return versioning.Version{}
 	}
 	return l.queue[0].Tag.Version
@@ -215,6 +216,7 @@ func (m *Lanes) Abandon() {
 		}
 	}
 	m.abandonResyncs()
+	m.abandonReplays()
 }
 
 // Held calls f with each update that is held.

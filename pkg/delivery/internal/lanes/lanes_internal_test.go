@@ -50,21 +50,6 @@ func TestNewerVersionSupersedesWhatWaitsAndNotWhatIsInFlight(t *testing.T) {
 	r.done()
 }
 
-// A replay that fails is overtaken by a newer version like any other update.
-func TestNewerVersionTakesOverFromAFailingReplay(t *testing.T) {
-	r := newRig(t, channels.Latest)
-	replay := r.arrive("k", 7, func(it *Item) { it.Replay = true })
-	r.m.Postpone(time.Hour, r.begin("k")...)
-	r.m.CallEnded()
-	r.do()
-	r.arrive("k", 8)
-	if c := r.commits[0]; c.Item != replay || c.Entry.Outcome != events.Superseded || c.Entry.By != testkit.Number(8) {
-		t.Fatalf("the replay is not superseded by 8: %+v", c.Entry)
-	}
-	r.deliver("k") // at once
-	r.done()
-}
-
 // A head that fails while a newer version waits is not tried again.
 func TestFailedAttemptGivesWayToANewerVersion(t *testing.T) {
 	r := newRig(t, channels.Latest)

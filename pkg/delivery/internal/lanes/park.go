@@ -237,7 +237,7 @@ func (m *Lanes) Misses(it *Item, key string) bool {
 // and needs no lock.
 func (m *Lanes) Ended(it *Item, rec *events.Record) bool {
 	step := judge(it, rec, m.o.Latest, m.o.Incarnation).what
-	return step == Repeats || step == Forgotten || endedBefore(it, rec, m.o.Incarnation) // a replay, too
+	return step == Repeats || step == Forgotten
 }
 
 // LoadFrom returns from which sequence of the parked stream on a lane in Actions.Load has

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -112,7 +113,7 @@ func (w *world) call() {
 		}
 		switch w.m.Judge(l, w.records[key]) {
 		case Calls:
-			if it.Resync == nil && w.outcomes[it.Seq] != "" {
+			if it.Live() && w.outcomes[it.Seq] != "" {
 				w.t.Fatalf("update %d of %s is tried again after its outcome", it.Seq, key)
 			}
 			if it.Parked > 0 && !w.isParked(key, it.Parked) {
@@ -196,7 +197,7 @@ func (w *world) errand(ok bool) {
 
 // end notes that an update is let go.
 func (w *world) end(it *Item) {
-	if it.Resync != nil {
+	if !it.Live() {
 		return
 	}
 	if w.ended[it.Seq] && w.crashes == 0 { // else it may come after its parked copy is settled
@@ -235,7 +236,7 @@ func (w *world) append(c *Commit) {
 	w.log++
 	w.records[key].Add(c.Entry, events.LogPosition{Seq: w.log})
 	it := c.Item
-	if it == nil || it.Resync != nil {
+	if it == nil || !it.Live() {
 		return
 	}
 	// A record lists eight outcomes: one that was superseded longer ago is so again.
@@ -328,6 +329,26 @@ func (w *world) resyncStep() {
 	}
 }
 
+// replayOne asks for a replay of an update that was given up.
+func (w *world) replayOne() {
+	key := w.someKey()
+	for _, s := range w.records[key].Recent {
+		if s.Outcome == events.DeadLettered || s.Outcome == events.Conflict {
+			w.replay(key, w.versionOf(s.Version))
+			return
+		}
+	}
+}
+
+// versionOf returns the number that a version was made from.
+func (w *world) versionOf(v versioning.Version) int64 {
+	for n := int64(1); ; n++ {
+		if testkit.Number(n) == v {
+			return n
+		}
+	}
+}
+
 // check looks at what holds at any time.
 func (w *world) check() {
 	m := w.m
@@ -350,6 +371,9 @@ func (w *world) check() {
 				given += it.Size
 			}
 		}
+	}
+	for it := range m.replays {
+		given += it.Size
 	}
 	if inHand != m.count.inHand {
 		w.t.Fatalf("%d are in hand, it says %d", inHand, m.count.inHand)
@@ -399,7 +423,11 @@ func (w *world) step() {
 	case 9:
 		w.after(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
 	case 10:
-		w.resyncStep()
+		if ok {
+			w.resyncStep()
+		} else {
+			w.replayOne()
+		}
 	case 11:
 		w.deletes()
 		w.floor = w.m.Floor().Value()

@@ -5,21 +5,21 @@ import "slices"
 // A lineup is the lanes that could be attempted now, first come first.
 type lineup struct {
 	live []*Lane
-	low  []*Lane // when nothing is in live: of a resync
+	low  []*Lane // when nothing is in live: of a resync, and replays
 }
 
 func (q *lineup) len() int { return len(q.live) + len(q.low) }
 
 func (q *lineup) add(l *Lane) {
 	l.queued = true
-	if l.queue[0].Resync != nil {
+	if !l.queue[0].Live() {
 		q.low = append(q.low, l)
 	} else {
 		q.live = append(q.live, l)
 	}
 }
 
-// removeLow takes a lane whose head is of a resync out.
+// removeLow takes a lane whose head is not live out.
 func (q *lineup) removeLow(l *Lane) {
 	if !l.queued {
 		return

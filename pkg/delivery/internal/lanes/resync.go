@@ -17,8 +17,8 @@ import (
 // live. It changes no outcome but by delivering: what the target refuses is
 // reported, and the ledger stays as it was.
 
-// resyncTries is how often a resync attempts a key at most.
-const resyncTries = 5
+// asideTries is how often what is not live is attempted at most.
+const asideTries = 5
 
 // A Resync is the share of one partition in a channel's resync.
 type Resync struct {
@@ -87,19 +87,23 @@ func (m *Lanes) letGo(it *Item) {
 	m.todo.Wake.Resync = true
 }
 
-// yieldResync takes a resync's update that is not in flight out of a lane: a live
-// one comes.
-func (m *Lanes) yieldResync(l *Lane) {
-	if l.busy || len(l.queue) == 0 || l.queue[0].Resync == nil {
+// yield takes an update that is not live, and not in flight, out of a lane: a live one
+// comes.
+func (m *Lanes) yield(l *Lane) {
+	if l.busy || len(l.queue) == 0 || l.queue[0].Live() {
 		return
 	}
 	it := l.queue[0]
 	m.takeOut(l)
 	l.back, l.due = nil, time.Time{}
-	m.endResync(it, &it.Resync.report.Skipped)
+	if it.Replay {
+		m.endReplay(Replayed{Item: it, Yields: true})
+	} else {
+		m.endResync(it, &it.Resync.report.Skipped)
+	}
 }
 
-// takeOut takes the head of a resync out of its lane, which is not busy.
+// takeOut takes a head that is not live out of its lane, which is not busy.
 func (m *Lanes) takeOut(l *Lane) {
 	l.queue = l.queue[1:]
 	m.waiting.remove(l)
@@ -155,22 +159,13 @@ func (m *Lanes) concludeResync(l *Lane, it *Item, a *Answer) {
 		return
 	}
 	rs := it.Resync
-	again := a.Class == connectors.Throttled || a.Class == connectors.Misconfigured || !a.Counts
-	if a.Class == connectors.Transient && a.Counts {
-		it.Tries.Spent++
-		again = it.Tries.Spent < resyncTries
-	}
+	again := triedAgain(it, a)
 	switch {
 	case m.resyncs.now != rs || again && len(l.queue) > 1: // no longer wanted, or a newer version follows
 		m.endResync(it, &rs.report.Skipped)
 		m.settled(l)
 	case again:
-		wait := a.RetryAfter
-		if a.Counts && a.Class == connectors.Transient {
-			wait = max(wait, m.nextBackoff(l))
-		}
-		it.Tries.alone = it.Tries.alone || a.Code == CodeFault
-		m.retryLater(l, wait)
+		m.asideLater(l, it, a)
 	default:
 		if len(rs.report.Failures) < channels.MaxResyncFailures {
 			rs.report.Failures = append(rs.report.Failures, channels.ResyncFailure{
@@ -181,4 +176,24 @@ func (m *Lanes) concludeResync(l *Lane, it *Item, a *Answer) {
 		m.endResync(it, &rs.report.Failed)
 		m.settled(l)
 	}
+}
+
+// triedAgain counts a failed attempt of what is not live, and reports whether there is to
+// be another.
+func triedAgain(it *Item, a *Answer) bool {
+	if a.Class == connectors.Transient && a.Counts {
+		it.Tries.Spent++
+		return it.Tries.Spent < asideTries
+	}
+	return a.Class == connectors.Throttled || a.Class == connectors.Misconfigured || !a.Counts
+}
+
+// asideLater has it attempted again.
+func (m *Lanes) asideLater(l *Lane, it *Item, a *Answer) {
+	wait := a.RetryAfter
+	if a.Counts && a.Class == connectors.Transient {
+		wait = max(wait, m.nextBackoff(l))
+	}
+	it.Tries.alone = it.Tries.alone || a.Code == CodeFault
+	m.retryLater(l, wait)
 }

@@ -70,7 +70,7 @@ func TestResyncThatFails(t *testing.T) {
 	r.m.Floor().StartAt(10, 0)
 	rs := r.m.BeginResync(channels.ResyncProgress{})
 	r.found(rs, "a", 1, 1)
-	for range resyncTries {
+	for range asideTries {
 		r.fail("a")
 		r.after(time.Minute)
 	}

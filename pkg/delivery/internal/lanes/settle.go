@@ -22,7 +22,11 @@ func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
 	case Repeats: // guarantee 3: one outcome, however often it comes
 		m.todo.Again = append(m.todo.Again, Repeat{l, it, m.entry(it, d.settlement, nil)})
 	case Settles:
-		m.settle(l, d.settlement, nil)
+		if it.Replay && d.settlement.Outcome != events.Superseded {
+			m.giveUpReplay(l, d.settlement)
+		} else {
+			m.settle(l, d.settlement, nil)
+		}
 	case Skips:
 		m.endResync(it, &it.Resync.report.Skipped)
 		m.settled(l)
@@ -40,7 +44,7 @@ func (m *Lanes) resume(it *Item, rec *events.Record) time.Duration {
 		return 0
 	}
 	it.Tries.resumed = true
-	if it.Resync != nil || rec.State == events.StateSettled || rec.Pending != it.Tag {
+	if !it.Live() || rec.State == events.StateSettled || rec.Pending != it.Tag {
 		return 0
 	}
 	it.Tries.Spent, it.Tries.trying = rec.Attempts, time.Duration(rec.TryingMS)*time.Millisecond
@@ -137,7 +141,7 @@ func (m *Lanes) Known(c *Commit, rec *events.Record) bool {
 // its key. rec is the record with the outcome, applied what the target held
 // before, lettered whether the key is known to have letters.
 func (c *Commit) Resolves(rec *events.Record, applied versioning.Version, lettered bool) bool {
-	if c.Item != nil && (c.Item.Replay || c.Item.Resync != nil) {
+	if c.Item != nil && !c.Item.Live() {
 		return true
 	}
 	if lettered && (c.Entry.Outcome == events.Delivered || c.Entry.Outcome == events.Superseded || c.Item != nil && c.Item.Rim.Lettered) {
@@ -165,7 +169,9 @@ func (m *Lanes) Committed(c *Commit) {
 	for _, it := range c.Parked {
 		m.releaseParked(it)
 	}
-	if c.Item != nil {
+	if c.Item != nil && c.Item.Replay {
+		m.endReplay(Replayed{Item: c.Item, Settled: c.Entry.Settlement})
+	} else if c.Item != nil {
 		m.finish(c.Item)
 	}
 	switch {
@@ -201,9 +207,12 @@ func (m *Lanes) SentAgain(r *Repeat) {
 // forget lets go of the head of a lane that needs no outcome: it is the mark of a
 // reset, or an update that ended before and that the broker has brought back.
 func (m *Lanes) forget(l *Lane, it *Item) {
-	if it.Resync != nil {
+	switch {
+	case it.Resync != nil:
 		m.endResync(it, &it.Resync.report.Skipped)
-	} else {
+	case it.Replay: // its letter ended with the key's reset
+		m.endReplay(Replayed{Item: it, Yields: true})
+	default:
 		m.finish(it)
 	}
 	m.settled(l)

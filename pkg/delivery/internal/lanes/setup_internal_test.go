@@ -26,18 +26,19 @@ type rig struct {
 	seq  uint64 // of the update that came last
 	ats  uint64 // of the update that was parked last
 
-	commits []Commit // not in the log yet
-	letters []Letter
-	again   []Repeat
-	park    []*Lane
-	load    []*Lane
-	deleted []uint64
-	acks    []Ack
-	dropped []*Item
-	taken   int // bytes
-	given   int
-	pins    map[string]int
-	wake    Wake
+	commits  []Commit // not in the log yet
+	letters  []Letter
+	again    []Repeat
+	park     []*Lane
+	load     []*Lane
+	deleted  []uint64
+	acks     []Ack
+	dropped  []*Item
+	replayed []Replayed
+	taken    int // bytes
+	given    int
+	pins     map[string]int
+	wake     Wake
 }
 
 // waitsOf are the waits of a test.
@@ -83,6 +84,7 @@ func (r *rig) do() {
 	r.deleted = append(r.deleted, a.Delete...)
 	r.acks = append(r.acks, a.Acks...)
 	r.dropped = append(r.dropped, a.Drop...)
+	r.replayed = append(r.replayed, a.Replayed...)
 	for _, k := range a.Unpin {
 		if r.pins[k.Encoded()]--; r.pins[k.Encoded()] < 0 {
 			r.t.Errorf("%s is unpinned more often than it was pinned", k.Encoded())

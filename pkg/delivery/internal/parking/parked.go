@@ -17,7 +17,6 @@ import (
 // Headers of a parked update, besides its own.
 const (
 	headerSequence = "Extsync-Parked-Sequence" // in the channel's stream
-	headerID       = "Extsync-Parked-Id"       // the message id it had there
 	headerDigest   = "Extsync-Parked-Digest"
 	headerStored   = "Extsync-Parked-Published" // when the broker stored it there
 )
@@ -27,7 +26,6 @@ type Parked struct {
 	Key    string // encoded
 	Update events.Update
 	Digest versioning.Digest
-	ID     string    // the id of its message in the channel's stream
 	Seq    uint64    // in the channel's stream
 	Stored time.Time // when the broker stored it there
 	At     uint64    // sequence in the parked stream
@@ -53,7 +51,6 @@ func (s *Stream) message(m *Move) *nats.Msg {
 	msg.Header.Set(headerSequence, strconv.FormatUint(m.Seq, 10))
 	msg.Header.Set(events.HeaderChannelID, s.o.ID)
 	msg.Header.Set(headerDigest, m.Digest.String())
-	msg.Header.Set(headerID, m.Msg.Headers().Get(nats.MsgIdHdr))
 	msg.Header.Set(headerStored, m.Stored.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(nats.MsgIdHdr, s.updates+":"+m.Place+":parked")
 	return msg
@@ -69,7 +66,7 @@ func (s *Stream) decode(ctx context.Context, msg jetstream.Msg, key string, at u
 		go func() { _ = s.Delete(context.WithoutCancel(ctx), at) }() // the next owner finds what stays
 		return Parked{}, false
 	}
-	p := Parked{Key: key, ID: h.Get(headerID), At: at}
+	p := Parked{Key: key, At: at}
 	var errs [4]error
 	p.Update, errs[0] = events.Decode(s.o.Names, s.o.Names.StoredUpdate(s.o.Channel, key), h, nil)
 	p.Seq, errs[1] = strconv.ParseUint(h.Get(headerSequence), 10, 64)

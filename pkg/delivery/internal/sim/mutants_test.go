@@ -66,11 +66,6 @@ var mutants = []mutant{ //nolint:gochecknoglobals // a constant
 		"_ = l.open()",
 	},
 	{
-		"a replay of an old version hides the newer ones before it", "../events/head.go",
-		"if queue && (!usable || isReplay(msg)) {",
-		"if queue && !usable {",
-	},
-	{
 		"what is being attempted is superseded", "internal/lanes/lanes.go",
 		"first = 1\n",
 		"first = 0\n",

@@ -42,7 +42,7 @@ type world struct {
 
 	admin    *process
 	registry *channels.Registry
-	letters  *deadletters.Store
+	letters  *deadletters.Replayer
 
 	workers []*worker
 	hired   int
@@ -85,8 +85,9 @@ func (w *world) open() {
 	var err error
 	w.registry, err = channels.OpenRegistry(w.t.Context(), w.admin.js, w.names, w.catalog("", w.admin.link))
 	testkit.Must(w.t, err)
-	w.letters, err = deadletters.Open(w.t.Context(), w.admin.js, w.names)
+	letters, err := deadletters.Open(w.t.Context(), w.admin.js, w.names)
 	testkit.Must(w.t, err)
+	w.letters = letters.Replayer(w.registry)
 }
 
 // catalog returns the one kind there is, as a worker sees it.
