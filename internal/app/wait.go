@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -15,44 +16,81 @@ import (
 // lost.
 const waitLook = 2 * time.Second
 
-// Wait returns what became of a version of a key as soon as it has an outcome. It
+// Waited is what became of a version.
+type Waited struct {
+	events.Ack
+	// Newest is, for a version that was superseded, the newest version of the key, if that was
+	// given up and the target holds an older one than was waited for. Else it is nil.
+	Newest *events.Ack `json:"newest,omitempty"`
+}
+
+// Wait returns what became of a version of a key as soon as it has an outcome: one that was
+// superseded once the target holds a newer one, or the newest was given up. It
 // ends with ctx, whose error it returns then, or with channels.ErrNotFound.
-func (c *Client) Wait(ctx context.Context, channel, key string, version versioning.Version) (events.Ack, error) {
+func (c *Client) Wait(ctx context.Context, channel, key string, version versioning.Version) (Waited, error) {
 	enc, err := events.EncodeKey(key)
 	if err != nil {
-		return events.Ack{}, fmt.Errorf("%w: key: %w", events.ErrInvalidUpdate, err)
+		return Waited{}, fmt.Errorf("%w: key: %w", events.ErrInvalidUpdate, err)
 	}
 	entries, err := c.channels(ctx, channel)
 	if err != nil {
-		return events.Ack{}, err
+		return Waited{}, err
 	}
 	records, err := c.Records(ctx)
 	if err != nil {
-		return events.Ack{}, err
+		return Waited{}, err
 	}
 	news := make(chan *nats.Msg, 16) // one that finds no room is dropped; the others tell the same
 	sub, err := c.conn.ChanSubscribe(c.Names.LedgerSubject(channel, enc), news)
 	if err != nil {
-		return events.Ack{}, fmt.Errorf("listen for the outcome: %w", err)
+		return Waited{}, fmt.Errorf("listen for the outcome: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection
 	tick := time.NewTicker(waitLook)
 	defer tick.Stop()
-	tag := versioning.Tag{Version: version}
 	for {
 		rec, err := records.Get(ctx, entries[0], key)
 		if err == nil {
-			if s, ok := rec.OutcomeOf(tag); ok {
-				return events.NewAck(channel, key, s), nil
+			if w, ok := waited(channel, &rec, version); ok {
+				return w, nil
 			}
 		} else if !events.IsUnavailable(err) {
-			return events.Ack{}, err
+			return Waited{}, err
 		}
 		select {
 		case <-ctx.Done():
-			return events.Ack{}, ctx.Err()
+			return Waited{}, ctx.Err()
 		case <-news: // on its way into the ledger, and in the log already
 		case <-tick.C:
 		}
 	}
+}
+
+// waited returns what a record tells whoever waits for a version; false if there is more to
+// wait for.
+func waited(channel string, rec *events.Record, version versioning.Version) (w Waited, ok bool) {
+	s, ok := rec.OutcomeOf(versioning.Tag{Version: version})
+	if !ok {
+		return Waited{}, false
+	}
+	w.Ack = events.NewAck(channel, rec.Key, s)
+	c, err := rec.Applied.Version.Compare(version)
+	if s.Outcome != events.Superseded || err == nil && c >= 0 || byTarget(s) {
+		return w, true
+	}
+	// The target holds nothing that is new enough.
+	newest, ok := rec.Find(rec.Settled)
+	if !ok || newest.Outcome == events.Superseded && !byTarget(newest) || rec.State != events.StateSettled || rec.Newest() != rec.Settled || !rec.Open.IsZero() {
+		return Waited{}, false
+	}
+	if !byTarget(newest) {
+		ack := events.NewAck(channel, rec.Key, newest)
+		w.Newest = &ack
+	}
+	return w, true
+}
+
+// byTarget reports whether the target itself said that it holds a newer version.
+func byTarget(s events.Settlement) bool {
+	return s.Outcome == events.Superseded && s.Class == connectors.Stale.String() && s.Code != events.CodeOlder
 }

@@ -90,6 +90,9 @@ func (s Scope) publisher() Permissions {
 		g.readers(n.OutcomeStream(), n.OutcomesOf(channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.LedgerSubject(channel, "*"))
 	}
+	if len(s.Services) > 0 {
+		g.api("STREAM.MSG.GET", n.AckStream())
+	}
 	for _, service := range s.Services {
 		filter, err := n.ServiceAcks(service)
 		if err != nil {
@@ -123,6 +126,7 @@ func (s Scope) gateway() Permissions {
 	g.readers(n.DeadStream(), n.DeadSubjects())
 	// Which service's acks a token may read is for the API to say.
 	g.api("STREAM.INFO", n.AckStream())
+	g.api("STREAM.MSG.GET", n.AckStream())
 	g.readers(n.AckStream(), n.AckSubjects())
 	for _, channel := range s.Channels {
 		g.readers(n.DeadStream(), n.DeadFilter(channel))

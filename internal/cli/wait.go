@@ -29,9 +29,9 @@ func WaitCommand(sh *Shell) *cobra.Command {
 		Use:   "wait CHANNEL KEY@VERSION",
 		Short: "Wait until a version has an outcome",
 		Long: `Wait until a version of a key has an outcome, whoever published it, and end with
-an exit code that says which: 0 for delivered or superseded (the target holds
-this version or a newer one), 6 for dead_lettered or conflict, 5 if there is
-none in time, and why there is none as far as that is known.`,
+an exit code that says which: 0 if the target holds this version or a newer one,
+6 if it was given up, or superseded by a newer one that was, 5 if there is no
+outcome in time, and why there is none as far as that is known.`,
 		Example: `  extsync wait erp_db p-2023-vax@7 --timeout 30s
   extsync wait erp_db p-2023-vax@2024-05-01T12:00:00Z && echo "it is there"`,
 		Args: cobra.ExactArgs(2),
@@ -44,11 +44,11 @@ none in time, and why there is none as far as that is known.`,
 				return fmt.Errorf("%w: --timeout: %s is not more than 0", errUsage, timeout)
 			}
 			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
-				ack, err := waitFor(ctx, client, args[0], key, version, timeout)
+				w, err := waitFor(ctx, client, args[0], key, version, timeout)
 				if err != nil {
 					return err
 				}
-				return writeAck(sh, ack)
+				return writeWaited(sh, w)
 			})
 		},
 	}
@@ -58,7 +58,7 @@ none in time, and why there is none as far as that is known.`,
 	return cmd
 }
 
-func waitFor(ctx context.Context, client *app.Client, channel, key string, version versioning.Version, timeout time.Duration) (events.Ack, error) {
+func waitFor(ctx context.Context, client *app.Client, channel, key string, version versioning.Version, timeout time.Duration) (app.Waited, error) {
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ack, err := client.Wait(waiting, channel, key, version)
@@ -82,16 +82,20 @@ func splitKeyVersion(text string) (string, versioning.Version, error) {
 	return text[:i], v, nil
 }
 
-func writeAck(sh *Shell, ack events.Ack) error {
+func writeWaited(sh *Shell, w app.Waited) error {
 	var err error
 	if sh.JSON {
-		err = sh.WriteJSON(ack)
+		err = sh.WriteJSON(w)
 	} else {
-		_, err = io.WriteString(sh.Out, ackText(ack))
+		_, err = io.WriteString(sh.Out, ackText(w.Ack))
 	}
 	if err != nil {
 		return err
 	}
-	p := pushed{Receipt: events.Receipt{Channel: ack.Channel, Key: ack.Key, Version: ack.Version}, Ack: &ack}
+	decides := &w.Ack
+	if w.Newest != nil {
+		decides = w.Newest
+	}
+	p := pushed{Receipt: events.Receipt{Channel: decides.Channel, Key: decides.Key, Version: decides.Version}, Ack: decides}
 	return p.verdict()
 }

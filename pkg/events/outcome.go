@@ -94,6 +94,10 @@ func (s Settlement) told() Settlement {
 	return s
 }
 
+// CodeOlder is the code of Superseded where the ledger knew of a newer version. Of class
+// stale with any other code, the target said so itself.
+const CodeOlder = "older"
+
 // An Entry of the outcome log is one outcome of one update, or one failed
 // attempt that will be followed by another.
 type Entry struct {

@@ -284,8 +284,8 @@ func (p *Publisher) Outcome(ctx context.Context, channel, key string, tag versio
 	if err != nil {
 		return Ack{}, err
 	}
-	if ack, ok := outcomeOf(channel, rec, tag); ok {
-		return ack, nil
+	if s, ok := rec.OutcomeOf(tag); ok {
+		return NewAck(channel, rec.Key, s), nil
 	}
 	return Ack{}, fmt.Errorf("%w with an outcome for version %s: it is still %s", ErrNoRecord, tag.Version, rec.State)
 }

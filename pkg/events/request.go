@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // ErrNoAck says that an update was stored but its outcome did not come in time.
@@ -59,13 +57,12 @@ const lookAgain = 5 * time.Second
 // await reads the ledger, in case the outcome was there before we listened (a
 // duplicate), then waits for what comes.
 func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) (Ack, error) {
-	tag := u.Tag()
 	look := time.NewTicker(lookAgain)
 	defer look.Stop()
 	for again := true; ; {
 		if again {
 			rec, err := p.ledger.Get(ctx, u.Channel, u.Key)
-			if ack, ok := outcomeOf(u.Channel, rec, tag); err == nil && ok {
+			if ack, ok := p.outcomeOf(ctx, &u, &rec); err == nil && ok {
 				return ack, nil
 			}
 			again = false
@@ -79,7 +76,7 @@ func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) 
 			if !ok {
 				return Ack{}, fmt.Errorf("%w: the connection to the broker was closed", ErrNoAck)
 			}
-			if ack, ok := p.readNews(msg, u.ReplyTo, u.Channel, tag); ok {
+			if ack, ok := p.readNews(ctx, msg, &u); ok {
 				return ack, nil
 			}
 		}
@@ -88,19 +85,43 @@ func (p *Publisher) await(ctx context.Context, u Update, news <-chan *nats.Msg) 
 
 // readNews takes a message from the inbox, or a record on its way into the
 // ledger. What cannot be read, or is about something else, is no answer.
-func (p *Publisher) readNews(msg *nats.Msg, replyTo, channel string, tag versioning.Tag) (Ack, bool) {
-	if msg.Subject == replyTo {
+func (p *Publisher) readNews(ctx context.Context, msg *nats.Msg, u *Update) (Ack, bool) {
+	if msg.Subject == u.ReplyTo {
 		ack, err := DecodeAck(msg.Data)
-		return ack, err == nil && ack.Version == tag.Version && ack.Outcome.Final()
+		return ack, err == nil && ack.Version == u.Version && ack.Outcome.Final()
 	}
 	rec, err := DecodeRecord(msg.Data)
 	if err != nil {
 		return Ack{}, false
 	}
-	return outcomeOf(channel, rec, tag)
+	return p.outcomeOf(ctx, u, &rec)
 }
 
-func outcomeOf(channel string, rec Record, tag versioning.Tag) (Ack, bool) {
+// outcomeOf returns what a record tells of an update. A record lists eight outcomes, and of
+// an older version says that it was superseded: where the ack is kept for a service, that
+// tells what it was. It is stored before the record.
+func (p *Publisher) outcomeOf(ctx context.Context, u *Update, rec *Record) (Ack, bool) {
+	tag := u.Tag()
 	s, ok := rec.OutcomeOf(tag)
-	return NewAck(channel, rec.Key, s), ok
+	if _, listed := rec.Find(tag); ok && !listed && p.names.IsServiceAck(u.ReplyTo) {
+		if ack, kept := p.keptAck(ctx, u); kept {
+			return ack, true
+		}
+	}
+	return NewAck(u.Channel, rec.Key, s), ok
+}
+
+// keptAck returns the ack of an update that is kept for a service, if it is the last one on
+// its subject.
+func (p *Publisher) keptAck(ctx context.Context, u *Update) (Ack, bool) {
+	msg, err := ReadFromLeader(ctx, p.js, p.names.AckStream(), MessageQuery{LastOn: u.ReplyTo})
+	if err != nil {
+		return Ack{}, false
+	}
+	for ack, err := range DecodeAcks(msg.Data) {
+		if err == nil && ack.Channel == u.Channel && ack.Key == u.Key && ack.Version == u.Version && ack.Digest == u.Digest() {
+			return ack, true
+		}
+	}
+	return Ack{}, false
 }

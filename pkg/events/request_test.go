@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -103,6 +105,39 @@ func TestRequestEndsThoughNothingWasHeard(t *testing.T) {
 	p.settle(t, "latest", entry(t, "8a", events.Delivered))
 	if got := <-outcome; got != events.Superseded {
 		t.Errorf("= %q", got)
+	}
+}
+
+// Eight versions are settled before the ledger is written: it lists those, and of the one
+// that was asked for says that it was superseded. Its ack says what it was.
+func TestRequestHearsTheAckThatIsKeptForAService(t *testing.T) {
+	p := newPlatform(t)
+	p.hush(t)
+	stored := make(chan struct{}, 1)
+	sub, err := p.Conn.Subscribe("sync.updates.latest.*", func(*nats.Msg) { stored <- struct{}{} })
+	testkit.Must(t, err)
+	defer func() { _ = sub.Unsubscribe() }()
+	testkit.Must(t, p.Conn.Flush())
+	pub := p.publisher(t)
+	u := of(t, "latest", "k", "1a")
+	u.ReplyTo, err = p.names.ServiceAck("portal", "request-1")
+	testkit.Must(t, err)
+	acks := make(chan events.Ack, 1)
+	go func() {
+		_, ack, _ := pub.Request(t.Context(), u) // no ack has no outcome
+		acks <- ack
+	}()
+	<-stored
+	settled := entry(t, "1a", events.Delivered)
+	data, err := json.Marshal(events.NewAck("latest", "k", settled.Settlement))
+	testkit.Must(t, err)
+	_, err = p.JS.Publish(t.Context(), u.ReplyTo, data)
+	testkit.Must(t, err)
+	for v := 2; v < 2+events.RecentMax; v++ {
+		p.settle(t, "latest", entry(t, strconv.Itoa(v)+"a", events.Delivered))
+	}
+	if got := <-acks; got.Outcome != events.Delivered || got.Version != u.Version {
+		t.Errorf("%+v", got)
 	}
 }
 

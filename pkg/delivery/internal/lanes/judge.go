@@ -34,7 +34,6 @@ const (
 	codeVersionKind = "version_kind"
 	codeDigest      = "digest"
 	codeBase        = "base"
-	codeOlder       = "older"
 	codeParkedLost  = "parked_lost"
 )
 
@@ -140,7 +139,7 @@ func orNone(v versioning.Version) string {
 }
 
 func superseded(it *Item, by versioning.Version) decision {
-	d := settle(it, events.Superseded, connectors.Stale, codeOlder, "")
+	d := settle(it, events.Superseded, connectors.Stale, events.CodeOlder, "")
 	d.settlement.By = by
 	return d
 }
