@@ -75,12 +75,17 @@ func (c rawClient) refusal(answer string) int {
 // by now.
 func isMoved(code int) bool { return code == 10071 || code == 10164 }
 
+// digestOf returns the digest of an upsert.
+func digestOf(body string) string {
+	digest := sha256.Sum256([]byte("upsert\n" + body))
+	return hex.EncodeToString(digest[:])
+}
+
 // event returns the headers of one version with this body.
 func (c rawClient) event(channel, key, version, body string) map[string]string {
 	c.t.Helper()
-	digest := sha256.Sum256([]byte("upsert\n" + body))
 	return map[string]string{
-		"Nats-Msg-Id":                         channel + "/" + key + "/" + version + "/" + hex.EncodeToString(digest[:])[:16],
+		"Nats-Msg-Id":                         channel + "/" + key + "/" + version + "/" + digestOf(body)[:16],
 		"Nats-Expected-Last-Subject-Sequence": c.head(channel, key),
 		"ce-specversion":                      "1.0",
 		"ce-id":                               "raw-" + version,
