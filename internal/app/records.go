@@ -81,7 +81,7 @@ func (r *Records) Get(ctx context.Context, e channels.Entry, key string) (events
 	if err != nil {
 		return events.Record{}, err
 	}
-	partition := events.Slot(enc) % max(e.Config.Partitions, 1)
+	partition := events.Partition(enc, max(e.Config.Partitions, 1))
 	// In this order: the ledger has at least what the progress says, and the log
 	// has the rest.
 	p, _, err := r.progress.Read(ctx, channel, e.Generation, partition)

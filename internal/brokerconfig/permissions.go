@@ -154,14 +154,14 @@ func (s Scope) worker() Permissions {
 	g.api("STREAM.MSG.DELETE", n.DeadStream())
 	g.api("STREAM.MSG.DELETE", n.ParkedStream())
 	g.api("STREAM.PURGE", n.ParkedStream())
-	// A consumer of several filters names none of them in its subject.
-	g.readers(n.ParkedStream(), "")
 	for _, channel := range s.Channels {
 		stream := n.UpdateStream(channel)
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 		g.api("STREAM.MSG.DELETE", stream)
 		g.api("CONSUMER.NAMES", stream)
+		// A consumer of all, as of the only partition, and one of several filters, as of a
+		// resync of some keys, name none in the request.
 		g.readers(stream, "")
 		g.readers(stream, n.StoredUpdates(channel))
 		g.publish("$JS.ACK." + stream + ".>")

@@ -168,7 +168,7 @@ func (l Looker) Key(ctx context.Context, e channels.Entry, key string, published
 	if err != nil {
 		return nil, err
 	}
-	p := events.Slot(enc) % e.Config.Partitions
+	p := events.Partition(enc, e.Config.Partitions)
 	b := channels.PartitionBacklog{Undelivered: 1, Oldest: published, Consumer: true}
 	if b.Progress, b.Written, err = progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ type PartitionBacklog struct {
 
 // Backlog counts what of a channel has no outcome yet; jetstream.ErrStreamNotFound if
 // the channel's stream is gone. It costs the broker a few numbers for each partition,
-// the list of the parked keys, and one small question for each of 64 slots that have
+// the list of the parked keys, and one small question for each partition that has
 // something, however much waits.
 func (r *Registry) Backlog(ctx context.Context, e Entry) (Backlog, error) {
 	b, err := r.backlog(ctx, e)
@@ -107,7 +107,7 @@ func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
 		return err
 	}
 	for subject, n := range info.State.Subjects {
-		b.Partitions[events.Slot(events.KeyOfSubject(subject))%e.Config.Partitions].Parked += n
+		b.Partitions[events.Partition(events.KeyOfSubject(subject), e.Config.Partitions)].Parked += n
 	}
 	msg, err := events.ReadFromLeader(ctx, r.js, r.names.ParkedStream(), events.MessageQuery{NextOn: filter, Sequence: 1})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -164,23 +164,10 @@ func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.Str
 	if e.Config.Mode == Every || progress.StreamCreated != info.Created.UnixNano() || progress.Floor > info.State.LastSeq {
 		from = 1
 	}
-	var sum events.Count
 	if from > info.State.LastSeq {
-		return sum, nil
+		return events.Count{}, nil
 	}
-	name := e.Config.Name
-	if e.Config.Partitions == 1 {
-		return events.CountFrom(ctx, r.js, info.Config.Name, r.names.StoredUpdates(name), from)
-	}
-	for slot := partition; slot < events.Slots; slot += e.Config.Partitions {
-		n, err := events.CountFrom(ctx, r.js, info.Config.Name, r.names.SlotUpdates(name, slot, "*"), from)
-		if err != nil {
-			return sum, err
-		}
-		sum.Messages += n.Messages
-		sum.First = earlier(sum.First, n.First)
-	}
-	return sum, nil
+	return events.CountFrom(ctx, r.js, info.Config.Name, r.names.PartitionUpdates(e.Config.Name, partition, e.Config.Partitions), from)
 }
 
 // earlier returns the earlier of two times of which either may be zero.

@@ -46,7 +46,7 @@ type Config struct {
 	// Both default to none.
 	Filter  string `yaml:"filter,omitempty" json:"filter,omitempty"`
 	Mapping string `yaml:"mapping,omitempty" json:"mapping,omitempty"`
-	// Partitions is how many workers can share the channel, 1 to 64. Defaults
+	// Partitions is how many workers can share the channel: 1, 4 or 16. Defaults
 	// to 1.
 	Partitions int `yaml:"partitions,omitempty" json:"partitions"`
 	// Concurrency is how many calls to the target run at once, in the whole
@@ -159,7 +159,9 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	if c.Mode != Latest && c.Mode != Every {
 		p.Add("mode", "%q is neither %q nor %q", c.Mode, Latest, Every)
 	}
-	inRange(&p, "partitions", c.Partitions, 1, events.Slots)
+	if err := events.CheckPartitions(c.Partitions); err != nil {
+		p.Add("partitions", "%v", err)
+	}
 	inRange(&p, "concurrency", c.Concurrency, 1, 4096)
 	inRange(&p, "window", c.Window, 1, 65536)
 	if c.MaxBytes < minStreamBytes {

@@ -124,7 +124,7 @@ func (r *Registry) resetHead(ctx context.Context, c Config, updates jetstream.St
 
 // resetLedger has the owner of a key's partition make the ledger forget it.
 func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string, void *events.Void) error {
-	partition := events.Slot(enc) % c.Partitions
+	partition := events.Partition(enc, c.Partitions)
 	reply, err := r.control(ctx, c.Name, partition, ControlRequest{Format: events.Format, Op: ControlReset, Key: key, Void: void})
 	if errors.Is(err, ErrNoOwner) {
 		return err

@@ -36,16 +36,23 @@ func farAway(t *testing.T, b *bench, delay time.Duration) jetstream.JetStream {
 func TestManyShardsAreLeasedSideBySide(t *testing.T) {
 	b := newBench(t, acceptAll)
 	cfg := memoryChannel("cal", channels.Latest)
-	cfg.Partitions = events.Slots
+	cfg.Partitions = 16
 	e, err := b.m.b.registry.Put(t.Context(), cfg, 0)
 	testkit.Must(t, err)
 	b.m.b.js = farAway(t, b, 60*time.Millisecond)
 	b.m.b.leaseTTL = 4 * time.Second
 	m := newManager(b.m.o, b.m.b, b.m.stats)
-	m.entries["cal"], m.live = e, []string{"w"}
+	m.live = []string{"w"}
+	for shards := map[int]bool{}; len(shards) < workers.Shards; {
+		e.Config.Name = fmt.Sprint("cal", len(m.entries))
+		m.entries[e.Config.Name] = e
+		for p := range e.Config.Partitions {
+			shards[workers.Shard(e.Config.Name, p)] = true
+		}
+	}
 	m.take(t.Context())
-	if len(m.leases) != events.Slots {
-		t.Errorf("%d leases, want %d", len(m.leases), events.Slots)
+	if len(m.leases) != workers.Shards {
+		t.Errorf("%d leases, want %d", len(m.leases), workers.Shards)
 	}
 	for shard, le := range m.leases {
 		if le.Context().Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestPartitionsCanBeChangedWhileWorkersRun(t *testing.T) {
 			l.work("b")
 			const keys = 30
 			version := int64(0)
-			for _, partitions := range []int{1, 4, 3, 1} {
+			for _, partitions := range []int{1, 4, 16, 1} {
 				cfg := channel("cal", mode)
 				cfg.Partitions = partitions
 				if e := l.put(cfg); e.Config.Partitions != partitions || e.Gated {
@@ -43,6 +44,7 @@ func TestPartitionsCanBeChangedWhileWorkersRun(t *testing.T) {
 				}
 				version++
 				l.allDelivered("cal", keys, version)
+				l.eventually("a consumer with its filter for each partition", func() bool { return l.consumersOf("cal", partitions) })
 			}
 			for k := range keys {
 				if got := l.tg.versions(fmt.Sprint("k", k)); !slices.Equal(got, []string{"1", "2", "3", "4"}) {
@@ -51,6 +53,32 @@ func TestPartitionsCanBeChangedWhileWorkersRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// consumersOf reports whether each partition of a channel has one consumer, with one filter,
+// and the only one with none.
+func (l *lab) consumersOf(channel string, partitions int) bool {
+	l.t.Helper()
+	names := events.DefaultNames()
+	want := map[string]int{}
+	for p := range partitions {
+		want[names.PartitionUpdates(channel, p, partitions)]++
+	}
+	if partitions == 1 {
+		want = map[string]int{"": 1}
+	}
+	stream, err := l.JS.Stream(l.t.Context(), names.UpdateStream(channel))
+	testkit.Must(l.t, err)
+	got := map[string]int{}
+	list := stream.ListConsumers(l.t.Context())
+	for c := range list.Info() {
+		if len(c.Config.FilterSubjects) > 0 {
+			l.t.Fatalf("consumer %s has the filters %v", c.Name, c.Config.FilterSubjects)
+		}
+		got[c.Config.FilterSubject]++
+	}
+	testkit.Must(l.t, list.Err())
+	return maps.Equal(got, want)
 }
 
 func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testing.T) {
@@ -62,7 +90,7 @@ func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testi
 	_, err = store.Write(t.Context(), "cal", 1, 0, channels.Progress{Worker: "gone"}, 0)
 	testkit.Must(t, err)
 	cfg := channel("cal", channels.Latest)
-	cfg.Partitions = 2
+	cfg.Partitions = 4
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := l.registry.Put(ctx, cfg, 1); !errors.Is(err, channels.ErrNotDrained) {

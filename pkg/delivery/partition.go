@@ -50,7 +50,7 @@ func newPartition(r *channelRun, index int, le *lease.Lease) *partition {
 
 // owns reports whether an encoded key is of the partition.
 func (p *partition) owns(key string) bool {
-	return events.Slot(key)%p.r.entry.Config.Partitions == p.index
+	return events.Partition(key, p.r.entry.Config.Partitions) == p.index
 }
 
 // requestDrain asks run to finish what is in flight and return.

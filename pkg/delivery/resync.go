@@ -240,13 +240,13 @@ func (r *resyncer) read(ctx context.Context, one *reading) error {
 func (r *resyncer) subjects(s *channels.Selection) []string {
 	t := r.t
 	if len(s.Keys) == 0 || len(s.Keys) > 100 {
-		return t.feed.Subjects()
+		return []string{t.feed.Subject()}
 	}
 	cfg := t.p.r.entry.Config
 	var out []string
 	for _, key := range s.Keys {
 		enc, err := events.EncodeKey(key)
-		if err == nil && events.Slot(enc)%cfg.Partitions == t.p.index {
+		if err == nil && t.p.owns(enc) {
 			out = append(out, t.b.names.StoredUpdate(cfg.Name, enc))
 		}
 	}

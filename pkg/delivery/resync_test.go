@@ -36,7 +36,7 @@ func (l *lab) resynced() channels.ResyncStatus {
 
 func TestResyncDeliversTheCurrentVersionOfEachKeyAgain(t *testing.T) {
 	cfg := channel("cal", channels.Latest)
-	cfg.Partitions = 3
+	cfg.Partitions = 4
 	l := newLab(t, cfg)
 	l.work("a")
 	l.work("b")

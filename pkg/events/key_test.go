@@ -109,8 +109,10 @@ func FuzzEncodeKey(f *testing.F) {
 		if !encodedPattern.MatchString(enc) {
 			t.Fatalf("EncodeKey(%q) = %q is outside the alphabet or too long", key, enc)
 		}
-		if slot := events.Slot(enc); slot < 0 || slot >= events.Slots {
-			t.Fatalf("slot %d", slot)
+		for _, partitions := range events.PartitionCounts() {
+			if p := events.Partition(enc, partitions); p < 0 || p >= partitions {
+				t.Fatalf("partition %d of %d", p, partitions)
+			}
 		}
 		back, err := events.DecodeKey(enc)
 		if hashed := strings.HasPrefix(enc, "=="); hashed != (err != nil) || !hashed && back != key {

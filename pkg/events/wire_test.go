@@ -168,7 +168,7 @@ func TestDecodeForeignPublisher(t *testing.T) {
 		"a bad time":                {change: func(h nats.Header) { h.Set("ce-time", "yesterday") }, names: []string{"ce-time", "yesterday"}},
 		"somebody else's key":       {change: func(h nats.Header) { h.Set("ce-subject", "p-2") }, names: []string{"ce-subject", "p-2"}},
 		"a broken escape":           {change: func(h nats.Header) { h.Set("ce-subject", "p%2") }, names: []string{"ce-subject"}},
-		"a hash without its key":    {subject: "sync.upd.c.1.==ABC", change: func(nats.Header) {}, names: []string{"ce-subject"}},
+		"a hash without its key":    {subject: "sync.upd.c.1.1.==ABC", change: func(nats.Header) {}, names: []string{"ce-subject"}},
 		"a bad content type":        {change: func(h nats.Header) { h.Set("content-type", "/") }, names: []string{"content type"}},
 		"everything at once": {
 			change: func(h nats.Header) { h.Set("ce-entityversion", "x"); h.Set("ce-time", "y"); h.Set("ce-subject", "z") },
@@ -216,7 +216,7 @@ func FuzzDecode(f *testing.F) {
 		headers.WriteString(name + ": " + values[0] + "\r\n")
 	}
 	f.Add(n.StoredUpdate("c", "a=2Eb"), headers.String(), []byte("{}"))
-	f.Add("sync.upd.c.1.==ABC", "ce-subject: x\r\nce-entityversion: 2024-01-01T00:00:00Z\r\n", []byte(nil))
+	f.Add("sync.upd.c.1.1.==ABC", "ce-subject: x\r\nce-entityversion: 2024-01-01T00:00:00Z\r\n", []byte(nil))
 	f.Add("", "", []byte(nil))
 	f.Fuzz(func(t *testing.T, subject, headers string, data []byte) {
 		h, err := nats.DecodeHeadersMsg([]byte("NATS/1.0\r\n" + headers + "\r\n"))

@@ -133,11 +133,11 @@ func Decode(data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	for _, shards := range [][]int{r.Shards, r.Wants} {
-		if len(shards) > events.Slots {
+		if len(shards) > Shards {
 			return Record{}, fmt.Errorf("%w: it names %d shards", ErrRecord, len(shards))
 		}
 		for _, s := range shards {
-			if s < 0 || s >= events.Slots {
+			if s < 0 || s >= Shards {
 				return Record{}, fmt.Errorf("%w: there is no shard %d", ErrRecord, s)
 			}
 		}
@@ -158,10 +158,13 @@ func Decode(data []byte) (Record, error) {
 // was set back.
 func Alive(stored, newest time.Time, ttl time.Duration) bool { return newest.Sub(stored).Abs() < ttl }
 
+// Shards is how many there are, however many channels and workers.
+const Shards = 64
+
 // Shard returns the shard that a partition of a channel belongs to. The partitions
 // of one channel lie on shards of their own.
 func Shard(channel string, partition int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(channel)) // a hash never fails to write
-	return int((uint64(h.Sum32()) + uint64(partition)) % events.Slots)
+	return int((uint64(h.Sum32()) + uint64(partition)) % Shards)
 }

@@ -135,14 +135,15 @@ func TestContractExampleIsWhatOurClientSends(t *testing.T) {
 }
 
 func TestContractKeys(t *testing.T) {
-	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)` \\| (\\d+) \\|$").FindAllStringSubmatch(document(t, contract), -1)
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)` \\| (\\d+) \\| (\\d+) \\|$").FindAllStringSubmatch(document(t, contract), -1)
 	if len(rows) < 4 {
 		t.Fatalf("found %d rows", len(rows))
 	}
 	for _, row := range rows {
 		enc, err := events.EncodeKey(row[1])
-		if err != nil || enc != row[2] || strconv.Itoa(events.Slot(enc)) != row[3] {
-			t.Errorf("%s: encoded %s, slot %d, %v; the contract says %s and %s", row[1], enc, events.Slot(enc), err, row[2], row[3])
+		of4, of16 := events.Partition(enc, 4), events.Partition(enc, 16)
+		if err != nil || enc != row[2] || strconv.Itoa(of4) != row[3] || strconv.Itoa(of16) != row[4] {
+			t.Errorf("%s: encoded %s, partitions %d and %d, %v; the contract says %s", row[1], enc, of4, of16, err, row[2:])
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestBrokerBringsBackWorkersAndLeases(t *testing.T) {
 			}
 			r := newRigAt(t, crew, faults.URLs(servers), size)
 			tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
-			r.channel("c", channels.Every, "http", tg.Connector(), func(c *channels.Config) { c.Partitions = 8 })
+			r.channel("c", channels.Every, "http", tg.Connector(), func(c *channels.Config) { c.Partitions = 4 })
 			if wait == 0 {
 				r.haunt("gone")
 			}
@@ -81,7 +81,7 @@ func (r *rig) haunt(worker string) {
 		r.must(err)
 	}
 	ghost := workers.Record{Worker: worker, TTL: r.lease.Milliseconds(), Working: 1}
-	for shard := range events.Slots {
+	for shard := range workers.Shards {
 		ghost.Shards = append(ghost.Shards, shard)
 		record(r.names.LeasesBucket(), strconv.Itoa(shard),
 			fmt.Appendf(nil, `{"f":%d,"owner":%q,"session":"s","ttl":%d}`, events.Format, worker, int(r.lease.Seconds())))

@@ -30,11 +30,11 @@ type rawClient struct {
 }
 
 // head returns the sequence of a key's newest message, "0" if there is none: a
-// direct get of the last message on the key's stored subject, whatever its slot.
+// direct get of the last message on the key's stored subject, whatever its partitions.
 func (c rawClient) head(channel, key string) string {
 	c.t.Helper()
 	reply, err := c.nc.Request("$JS.API.DIRECT.GET.SYNC_UPD_"+channel,
-		fmt.Appendf(nil, `{"last_by_subj":"sync.upd.%s.*.%s"}`, channel, key), 5*time.Second)
+		fmt.Appendf(nil, `{"last_by_subj":"sync.upd.%s.*.*.%s"}`, channel, key), 5*time.Second)
 	if err != nil {
 		c.t.Fatal(err)
 	}

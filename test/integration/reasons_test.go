@@ -244,7 +244,7 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	})
 	own := 0
 	for k := range keys {
-		if slot(t, fmt.Sprint("k", k))%4 == 2 {
+		if partitionOf(t, fmt.Sprint("k", k)) == 2 {
 			own++
 		}
 	}
@@ -267,7 +267,7 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	mustSay(t, "doctor", e.out, "problem", "deliveries: erp: no_worker: partition 2")
 	for k := range keys {
 		key := fmt.Sprint("k", k)
-		if slot(t, key)%4 == 2 {
+		if partitionOf(t, key) == 2 {
 			if state, why := r.whyPending("erp", key); state != "pending" || why.Code != "no_worker" {
 				t.Errorf("get %s: %s, %+v", key, state, why)
 			}
@@ -301,11 +301,12 @@ func TestPartitionWithoutAnOwner(t *testing.T) {
 	testkit.Eventually(t, "all to be delivered", func() bool { return r.status("erp").Undelivered == 0 })
 }
 
-func slot(t *testing.T, key string) int {
+// partitionOf returns the partition of a key in a channel of four.
+func partitionOf(t *testing.T, key string) int {
 	t.Helper()
 	enc, err := events.EncodeKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return events.Slot(enc)
+	return events.Partition(enc, 4)
 }

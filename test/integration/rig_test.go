@@ -207,7 +207,7 @@ func pending(log *faults.LogReader, partitions int, accepted []faults.Accepted) 
 		if err != nil || a.Uncertain || log.Settled(a) {
 			continue
 		}
-		p := events.Slot(enc) % partitions
+		p := events.Partition(enc, partitions)
 		out[p] = append(out[p], a)
 	}
 	return out

@@ -76,7 +76,7 @@ func longestGap(t testing.TB, h faults.History, partitions int, from, to time.Du
 			t.Fatal(err)
 		}
 		if w.At > from && w.At < to {
-			note(events.Slot(enc)%partitions, w.At)
+			note(events.Partition(enc, partitions), w.At)
 		}
 	}
 	for p := range last {

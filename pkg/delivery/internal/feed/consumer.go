@@ -55,7 +55,7 @@ const (
 func (f *Feed) config(name string, floor uint64) jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{Name: name, InactiveThreshold: orphanAge, MemoryStorage: true}
 	if f.o.Partitions > 1 {
-		c.FilterSubjects = f.Subjects()
+		c.FilterSubject = f.Subject() // one, or some servers search (docs/adr/0042)
 	}
 	if f.o.Queue {
 		c.DeliverPolicy = jetstream.DeliverAllPolicy
@@ -68,17 +68,9 @@ func (f *Feed) config(name string, floor uint64) jetstream.ConsumerConfig {
 	return c
 }
 
-// Subjects returns what the stored updates of the partition are stored under.
-func (f *Feed) Subjects() []string {
-	if f.o.Partitions == 1 {
-		return []string{f.o.Names.StoredUpdates(f.o.Channel)}
-	}
-	slots := Slots(f.o.Partition, f.o.Partitions)
-	out := make([]string, len(slots))
-	for i, slot := range slots {
-		out[i] = f.o.Names.SlotUpdates(f.o.Channel, slot, "*")
-	}
-	return out
+// Subject returns the filter of the partition's stored updates.
+func (f *Feed) Subject() string {
+	return f.o.Names.PartitionUpdates(f.o.Channel, f.o.Partition, f.o.Partitions)
 }
 
 // create creates a consumer. In a work queue the predecessor's may still
@@ -138,13 +130,4 @@ func (f *Feed) delete(ctx context.Context, name string) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// Slots returns the slots of a partition.
-func Slots(partition, partitions int) []int {
-	var out []int
-	for slot := partition; slot < events.Slots; slot += partitions {
-		out = append(out, slot)
-	}
-	return out
 }

@@ -71,18 +71,12 @@ func (f *Feed) lookHidden(ctx context.Context, from uint64, while func(*jetstrea
 // next returns the partition's first message at or after a sequence; nil
 // if there is none.
 func (f *Feed) next(ctx context.Context, from uint64) (*jetstream.RawStreamMsg, error) {
-	var next *jetstream.RawStreamMsg
-	for _, subject := range f.Subjects() {
-		msg, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, events.MessageQuery{NextOn: subject, Sequence: from})
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look for what the client does not hand out: %w", err)
-		}
-		if next == nil || msg.Sequence < next.Sequence {
-			next = msg
-		}
+	next, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, events.MessageQuery{NextOn: f.Subject(), Sequence: from})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for what the client does not hand out: %w", err)
 	}
 	return next, nil
 }

@@ -39,13 +39,7 @@ func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, fl
 	}
 	// That may be of another partition, stored by a server whose clock is ahead, or before
 	// the clock was set back. Of this one all up to the floor was settled by its time.
-	msg = nil
-	for _, subject := range f.Subjects() {
-		if msg, err = newer(subject); err != nil || msg != nil {
-			break
-		}
-	}
-	if err != nil || msg == nil {
+	if msg, err = newer(f.Subject()); err != nil || msg == nil {
 		return "", err
 	}
 	return fmt.Sprintf("sequence %d was given again, %s after all up to %d was settled", msg.Sequence,

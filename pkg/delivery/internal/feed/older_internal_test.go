@@ -103,11 +103,11 @@ func TestStreamThatIsNotTheOneThatItWas(t *testing.T) {
 // that is behind stores ours, up to which all is settled. Nothing was restored. Only what
 // is of this partition shows that.
 func TestBrokersClocksThatDifferAreNoRestore(t *testing.T) {
-	b := newBench(t, channels.Config{Mode: channels.Latest, Partitions: 2})
+	b := newBench(t, channels.Config{Mode: channels.Latest, Partitions: 4})
 	stored := func(owned bool) (at time.Time, seq uint64) {
 		for i := 0; ; i++ {
 			key := fmt.Sprint("k", i)
-			if (events.Slot(key)%2 == 0) != owned {
+			if (events.Partition(key, 4) == 0) != owned {
 				continue
 			}
 			ack, err := b.JS.Publish(t.Context(), b.names.Update("cal", key), nil)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -20,7 +19,7 @@ func workerNames(rng *rand.Rand, n int) []string {
 }
 
 func allShards() []int {
-	out := make([]int, events.Slots)
+	out := make([]int, workers.Shards)
 	for i := range out {
 		out[i] = i
 	}
@@ -30,9 +29,9 @@ func allShards() []int {
 func TestPartitionsOfAChannelHaveShardsOfTheirOwn(t *testing.T) {
 	for _, channel := range []string{"a", "erp_db", "appointment_calendar", "0"} {
 		seen := map[int]bool{}
-		for p := range events.Slots {
+		for p := range workers.Shards {
 			shard := workers.Shard(channel, p)
-			if shard < 0 || shard >= events.Slots || seen[shard] {
+			if shard < 0 || shard >= workers.Shards || seen[shard] {
 				t.Fatalf("channel %s: partition %d is on shard %d (taken: %v)", channel, p, shard, seen[shard])
 			}
 			seen[shard] = true
@@ -43,7 +42,7 @@ func TestPartitionsOfAChannelHaveShardsOfTheirOwn(t *testing.T) {
 func TestAssignBoundsTheLoadWhateverTheOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
-		shards := rng.Perm(events.Slots)[:rng.IntN(events.Slots+1)]
+		shards := rng.Perm(workers.Shards)[:rng.IntN(workers.Shards+1)]
 		workers := workerNames(rng, 1+rng.IntN(20))
 		got := Assign(shards, workers)
 		if len(got) != len(shards) {
@@ -108,11 +107,11 @@ func TestAssignMovesLittle(t *testing.T) {
 				}
 			}
 		}
-		least := float64(events.Slots) / float64(n+1)
+		least := float64(workers.Shards) / float64(n+1)
 		average := float64(moved) / rounds
 		t.Logf("%2d and %2d workers: %.1f shards differ, %.1f must", n, n+1, average, least)
-		if average > least+events.Slots/8 {
-			t.Errorf("%d and %d workers: %.1f of %d shards differ on average, and %.1f must", n, n+1, average, events.Slots, least)
+		if average > least+workers.Shards/8 {
+			t.Errorf("%d and %d workers: %.1f of %d shards differ on average, and %.1f must", n, n+1, average, workers.Shards, least)
 		}
 	}
 }

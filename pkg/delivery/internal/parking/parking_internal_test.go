@@ -134,23 +134,24 @@ func TestWhatIsNotOursIsLeftOut(t *testing.T) {
 		return info.State.Msgs == 1 // the rubbish stays
 	})
 	o = s.o
-	o.Partitions = 2
-	for p := range 2 {
-		o.Partition = p
-		move(t, s, moveOf(t, "k"+strconv.Itoa(p), 1))
+	o.Partitions = 4
+	for k := range 16 {
+		move(t, s, moveOf(t, "k"+strconv.Itoa(k), 1))
 	}
 	keys := map[string]int{}
-	for p := range 2 {
+	for p := range o.Partitions {
 		o.Partition = p
 		for _, found := range New(o).found(t) {
 			keys[found.Key]++
-			if events.Slot(found.Key)%2 != p {
+			if events.Partition(found.Key, o.Partitions) != p {
 				t.Errorf("key %s is found in partition %d", found.Key, p)
 			}
 		}
 	}
-	if len(keys) != 2 || keys["k0"] != 1 || keys["k1"] != 1 {
-		t.Errorf("both partitions have %v, want each key once", keys)
+	for k := range 16 {
+		if keys["k"+strconv.Itoa(k)] != 1 {
+			t.Errorf("the partitions have %v, want each of 16 keys once", keys)
+		}
 	}
 }
 

@@ -20,9 +20,6 @@ const (
 	deletePatience  = 5 * time.Second
 	fetchPatience   = 5 * time.Second
 	fetchMost       = 500
-	// filtersMost is how many keys are asked for by name: a longer list costs the server
-	// more than reading a few too many.
-	filtersMost = 100
 )
 
 // Options say whose updates are parked.
@@ -73,38 +70,27 @@ func (s *Stream) Delete(ctx context.Context, seq uint64) error {
 // All calls found for every parked update of the partition, those of a key in their
 // order, without payload.
 func (s *Stream) All(ctx context.Context, found func(Parked)) error {
-	all := s.o.Names.ParkedFilter(s.o.Channel)
+	all := s.o.Names.PartitionParked(s.o.Channel, s.o.Partition, s.o.Partitions)
 	info, err := s.o.Stream.Info(ctx, jetstream.WithSubjectFilter(all))
 	if err != nil {
 		return fmt.Errorf("look for parked updates: %w", err)
 	}
-	var filters []string
-	for subject := range info.State.Subjects {
-		if s.owns(events.KeyOfSubject(subject)) {
-			filters = append(filters, subject)
-		}
-	}
-	if len(filters) == 0 {
+	if len(info.State.Subjects) == 0 {
 		return nil
 	}
-	if len(filters) > filtersMost || s.o.Partitions == 1 {
-		filters = []string{all}
-	}
-	return s.read(ctx, filters, 0, 0, found)
+	return s.read(ctx, all, 0, 0, found)
 }
 
 // OfKey calls found for parked updates of a key, from a sequence of the parked stream on,
 // in their order, without payload; for most of them at most.
 func (s *Stream) OfKey(ctx context.Context, key string, from uint64, most int, found func(Parked)) error {
-	return s.read(ctx, []string{s.o.Names.Parked(s.o.Channel, key)}, from, most, found)
+	return s.read(ctx, s.o.Names.Parked(s.o.Channel, key), from, most, found)
 }
 
-func (s *Stream) owns(key string) bool { return events.Slot(key)%s.o.Partitions == s.o.Partition }
-
-// read calls found for parked updates of the partition on some subjects in order, from a
+// read calls found for parked updates on the subjects of a filter in order, from a
 // sequence on. most is 0 for all.
-func (s *Stream) read(ctx context.Context, subjects []string, from uint64, most int, found func(Parked)) error {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy}
+func (s *Stream) read(ctx context.Context, filter string, from uint64, most int, found func(Parked)) error {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy}
 	if from > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
@@ -126,11 +112,10 @@ func (s *Stream) read(ctx context.Context, subjects []string, from uint64, most 
 				return fmt.Errorf("read parked updates: %w", err)
 			}
 			left = meta.NumPending
-			key := events.KeyOfSubject(msg.Subject())
-			if !s.owns(key) || most > 0 && n >= most {
+			if most > 0 && n >= most {
 				continue
 			}
-			if p, ok := s.decode(ctx, msg, key, meta.Sequence.Stream); ok {
+			if p, ok := s.decode(ctx, msg, events.KeyOfSubject(msg.Subject()), meta.Sequence.Stream); ok {
 				found(p)
 				n++
 			}

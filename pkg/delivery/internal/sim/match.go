@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/events"
@@ -51,7 +52,12 @@ func transform(source, destination, subject string) string {
 	for i, token := range tokens {
 		switch {
 		case strings.HasPrefix(token, "{{partition("):
-			tokens[i] = itoa(events.Slot(key))
+			partitions, _, _ := strings.Cut(strings.TrimPrefix(token, "{{partition("), ",")
+			of, err := strconv.Atoi(partitions)
+			if err != nil {
+				panic("sim: " + destination)
+			}
+			tokens[i] = itoa(events.Partition(key, of))
 		case strings.HasPrefix(token, "{{wildcard("):
 			tokens[i] = key
 		}

@@ -1,0 +1,87 @@
+package events
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Of a channel that has more than one partition there are few or many. These numbers never
+// change: a stored subject holds the key's partition among the few, then that among the
+// many. As one number divides the other, all keys of a partition of either kind have one
+// literal prefix, so its consumer has one filter. For several, some servers search
+// (docs/adr/0042).
+const (
+	fewPartitions  = 4
+	manyPartitions = 16
+)
+
+// PartitionCounts returns how many partitions a channel may have, in ascending order.
+func PartitionCounts() []int { return []int{1, fewPartitions, manyPartitions} }
+
+// CheckPartitions reports whether a channel may have this many partitions.
+func CheckPartitions(n int) error {
+	if slices.Contains(PartitionCounts(), n) {
+		return nil
+	}
+	return fmt.Errorf("%d is none of %d, %d and %d", n, 1, fewPartitions, manyPartitions)
+}
+
+// Partition returns which of a channel's partitions, one of PartitionCounts, an encoded
+// key is in: FNV-1a (32 bit) modulo partitions, which is what the server computes.
+func Partition(encodedKey string, partitions int) int {
+	return int(hash32(encodedKey) % uint32(partitions)) //nolint:gosec // 1 to 16
+}
+
+// PartitionUpdates returns the filter of the stored updates of one of a channel's
+// partitions, which are one of PartitionCounts.
+func (n Names) PartitionUpdates(channel string, partition, partitions int) string {
+	return n.ofPartition("upd", channel, partition, partitions)
+}
+
+// PartitionParked returns the filter of a partition's parked updates, as PartitionUpdates
+// does.
+func (n Names) PartitionParked(channel string, partition, partitions int) string {
+	return n.ofPartition("parked", channel, partition, partitions)
+}
+
+func (n Names) ofPartition(kind, channel string, partition, partitions int) string {
+	switch partitions {
+	case 1:
+		return n.ofChannel(kind, channel)
+	case fewPartitions:
+		return n.spread(kind, channel, strconv.Itoa(partition), "*", "*")
+	default:
+		return n.spread(kind, channel, strconv.Itoa(partition%fewPartitions), strconv.Itoa(partition), "*")
+	}
+}
+
+// ofChannel returns the filter of what is stored for any key of a channel.
+func (n Names) ofChannel(kind, channel string) string { return n.spread(kind, channel, "*", "*", "*") }
+
+// ofKey returns the subject of what is stored for a key.
+func (n Names) ofKey(kind, channel, encodedKey string) string {
+	h := hash32(encodedKey)
+	return n.spread(kind, channel, strconv.Itoa(int(h%fewPartitions)), strconv.Itoa(int(h%manyPartitions)), encodedKey)
+}
+
+func (n Names) spread(kind, channel, ofFew, ofMany, key string) string {
+	return n.prefix + "." + kind + "." + channel + "." + ofFew + "." + ofMany + "." + key
+}
+
+// splitSpread takes a subject of spread apart.
+func (n Names) splitSpread(kind, subject string) (channel, encodedKey string, ok bool) {
+	var tokens [6]string
+	rest, more := subject, true
+	for i := range tokens {
+		if !more {
+			return "", "", false
+		}
+		tokens[i], rest, more = strings.Cut(rest, ".")
+	}
+	if more || tokens[0] != n.prefix || tokens[1] != kind {
+		return "", "", false
+	}
+	return tokens[2], tokens[5], true
+}
