@@ -46,7 +46,7 @@ func (r *Registry) Replay(ctx context.Context, channel, encodedKey string, lette
 	}
 	ctx, cancel := context.WithTimeout(ctx, replayPatience)
 	defer cancel()
-	partition := events.Slot(encodedKey) % e.Config.Partitions
+	partition := events.Partition(encodedKey, e.Config.Partitions)
 	reply, err := r.control(ctx, channel, partition, ControlRequest{Format: events.Format, Op: ControlReplay, Letter: letter})
 	switch {
 	case err != nil:

@@ -54,7 +54,7 @@ func (c control) begin(ctx context.Context, letter uint64) (ended <-chan lanes.R
 	switch {
 	case l.State != deadletters.StateOpen || l.Malformed != "":
 		return nil, fmt.Errorf("dead letter %d is %s: it cannot be sent again", letter, l.State)
-	case l.Channel != t.p.r.entry.Config.Name || events.Slot(l.EncodedKey)%t.p.r.entry.Config.Partitions != t.p.index:
+	case l.Channel != t.p.r.entry.Config.Name || events.Partition(l.EncodedKey, t.p.r.entry.Config.Partitions) != t.p.index:
 		return nil, fmt.Errorf("dead letter %d is of another partition", letter)
 	}
 	now := time.Now()

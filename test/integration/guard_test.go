@@ -102,7 +102,7 @@ func (c *contractClient) newest(key string) (version int64, digest, sequence str
 		return reply
 	}
 	sequence = "0"
-	if last := ask("$JS.API.DIRECT.GET.SYNC_UPD_c", `{"last_by_subj":"sync.upd.c.*.`+key+`"}`); last.Header.Get("Status") != "404" {
+	if last := ask("$JS.API.DIRECT.GET.SYNC_UPD_c", `{"last_by_subj":"sync.upd.c.*.*.`+key+`"}`); last.Header.Get("Status") != "404" {
 		sequence, digest = last.Header.Get("Nats-Sequence"), digestOf(string(last.Data))
 		version, _ = strconv.ParseInt(last.Header.Get("ce-entityversion"), 10, 64)
 		if c.mode == channels.Latest {
