@@ -70,6 +70,7 @@ func writeDev(sh *cli.Shell, d local.Dev) error {
 		fmt.Fprintf(&b, "database:  %s (table %s)\n", d.SQLiteFile, local.ERPTable)
 	}
 	fmt.Fprintf(&b, "data:      %s\n", d.Dir)
+	fmt.Fprintf(&b, "admin key: %s (for 'extsync tokens'; 'publisher serve' takes its public half, %[1]s.pub)\n", d.AdminKey)
 	for _, c := range d.Channels {
 		fmt.Fprintf(&b, "channel:   %s (%s)\n", c.Channel, c.Change)
 	}

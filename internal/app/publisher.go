@@ -41,19 +41,11 @@ func RunPublisher(ctx context.Context, o PublisherOptions) error {
 
 // Serve serves the HTTP API on the client's connection, as RunPublisher does.
 func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
-	var cache *tokens.Cache
-	err := c.refusals.Do(ctx, broker.Anything, func(ctx context.Context) error {
-		store, err := tokens.Open(ctx, c.JS, c.Names)
-		if err != nil {
-			return err
-		}
-		cache, err = tokens.NewCache(ctx, store)
-		return err
-	})
-	if err != nil {
+	if err := checkListen(o); err != nil {
 		return err
 	}
-	if err := checkListen(o, cache); err != nil {
+	cache, err := c.tokens(ctx, o)
+	if err != nil {
 		return err
 	}
 	tracing, err := telemetry.StartTracing(ctx, "publisher", os.Getenv, o.Logger)
@@ -128,19 +120,46 @@ func address(o PublisherOptions, l net.Listener) string {
 	return "http://" + l.Addr().String()
 }
 
+// tokens reads the tokens that the configured keys have signed.
+func (c *Client) tokens(ctx context.Context, o PublisherOptions) (*tokens.Cache, error) {
+	if o.Config.HTTP.TokenKeysFile == "" {
+		return tokens.NoTokens(), nil
+	}
+	keys, err := tokens.ReadKeys(o.Config.HTTP.TokenKeysFile)
+	if err != nil {
+		return nil, fmt.Errorf("http.token_keys_file: %w", err)
+	}
+	var cache *tokens.Cache
+	err = c.refusals.Do(ctx, broker.Anything, func(ctx context.Context) error {
+		store, err := tokens.Open(ctx, c.JS, c.Names, keys)
+		if err != nil {
+			return err
+		}
+		cache, err = tokens.NewCache(ctx, store)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n := cache.Foreign(); n > 0 {
+		o.Logger.Warn().Int("records", n).Msg("the broker holds records of tokens that none of the keys has signed; they do not count")
+	}
+	return cache, nil
+}
+
 // checkListen refuses to be open to a network without tokens.
-func checkListen(o PublisherOptions, cache *tokens.Cache) error {
+func checkListen(o PublisherOptions) error {
 	host, _, err := net.SplitHostPort(o.Config.HTTP.Listen)
 	ip := net.ParseIP(host)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: http.listen: %w", connectors.ErrConfig, err)
 	case host == "localhost" || ip != nil && ip.IsLoopback():
-		if !cache.Required() {
-			o.Logger.Warn().Msg("there are no tokens: everybody on this machine may use the API; make one with 'extsync tokens create'")
+		if o.Config.HTTP.TokenKeysFile == "" {
+			o.Logger.Warn().Msg("tokens are not asked for: everybody on this machine may use the API; --http-token-keys-file asks for them")
 		}
-	case !cache.Required():
-		return fmt.Errorf("%w: http.listen: %s is not loopback, and there are no tokens; make one with 'extsync tokens create'", connectors.ErrConfig, o.Config.HTTP.Listen)
+	case o.Config.HTTP.TokenKeysFile == "":
+		return fmt.Errorf("%w: http.listen: %s is not loopback, and no tokens are asked for; make a key with 'extsync tokens key' and give its public half as --http-token-keys-file", connectors.ErrConfig, o.Config.HTTP.Listen)
 	case o.Config.HTTP.CertFile == "":
 		o.Logger.Warn().Msg("tokens travel in the clear: set http.cert_file, unless something in front of this does TLS")
 	}

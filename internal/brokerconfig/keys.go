@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/nkeys"
+
+	"github.com/hms-utl/extsync/internal/tokens"
 )
 
 // SeedFile is the name of a role's secret key, in the role's own directory;
@@ -33,6 +35,20 @@ func Keys(dir string) (map[Role]string, error) {
 		keys[r] = public
 	}
 	return keys, nil
+}
+
+// The administrators' key, which signs tokens, and its public half for the gateway,
+// each in its role's directory.
+const (
+	AdminKeyFile  = "admin.key"
+	TokenKeysFile = "admin.key.pub"
+)
+
+// AdminKey makes the administrators' key in dir, unless it is there, and gives its
+// public half to the gateway. Keys makes the directories.
+func AdminKey(dir string) error {
+	_, err := tokens.MakeKey(filepath.Join(dir, string(Admin), AdminKeyFile), filepath.Join(dir, string(Gateway), TokenKeysFile))
+	return err
 }
 
 // OldKeys returns the public nkeys of the OldSeedFiles that are in dir/ROLE.

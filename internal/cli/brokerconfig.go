@@ -31,6 +31,9 @@ there already stay: write the configuration again when channels come or go, with
 the flags of the first time, and let the server read it ('nats-server --signal
 reload').
 
+admin/admin.key is the administrators' key, which signs tokens ('extsync tokens'), and
+gateway/admin.key.pub its public half.
+
 To replace a role's key without an interruption rename its seed.nk to
 seed.old.nk and write the configuration again: both keys are valid until
 seed.old.nk is removed and the configuration written once more.
@@ -114,6 +117,9 @@ func (sh *Shell) brokerConfig(ctx context.Context, loader *config.Loader, f brok
 		return err
 	}
 	if o.Keys, err = brokerconfig.Keys(f.out); err != nil {
+		return err
+	}
+	if err := brokerconfig.AdminKey(f.out); err != nil {
 		return err
 	}
 	if o.OldKeys, err = brokerconfig.OldKeys(f.out); err != nil {

@@ -10,8 +10,8 @@ import (
 
 const serveHelp = `Serve the HTTP API until SIGINT or SIGTERM, then answer what was accepted.
 
-Start as many as needed behind a balancer. Without tokens ('extsync tokens') it
-listens on loopback only. /docs lists the routes, /openapi.json describes them.`
+Start as many as needed behind a balancer. With --http-token-keys-file each request
+needs a token ('extsync tokens'); without it, it listens on loopback only. /docs lists the routes, /openapi.json describes them.`
 
 // PublisherServeCommand returns the command that serves the HTTP API.
 func PublisherServeCommand(sh *Shell) *cobra.Command {
@@ -21,7 +21,7 @@ func PublisherServeCommand(sh *Shell) *cobra.Command {
 		Short: "Serve the HTTP API until stopped",
 		Long:  serveHelp,
 		Example: `  publisher serve
-  publisher serve --http-listen 0.0.0.0:8443 --http-cert-file tls.crt --http-key-file tls.key`,
+  publisher serve --http-token-keys-file admin.key.pub --http-listen 0.0.0.0:8443 --http-cert-file tls.crt --http-key-file tls.key`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)

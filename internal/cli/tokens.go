@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,23 +19,102 @@ import (
 
 // TokensCommand returns the commands about API tokens.
 func TokensCommand(sh *Shell) *cobra.Command {
-	return Group("tokens", "Make, list and revoke tokens of the HTTP API", tokensCreate(sh), tokensList(sh), tokensRevoke(sh))
+	return Group("tokens", "Make, list and revoke tokens of the HTTP API", tokensKey(sh), tokensCreate(sh), tokensList(sh), tokensRevoke(sh))
 }
 
-// withTokens runs a command on the tokens.
+// withTokens runs a command with the tokens that a key, or its public half, has
+// signed.
 func (sh *Shell) withTokens(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Store, *app.Client) error) error {
+	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *app.Client) error {
+		keys, err := tokens.ReadKeys(file)
+		if err != nil {
+			return err
+		}
+		store, err := tokens.Open(ctx, client.JS, client.Names, keys)
+		if err != nil {
+			return err
+		}
+		return do(ctx, store, client)
+	})
+}
+
+// withIssuer runs a command that signs.
+func (sh *Shell) withIssuer(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Issuer, *app.Client) error) error {
+	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *app.Client) error {
+		key, err := tokens.ReadAdminKey(file)
+		if err != nil {
+			return err
+		}
+		issuer, err := tokens.OpenIssuer(ctx, client.JS, client.Names, key)
+		if err != nil {
+			return err
+		}
+		return do(ctx, issuer, client)
+	})
+}
+
+func (sh *Shell) withKey(ctx context.Context, loader *config.Loader, do func(ctx context.Context, file string, client *app.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	cfg, err := loader.Load(sh.Environ)
+	if err != nil {
+		return err
+	}
+	if cfg.AdminKey == "" {
+		return fmt.Errorf("%w: give the administrators' key as --admin-key; 'extsync tokens key' makes one", errUsage)
+	}
 	client, err := sh.Connect(ctx, loader)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	store, err := tokens.Open(ctx, client.JS, client.Names)
-	if err != nil {
-		return err
+	return do(ctx, cfg.AdminKey, client)
+}
+
+func tokensKey(sh *Shell) *cobra.Command {
+	var out, public string
+	cmd := &cobra.Command{
+		Use:   "key --out FILE",
+		Short: "Make the key that signs tokens",
+		Long: `Make an administrator's key (Ed25519, PEM), and write its public half beside it. Who
+has the key makes and revokes tokens ('extsync tokens create --admin-key FILE'); a
+'publisher serve' gets the public half (--http-token-keys-file), and takes only what
+the key has signed. A key that is there already stays.
+
+To replace a key, make another one, append the old public half to both files, give
+every instance the new public file, make the tokens anew, then take the old half out.
+A key that others may have is replaced without that: all its tokens end with it.`,
+		Example: "  extsync tokens key --out admin.key",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if out == "" {
+				return fmt.Errorf("%w: give --out", errUsage)
+			}
+			if public == "" {
+				public = out + ".pub"
+			}
+			made, err := tokens.MakeKey(out, public)
+			if err != nil {
+				return err
+			}
+			what := "was there before"
+			if made {
+				what = "made"
+			}
+			if sh.JSON {
+				return sh.WriteJSON(struct {
+					Key       string `json:"key_file"`
+					PublicKey string `json:"public_key_file"`
+					Made      bool   `json:"made"`
+				}{out, public, made})
+			}
+			_, err = fmt.Fprintf(sh.Out, "%s: %s (--admin-key, for administrators only)\npublic half: %s (--http-token-keys-file)\n", what, out, public)
+			return err
+		},
 	}
-	return do(ctx, store, client)
+	cmd.Flags().StringVar(&out, "out", "", "file for the key")
+	cmd.Flags().StringVar(&public, "public", "", "file for its public half (default: that of --out with .pub)")
+	return cmd
 }
 
 func tokensCreate(sh *Shell) *cobra.Command {
@@ -46,13 +126,13 @@ func tokensCreate(sh *Shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token and show it, once",
-		Long: `Make a token and show it, once: only its hash is kept. From the first token on each
-request needs one. A scope includes no other: publish, read, admin.
+		Long: `Make a token and show it, once: only its hash is kept, in a record that the
+administrator's key signs. A scope includes no other: publish, read, admin.
 
 With --from-file it is not made: the file has the text of one that was made
 before, here or at another broker. If this broker has it, nothing is changed.`,
-		Example: `  extsync tokens create portal --scope publish,read --channel erp_db --expires 2160h
-  extsync tokens create portal --scope publish,read --from-file /run/secrets/portal_token`,
+		Example: `  extsync tokens create portal --admin-key admin.key --scope publish,read --channel erp_db --expires 2160h
+  extsync tokens create portal --admin-key admin.key --scope publish,read --from-file /run/secrets/portal_token`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := tokens.Token{Name: args[0], Channels: channels, Rate: rate}
@@ -62,7 +142,7 @@ before, here or at another broker. If this broker has it, nothing is changed.`,
 			if expires != 0 {
 				t.Expires = time.Now().UTC().Add(expires).Truncate(time.Second)
 			}
-			return sh.withTokens(cmd.Context(), loader, func(ctx context.Context, store *tokens.Store, client *app.Client) error {
+			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, store *tokens.Issuer, client *app.Client) error {
 				if from != "" {
 					return sh.adoptToken(ctx, store, client, t, from)
 				}
@@ -92,13 +172,13 @@ before, here or at another broker. If this broker has it, nothing is changed.`,
 	cmd.Flags().Float64Var(&rate, "rate", tokens.DefaultRate, "requests (and lines of a batch) a second, at each instance")
 	cmd.Flags().DurationVar(&expires, "expires", 0, "how long it is valid; 0 is for ever")
 	cmd.Flags().StringVar(&from, "from-file", "", "file with the text of a token that was made before")
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupAdminKey)
 	return cmd
 }
 
 // adoptToken makes a token of which somebody has the text already known to the
 // broker.
-func (sh *Shell) adoptToken(ctx context.Context, store *tokens.Store, client *app.Client, t tokens.Token, file string) error {
+func (sh *Shell) adoptToken(ctx context.Context, store *tokens.Issuer, client *app.Client, t tokens.Token, file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("--from-file: %w", err)
@@ -134,20 +214,21 @@ func tokensList(sh *Shell) *cobra.Command {
 		Use:   "list",
 		Short: "List the tokens, without their secrets",
 		Long: `List the tokens of the HTTP API with their scopes, channels and limits. Their
-secrets are not kept anywhere and cannot be shown again.`,
-		Example: "  extsync tokens list",
+secrets are not kept anywhere and cannot be shown again. What the key has not signed
+is no token and is only counted. The public half of the key is enough to list.`,
+		Example: "  extsync tokens list --admin-key admin.key.pub",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sh.withTokens(cmd.Context(), loader, func(ctx context.Context, store *tokens.Store, _ *app.Client) error {
-				list, err := store.List(ctx)
+				list, foreign, err := store.List(ctx)
 				if err != nil {
 					return err
 				}
-				return writeTokens(sh, list)
+				return writeTokens(sh, list, foreign)
 			})
 		},
 	}
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupAdminKey)
 	return cmd
 }
 
@@ -162,7 +243,7 @@ type tokenView struct {
 	Expires  time.Time      `json:"expires,omitzero"`
 }
 
-func writeTokens(sh *Shell, list []tokens.Token) error {
+func writeTokens(sh *Shell, list []tokens.Token, foreign int) error {
 	views := make([]tokenView, len(list))
 	rows := make([][]string, len(list))
 	for i, t := range list {
@@ -175,31 +256,44 @@ func writeTokens(sh *Shell, list []tokens.Token) error {
 	}
 	if sh.JSON {
 		return sh.WriteJSON(struct {
-			Tokens []tokenView `json:"tokens"`
-		}{views})
+			Tokens  []tokenView `json:"tokens"`
+			Foreign int         `json:"foreign_records,omitempty"`
+		}{views, foreign})
+	}
+	if foreign > 0 {
+		if _, err := fmt.Fprintf(sh.Err, "%d records were not signed by this key; they do not count\n", foreign); err != nil {
+			return err
+		}
 	}
 	return writeTable(sh.Out, []string{"ID", "NAME", "SCOPES", "CHANNELS", "RATE", "CREATED", "EXPIRES"}, rows)
 }
 
 func tokensRevoke(sh *Shell) *cobra.Command {
+	var unseen bool
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
 		Use:   "revoke ID",
 		Short: "Revoke a token; every instance knows within ten seconds",
-		Long: `Revoke a token by its id, which list shows. To replace a token, create another one
-first and give it to the service: both are valid until the old one is revoked.`,
-		Example: "  extsync tokens revoke 0a1b2c3d4e5f",
+		Long: `Revoke a token by its id, which list shows, for good. To replace a token, create
+another one first and give it to the service: both are valid until the old one is
+revoked.
+
+After the broker's files were restored, revoke again what was revoked since the
+backup; --unseen revokes ids that the restored broker does not know.`,
+		Example: "  extsync tokens revoke 0a1b2c3d4e5f --admin-key admin.key",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withTokens(cmd.Context(), loader, func(ctx context.Context, store *tokens.Store, client *app.Client) error {
-				t, err := store.Get(ctx, args[0])
+			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, issuer *tokens.Issuer, client *app.Client) error {
+				t, err := issuer.Get(ctx, args[0])
+				if errors.Is(err, tokens.ErrNotFound) && unseen {
+					t, err = tokens.Token{ID: args[0], Name: args[0]}, nil
+				}
 				if err != nil {
 					return err
 				}
 				act := auditlog.Act{Action: "token.revoke", Target: "token " + t.Name, Before: t.Public()}
 				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
-					_, err := store.Revoke(ctx, t.ID)
-					return nil, err
+					return nil, issuer.Revoke(ctx, t.ID, unseen)
 				})
 				if err != nil {
 					return err
@@ -214,6 +308,7 @@ first and give it to the service: both are valid until the old one is revoked.`,
 			})
 		},
 	}
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
+	cmd.Flags().BoolVar(&unseen, "unseen", false, "revoke the id even if the broker does not know such a token")
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupAdminKey)
 	return cmd
 }

@@ -23,10 +23,13 @@ type Config struct {
 	NATS broker.Config `yaml:"nats"`
 	// Prefix is the first token of every subject, see events.NewNames. Defaults
 	// to "sync".
-	Prefix  string  `yaml:"prefix"`
-	Log     Log     `yaml:"log"`
-	Storage Storage `yaml:"storage"`
-	Worker  Worker  `yaml:"worker"`
+	Prefix string `yaml:"prefix"`
+	// AdminKey is the file of an administrator's key, which signs tokens and their
+	// revocations. Only commands that sign read it.
+	AdminKey string  `yaml:"admin_key"`
+	Log      Log     `yaml:"log"`
+	Storage  Storage `yaml:"storage"`
+	Worker   Worker  `yaml:"worker"`
 	// Telemetry is what operators look at.
 	Telemetry Telemetry `yaml:"telemetry"`
 	HTTP      HTTP      `yaml:"http"`
@@ -34,13 +37,17 @@ type Config struct {
 
 // HTTP says how the publisher serves its API.
 type HTTP struct {
-	// Listen is host:port. Other addresses than loopback need tokens. Defaults to
+	// Listen is host:port. Other addresses than loopback need TokenKeysFile. Defaults to
 	// 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
 	// CertFile and KeyFile make it TLS. They are read again when they change.
 	// Both or neither.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
+	// TokenKeysFile is a PEM file of administrators' public keys. The tokens that they
+	// have signed are valid, and each request needs one. Without it no token is valid,
+	// none is asked for, and Listen must be a loopback address.
+	TokenKeysFile string `yaml:"token_keys_file"`
 	// DrainTimeout bounds how long a publisher that ends answers what it has
 	// accepted, up to 1h. Defaults to 30s.
 	DrainTimeout Duration `yaml:"drain_timeout"`

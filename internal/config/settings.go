@@ -19,6 +19,7 @@ const (
 	GroupWorker    Group = "worker"
 	GroupTelemetry Group = "telemetry" // for what keeps running
 	GroupHTTP      Group = "http"
+	GroupAdminKey  Group = "admin_key" // for what signs
 )
 
 // A setting is one field of the configuration, with its name in the file.
@@ -47,6 +48,8 @@ func settings() []setting {
 		{"log.level", GroupCommon, "level", "trace, debug, info, warn, error or disabled (default info for services, error for other commands)", func(c *Config) any { return &c.Log.Level }},
 		{"log.format", GroupCommon, "format", "json, console, or auto: console on a terminal", func(c *Config) any { return &c.Log.Format }},
 
+		{"admin_key", GroupAdminKey, "file", "administrator's key, which signs tokens and their revocations", func(c *Config) any { return &c.AdminKey }},
+
 		{"storage.replicas", GroupStorage, "1|3|5", "on how many servers each stream lies", func(c *Config) any { return &c.Storage.Replicas }},
 		{"storage.ledger_bytes", GroupStorage, "size", "reserved for the ledger", func(c *Config) any { return &c.Storage.LedgerBytes }},
 		{"storage.outcome_bytes", GroupStorage, "size", "reserved for the outcome log", func(c *Config) any { return &c.Storage.OutcomeBytes }},
@@ -64,9 +67,10 @@ func settings() []setting {
 		{"telemetry.listen", GroupTelemetry, "host:port", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464 (default none)", func(c *Config) any { return &c.Telemetry.Listen }},
 		{"telemetry.pprof", GroupTelemetry, "host:port", "loopback address of /debug/pprof/ (default none)", func(c *Config) any { return &c.Telemetry.Pprof }},
 
-		{"http.listen", GroupHTTP, "host:port", "where the API listens; other addresses than loopback need tokens", func(c *Config) any { return &c.HTTP.Listen }},
+		{"http.listen", GroupHTTP, "host:port", "where the API listens; other addresses than loopback need --http-token-keys-file", func(c *Config) any { return &c.HTTP.Listen }},
 		{"http.cert_file", GroupHTTP, "file", "certificate of the API, with its chain; read again when it changes", func(c *Config) any { return &c.HTTP.CertFile }},
 		{"http.key_file", GroupHTTP, "file", "key of the certificate", func(c *Config) any { return &c.HTTP.KeyFile }},
+		{"http.token_keys_file", GroupHTTP, "file", "public keys of administrators: tokens that they have signed are valid, and each request needs one", func(c *Config) any { return &c.HTTP.TokenKeysFile }},
 		{"http.drain_timeout", GroupHTTP, "duration", "how long a publisher that ends answers what it has accepted", func(c *Config) any { return &c.HTTP.DrainTimeout }},
 	}
 }

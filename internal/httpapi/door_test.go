@@ -117,7 +117,7 @@ func TestContentEncodingAndCharset(t *testing.T) {
 
 // The name of the scheme has no case (RFC 9110, section 11.1).
 func TestSchemeOfTheTokenInAnyCase(t *testing.T) {
-	r := newRig(t).serve()
+	r := newRig(t).asking().serve()
 	token := r.token(tokens.Read)
 	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} {
 		r.call(http.StatusOK, http.MethodGet, "/v1/channels", "", "Authorization", scheme+token)
@@ -147,7 +147,7 @@ func (l *logged) String() string {
 
 // Refused tokens left no trace.
 func TestRefusedTokensLeaveATrace(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t).asking()
 	var log logged
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
@@ -189,10 +189,11 @@ func TestRefusedTokensLeaveATrace(t *testing.T) {
 // A token that is limited to channels sees their metrics, and nothing of others or of
 // the process.
 func TestMetricsAreLimitedLikeTheToken(t *testing.T) {
-	r := newRig(t).serve()
-	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"))
-	r.call(http.StatusAccepted, http.MethodPost, "/v1/channels/portal/updates", update("k", "1", "x"))
-	r.call(http.StatusNotFound, http.MethodPost, "/v1/channels/nowhere/updates", update("k", "1", "x"))
+	r := newRig(t).asking().serve()
+	publisher := []string{"Authorization", "Bearer " + r.token(tokens.Publish)}
+	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"), publisher...)
+	r.call(http.StatusAccepted, http.MethodPost, "/v1/channels/portal/updates", update("k", "1", "x"), publisher...)
+	r.call(http.StatusNotFound, http.MethodPost, "/v1/channels/nowhere/updates", update("k", "1", "x"), publisher...)
 	get := func(token string) string {
 		resp, data := r.do(r.request(http.MethodGet, "/metrics", "", "Authorization", "Bearer "+token))
 		if resp.StatusCode != http.StatusOK {
@@ -213,7 +214,7 @@ func TestMetricsAreLimitedLikeTheToken(t *testing.T) {
 
 // A caller that sends slowly what fills the memory for bodies does not keep others out.
 func TestOneTokenDoesNotTakeTheWholeBodyBudget(t *testing.T) {
-	r := newRig(t).serve()
+	r := newRig(t).asking().serve()
 	greedy, other := r.token(tokens.Publish), r.token(tokens.Publish)
 	// Batches that stay open.
 	var open []*io.PipeWriter

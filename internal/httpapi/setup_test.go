@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type rig struct {
 	cfg    config.Config
 	target *target
 	url    string
+	key    *tokens.AdminKey
 	stop   context.CancelFunc
 	ended  chan error
 	routes routers.Router
@@ -159,12 +161,29 @@ func (r *rig) must(err error) {
 	testkit.Must(r.t, err)
 }
 
+// asking makes the API ask for tokens.
+func (r *rig) asking() *rig {
+	r.t.Helper()
+	file := filepath.Join(r.t.TempDir(), "admin.key")
+	r.cfg.HTTP.TokenKeysFile = file + ".pub"
+	_, err := tokens.MakeKey(file, r.cfg.HTTP.TokenKeysFile)
+	r.must(err)
+	r.key, err = tokens.ReadAdminKey(file)
+	r.must(err)
+	return r
+}
+
+func (r *rig) issuer() *tokens.Issuer {
+	r.t.Helper()
+	issuer, err := tokens.OpenIssuer(r.t.Context(), r.client.JS, r.client.Names, r.key)
+	r.must(err)
+	return issuer
+}
+
 // token makes a token.
 func (r *rig) token(scope tokens.Scope, names ...string) string {
 	r.t.Helper()
-	store, err := tokens.Open(r.t.Context(), r.client.JS, r.client.Names)
-	r.must(err)
-	_, text, err := store.Create(r.t.Context(), tokens.Token{Name: "test", Scopes: []tokens.Scope{scope}, Channels: names})
+	_, text, err := r.issuer().Create(r.t.Context(), tokens.Token{Name: "test", Scopes: []tokens.Scope{scope}, Channels: names})
 	r.must(err)
 	return text
 }

@@ -5,102 +5,110 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
 )
 
 const (
-	// relist is how long a change can stay unseen when the watch is silent, as it
-	// can be after the broker was restarted.
-	relist = 10 * time.Second
+	// look is how often new records are asked for: how long a revoked token counts.
+	look = 2 * time.Second
+	// readTimeout bounds each reading.
+	readTimeout = 10 * time.Second
 	// missesPerSecond bounds how often unknown tokens make us ask the broker.
 	missesPerSecond = 20
 )
 
 // A Cache answers for tokens from memory, so that a request costs no round trip.
+// What it has seen signed it does not forget: while it runs, a broker that comes back
+// older, or empty, neither brings a revoked token back nor ends one that is valid.
 // It is safe for concurrent use.
 type Cache struct {
-	store  *Store
+	store  *Store // nil: there are no keys, so no token is valid
 	misses *rate.Limiter
 
-	mu     sync.Mutex
-	tokens map[string]*cached
-	// required stays true once there was a token: revoking the last one must not
-	// open the API.
-	required bool
-}
+	seen position // up to where all is known; of load
 
-type cached struct {
-	Token
-	limiter *rate.Limiter
+	mu     sync.Mutex
+	book   *book
+	limits map[string]*rate.Limiter // by token
 }
 
 // NewCache reads all tokens. Keep keeps it up to date.
 func NewCache(ctx context.Context, store *Store) (*Cache, error) {
-	c := &Cache{store: store, misses: rate.NewLimiter(missesPerSecond, missesPerSecond), tokens: map[string]*cached{}}
+	c := &Cache{store: store, misses: rate.NewLimiter(missesPerSecond, missesPerSecond), book: newBook(), limits: map[string]*rate.Limiter{}}
 	return c, c.load(ctx)
 }
 
-// Keep follows changes until ctx ends.
+// NoTokens returns a cache for a process that has no keys: no token is valid, and none
+// is asked for.
+func NoTokens() *Cache { return new(Cache) }
+
+// Keep follows what is stored until ctx ends.
 func (c *Cache) Keep(ctx context.Context) {
-	tick := time.NewTicker(relist)
+	if c.store == nil {
+		return
+	}
+	tick := time.NewTicker(look)
 	defer tick.Stop()
-	changes := c.watch(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if changes == nil {
-				changes = c.watch(ctx)
-			}
-		case _, ok := <-changes:
-			if !ok {
-				changes = nil
-			}
+			_ = c.load(ctx) // the next tick tries again; what is known stays
 		}
-		_ = c.load(ctx) // the next tick tries again; what is known stays
 	}
 }
 
-func (c *Cache) watch(ctx context.Context) <-chan jetstream.KeyValueEntry {
-	w, err := c.store.kv.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly())
-	if err != nil {
-		return nil
-	}
-	return w.Updates()
-}
-
+// load adds what is new to what is known. It reads everything if the broker's stream
+// is not the one of before.
 func (c *Cache) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, relist)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	list, err := c.store.List(ctx)
+	at, err := c.store.position(ctx)
 	if err != nil {
 		return err
 	}
+	found, again := newBook(), true
+	if at.made.Equal(c.seen.made) && at.last >= c.seen.last {
+		found.next, again = c.seen.last+1, false
+	}
+	if found.next <= at.last {
+		if err := c.store.read(ctx, found, ">"); err != nil {
+			return err
+		}
+	}
+	c.seen = position{made: at.made, last: max(at.last, found.next-1)}
+	c.learn(found)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := make(map[string]*cached, len(list))
-	for _, t := range list {
-		next[t.ID] = c.entry(t)
+	if again {
+		c.book.foreign = 0
 	}
-	c.tokens, c.required = next, c.required || len(next) > 0
+	c.book.foreign += found.foreign
 	return nil
 }
 
-// entry keeps the limiter of a token that is known. The caller holds the lock.
-func (c *Cache) entry(t Token) *cached {
-	if old := c.tokens[t.ID]; old != nil && old.Rate == t.Rate {
-		return &cached{Token: t, limiter: old.limiter}
-	}
-	return &cached{Token: t, limiter: rate.NewLimiter(rate.Limit(t.Rate), max(1, int(t.Rate)))}
-}
-
-// Required reports whether there are tokens, or were since the start.
-func (c *Cache) Required() bool {
+func (c *Cache) learn(found *book) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.required
+	for id, at := range found.revoked {
+		c.book.add(nil, &revocation{ID: id, At: at})
+		delete(c.limits, id)
+	}
+	for _, t := range found.tokens {
+		c.book.add(&t, nil)
+	}
+}
+
+// Required reports whether a request needs a token: if there are keys, whether or not
+// there is a token yet.
+func (c *Cache) Required() bool { return c.store != nil }
+
+// Foreign returns how many records were found that no administrator's key has signed.
+func (c *Cache) Foreign() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.book.foreign
 }
 
 // Authenticate returns the token that a text stands for, with its rate limiter.
@@ -108,47 +116,45 @@ func (c *Cache) Required() bool {
 // nobody's business.
 func (c *Cache) Authenticate(ctx context.Context, text string) (*Token, *rate.Limiter, error) {
 	id, secret, ok := Split(text)
-	if !ok {
+	if !ok || c.store == nil {
 		return nil, nil, ErrNotFound
 	}
-	t, err := c.find(ctx, id)
-	if err != nil {
-		return nil, nil, err
+	t, limiter, revoked := c.find(id)
+	if t == nil && !revoked {
+		if !c.misses.Allow() { // it may be new, or somebody is guessing
+			return nil, nil, ErrNotFound
+		}
+		found, err := c.store.of(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.learn(found)
+		t, limiter, _ = c.find(id)
 	}
-	if !t.Matches(secret) || t.Expired(time.Now()) {
+	if t == nil || !t.Matches(secret) || t.Expired(time.Now()) {
 		return nil, nil, ErrNotFound
 	}
-	return &t.Token, t.limiter, nil
+	return t, limiter, nil
 }
 
-func (c *Cache) find(ctx context.Context, id string) (*cached, error) {
-	c.mu.Lock()
-	t := c.tokens[id]
-	c.mu.Unlock()
-	if t != nil {
-		return t, nil
-	}
-	if !c.misses.Allow() { // it may be new, or somebody is guessing
-		return nil, ErrNotFound
-	}
-	found, err := c.store.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
+// find returns a token that is known and its limiter, or that it was revoked.
+func (c *Cache) find(id string) (t *Token, limiter *rate.Limiter, revoked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tokens[id] == nil {
-		c.tokens[id] = c.entry(found)
+	known, ok := c.book.tokens[id]
+	if !ok {
+		_, revoked = c.book.revoked[id]
+		return nil, nil, revoked
 	}
-	c.required = true
-	return c.tokens[id], nil
+	if c.limits[id] == nil {
+		c.limits[id] = rate.NewLimiter(rate.Limit(known.Rate), max(1, int(known.Rate)))
+	}
+	return &known, c.limits[id], false
 }
 
-// Valid reports whether a token is still there and has not expired, for answers
+// Valid reports whether a token was not revoked and has not expired, for answers
 // that take long.
 func (c *Cache) Valid(id string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.tokens[id]
+	t, _, _ := c.find(id)
 	return t != nil && !t.Expired(time.Now())
 }

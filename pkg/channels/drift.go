@@ -113,6 +113,8 @@ func drift(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCon
 	field(&d, "allow_msg_ttl", is.AllowMsgTTL, want.AllowMsgTTL)
 	field(&d, "allow_msg_schedules", is.AllowMsgSchedules, want.AllowMsgSchedules)
 	field(&d, "deny_delete", is.DenyDelete, want.DenyDelete)
+	field(&d, "deny_purge", is.DenyPurge, want.DenyPurge)
+	field(&d, "discard_new_per_subject", is.DiscardNewPerSubject, want.DiscardNewPerSubject)
 	field(&d, "subject_transform", text(is.SubjectTransform), text(want.SubjectTransform))
 	field(&d, "republish", text(is.RePublish), text(want.RePublish))
 	if len(d.Fields) == 0 {

@@ -89,7 +89,7 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 		bucket(names.ProgressBucket(), smallBucketBytes),
 		fleeting(bucket(names.WorkersBucket(), smallBucketBytes)),
 		fleeting(bucket(names.LeasesBucket(), smallBucketBytes)),
-		bucket(names.TokensBucket(), smallBucketBytes),
+		writtenOnce(bucket(names.TokensBucket(), smallBucketBytes)),
 		forgetting(bucket(names.LettersBucket(), smallBucketBytes), 0),
 		forgetting(bucket(names.IdempotencyBucket(), smallBucketBytes), idempotencyAge),
 		{
@@ -146,6 +146,13 @@ func fleeting(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 // forgetting lets a bucket drop its oldest entries, by age (0: any) and when it is full.
 func forgetting(cfg jetstream.StreamConfig, age time.Duration) jetstream.StreamConfig {
 	cfg.MaxAge, cfg.Discard = age, jetstream.DiscardOld
+	return cfg
+}
+
+// writtenOnce lets a bucket take each key once and keep it: nobody who may only publish
+// can change or remove what is there.
+func writtenOnce(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.DiscardNewPerSubject, cfg.DenyPurge, cfg.AllowRollup = true, true, false
 	return cfg
 }
 

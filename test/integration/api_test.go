@@ -13,17 +13,18 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
 var servedAt = regexp.MustCompile(`"address":"([^"]+)"`)
 
 // publisher starts the API in a process of its own and returns its address.
-func (r *rig) publisher(name string) (*faults.Process, string) {
+func (r *rig) publisher(name string, env ...string) (*faults.Process, string) {
 	r.t.Helper()
 	p := r.crew.Start(r.t, faults.Spec{
 		Name: name, Path: binary(r.t, "publisher"), Args: []string{"serve"},
-		Env: []string{"EXTSYNC_NATS_URL=" + r.url, "EXTSYNC_HTTP_LISTEN=127.0.0.1:0"},
+		Env: append([]string{"EXTSYNC_NATS_URL=" + r.url, "EXTSYNC_HTTP_LISTEN=127.0.0.1:0"}, env...),
 	})
 	url := ""
 	testkit.Eventually(r.t, "the publisher to serve", func() bool {
@@ -38,6 +39,16 @@ func (r *rig) publisher(name string) (*faults.Process, string) {
 		return url != ""
 	})
 	return p, url
+}
+
+// adminKey makes an administrators' key and returns its file.
+func adminKey(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "admin.key")
+	if _, err := tokens.MakeKey(file, file+".pub"); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // fetch makes a request and returns status and body.
@@ -97,12 +108,14 @@ func TestTwoPublishersAndTheirTokens(t *testing.T) {
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())
-	broker := []string{"EXTSYNC_NATS_URL=" + r.url}
+	key := adminKey(t)
+	broker := []string{"EXTSYNC_NATS_URL=" + r.url, "EXTSYNC_ADMIN_KEY=" + key}
+	asking := "EXTSYNC_HTTP_TOKEN_KEYS_FILE=" + key + ".pub"
 	command := func(args ...string) program { return program{name: "extsync", args: args, env: broker} }
 	var made struct{ ID, Token string }
 	command("tokens", "create", "portal", "--scope", "publish,read", "--channel", "c", "--json").decode(t, &made)
-	_, one := r.publisher("one")
-	_, two := r.publisher("two")
+	_, one := r.publisher("one", asking)
+	_, two := r.publisher("two", asking)
 	r.inProcess()
 	bearer := []string{"Authorization", "Bearer " + made.Token}
 	const body = `{"key":"k","version":1,"payload":{}}`
@@ -138,7 +151,7 @@ func TestPublisherRefusesTheNetworkWithoutTokens(t *testing.T) {
 	t.Parallel()
 	r := newRigAt(t, faults.NewCrew(t), natstest.Run(t, natstest.Options{TCP: true}).URL(), 1)
 	e := program{name: "publisher", args: []string{"serve", "--http-listen", "0.0.0.0:0", "--nats-url", r.url}}.run(t)
-	if e.code != 2 || !strings.Contains(e.err, "extsync tokens create") {
+	if e.code != 2 || !strings.Contains(e.err, "extsync tokens key") {
 		t.Errorf("publisher serve beyond loopback without a token does not exit with 2 and what to do: %+v", e)
 	}
 	dir := t.TempDir()

@@ -64,6 +64,7 @@ func TestBackupAndRestoreOfAServer(t *testing.T) {
 	}
 	push(calendar, "refused", 1, "--wait", "30s")
 	testkit.Eventually(t, "the letter", func() bool { return len(s.letters().Entries) == 1 })
+	s.env = append(s.env, "EXTSYNC_ADMIN_KEY="+adminKey(t))
 	s.extsync("tokens", "create", "portal", "--scope", "read").ok(t)
 	s.extsync("channels", "pause", calendar).ok(t)
 	push(calendar, "waiting", 1)

@@ -48,7 +48,7 @@ func TestCommandsAreInTheAuditLog(t *testing.T) {
 	s.extsync("resync", "erp_db").ok(t)
 	s.extsync("key", "reset", "erp_db", "k", "--yes").ok(t)
 	refused(t, s.extsync("resync", "erp_db", "--stop"), cli.ExitUnknown)
-	token := strings.TrimSpace(s.extsync("tokens", "create", "portal", "--scope", "read").ok(t))
+	token := strings.TrimSpace(s.extsync("tokens", "create", "portal", "--scope", "read", "--admin-key", adminKey(t)).ok(t))
 
 	var doc actsDoc
 	text := s.extsync("audit-log", "--json").ok(t)

@@ -45,9 +45,11 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 			settled(channel, "k", v)
 		}
 	}
-	store, err := tokens.Open(ctx, r.js, r.names)
+	key, err := tokens.ReadAdminKey(adminKey(t))
 	r.must(err)
-	token, text, err := store.Create(ctx, tokens.Token{Name: "revoked", Scopes: []tokens.Scope{tokens.Read}})
+	issuer, err := tokens.OpenIssuer(ctx, r.js, r.names, key)
+	r.must(err)
+	token, text, err := issuer.Create(ctx, tokens.Token{Name: "revoked", Scopes: []tokens.Scope{tokens.Read}})
 	r.must(err)
 
 	// All of it ends.
@@ -59,8 +61,7 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 	r.must(err)
 	_, err = r.registry.Sweep(ctx, time.Now().Add(channels.DeletedRetention+time.Minute))
 	r.must(err)
-	_, err = store.Revoke(ctx, token.ID)
-	r.must(err)
+	r.must(issuer.Revoke(ctx, token.ID, false))
 
 	for until := time.Now().Add(wait); ; { // something is written until the end
 		r.must(push("kept", "other", time.Now().UnixNano()))
@@ -75,7 +76,7 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 	}
 	testkit.Eventually(t, "the broker to answer", func() bool { _, err := r.registry.Get(ctx, "kept"); return err == nil })
 
-	cache, err := tokens.NewCache(ctx, store)
+	cache, err := tokens.NewCache(ctx, issuer.Store)
 	r.must(err)
 	if _, _, err := cache.Authenticate(ctx, text); !errors.Is(err, tokens.ErrNotFound) {
 		t.Errorf("the revoked token: %v", err)

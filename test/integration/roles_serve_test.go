@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -37,9 +38,9 @@ func (g *guarded) serving(r brokerconfig.Role, tells *regexp.Regexp, name string
 	return p, url
 }
 
-func (g *guarded) gateway() (*process, string) {
+func (g *guarded) gateway(args ...string) (*process, string) {
 	g.t.Helper()
-	return g.serving(brokerconfig.Gateway, servedAt, "publisher", "serve", "--http-listen", "127.0.0.1:0")
+	return g.serving(brokerconfig.Gateway, servedAt, "publisher", append([]string{"serve", "--http-listen", "127.0.0.1:0"}, args...)...)
 }
 
 func (g *guarded) worker() (*process, string) {
@@ -261,7 +262,8 @@ func TestServeInTheWrongRole(t *testing.T) {
 	g := newGuarded(t, "portal")
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
-	e := g.program(brokerconfig.Publisher, "publisher", "serve", "--http-listen", "127.0.0.1:0").run(t)
+	e := g.program(brokerconfig.Publisher, "publisher", "serve", "--http-listen", "127.0.0.1:0",
+		"--http-token-keys-file", filepath.Join(g.dir, "gateway", brokerconfig.TokenKeysFile)).run(t)
 	if e.code != cli.ExitBroker || !strings.Contains(e.err, `the permission to publish to "$JS.API.STREAM.INFO.KV_sync_tokens" is missing`) {
 		t.Errorf("exit code %d\n%s", e.code, e.err)
 	}
@@ -274,7 +276,8 @@ func TestTokenFromAFile(t *testing.T) {
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	create := func(text string) program {
-		return g.program(brokerconfig.Admin, "extsync", "tokens", "create", "portal", "--scope", "publish,read", "--from-file", g.site.file("token", text))
+		return g.program(brokerconfig.Admin, "extsync", "tokens", "create", "portal", "--scope", "publish,read",
+			"--from-file", g.site.file("token", text), "--admin-key", filepath.Join(g.dir, "admin", brokerconfig.AdminKeyFile))
 	}
 	text := strings.TrimSpace(g.site.read(repository + "/deploy/compose/publisher_token"))
 	if out := create(text + "\n").ok(t); !strings.HasPrefix(out, "stored: ") || strings.Contains(out, text) {
@@ -288,7 +291,7 @@ func TestTokenFromAFile(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s", bad, e.code, e.err)
 		}
 	}
-	api, at := g.gateway()
+	api, at := g.gateway("--http-token-keys-file", filepath.Join(g.dir, "gateway", brokerconfig.TokenKeysFile))
 	for token, want := range map[string]int{text: http.StatusOK, text[:len(text)-2] + "zz": http.StatusUnauthorized} {
 		if a := g.ask(http.MethodGet, at+"/v1/channels", "", "Authorization", "Bearer "+token); a.status != want {
 			t.Errorf("%d %s", a.status, a.body)

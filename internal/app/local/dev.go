@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -32,6 +34,7 @@ type Dev struct {
 	ReceiverURL string       `json:"receiver_url,omitempty"`
 	SQLiteFile  string       `json:"sqlite_file,omitempty"`
 	Dir         string       `json:"data_dir"`
+	AdminKey    string       `json:"admin_key"` // its public half is the file with .pub
 	Channels    []app.Change `json:"channels"`
 }
 
@@ -42,7 +45,13 @@ func RunDev(ctx context.Context, o DevOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	dev := Dev{Dir: dir}
+	dev := Dev{Dir: dir, AdminKey: filepath.Join(dir, "admin.key")}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if _, err := tokens.MakeKey(dev.AdminKey, dev.AdminKey+".pub"); err != nil {
+		return err
+	}
 	if len(o.Channels) == 0 {
 		receiver, err := StartReceiver(ctx)
 		if err != nil {
