@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/events"
@@ -22,6 +23,8 @@ const (
 	// heartbeat keeps balancers from cutting the connection, and is when a revoked
 	// token is noticed.
 	heartbeat = 10 * time.Second
+	// lookSoon is after how long a reader that has heard of an ack looks again.
+	lookSoon = 5 * time.Millisecond
 )
 
 type acksInput struct {
@@ -47,7 +50,7 @@ func (s *server) acksRoute() {
 			return nil, fmt.Errorf("read the acks: %w", err)
 		}
 		return &huma.StreamResponse{Body: func(hctx huma.Context) {
-			defer f.it.Stop()
+			defer f.close()
 			_, w := humago.Unwrap(hctx)
 			if err := s.followAcks(hctx.Context(), w, f); err != nil {
 				s.o.Logger.Debug().Err(err).Str("service", in.Service).Msg("acks are followed no more")
@@ -63,7 +66,7 @@ type ackID struct {
 	at  int64  // Unix time, in nanoseconds
 }
 
-func idOf(m *jetstream.MsgMetadata) ackID { return ackID{m.Sequence.Stream, m.Timestamp.UnixNano()} }
+func idOf(m *jetstream.RawStreamMsg) ackID { return ackID{m.Sequence, m.Time.UnixNano()} }
 
 // String returns the id as an event has it.
 func (id ackID) String() string { return fmt.Sprintf("%d-%d", id.seq, id.at) }
@@ -82,13 +85,18 @@ func parseAckID(text string) ackID {
 	return id
 }
 
-// A following is a reader's place in the stream of acks.
+// A following is a reader's place in the stream of acks. It reads from the leader and
+// makes no consumer: resuming is up to the client's Last-Event-ID, and a reader that may
+// not see every channel takes nothing away from another.
 type following struct {
-	it       jetstream.MessagesContext
-	consumer string    // the broker's name for the reader; "" until it gives a message
-	created  time.Time // when the stream was made
-	last     ackID     // what the client has, zero for nothing
+	subject string
+	created time.Time     // when the stream was made
+	last    ackID         // what the client has, zero for nothing
+	heard   chan struct{} // gets a value when a worker sends an ack
+	sub     *nats.Subscription
 }
+
+func (f *following) close() { _ = f.sub.Unsubscribe() } // the connection may be closed
 
 // openAcks begins behind the message with this id, and from the oldest if the stream
 // does not have it: an ack may repeat, but none is left out.
@@ -99,42 +107,57 @@ func (s *server) openAcks(ctx context.Context, subject string, behind ackID) (*f
 	if err != nil {
 		return nil, err
 	}
-	f := &following{created: stream.CachedInfo().Created}
-	// A consumer of its own, not the service's durable one: resuming is up to the
-	// client's Last-Event-ID, and a reader that may not see every channel takes nothing
-	// away from another.
-	open := func(config jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
-		config.FilterSubjects = []string{subject}
-		return stream.OrderedConsumer(ctx, config)
-	}
+	f := &following{subject: subject, created: stream.CachedInfo().Created, heard: make(chan struct{}, 1)}
 	if behind.seq != 0 {
-		// From the message itself on, which shows that it is there.
-		consumer, err := open(jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: behind.seq})
-		if err != nil {
+		msg, err := events.ReadFromLeader(ctx, s.o.JS, s.o.Names.AckStream(), events.MessageQuery{Sequence: behind.seq})
+		switch {
+		case err == nil && idOf(msg) == behind:
+			f.last = behind
+		case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
 			return nil, err
 		}
-		if consumer.CachedInfo().NumPending > 0 {
-			if f.it, err = consumer.Messages(); err != nil {
-				return nil, err
-			}
-			msg, err := events.NextMessage(ctx, f.it)
-			if err != nil {
-				f.it.Stop()
-				return nil, err
-			}
-			if meta, err := msg.Metadata(); err == nil && idOf(meta) == behind {
-				f.last, f.consumer = behind, meta.Consumer
-				return f, nil
-			}
-			f.it.Stop()
+	}
+	f.sub, err = s.o.JS.Conn().Subscribe(subject, func(*nats.Msg) {
+		select {
+		case f.heard <- struct{}{}:
+		default:
 		}
-	}
-	consumer, err := open(jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		return nil, err
-	}
-	f.it, err = consumer.Messages()
+	})
 	return f, err
+}
+
+// next waits for the next message with acks; nil: none came in time. Workers are heard
+// before the broker has stored what they send, and may not be heard at all: it looks soon
+// after it heard something, and rarely while it did not.
+func (s *server) next(ctx context.Context, f *following) (*jetstream.RawStreamMsg, error) {
+	over := time.NewTimer(heartbeat)
+	defer over.Stop()
+	waited := false
+	for pause := lookSoon; ; pause *= 2 {
+		msg, err := events.ReadFromLeader(ctx, s.o.JS, s.o.Names.AckStream(), events.MessageQuery{NextOn: f.subject, Sequence: f.last.seq + 1})
+		switch {
+		case err == nil && waited: // it may be of a stream that was made anew meanwhile
+			return msg, s.checkAcks(ctx, f)
+		case err == nil:
+			return msg, nil
+		case !errors.Is(err, jetstream.ErrMsgNotFound) && !events.IsUnavailable(err):
+			return nil, err
+		}
+		waited = true
+		again := time.NewTimer(min(pause, heartbeat))
+		select {
+		case <-ctx.Done():
+			again.Stop()
+			return nil, ctx.Err()
+		case <-over.C:
+			again.Stop()
+			return nil, s.checkAcks(ctx, f)
+		case <-f.heard:
+			pause = lookSoon
+		case <-again.C:
+		}
+		again.Stop()
+	}
 }
 
 // errMoved says that the stream is no longer the one that was read.
@@ -177,20 +200,16 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 	}
 	c := callerOf(ctx)
 	for {
-		next, stop := context.WithTimeout(ctx, heartbeat)
-		msg, err := events.NextMessage(next, f.it)
-		stop()
+		msg, err := s.next(ctx, f)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.token != nil && !s.o.Tokens.Valid(c.token.ID):
 			return errors.New("the token is no longer valid")
+		case err == nil && msg == nil:
+			err = send(": still here\n\n")
 		case err == nil:
 			err = s.sendAck(c, f, msg, send)
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):
-			if err = s.checkAcks(ctx, f); err == nil {
-				err = send(": still here\n\n")
-			}
 		}
 		if err != nil {
 			return err
@@ -199,22 +218,10 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 }
 
 // sendAck sends the acks of a message.
-func (s *server) sendAck(c *caller, f *following, msg jetstream.Msg, send func(string) error) error {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return err
-	}
-	if f.consumer == "" {
-		f.consumer = meta.Consumer
-	}
-	if meta.Consumer != f.consumer {
-		// The client library has made another, behind the sequence of the last message:
-		// in a stream that was lost since, this is another one. openAcks will see.
-		return errMoved
-	}
-	f.last = idOf(meta)
+func (s *server) sendAck(c *caller, f *following, msg *jetstream.RawStreamMsg, send func(string) error) error {
+	f.last = idOf(msg)
 	var out []string
-	for ack, err := range events.DecodeAcks(msg.Data()) {
+	for ack, err := range events.DecodeAcks(msg.Data) {
 		if err != nil || !c.allows(ack.Channel) {
 			continue // nobody can read it, or this one may not
 		}

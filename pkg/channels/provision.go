@@ -85,7 +85,7 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 			MaxBytes: int64(s.AckBytes), MaxAge: ackAge, Duplicates: duplicateWindow,
 		},
 		bucket(names.InstallationBucket(), tinyBucketBytes),
-		bucket(names.RegistryBucket(), smallBucketBytes),
+		heard(names, names.RegistryBucket(), bucket(names.RegistryBucket(), smallBucketBytes)),
 		bucket(names.ProgressBucket(), smallBucketBytes),
 		fleeting(bucket(names.WorkersBucket(), smallBucketBytes)),
 		fleeting(bucket(names.LeasesBucket(), smallBucketBytes)),
@@ -146,6 +146,12 @@ func fleeting(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 // forgetting lets a bucket drop its oldest entries, by age (0: any) and when it is full.
 func forgetting(cfg jetstream.StreamConfig, age time.Duration) jetstream.StreamConfig {
 	cfg.MaxAge, cfg.Discard = age, jetstream.DiscardOld
+	return cfg
+}
+
+// heard lets the broker repeat what is stored in a bucket, see events.Names.Heard.
+func heard(names events.Names, name string, cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.RePublish = &jetstream.RePublish{Source: events.KVSubject(name, ">"), Destination: names.Heard(name), HeadersOnly: true}
 	return cfg
 }
 

@@ -7,8 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -77,6 +81,9 @@ func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	}
 }
 
+// kvOperation is the header of what is left of a deleted key.
+const kvOperation = "KV-Operation"
+
 // idLen is how long the id of a channel is: 60 random bits.
 const idLen = 12
 
@@ -137,58 +144,54 @@ func (r *Registry) get(ctx context.Context, name string) (e, former Entry, err e
 	if err != nil {
 		return Entry{}, Entry{}, fmt.Errorf("read channel %s: %w", name, err)
 	}
-	e, swept, err := decodeEntry(kve)
+	e, swept, err := decodeEntry(name, kve.Value(), kve.Revision(), kve.Created())
 	if err == nil && swept {
 		return Entry{}, e, fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	return e, Entry{}, err
 }
 
-func decodeEntry(kve jetstream.KeyValueEntry) (e Entry, swept bool, err error) {
+func decodeEntry(name string, data []byte, revision uint64, updated time.Time) (e Entry, swept bool, err error) {
 	var s stored
-	if err := json.Unmarshal(kve.Value(), &s); err != nil {
-		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", name, err)
 	}
 	if err := events.CheckFormat(s.Format); err != nil {
-		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", kve.Key(), err)
+		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", name, err)
 	}
-	return s.entry(kve.Revision(), kve.Created()), !s.Swept.IsZero(), nil
+	return s.entry(revision, updated), !s.Swept.IsZero(), nil
 }
 
 // List returns every channel that can be read, ordered by name, and an error
 // that names those that cannot: one bad entry hides no other.
 func (r *Registry) List(ctx context.Context) ([]Entry, error) {
-	w, err := r.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("list channels: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // the list is complete or ctx has ended
 	var (
 		out  []Entry
 		errs []error
 	)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list channels: %w", ctx.Err())
-		case kve, ok := <-w.Updates():
-			if !ok {
-				return nil, errors.New("list channels: the connection to the broker was closed")
-			}
-			if kve == nil { // the watcher's mark that all there is has come
-				slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
-				return out, errors.Join(errs...)
-			}
-			e, swept, err := decodeEntry(kve)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			if !swept {
-				out = append(out, e)
-			}
+	bucket := r.names.RegistryBucket()
+	// To the end, wherever that is then: an entry that is stored meanwhile is there.
+	all := events.StreamQuery{Stream: events.KVStream(bucket), Subject: events.KVSubject(bucket, ">"), Until: math.MaxUint64}
+	for msg, err := range events.ReadStream(ctx, r.js, all) {
+		if err != nil {
+			return nil, fmt.Errorf("list channels: %w", err)
+		}
+		if msg.Header.Get(kvOperation) != "" {
+			continue
+		}
+		e, swept, err := decodeEntry(strings.TrimPrefix(msg.Subject, events.KVSubject(bucket, "")), msg.Data, msg.Sequence, msg.Time)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		// One that was stored while others were read came twice, the newer one last.
+		out = slices.DeleteFunc(out, func(o Entry) bool { return o.Config.Name == e.Config.Name })
+		if !swept {
+			out = append(out, e)
 		}
 	}
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
+	return out, errors.Join(errs...)
 }
 
 // Put creates or changes a channel: it validates, brings the channel's stream
@@ -317,25 +320,25 @@ func (r *Registry) replicas(ctx context.Context) (int, error) {
 
 // Changes returns a channel that gets a value after something in the registry
 // changed, until ctx ends, when it is closed. Values are merged; one is there at
-// the start. It is a hint and may be late (a watch can be silent for 20 s after
-// a broker restart): read the registry again from time to time as well.
+// the start. It is a hint and may be lost: read the registry again from time to time
+// as well. It listens to what the broker repeats of the bucket (events.Names.Heard), and
+// needs no consumer.
 func (r *Registry) Changes(ctx context.Context) (<-chan struct{}, error) {
-	w, err := r.kv.WatchAll(ctx, jetstream.MetaOnly())
+	heard := make(chan *nats.Msg, 1024) // far more than come before one is taken out
+	sub, err := r.js.Conn().ChanSubscribe(r.names.Heard(r.names.RegistryBucket()), heard)
 	if err != nil {
-		return nil, fmt.Errorf("watch channels: %w", err)
+		return nil, fmt.Errorf("listen to changes of channels: %w", err)
 	}
 	out := make(chan struct{}, 1)
+	out <- struct{}{}
 	go func() {
 		defer close(out)
-		defer func() { _ = w.Stop() }() // ends with ctx anyway
+		defer func() { _ = sub.Unsubscribe() }() // the connection may be closed
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case _, ok := <-w.Updates():
-				if !ok {
-					return
-				}
+			case <-heard:
 				select {
 				case out <- struct{}{}:
 				default:

@@ -135,9 +135,31 @@ func serviceConsumer(ctx context.Context, js jetstream.JetStream, names Names, s
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, err
 	}
-	return js.CreateOrUpdateConsumer(ctx, names.AckStream(), jetstream.ConsumerConfig{
+	cfg := serviceReader(name, service, filter)
+	cfg.InactiveThreshold = serviceIdle
+	return js.CreateOrUpdateConsumer(ctx, names.AckStream(), cfg)
+}
+
+func serviceReader(name, service, filter string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Durable: name, Description: "extsync: acks for service " + service, FilterSubject: filter,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: serviceAckWait, MaxDeliver: -1,
-		InactiveThreshold: serviceIdle,
-	})
+	}
+}
+
+// AddService makes what a service reads its acks with, for good: for publishers that may
+// not make it themselves. If it is there, it is brought up to date and keeps its place.
+func AddService(ctx context.Context, js jetstream.JetStream, names Names, service string) error {
+	filter, err := names.ServiceAcks(service)
+	if err != nil {
+		return err
+	}
+	_, err = js.CreateOrUpdateConsumer(ctx, names.AckStream(), serviceReader("svc-"+service, service, filter))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: stream %s is missing", ErrNotProvisioned, names.AckStream())
+	}
+	if err != nil {
+		return fmt.Errorf("service %s: %w", clip(service), unavailable(err))
+	}
+	return nil
 }

@@ -115,9 +115,11 @@ type StreamQuery struct {
 	From    uint64    // first sequence; zero: the beginning, or Since
 	Since   time.Time // read from here on, if From is zero
 	Until   uint64    // last sequence; zero: the last one when the reading begins
-	// HeadersOnly leaves the payloads where they are. PayloadSize tells how large
-	// they are.
+	// HeadersOnly leaves the payloads out. PayloadSize tells how large they are.
 	HeadersOnly bool
+	// Consumer reads through a consumer, about five times as fast as from the leader.
+	// Publishers and gateways may make none.
+	Consumer bool
 }
 
 // PayloadSize returns the size of the payload of a message that was read with
@@ -141,8 +143,18 @@ const (
 // ReadStream reads a part of a stream in order. Each message comes once, whatever
 // its headers say; after an error nothing more comes. What is deleted or expires
 // meanwhile may or may not come. It holds a few messages at a time.
+//
+// Without StreamQuery.Consumer it asks the leader for what is there at that moment: with
+// the largest Until, a record that is replaced while others are read still comes.
 func ReadStream(ctx context.Context, js jetstream.JetStream, q StreamQuery) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		if !q.Consumer {
+			r := asker{js: js, q: q}
+			if err := r.run(ctx, func(m *jetstream.RawStreamMsg) bool { return yield(m, nil) }); err != nil {
+				yield(nil, fmt.Errorf("read stream %s: %w", q.Stream, unavailable(err)))
+			}
+			return
+		}
 		r, err := openReader(ctx, js, q)
 		if err != nil {
 			yield(nil, fmt.Errorf("read stream %s: %w", q.Stream, unavailable(err)))
@@ -297,12 +309,17 @@ func (r *reader) one(ctx context.Context, last uint64, yield func(*jetstream.Raw
 	if msg.Time.Before(r.q.Since) && r.q.From == 0 {
 		return true, nil
 	}
-	if r.q.HeadersOnly {
+	return yield(trim(msg, r.q)), nil
+}
+
+// trim leaves out the payload if only headers are wanted.
+func trim(msg *jetstream.RawStreamMsg, q StreamQuery) *jetstream.RawStreamMsg {
+	if q.HeadersOnly {
 		if msg.Header == nil {
 			msg.Header = nats.Header{}
 		}
 		msg.Header.Set(nats.MsgSize, strconv.Itoa(len(msg.Data)))
 		msg.Data = nil
 	}
-	return yield(msg), nil
+	return msg
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -111,10 +112,10 @@ func TestReadStream(t *testing.T) {
 		"until far too far": {events.StreamQuery{Subject: "s.*", From: 290, Until: 1 << 40}, want(func(s uint64) bool { return s >= 290 })},
 	}
 	for name, tt := range tests {
-		for _, headersOnly := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, headers only: %t", name, headersOnly), func(t *testing.T) {
-				q := tt.q
-				q.Stream, q.HeadersOnly = "S", headersOnly
+		for way := range 4 {
+			q := tt.q
+			q.Stream, q.HeadersOnly, q.Consumer = "S", way&1 != 0, way&2 != 0
+			t.Run(fmt.Sprintf("%s, headers only: %t, consumer: %t", name, q.HeadersOnly, q.Consumer), func(t *testing.T) {
 				if got := read(t, b, q); fmt.Sprint(got) != fmt.Sprint(tt.want) {
 					t.Errorf("got  %v\nwant %v", got, tt.want)
 				}
@@ -128,56 +129,123 @@ func TestReadStream(t *testing.T) {
 	}
 }
 
+// ways are those in which a stream is read: from its leader, and through a consumer.
+func ways(t *testing.T, do func(t *testing.T, consumer bool)) {
+	t.Helper()
+	for _, consumer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("consumer: %t", consumer), func(t *testing.T) { do(t, consumer) })
+	}
+}
+
 func TestReadStreamSince(t *testing.T) {
-	b, stream := newStream(t, 20)
-	msg, err := stream.GetMsg(t.Context(), 12)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := read(t, b, events.StreamQuery{Stream: "S", Subject: "s.*", Since: msg.Time})
-	if fmt.Sprint(got) != "[12 13 14 15 16 17 18 19 20]" {
-		t.Errorf("got %v", got)
-	}
+	const n = 400 // far more than are read at once
+	b, stream := newStream(t, n)
+	ways(t, func(t *testing.T, consumer bool) {
+		for _, first := range []uint64{1, 12, 199, 398, n} {
+			msg, err := stream.GetMsg(t.Context(), first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for subject, want := range map[string]uint64{"s.*": n - first + 1, "s.odd": (n - first + 1) / 2} {
+				got := read(t, b, events.StreamQuery{Stream: "S", Subject: subject, Since: msg.Time, Consumer: consumer})
+				if uint64(len(got)) != want || want > 0 && got[0] > first+1 || want > 0 && got[0] < first {
+					t.Errorf("since message %d on %s: %v", first, subject, got)
+				}
+			}
+		}
+	})
 }
 
 func TestReadStreamStopsEarly(t *testing.T) {
 	b, stream := newStream(t, 50)
-	for msg, err := range events.ReadStream(t.Context(), b.JS, events.StreamQuery{Stream: "S", Subject: "s.*"}) {
-		if err != nil {
-			t.Fatal(err)
+	ways(t, func(t *testing.T, consumer bool) {
+		for msg, err := range events.ReadStream(t.Context(), b.JS, events.StreamQuery{Stream: "S", Subject: "s.*", Consumer: consumer}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if msg.Sequence == 5 {
+				break
+			}
 		}
-		if msg.Sequence == 5 {
-			break
+		info, err := stream.Info(t.Context())
+		if err != nil || info.State.Consumers != 0 {
+			t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
 		}
-	}
-	info, err := stream.Info(t.Context())
-	if err != nil || info.State.Consumers != 0 {
-		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
-	}
+	})
 }
 
 func TestReadStreamErrors(t *testing.T) {
 	b, _ := newStream(t, 50)
-	count := func(ctx context.Context, q events.StreamQuery, each func()) (n int, last error) {
-		for _, err := range events.ReadStream(ctx, b.JS, q) {
-			if last != nil {
-				t.Fatal("something came after an error")
+	ways(t, func(t *testing.T, consumer bool) {
+		count := func(ctx context.Context, q events.StreamQuery, each func()) (n int, last error) {
+			q.Consumer = consumer
+			for _, err := range events.ReadStream(ctx, b.JS, q) {
+				if last != nil {
+					t.Fatal("something came after an error")
+				}
+				if last = err; err == nil {
+					n++
+					each()
+				}
 			}
-			if last = err; err == nil {
-				n++
-				each()
+			return n, last
+		}
+		if _, err := count(t.Context(), events.StreamQuery{Stream: "NONE", Subject: "s.*"}, func() {}); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("no such stream: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		// Ended in the midst of the first batch, it may give the rest of that batch.
+		if n, err := count(ctx, events.StreamQuery{Stream: "S", Subject: "s.*"}, cancel); !errors.Is(err, context.Canceled) || n == 50 {
+			t.Errorf("after the context ended: %d messages, %v", n, err)
+		}
+	})
+}
+
+// A list of a bucket must not leave out an entry because it was written again while the
+// list was made.
+func TestReadStreamToItsEndMissesNoRecordThatIsReplaced(t *testing.T) {
+	b := natstest.Run(t)
+	if _, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}, MaxMsgsPerSubject: 1}); err != nil {
+		t.Fatal(err)
+	}
+	const keys = 100
+	write := func(ctx context.Context, i int) error {
+		_, err := b.JS.Publish(ctx, fmt.Sprintf("s.%d", i%keys), nil)
+		return err
+	}
+	for i := range keys {
+		if err := write(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; err == nil; i += 7 {
+			err = write(ctx, i)
+		}
+		written <- err
+	}()
+	for range 50 {
+		seen := map[string]bool{}
+		for msg, err := range events.ReadStream(t.Context(), b.JS, events.StreamQuery{Stream: "S", Subject: "s.*", Until: math.MaxUint64}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[msg.Subject] = true
+			if len(seen) == keys { // as long as somebody writes there is no end
+				break
 			}
 		}
-		return n, last
+		if len(seen) != keys {
+			t.Fatalf("%d of %d records came", len(seen), keys)
+		}
 	}
-	if _, err := count(t.Context(), events.StreamQuery{Stream: "NONE", Subject: "s.*"}, func() {}); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("no such stream: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	// Ended in the midst of the first batch, it may give the rest of that batch.
-	if n, err := count(ctx, events.StreamQuery{Stream: "S", Subject: "s.*"}, cancel); !errors.Is(err, context.Canceled) || n == 50 {
-		t.Errorf("after the context ended: %d messages, %v", n, err)
+	stop()
+	if err := <-written; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 
@@ -236,6 +304,10 @@ func TestReadFromLeader(t *testing.T) {
 
 // Others may remove messages meanwhile; those that stay must come all the same.
 func TestReadStreamWhileMessagesAreRemoved(t *testing.T) {
+	ways(t, readWhileMessagesAreRemoved)
+}
+
+func readWhileMessagesAreRemoved(t *testing.T, consumer bool) {
 	const n = 2000
 	b, stream := newStream(t, n)
 	removed := make(chan error, 1)
@@ -258,7 +330,7 @@ func TestReadStreamWhileMessagesAreRemoved(t *testing.T) {
 		default:
 		}
 		odd := 0
-		for _, seq := range read(t, b, events.StreamQuery{Stream: "S", Subject: "s.*", HeadersOnly: true}) {
+		for _, seq := range read(t, b, events.StreamQuery{Stream: "S", Subject: "s.*", HeadersOnly: true, Consumer: consumer}) {
 			odd += int(seq % 2)
 		}
 		if odd != n/2 {

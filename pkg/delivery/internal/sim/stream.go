@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -124,6 +125,10 @@ func (s *stream) take(p publication) []byte {
 	}
 	for _, c := range s.consumers {
 		c.pump()
+	}
+	if r := s.cfg.RePublish; r != nil { // source and destination end with >, and no payload is wanted
+		rest := strings.TrimPrefix(subject, strings.TrimSuffix(r.Source, ">"))
+		s.b.route(strings.TrimSuffix(r.Destination, ">")+rest, "", nil, nil)
 	}
 	return fmt.Appendf(nil, `{"stream":%q,"seq":%d}`, s.cfg.Name, m.seq)
 }
