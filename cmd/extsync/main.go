@@ -25,7 +25,7 @@ func root(sh *cli.Shell) *cobra.Command {
 	cmd := cli.Group("extsync", "Keep other systems at the platform's newest version",
 		demoCommand(sh), devCommand(sh), benchCommand(sh), cli.BrokerConfigCommand(sh), cli.HealthCommand(sh), cli.PushCommand(sh, "extsync"), cli.GetCommand(sh), cli.WaitCommand(sh), cli.TailCommand(sh), cli.StatusCommand(sh),
 		cli.ImportCommand(sh), cli.ResyncCommand(sh), cli.AuditCommand(sh), cli.DeadCommand(sh), cli.KeyCommand(sh), cli.DoctorCommand(sh), cli.WorkersCommand(sh), cli.RecoverCommand(sh),
-		cli.ChannelsCommand(sh), cli.TokensCommand(sh), cli.AuditLogCommand(sh), cli.VersionCommand(sh))
+		cli.ChannelsCommand(sh), cli.TokensCommand(sh), cli.ServicesCommand(sh), cli.AuditLogCommand(sh), cli.VersionCommand(sh))
 	cmd.Long = help
 	cmd.Example = "  extsync demo\n  extsync dev\n  extsync get p-2023-vax"
 	sh.AddJSON(cmd)

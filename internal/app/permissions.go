@@ -31,7 +31,9 @@ func (d *doctor) permissions(ctx context.Context) (goOn bool) {
 	case err != nil:
 		d.add(LevelWarning, "permissions", "", "cannot be looked at: "+err.Error(), "give the server a system account (system_account in its configuration)")
 		return d.role == brokerconfig.Admin
-	case !access.Restricted():
+	}
+	d.accounts(access)
+	if !access.Restricted() {
 		d.add(LevelOK, "permissions", "role "+string(d.role), "none is missing: the broker restricts nobody here", "")
 		return true
 	}
@@ -45,6 +47,21 @@ func (d *doctor) permissions(ctx context.Context) (goOn bool) {
 		d.add(LevelOK, "permissions", "role "+string(d.role), "none is missing to "+access.User, "")
 	}
 	return !missing
+}
+
+// accounts says which of the two kinds of broker this is. In one account every client can
+// have the server write with the server's rights, whatever its own permissions.
+func (d *doctor) accounts(access broker.Access) {
+	const one = "the roles have no accounts of their own: every client of this broker is an administrator"
+	switch {
+	case access.Account == d.role.Account():
+		d.add(LevelOK, "accounts", "", "this connection is in the account of its role, "+access.Account, "")
+	case access.Restricted():
+		d.add(LevelWarning, "accounts", "", one+", whatever its permissions",
+			"'extsync broker-config' writes a configuration with an account for each role; docs/security.md says why")
+	default:
+		d.add(LevelOK, "accounts", "", one+", which is for development", "")
+	}
 }
 
 // missing reports what a role needs and does not have, for all channels or for
@@ -87,7 +104,7 @@ func without(list, drop []string) []string {
 func (d *doctor) channelNames(ctx context.Context, access broker.Access) ([]string, bool) {
 	bucket := d.c.Names.RegistryBucket()
 	stream := events.KVStream(bucket)
-	for _, subject := range []string{"$JS.API.STREAM.INFO." + stream, "$JS.API.CONSUMER.CREATE." + stream + ".*." + events.KVSubject(bucket, ">")} {
+	for _, subject := range []string{"$JS.API.STREAM.INFO." + stream, "$JS.API.STREAM.MSG.GET." + stream} {
 		if !access.Publish.Has(subject) {
 			return nil, false
 		}

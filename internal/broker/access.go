@@ -31,6 +31,7 @@ var (
 // nothing.
 type Access struct {
 	User      string   `json:"user"` // a public nkey, or a name
+	Account   string   `json:"-"`    // that the connection is in
 	Publish   Subjects `json:"publish"`
 	Subscribe Subjects `json:"subscribe"`
 }
@@ -85,6 +86,7 @@ func decodeAccess(data []byte) (Access, error) {
 		Error *struct{ Code int } `json:"error"`
 		Data  *struct {
 			User        string  `json:"user"`
+			Account     string  `json:"account"`
 			Permissions *Access `json:"permissions"`
 		} `json:"data"`
 	}
@@ -98,7 +100,7 @@ func decodeAccess(data []byte) (Access, error) {
 	if p := answer.Data.Permissions; p != nil {
 		a = *p
 	}
-	a.User = answer.Data.User
+	a.User, a.Account = answer.Data.User, answer.Data.Account
 	return a, nil
 }
 
@@ -111,20 +113,20 @@ func (s Subjects) restricted() bool { return len(s.Allow)+len(s.Deny) > 0 }
 // one of the allowed subjects, and none of it denied.
 func (s Subjects) Has(subject string) bool {
 	for _, d := range s.Deny {
-		if overlap(subject, d) {
+		if Overlap(subject, d) {
 			return false
 		}
 	}
 	for _, a := range s.Allow {
-		if within(subject, a) {
+		if Within(subject, a) {
 			return true
 		}
 	}
 	return len(s.Allow) == 0
 }
 
-// within reports whether every subject that matches inner matches outer too.
-func within(inner, outer string) bool {
+// Within reports whether every subject that matches inner matches outer too.
+func Within(inner, outer string) bool {
 	in, out := strings.Split(inner, "."), strings.Split(outer, ".")
 	for i, o := range out {
 		switch {
@@ -139,8 +141,8 @@ func within(inner, outer string) bool {
 	return len(in) == len(out)
 }
 
-// overlap reports whether some subject matches both.
-func overlap(a, b string) bool {
+// Overlap reports whether some subject matches both.
+func Overlap(a, b string) bool {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")
 	for i := 0; i < len(as) && i < len(bs); i++ {
 		switch {

@@ -168,22 +168,11 @@ type User struct {
 	Role Role
 	Key  string
 	Old  bool
+	Permissions
 }
 
-// Users returns all keys for the template.
-func (o *Options) Users() []User {
-	var users []User
-	for _, r := range Roles() {
-		users = append(users, User{Role: r, Key: o.Keys[r]})
-		if old := o.OldKeys[r]; old != "" {
-			users = append(users, User{Role: r, Key: old, Old: true})
-		}
-	}
-	return users
-}
-
-// Role returns a role's entry for the template.
-func (o *Options) Role(r Role) Permissions { return o.Permissions(r) }
+// Answers reports whether the user answers requests: its answers go wherever these say.
+func (u User) Answers() bool { return u.Role == Worker }
 
 // StoreBytes returns the bound of all streams for the template.
 func (o *Options) StoreBytes() int64 { return int64(o.MaxStore) }
@@ -259,14 +248,19 @@ cluster {
 }
 {{- end}}
 
+# An account for each role: docs/security.md says why. EXTSYNC owns the streams, and who is
+# in it is an administrator.
 accounts {
   SYS {}
-  EXTSYNC {
+{{- range .Accounts}}
+  {{.Name}} {
+{{- if .JetStream}}
     jetstream: enabled
+{{- end}}
     users: [
-{{- range .Users}}{{$user := .}}{{with $.Role .Role}}
-      { # {{$user.Role}}: its inbox prefix is {{$user.Role.InboxPrefix}}{{if $user.Old}}; the old key{{end}}
-        nkey: {{$user.Key}}
+{{- range .Users}}
+      { # {{.Role}}: its inbox prefix is {{.Role.InboxPrefix}}{{if .Old}}; the old key{{end}}
+        nkey: {{.Key}}
         permissions {
           publish { allow: [{{range .Publish}}
             {{quote .}}{{end}}
@@ -274,11 +268,29 @@ accounts {
           subscribe { allow: [{{range .Subscribe}}
             {{quote .}}{{end}}
           ] }
+{{- if .Answers}}
+          allow_responses: true
+{{- end}}
         }
       }
-{{- end}}{{end}}
+{{- end}}
     ]
+{{- if .Exports}}
+    exports: [
+{{- range .Exports}}
+      { {{if .Service}}service{{else}}stream{{end}}: {{quote .Subject}}, accounts: [{{range $i, $to := .To}}{{if $i}}, {{end}}{{$to}}{{end}}]{{if .Several}}, response: stream{{end}} }
+{{- end}}
+    ]
+{{- end}}
+{{- if .Imports}}
+    imports: [
+{{- range .Imports}}
+      { {{if .Service}}service{{else}}stream{{end}}: { account: {{.From}}, subject: {{quote .Subject}} } }
+{{- end}}
+    ]
+{{- end}}
   }
+{{- end}}
 }
 system_account: SYS
 `

@@ -4,6 +4,7 @@ package brokerconfig
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -32,6 +33,15 @@ func Roles() []Role { return []Role{Publisher, Gateway, Worker, Admin} }
 // InboxPrefix is where replies to a role come back. Each role may listen to its
 // own only: what the broker answers to one is hidden from the others.
 func (r Role) InboxPrefix() string { return "_INBOX_" + string(r) }
+
+// Account returns the account that a role's users are in. The administrators' one owns the
+// streams; the others get from it, and from the workers', what their role needs.
+func (r Role) Account() string {
+	if r == Admin {
+		return owner
+	}
+	return strings.ToUpper(string(r))
+}
 
 // Permissions are the subjects that a role may use, with NATS wildcards.
 type Permissions struct {
@@ -70,9 +80,9 @@ func (s Scope) Permissions(role Role) Permissions {
 
 func (s Scope) publisher() Permissions {
 	n := s.Names
-	var g grants
+	g := grants{names: n}
 	g.readBucket(n.RegistryBucket())
-	g.watchBucket(n.RegistryBucket())
+	g.hear(n.RegistryBucket())
 	g.readBucket(n.LedgerBucket())
 	g.readBucket(n.ProgressBucket())
 	g.readBucket(n.InstallationBucket())
@@ -87,19 +97,13 @@ func (s Scope) publisher() Permissions {
 		g.api("STREAM.MSG.GET", stream)
 		g.api("DIRECT.GET", stream)
 		g.api("DIRECT.GET", stream, n.StoredUpdates(channel))
-		g.readers(n.OutcomeStream(), n.OutcomesOf(channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.LedgerSubject(channel, "*"))
 	}
 	if len(s.Services) > 0 {
 		g.api("STREAM.MSG.GET", n.AckStream())
 	}
 	for _, service := range s.Services {
-		filter, err := n.ServiceAcks(service)
-		if err != nil {
-			continue // Options.check has refused it
-		}
-		consumer := "svc-" + service
-		g.api("CONSUMER.CREATE", n.AckStream(), consumer, filter)
+		consumer := "svc-" + service // an administrator has made it, see events.AddService
 		g.api("CONSUMER.INFO", n.AckStream(), consumer)
 		g.api("CONSUMER.MSG.NEXT", n.AckStream(), consumer)
 		g.publish("$JS.ACK." + n.AckStream() + "." + consumer + ".>")
@@ -112,9 +116,8 @@ func (s Scope) publisher() Permissions {
 // without which the API changes nothing.
 func (s Scope) gateway() Permissions {
 	n := s.Names
-	g := grants{s.publisher()}
+	g := grants{s.publisher(), n}
 	g.readBucket(n.TokensBucket())
-	g.watchBucket(n.TokensBucket())
 	g.readBucket(n.IdempotencyBucket())
 	g.publish(events.KVSubject(n.IdempotencyBucket(), ">"))
 	for _, stream := range []string{n.ParkedStream(), n.DeadStream()} {
@@ -123,27 +126,23 @@ func (s Scope) gateway() Permissions {
 	}
 	g.api("STREAM.INFO", n.AuditStream()) // to see that the broker is provisioned
 	g.readBucket(n.LettersBucket())
-	g.readers(n.DeadStream(), n.DeadSubjects())
 	// Which service's acks a token may read is for the API to say.
 	g.api("STREAM.INFO", n.AckStream())
 	g.api("STREAM.MSG.GET", n.AckStream())
-	g.readers(n.AckStream(), n.AckSubjects())
+	g.p.Subscribe = append(g.p.Subscribe, n.AckSubjects())
 	for _, channel := range s.Channels {
-		g.readers(n.DeadStream(), n.DeadFilter(channel))
-		g.readers(n.UpdateStream(channel), ">")
 		g.api("CONSUMER.LIST", n.UpdateStream(channel)) // what is undelivered
-		g.readers(events.KVStream(n.LedgerBucket()), events.KVSubject(n.LedgerBucket(), channel+".>"))
 	}
 	return g.p
 }
 
 func (s Scope) worker() Permissions {
 	n := s.Names
-	var g grants
+	g := grants{names: n}
 	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(), n.LettersBucket(), n.InstallationBucket()} {
 		g.readBucket(bucket)
 	}
-	g.watchBucket(n.RegistryBucket())
+	g.hear(n.RegistryBucket())
 	for _, shared := range []string{n.WorkersBucket(), n.LeasesBucket()} {
 		g.publish(events.KVSubject(shared, ">"))
 	}
@@ -172,7 +171,7 @@ func (s Scope) worker() Permissions {
 		g.readers(n.DeadStream(), n.DeadFilter(channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
 	}
-	// Acks, and answers to administrators.
+	// Acks. Answers to administrators go where their requests say.
 	g.publish(n.AckSubjects(), Publisher.InboxPrefix()+".>", Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
 	return g.p
 }
@@ -187,7 +186,10 @@ func (s Scope) admin() Permissions {
 }
 
 // grants collects subjects.
-type grants struct{ p Permissions }
+type grants struct {
+	p     Permissions
+	names events.Names
+}
 
 func (g *grants) publish(subjects ...string) { g.p.Publish = append(g.p.Publish, subjects...) }
 
@@ -206,13 +208,9 @@ func (g *grants) readBucket(bucket string) {
 	g.api("STREAM.MSG.GET", events.KVStream(bucket))
 }
 
-// watchBucket allows to list and watch a bucket.
-func (g *grants) watchBucket(bucket string) {
-	stream := events.KVStream(bucket)
-	g.api("CONSUMER.CREATE", stream, "*", events.KVSubject(bucket, ">"))
-	g.api("CONSUMER.INFO", stream, "*")
-	g.api("CONSUMER.DELETE", stream, "*")
-	g.publish("$JS.FC." + stream + ".>")
+// hear allows to hear which keys of a bucket are written.
+func (g *grants) hear(bucket string) {
+	g.p.Subscribe = append(g.p.Subscribe, g.names.Heard(bucket))
 }
 
 // readers allows pull consumers of a stream with one filter; none, if it is "".

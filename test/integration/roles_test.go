@@ -40,6 +40,13 @@ type guarded struct {
 
 func newGuarded(t testing.TB, names string) *guarded {
 	t.Helper()
+	return newGuardedBy(t, names, func(conf string) string { return conf })
+}
+
+// newGuardedBy is newGuarded with another configuration, made from what broker-config has
+// written.
+func newGuardedBy(t testing.TB, names string, change func(conf string) string) *guarded {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +59,11 @@ func newGuarded(t testing.TB, names string) *guarded {
 	}
 	extsync(g.flags...).ok(t)
 	_ = listener.Close() // the port is for the server
-	opts, err := server.ProcessConfigFile(filepath.Join(g.dir, "server", "nats.conf"))
+	file := filepath.Join(g.dir, "server", "nats.conf")
+	if err := os.WriteFile(file, []byte(change(g.site.read(file))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +185,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.program(brokerconfig.Admin, "extsync", "services", "add", "billing").ok(t)
 	push("portal", "p-2", 1, reply)
 	acks, stop := context.WithTimeout(t.Context(), testkit.Patience)
 	defer stop()
@@ -278,7 +290,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 	}
 	deaf := map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {"_INBOX.>", "_INBOX_worker.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "$KV.sync_ledger.>", "sync.ctl.portal.0", "$KV.>", ">"},
-		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "sync.acks.>", "$KV.>", ">"},
+		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "$KV.>", ">"},
 		brokerconfig.Worker:    {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_gateway.>", "sync.updates.>", "sync.ctl.other.0", "$KV.>", ">"},
 		brokerconfig.Admin:     {"_INBOX_publisher.>", "$SYS.>", ">"},
 	}
