@@ -56,7 +56,7 @@ type ChannelStatus struct {
 const statusAtOnce = 8
 
 // Status tells how every channel stands, or one if it is named. It asks for a few
-// numbers of each partition, and reads a message of each slot that has something.
+// numbers of each partition, and reads a message of each that has something.
 func (c *Client) Status(ctx context.Context, channel string) ([]ChannelStatus, error) {
 	entries, err := c.channels(ctx, channel)
 	if err != nil {
