@@ -20,6 +20,7 @@ else
 	part "all others" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=15m "${plain[@]}"
 fi
 part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
+part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq
 part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
 part "instructions" scripts/instructions.sh
 parts_end

@@ -153,7 +153,7 @@ func failed(ctx context.Context, code string, p *jq.Program, err error) connecto
 	switch {
 	case ctx.Err() != nil:
 		return connectors.Failed(connectors.Transient, "timeout", err)
-	case errors.Is(err, jq.ErrTime):
+	case errors.Is(err, jq.ErrCostly):
 		return connectors.Failed(connectors.Transient, CodeTimeout, err)
 	default:
 		return connectors.Unasked(code, err)

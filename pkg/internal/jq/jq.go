@@ -4,9 +4,10 @@
 //
 // An expression sees its input and the variables it is given, nothing else:
 // neither the environment nor files, modules or further input. A Program bounds
-// how long it runs, how many steps it takes and how large a value gets, so that
-// a mistake in an expression ends in an error and not in a worker without
-// memory. Steps and sizes do not depend on how busy the machine is.
+// how long it runs, how many steps it takes, what each of them may do and how large
+// a value gets, so that a mistake in an expression, or an attack, ends in an error
+// and not in a worker without memory. Steps and sizes do not depend on how busy the
+// machine is.
 package jq
 
 import (
@@ -32,13 +33,22 @@ const (
 	// MaxExpression is how long an expression may be, in bytes.
 	MaxExpression = 64 << 10
 
-	maxTime  = 5 * time.Second // far more than maxSteps take on a machine that is not busy
-	maxSteps = 1_000_000
-	maxValue = 16 << 20  // of one value, in bytes
-	maxMade  = 256 << 20 // of what + and * make in one run, in bytes
-	maxDepth = 10_000
-	maxIndex = 1 << 20   // into an array
-	maxMatch = 256 << 10 // of a text that a regular expression looks at: it makes hundreds of times as much
+	maxTime   = 5 * time.Second // far more than maxSteps take on a machine that is not busy
+	maxSteps  = 1_000_000
+	maxValue  = 16 << 20  // of one value, in bytes
+	maxMade   = 256 << 20 // of what operators and texts make in one run, in bytes
+	maxLive   = 128 << 20 // by which the heap may grow during a slow run, in bytes
+	maxDepth  = 10_000
+	maxIndex  = 1 << 20  // into a list
+	maxDigits = 1000     // of a number: those that are longer cost the square of them
+	maxValues = 1 << 20  // of an input, less than which maxValue has room for
+	maxRegexp = 4 << 10  // of a regular expression, in bytes
+	maxSearch = 32 << 20 // of a text times the instructions of what is searched in it
+	maxFound  = 100_000  // of matches in one text
+	maxBrief  = 1 << 10  // of the form of a time, in bytes
+
+	// mostSought is how large a list may be that an index looks for, in bytes.
+	mostSought = 1 << 10
 )
 
 // What can become of a run. No error shows a value.
@@ -50,15 +60,16 @@ var (
 	// ErrBounds says that the expression needs too many steps or makes too large
 	// a value. It does so every time.
 	ErrBounds = errors.New("it exceeds its bounds")
-	// ErrTime says that the time was over. On a busy machine it need not be the
-	// expression's fault.
-	ErrTime = errors.New("it did not end in time")
+	// ErrCostly says that the run took too much time or memory. On a busy machine
+	// that need not be the expression's fault.
+	ErrCostly = errors.New("it takes too much time or memory")
 )
 
 // A Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
 	code *gojq.Code
 	text string
+	slow chan struct{} // what its slow runs hold
 }
 
 // Compile compiles an expression that may use these variables, such as "$key".
@@ -77,7 +88,7 @@ func Compile(expression string, variables ...string) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a jq expression: %w", err)
 	}
-	return &Program{code: code, text: expression}, nil
+	return &Program{code: code, text: expression, slow: make(chan struct{}, programSlots())}, nil
 }
 
 // String returns the beginning of the expression in one line, for messages.
@@ -87,9 +98,8 @@ func (p *Program) String() string { return clip(p.text, 120) }
 // are those of the variables, in the order of Compile. The error is that of ctx
 // if it has ended, else one of this package's.
 func (p *Program) Run(ctx context.Context, most int, input any, values ...any) (results []any, err error) {
-	limited, cancel := context.WithTimeout(ctx, maxTime)
-	defer cancel()
-	m := &meter{Context: limited}
+	m := newMeter(ctx, p.slow)
+	defer m.close()
 	defer func() {
 		// An expression can make gojq panic, as with an array of 2^62 elements.
 		if recover() != nil {
@@ -106,21 +116,25 @@ func (p *Program) Run(ctx context.Context, most int, input any, values ...any) (
 			return nil, p.failed(ctx, m, failure)
 		}
 		if !fits(value) {
-			return nil, fmt.Errorf("%w: a value is larger than %d bytes", ErrBounds, maxValue)
+			return nil, errLarge
 		}
 		results = append(results, value)
 	}
 	return results, nil
 }
 
+// errLarge says that a value is too large.
+var errLarge = fmt.Errorf("%w: a value is larger than %d bytes", ErrBounds, maxValue)
+
 func (p *Program) failed(ctx context.Context, m *meter, failure error) error {
+	var ended *gojq.HaltError
 	switch {
+	case m.over != nil:
+		return m.over
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(failure, ErrBounds):
-		return failure
-	case m.Context.Err() != nil:
-		return fmt.Errorf("%w: %v", ErrTime, maxTime)
+	case errors.As(failure, &ended):
+		return errLarge
 	}
 	return fmt.Errorf("%w: %s", ErrFails, explain(failure))
 }
@@ -157,6 +171,11 @@ func Decode(data []byte) (any, error) {
 	if len(data) > MaxInput {
 		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrInput, len(data), MaxInput)
 	}
+	if len(data) > maxDigits {
+		if err := check(data); err != nil {
+			return nil, err
+		}
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	var document any
@@ -180,4 +199,37 @@ func Encode(value any) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it gives a value that JSON cannot write", ErrFails)
 	}
 	return data, nil
+}
+
+// check looks for what a JSON document of this length does not show: how many
+// values it has, each of which takes many times its text, and how long its numbers
+// are. It is asked before the document is decoded, and sees no other faults.
+func check(data []byte) error {
+	inText, digits, values := false, 0, 0
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inText:
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				inText = false
+			}
+		case c >= '0' && c <= '9' || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-':
+			if digits++; digits > maxDigits {
+				return fmt.Errorf("%w: a number has more than %d digits", ErrInput, maxDigits)
+			}
+		default:
+			digits = 0
+			switch c {
+			case '"':
+				inText = true
+			case ',', '[', '{':
+				if values++; values > maxValues {
+					return fmt.Errorf("%w: it has more than %d values", ErrInput, maxValues)
+				}
+			}
+		}
+	}
+	return nil
 }

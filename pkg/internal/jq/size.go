@@ -3,6 +3,8 @@ package jq
 import (
 	"encoding/json"
 	"math/big"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
 )
@@ -51,6 +53,9 @@ func rest(v any, room, depth int) int {
 	}
 }
 
+// size is the size of a value as a tree, at most a little over most.
+func size(v any, most int) int { return most - rest(v, most, maxDepth) }
+
 // flat is the size of a value without that of its parts.
 func flat(v any) int {
 	switch v := v.(type) {
@@ -69,7 +74,13 @@ func flat(v any) int {
 	}
 }
 
+// tooMuch is more than any bound.
+const tooMuch = maxValue + 1
+
 func sizeOfSum(x, y any) int {
+	if isLong(x) || isLong(y) {
+		return tooMuch
+	}
 	return flat(x) + flat(y)
 }
 
@@ -81,10 +92,7 @@ func sizeOfProduct(x, y any) int {
 	if !ok {
 		// Numbers that are multiplied have the digits of both, and cost the square
 		// of them in time.
-		if isLong(x) && isLong(y) {
-			return maxValue + 1
-		}
-		return flat(x) + flat(y)
+		return sizeOfSum(x, y)
 	}
 	return times(len(s), y)
 }
@@ -92,7 +100,7 @@ func sizeOfProduct(x, y any) int {
 func isLong(v any) bool {
 	switch v.(type) {
 	case *big.Int, json.Number:
-		return flat(v) > maxMatch
+		return flat(v) > maxDigits
 	default:
 		return false
 	}
@@ -105,7 +113,7 @@ func times(n int, number any) int {
 		return 0
 	}
 	if f = f * float64(n); f > maxValue {
-		return maxValue + 1
+		return tooMuch
 	}
 	return int(f)
 }
@@ -114,4 +122,68 @@ func sizeOfJoin(list, separator any) int {
 	l, _ := list.([]any)
 	s, _ := separator.(string)
 	return times(len(s), len(l))
+}
+
+// sizeOfDifference is that of x - y: with lists, each element of one is compared
+// with each of the other.
+func sizeOfDifference(x, y any) int {
+	l, ok := x.([]any)
+	r, ok2 := y.([]any)
+	if !ok || !ok2 {
+		return nodeSize
+	}
+	return min(pairs(len(l), nodes(r)), pairs(nodes(l), len(r)))
+}
+
+// sizeOfQuotient is that of x / y: with texts, it is a split.
+func sizeOfQuotient(x, y any) int {
+	s, ok := x.(string)
+	by, ok2 := y.(string)
+	if !ok || !ok2 {
+		return nodeSize
+	}
+	return sizeOfSplit(s, by)
+}
+
+func sizeOfSplit(s, by string) int {
+	parts := utf8.RuneCountInString(s)
+	if by != "" {
+		parts = strings.Count(s, by) + 1
+	}
+	return 2*nodeSize*(parts+1) + len(s)
+}
+
+// sizeOfSearch is that of x in y or y in x: parts of one are compared with parts
+// of the other.
+func sizeOfSearch(x, y any) int {
+	if isText(x) || isText(y) {
+		return nodeSize // strings.Contains takes the time of both together
+	}
+	return pairs(nodes(x), nodes(y))
+}
+
+// sizeOfIndices is that of looking for y at each place in x.
+func sizeOfIndices(x, y any) int {
+	if s, ok := x.(string); ok {
+		by, _ := y.(string) // both are made to lists first
+		return pairs(len(s), len(by)) + 2*nodeSize*len(s)
+	}
+	return pairs(nodes(x), nodes(y))
+}
+
+func isText(v any) bool {
+	_, ok := v.(string)
+	return ok
+}
+
+// nodes is how many values a tree has, where long texts are several.
+func nodes(v any) int { return size(v, maxValue) / nodeSize }
+
+// pairs is what comparing each of x things with each of y counts as, in bytes; at
+// most a little over maxValue.
+func pairs(x, y int) int {
+	if y > 0 && x > maxValue/y {
+		return tooMuch
+	}
+	return x * y
 }
