@@ -70,7 +70,9 @@ type Result struct {
 	// payload, and be empty. It is where an answer explains why it is one.
 	Response string
 	// Unasked says that the target was not asked: that the attempt failed says nothing of
-	// it. It is for Permanent: the update, or the channel's configuration, is at fault.
+	// it. The update, or the channel's configuration, is at fault. It is for Permanent, and
+	// for Transient if that can pass: it spends an attempt whether the target is there or
+	// not, and blocks the channel when two keys have it and no other is delivered.
 	Unasked bool
 }
 

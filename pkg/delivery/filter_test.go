@@ -2,9 +2,11 @@ package delivery_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -67,13 +69,82 @@ func mustInt(a connectors.Attempt) int64 {
 	return n
 }
 
+// A mapping that took too much was left running, its update spent no attempt, and was
+// tried for ever. It ends as a dead letter; the channel is blocked when a second key
+// has it and no other is delivered.
+func TestCostlyMappingIsItsOwnKeys(t *testing.T) {
+	cfg := channel("erp", channels.Latest)
+	cfg.Mapping = `[.t // "" | scan("a.*b|a")] | length`
+	cfg.Timeout = connectors.Duration(2 * time.Second)
+	cfg.Retry.MaxAttempts = 2
+	l := newLab(t, cfg)
+	w := l.work("w1")
+	costly := func(key string, version int64) events.Update {
+		u := update("erp", key, version)
+		u.Payload = []byte(`{"t":"` + strings.Repeat("a", 60_000) + `"}`)
+		return u
+	}
+	ack := l.request(costly("a", 1))
+	if ack.Outcome != events.DeadLettered || ack.Code != "mapping_failed" || ack.Attempts != 2 {
+		t.Errorf("the ack of the costly one: %+v", ack)
+	}
+	if ack := l.request(update("erp", "b", 1)); ack.Outcome != events.Delivered {
+		t.Errorf("another key: %+v", ack)
+	}
+	l.push(costly("a", 2))
+	l.push(costly("c", 1))
+	l.eventually("the channel to be blocked by the second key", func() bool {
+		return slices.ContainsFunc(w.Status().Partitions, func(p delivery.PartitionStatus) bool { return p.Circuit == "blocked" })
+	})
+	// What is delivered shows that it is not the channel.
+	if ack := l.request(update("erp", "d", 1)); ack.Outcome != events.Delivered {
+		t.Errorf("a key whose update can be mapped: %+v", ack)
+	}
+}
+
+// The mapping of one channel took 22 s in one step for each of these, 16 at once. Leases
+// were lost, and other channels silent.
+func TestHostileMappingLeavesOtherChannelsAlone(t *testing.T) {
+	hostile := channel("hostile", channels.Latest)
+	hostile.Mapping = `{t: (.t|gsub(" ";"_"))}`
+	l := newLab(t, hostile)
+	l.put(channel("other", channels.Latest))
+	w := l.work("w1")
+	l.request(update("other", "k", 1))
+	l.request(update("hostile", "k", 1)) // both have begun
+	before := w.Stats()
+	spaces := []byte(`{"t":"` + strings.Repeat(" ", 200_000) + `"}`)
+	const keys = 16
+	for k := range keys {
+		u := update("hostile", fmt.Sprint("k", k), 1)
+		u.Payload = spaces
+		l.push(u)
+	}
+	for v := int64(2); v < 50; v++ {
+		if ack := l.request(update("other", "k", v)); ack.Outcome != events.Delivered {
+			t.Fatalf("the other channel: %+v", ack)
+		}
+	}
+	for k := range keys {
+		if ack := l.outcome("hostile", fmt.Sprint("k", k), 1); ack.Outcome != events.DeadLettered || ack.Code != "mapping_failed" || ack.Attempts != 1 {
+			t.Errorf("key %d: %+v", k, ack)
+		}
+	}
+	after := w.Stats()
+	for _, name := range []string{"hostile", "other"} {
+		if after[name].Takeovers != before[name].Takeovers {
+			t.Errorf("%s was taken over again: its lease was lost", name)
+		}
+	}
+}
+
 func TestMappingErrorIsADeadLetterWithoutPayload(t *testing.T) {
 	cfg := channel("erp", channels.Latest)
 	cfg.Mapping = `{v: .key.x}`
 	l := newLab(t, cfg)
 	l.work("w1")
 	ack := l.request(update("erp", "canary", 1))
-	if ack.Outcome != events.DeadLettered || ack.Code != "mapping" || !strings.Contains(ack.Message, "{v: .key.x}") || strings.Contains(ack.Message, "canary") {
+	if ack.Outcome != events.DeadLettered || ack.Code != "mapping_failed" || !strings.Contains(ack.Message, "{v: .key.x}") || strings.Contains(ack.Message, "canary") {
 		t.Errorf("ack: %+v", ack)
 	}
 	if got := l.tg.attempts(); len(got) != 0 {

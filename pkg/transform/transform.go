@@ -5,7 +5,7 @@
 // the update's attributes as variables: $channel, $key, $version (a number, or a
 // text if it is a time), $base (null if there is none), $id, $source, $type and
 // $time (null if it is not known). They see nothing else, and are bounded in
-// time, steps and the size of values. Numbers keep all of their digits.
+// time, steps, memory and the size of values. Numbers keep all of their digits, up to 1,000.
 //
 // The filter says whether an update is sent: it is not if the filter gives
 // false, null or nothing. The mapping gives the payload that is sent. Neither is
@@ -29,9 +29,11 @@ import (
 // Codes of updates that end before the connector sees them. That of an update
 // that does not pass the filter is events.CodeFiltered.
 const (
-	CodeFilter  = "filter"  // the filter fails
-	CodeMapping = "mapping" // the mapping fails
-	CodeTimeout = "expression_timeout"
+	CodeFilter  = "filter_failed"
+	CodeMapping = "mapping_failed"
+	// CodeWaits is of an update whose expressions were not asked, because those of
+	// others in the same call took its time.
+	CodeWaits = "expression_waits"
 )
 
 // mostMapped bounds a mapped payload, in bytes.
@@ -145,16 +147,16 @@ func mapped(ctx context.Context, p *jq.Program, document any, values []any) ([]b
 	return payload, err
 }
 
-// failed is the result of an expression that failed. One that had no time may
-// have met a busy machine, and a call that has ended says nothing of the update
-// (guarantee 6); all else fails every time.
+// failed is the result of an expression that failed. One that takes too much may
+// have met a busy machine, so it is tried again, and spends attempts; a call that
+// has ended says nothing of the update (guarantee 6); all else fails every time.
 func failed(ctx context.Context, code string, p *jq.Program, err error) connectors.Result {
 	err = fmt.Errorf("%s: %s: %w", code, p, err)
 	switch {
+	case errors.Is(err, jq.ErrCostly):
+		return connectors.Result{Class: connectors.Transient, Code: code, Err: err, Unasked: true}
 	case ctx.Err() != nil:
 		return connectors.Failed(connectors.Transient, "timeout", err)
-	case errors.Is(err, jq.ErrCostly):
-		return connectors.Failed(connectors.Transient, CodeTimeout, err)
 	default:
 		return connectors.Unasked(code, err)
 	}

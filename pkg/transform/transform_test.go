@@ -2,6 +2,7 @@ package transform_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,19 +83,19 @@ func TestFailuresArePermanentAndShowNoPayload(t *testing.T) {
 	for name, c := range map[string]struct {
 		filter, mapping, content, payload, code, says string
 	}{
-		"mapping fails":        {mapping: `{n: .n.x}`, code: "mapping", says: `{n: .n.x}: it fails: expected an object but got: string`},
-		"error of its own":     {mapping: `error(.n)`, code: "mapping", says: "error(.n)"},
-		"no value":             {mapping: `empty`, code: "mapping", says: "no value"},
-		"two values":           {mapping: `1, 2`, code: "mapping", says: "more than one value"},
-		"filter fails":         {filter: `.n.x`, code: "filter", says: ".n.x"},
-		"filter, two values":   {filter: `true, true`, code: "filter", says: "more than one"},
-		"not JSON":             {mapping: `.`, payload: canary, code: "mapping", says: "payload: it is not valid JSON"},
-		"empty":                {mapping: `.`, payload: " ", code: "mapping", says: "payload"},
-		"another content type": {mapping: `.`, content: "text/plain", code: "mapping", says: "text/plain"},
-		"no content type":      {filter: `true`, content: "x y", code: "filter", says: "x y"},
-		"without end":          {mapping: `[range(1e12)]`, code: "mapping", says: "1000000 steps"},
-		"without bound":        {filter: `"x" * 1e10`, code: "filter", says: "exceeds its bounds"},
-		"long expression":      {mapping: `.n.` + strings.Repeat("x", 1000), code: "mapping", says: "xxx..."},
+		"mapping fails":        {mapping: `{n: .n.x}`, code: "mapping_failed", says: `{n: .n.x}: it fails: expected an object but got: string`},
+		"error of its own":     {mapping: `error(.n)`, code: "mapping_failed", says: "error(.n)"},
+		"no value":             {mapping: `empty`, code: "mapping_failed", says: "no value"},
+		"two values":           {mapping: `1, 2`, code: "mapping_failed", says: "more than one value"},
+		"filter fails":         {filter: `.n.x`, code: "filter_failed", says: ".n.x"},
+		"filter, two values":   {filter: `true, true`, code: "filter_failed", says: "more than one"},
+		"not JSON":             {mapping: `.`, payload: canary, code: "mapping_failed", says: "payload: it is not valid JSON"},
+		"empty":                {mapping: `.`, payload: " ", code: "mapping_failed", says: "payload"},
+		"another content type": {mapping: `.`, content: "text/plain", code: "mapping_failed", says: "text/plain"},
+		"no content type":      {filter: `true`, content: "x y", code: "filter_failed", says: "x y"},
+		"without end":          {mapping: `[range(1e12)]`, code: "mapping_failed", says: "1000000 steps"},
+		"without bound":        {filter: `"x" * 1e10`, code: "filter_failed", says: "exceeds its bounds"},
+		"long expression":      {mapping: `.n.` + strings.Repeat("x", 1000), code: "mapping_failed", says: "xxx..."},
 	} {
 		a := attempt(`{"n":"` + canary + `"}`)
 		if c.payload != "" {
@@ -119,6 +120,29 @@ func TestACallThatHasEndedIsNotTheUpdatesFault(t *testing.T) {
 	cancel()
 	if _, send, res := compile(t, "", ".").Apply(ctx, attempt("{}")); send || res.Class != connectors.Transient {
 		t.Errorf("a cancelled context is not transient: send %v %+v", send, res)
+	}
+}
+
+// endless takes minutes for the right payload: each match looks at all of the text.
+const endless = `[.t // "" | scan("a.*b|a")] | length`
+
+// A mapping that takes too much is its update's fault, and leaves time for the others
+// in the call.
+func TestCostlyMappingLeavesTimeForTheOthers(t *testing.T) {
+	f := &fake{}
+	w, err := transform.Wrap(batching{f}, "", endless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	costly := attempt(`{"t":"` + strings.Repeat("a", 60_000) + `"}`)
+	got := w.Apply(ctx, []connectors.Attempt{attempt(`{}`), costly, attempt(`{"t":"aa"}`)})
+	if strings.Join(f.got, " ") != "0 2" {
+		t.Errorf("sent: %v", f.got)
+	}
+	if res := got[1]; res.Class != connectors.Transient || res.Code != transform.CodeMapping || !res.Unasked {
+		t.Errorf("the costly one: %+v", res)
 	}
 }
 
@@ -217,7 +241,7 @@ func TestWrapSendsTheRestInOrder(t *testing.T) {
 	for _, res := range w.Apply(t.Context(), batch) {
 		codes = append(codes, res.Code)
 	}
-	if strings.Join(codes, " ") != "1 filtered 2 filter 3" || strings.Join(f.got, " ") != "1 2 3" {
+	if strings.Join(codes, " ") != "1 filtered 2 filter_failed 3" || strings.Join(f.got, " ") != "1 2 3" {
 		t.Errorf("codes %v, sent %v", codes, f.got)
 	}
 	f.wrong = true
@@ -238,4 +262,19 @@ func FuzzApply(f *testing.F) {
 			t.Errorf("sent with a result, or neither OK nor an error: send %v %+v", send, res)
 		}
 	})
+}
+
+// An update behind others in a call whose time is over waits, and spends nothing.
+func TestWhatIsNotAskedForWaits(t *testing.T) {
+	w, err := transform.Wrap(batching{&fake{}}, "", endless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	costly := attempt(`{"t":"` + strings.Repeat("a", 60_000) + `"}`)
+	got := w.Apply(ctx, append(slices.Repeat([]connectors.Attempt{costly}, 10), attempt(`{}`)))
+	if last := got[10]; last.Class != connectors.Throttled || last.Code != transform.CodeWaits {
+		t.Errorf("the last one: %+v", last)
+	}
 }

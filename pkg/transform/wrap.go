@@ -62,7 +62,12 @@ func (w *wrapped) Apply(ctx context.Context, attempts []connectors.Attempt) []co
 	results := make([]connectors.Result, len(attempts))
 	var passed []connectors.Attempt
 	var index []int
+	began := ctx.Err() == nil
 	for i, a := range attempts {
+		if err := ctx.Err(); err != nil && began {
+			results[i] = connectors.Failed(connectors.Throttled, CodeWaits, err) // which spends no attempt
+			continue
+		}
 		out, send, res := w.transform.Apply(ctx, a)
 		if results[i] = res; send {
 			passed, index = append(passed, out), append(index, i)

@@ -71,11 +71,18 @@ func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []
 	var again []row
 	width := c.mapper.width()
 	values := make([]any, len(attempts)*width)
+	began := ctx.Err() == nil
 	for i := range attempts {
 		a := &attempts[i]
+		if err := ctx.Err(); err != nil && began {
+			// The columns of others took the call's time, so this spends no attempt.
+			results[i] = connectors.Failed(connectors.Throttled, codeWaits, err)
+			continue
+		}
 		r, err := c.mapper.row(ctx, a, values[i*width:(i+1)*width])
 		if err != nil {
 			results[i] = c.failed(ctx, c.mapper.judge(err))
+			results[i].Unasked = ctx.Err() == nil
 			continue
 		}
 		r.index = i

@@ -16,6 +16,12 @@ import (
 // mappingTimeout bounds all expressions of one update together.
 const mappingTimeout = 5 * time.Second
 
+// codeMapping is the code of columns whose expressions take too much.
+const codeMapping = "mapping_failed"
+
+// codeWaits is the code of an update whose columns were not asked for.
+const codeWaits = "expression_waits"
+
 // errPayload says that a payload cannot become a row. It shows nothing of the
 // payload.
 var errPayload = errors.New("payload")
@@ -139,7 +145,6 @@ func (m *mapper) judge(err error) verdict {
 	if errors.Is(err, errPayload) {
 		return verdict{class: connectors.Permanent, code: "payload", text: err.Error()}
 	}
-	// A call that has ended is seen before this. What runs without end is given
-	// up for its steps, so a lack of time is the machine's (guarantee 6).
-	return verdict{class: connectors.Transient, code: "mapping-timeout", text: err.Error()}
+	// A call that has ended is seen before this.
+	return verdict{class: connectors.Transient, code: codeMapping, text: err.Error()}
 }

@@ -1,10 +1,12 @@
 package connsql_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -209,5 +211,22 @@ func TestTableWhoseKeysHaveNoCase(t *testing.T) {
 	want(t, apply(t, c, attempt("KEY", 2, `{"a":"two"}`))[0], connectors.Permanent, "1062")
 	if n := d.count(t, "SELECT count(*) FROM p WHERE version = 1 AND a = 'one'"); n != 1 {
 		t.Error("the update of KEY changed the row of key")
+	}
+}
+
+// The columns of one row that take too much are its own fault. Those that are not
+// asked for because of it spend no attempt.
+func TestCostlyColumnsAreTheirRowsFault(t *testing.T) {
+	d := sqliteTarget(t)
+	c := d.openHere(t, "mode: table\nauto_create: true\ncolumns: [{name: a, type: integer, jq: '[.t // \"\" | scan(\"a.*b|a\")] | length'}]\n")
+	want(t, apply(t, c, attempt("first", 1, `{}`))[0], connectors.OK, "") // which makes the table
+	costly := attempt("costly", 1, `{"t":"`+strings.Repeat("a", 60_000)+`"}`)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	got := c.Apply(ctx, []connectors.Attempt{attempt("before", 1, `{}`), costly, attempt("after", 1, `{}`)})
+	want(t, got[0], connectors.OK, "")
+	want(t, got[2], connectors.OK, "")
+	if want(t, got[1], connectors.Transient, "mapping_failed"); !got[1].Unasked {
+		t.Errorf("the costly row: %+v", got[1])
 	}
 }

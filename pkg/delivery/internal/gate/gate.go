@@ -81,6 +81,19 @@ type row struct {
 	keys     map[string]struct{} // of the failures
 	success  time.Time           // the last answer that was none
 	refusals int                 // permanent failures
+	unasked  few                 // keys of these for which the target was not asked
+	costly   few                 // keys of transient ones for which it was not asked
+}
+
+// few are the first keys of something, as many as show that it is not one key's.
+type few map[string]struct{}
+
+// add reports whether there are enough of them.
+func (f few) add(key string) bool {
+	if len(f) < openKeys {
+		f[key] = struct{}{}
+	}
+	return len(f) >= openKeys
 }
 
 // A Watcher is told what happens at a gate. None of its methods may call the
@@ -110,7 +123,7 @@ func New(o Options) *Gate {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Gate{o: o, since: o.Now(), row: row{keys: map[string]struct{}{}}, watchers: map[Watcher]struct{}{}}
+	return &Gate{o: o, since: o.Now(), row: row{keys: map[string]struct{}{}, unasked: few{}, costly: few{}}, watchers: map[Watcher]struct{}{}}
 }
 
 // Watch lets w be told when the way is free again, and of every change of the

@@ -25,6 +25,10 @@ func (g *Gate) Report(key string, res connectors.Result, probe bool) (counts boo
 	closed := false
 	switch res.Class {
 	case connectors.Transient:
+		if res.Unasked {
+			counts = g.costly(key, res, probes)
+			break
+		}
 		g.row.failures++
 		g.row.keys[key] = struct{}{}
 		if g.row.absences++; !res.NobodyThere() {
@@ -40,8 +44,9 @@ func (g *Gate) Report(key string, res connectors.Result, probe bool) (counts boo
 		}
 	case connectors.Permanent:
 		g.row.refusals++
+		own := res.Unasked && !g.row.unasked.add(key) // of one key alone it is not known whether it or the mapping is to blame
 		switch {
-		case res.Unasked && g.row.refusals < blockAfter: // it says nothing of the target
+		case res.Unasked && (own || g.row.refusals < blockAfter): // it says nothing of the target
 			counts = true
 		case probes && g.row.refusals < blockAfter: // the target is there again, and lets us in
 			closed = g.reopen()
@@ -91,10 +96,30 @@ func (g *Gate) Report(key string, res connectors.Result, probe bool) (counts boo
 	return counts
 }
 
+// costly is a failure before the target was asked that can pass, such as a mapping
+// that takes too long. It is the key's own until a second key has it and no other was
+// delivered since. The caller holds mu.
+func (g *Gate) costly(key string, res connectors.Result, probes bool) (counts bool) {
+	switch {
+	case g.state == Blocked:
+		if probes {
+			g.failedProbe(res)
+		}
+		return false
+	case g.row.costly.add(key):
+		g.shut(Blocked, res, blockedProbeFirst, blockedProbeMost)
+		return false
+	default:
+		return true
+	}
+}
+
 // reopen lets calls flow, and reports whether they did not. The caller holds mu.
 func (g *Gate) reopen() bool {
 	g.row.failures, g.row.absences, g.row.success = 0, 0, g.o.Now()
 	clear(g.row.keys)
+	clear(g.row.costly)
+	clear(g.row.unasked)
 	if g.state == Closed {
 		return false
 	}

@@ -16,7 +16,7 @@ import (
 // An update that the mapping cannot map has not met the target: it closed the circuit
 // of a target that was down, and unblocked a channel whose credentials are refused.
 func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
-	unasked := connectors.Unasked("mapping", errors.New("no"))
+	unasked := connectors.Unasked("mapping_failed", errors.New("no"))
 	for _, state := range []State{Open, Blocked} {
 		g := newClockGate(t)
 		g.open()
@@ -44,7 +44,7 @@ func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
 // Twenty of them in a row are the configuration's fault, whether the target is there or
 // not: the others must not become dead letters for it.
 func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
-	unasked := connectors.Unasked("mapping", errors.New("no"))
+	unasked := connectors.Unasked("mapping_failed", errors.New("no"))
 	for _, down := range []bool{false, true} {
 		g := newClockGate(t)
 		if down {
@@ -68,6 +68,61 @@ func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
 			t.Errorf("down %v: the next probe is not planned", down)
 		}
 	}
+}
+
+// Of one key alone it is not known whether its updates are to blame or the mapping.
+func TestFailuresOfOneKeyWithoutACallDoNotBlock(t *testing.T) {
+	g := newClockGate(t)
+	for range 2 * blockAfter {
+		if !g.Report("a", connectors.Unasked("mapping_failed", errors.New("no")), false) {
+			t.Fatal("a failure of the key's own does not count")
+		}
+	}
+	g.wantState(Closed)
+	if g.Report("b", connectors.Unasked("mapping_failed", errors.New("no")), false) {
+		t.Error("the failure that blocks the channel counts")
+	}
+	g.wantState(Blocked)
+}
+
+// A mapping that takes too much spends its key's attempts, whether the target is there or
+// not. It never opens the circuit. Two keys block the channel, unless one is delivered
+// in between.
+func TestCostlyFailuresBlockWithASecondKey(t *testing.T) {
+	costly := connectors.Result{Class: connectors.Transient, Code: "mapping_failed", Err: errors.New("no"), Unasked: true}
+	g := newClockGate(t)
+	report := func(key string, probe, want bool) {
+		t.Helper()
+		if got := g.Report(key, costly, probe); got != want {
+			t.Errorf("a failure of %s counts: %v", key, got)
+		}
+	}
+	g.at = g.at.Add(time.Hour)
+	for range 3 * OpenAfter {
+		report("a", false, true)
+		g.Report("ok", connectors.Done(), false)
+		report("b", false, true)
+		g.Report("ok", connectors.Done(), false)
+	}
+	g.wantState(Closed)
+	g.open()
+	g.probe()
+	report("a", true, true)
+	g.wantState(Open)
+	g.Report("ok", connectors.Done(), false)
+	report("a", false, true)
+	report("a", false, true)
+	g.wantState(Closed)
+	report("b", false, false)
+	g.wantState(Blocked)
+	g.probe()
+	report("a", true, false)
+	if g.wait() == 0 {
+		t.Error("the next probe is not planned")
+	}
+	g.probe()
+	g.Report("ok", connectors.Done(), true)
+	g.wantState(Closed)
 }
 
 // A probe that is answered 429 says so: the reason of before stood there for as long as

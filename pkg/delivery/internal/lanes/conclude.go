@@ -108,7 +108,7 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 
 // failed handles a transient failure: supersede, retry, park or give up.
 func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer) (parked bool) {
-	it.Tries.alone = it.Tries.alone || a.Code == CodeFault
+	it.Tries.alone = it.Tries.alone || a.Code == CodeFault || a.Unasked // it takes the time of others
 	if newer, ok := m.newerWaiting(l, it); ok {
 		s.Outcome, s.By = events.Superseded, newer
 		m.settle(l, s, a)
