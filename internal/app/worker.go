@@ -65,7 +65,7 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		JS:           c.JS,
 		Names:        c.Names,
 		Catalog:      c.Catalog,
-		Secrets:      o.Secrets,
+		Secrets:      withoutOwn(o.Secrets, &o.Config),
 		Logger:       o.Logger,
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),

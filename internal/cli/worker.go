@@ -11,7 +11,8 @@ import (
 const workerHelp = `Deliver updates until SIGINT or SIGTERM, then finish what is in flight.
 
 Start as many as needed: they share the channels among themselves. Secrets that
-channels refer to (${env:NAME}, ${file:/path}) are resolved here.
+channels refer to (${env:NAME}, ${file:/path}) are resolved here; those that are the
+worker's own, such as its key at the broker, are not.
 
 --telemetry-listen lets it be looked at: /metrics, /healthz, and /readyz, which
 says why when it is not. Traces are sent when OTEL_EXPORTER_OTLP_ENDPOINT is set,

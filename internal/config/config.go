@@ -33,6 +33,9 @@ type Config struct {
 	// Telemetry is what operators look at.
 	Telemetry Telemetry `yaml:"telemetry"`
 	HTTP      HTTP      `yaml:"http"`
+
+	// File is the configuration file that was read; "" if there is none.
+	File string `yaml:"-"`
 }
 
 // HTTP says how the publisher serves its API.

@@ -64,6 +64,7 @@ func (l *Loader) Load(environ []string) (Config, error) {
 		file = l.file.text
 	}
 	fileErr := readFile(file, &c)
+	c.File = file
 	for _, s := range l.settings {
 		if text, ok := env[s.env()]; ok {
 			origins[s.path] = s.env()

@@ -91,6 +91,11 @@ type Secrets struct {
 	// tests and in programs that keep secrets elsewhere. nil: os.
 	LookupEnv func(name string) (string, bool)
 	ReadFile  func(path string) ([]byte, error)
+	// RefuseEnv and RefuseFile say why a variable or a file must not be read for a
+	// channel, as one that is the process's own; nil: it may be. They are asked before
+	// it is.
+	RefuseEnv  func(name string) error
+	RefuseFile func(path string) error
 }
 
 // Resolve returns the text with every reference replaced by its value. One line
@@ -113,6 +118,15 @@ func (s Secrets) Resolve(r Ref) (string, error) {
 }
 
 func (s Secrets) lookup(kind, name string) (string, error) {
+	refuse := s.RefuseFile
+	if kind == "env" {
+		refuse = s.RefuseEnv
+	}
+	if refuse != nil {
+		if err := refuse(name); err != nil {
+			return "", err
+		}
+	}
 	if kind == "env" {
 		lookup := s.LookupEnv
 		if lookup == nil {
@@ -135,6 +149,10 @@ func (s Secrets) lookup(kind, name string) (string, error) {
 }
 
 func readFile(path string) ([]byte, error) {
+	// Opening a pipe would wait until somebody writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
