@@ -40,6 +40,9 @@ func (d *doctor) permissions(ctx context.Context) (goOn bool) {
 	missing := d.missing(access, "", brokerconfig.Scope{Names: d.c.Names})
 	if names, ok := d.channelNames(ctx, access); ok {
 		for _, name := range names {
+			if d.role.IsGroup() && !access.Publish.Has(d.c.Names.Update(name, "*")) {
+				continue // none of the group's
+			}
 			missing = d.missing(access, name, brokerconfig.Scope{Names: d.c.Names, Channels: []string{name}}) || missing
 		}
 	}

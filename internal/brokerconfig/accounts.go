@@ -41,7 +41,7 @@ type Import struct {
 // Accounts returns the accounts for the template.
 func (o *Options) Accounts() []Account {
 	var accounts []Account
-	for _, r := range []Role{Admin, Publisher, Gateway, Worker} {
+	for _, r := range slices.Concat([]Role{Admin}, o.publishers(), []Role{Gateway, Worker}) {
 		a := Account{Name: r.Account(), JetStream: r == Admin, Users: o.users(r)}
 		switch r {
 		case Admin:
@@ -53,7 +53,7 @@ func (o *Options) Accounts() []Account {
 		case Worker:
 			a.Exports = o.workerExports()
 			a.Imports = o.imports(r)
-		case Publisher, Gateway:
+		default:
 			a.Imports = append(o.imports(r), Import{false, Worker.Account(), r.InboxPrefix() + ".>"})
 		}
 		accounts = append(accounts, a)
@@ -66,16 +66,17 @@ func (o *Options) Accounts() []Account {
 // be left to chance. No stream of them is one that JetStream stores: who may make consumers
 // could deliver onto a subject that somebody listens to.
 func (o *Options) ownerExports() []Export {
-	publisher, gateway, worker := Publisher.Account(), Gateway.Account(), Worker.Account()
-	all := []string{publisher, gateway, worker}
+	gateway, worker := Gateway.Account(), Worker.Account()
+	clients := append(accountsOf(o.publishers()), gateway) // who publishes
+	all := append(slices.Clone(clients), worker)
 	service := func(subject string, to ...string) Export { return Export{Service: true, Subject: subject, To: to} }
-	next := service("$JS.API.CONSUMER.MSG.NEXT.>", publisher, gateway, worker)
+	next := service("$JS.API.CONSUMER.MSG.NEXT.>", all...)
 	next.Several = true
 	return []Export{
 		// Else each account has an API of its own that says JetStream is not enabled.
 		service("$JS.API.INFO", all...),
 		service("$JS.API.STREAM.>", all...),
-		service("$JS.API.DIRECT.GET.>", publisher, gateway),
+		service("$JS.API.DIRECT.GET.>", clients...),
 		service("$JS.API.CONSUMER.INFO.>", all...),
 		service("$JS.API.CONSUMER.LIST.*", gateway),
 		service("$JS.API.CONSUMER.NAMES.*", worker),
@@ -92,14 +93,23 @@ func (o *Options) ownerExports() []Export {
 // workerExports returns what others hear of workers, and ask them. Acks come to the inboxes
 // of one account each: nobody else hears them.
 func (o *Options) workerExports() []Export {
-	publisher, gateway := Publisher.Account(), Gateway.Account()
+	gateway := Gateway.Account()
 	out := []Export{{Service: true, Subject: o.Names.Prefix() + ".ctl.*.*", To: []string{owner}}}
-	for _, r := range []Role{Admin, Publisher, Gateway} {
+	for _, r := range slices.Concat([]Role{Admin}, o.publishers(), []Role{Gateway}) {
 		out = append(out, Export{Subject: r.InboxPrefix() + ".>", To: []string{r.Account()}})
 	}
 	out = append(out, Export{Subject: o.Names.AckSubjects(), To: []string{gateway}})
 	for _, channel := range o.Channels {
-		out = append(out, Export{Subject: o.Names.LedgerSubject(channel, "*"), To: []string{publisher, gateway}})
+		theirs := slices.DeleteFunc(o.publishers(), func(r Role) bool { return !slices.Contains(o.of(r).Channels, channel) })
+		out = append(out, Export{Subject: o.Names.LedgerSubject(channel, "*"), To: append(accountsOf(theirs), gateway)})
+	}
+	return out
+}
+
+func accountsOf(roles []Role) []string {
+	out := make([]string, len(roles))
+	for i, r := range roles {
+		out[i] = r.Account()
 	}
 	return out
 }

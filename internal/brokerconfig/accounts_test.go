@@ -15,12 +15,13 @@ import (
 func TestAccountsFitTogether(t *testing.T) {
 	o := brokerconfig.Options{Scope: brokerconfig.Scope{
 		Names: events.DefaultNames(), Channels: []string{"portal", "erp", "erp_db"}, Services: []string{"billing", "crm"},
+		Groups: []brokerconfig.Group{{Name: "portal", Channels: []string{"portal"}}, {Name: "erp", Channels: []string{"erp", "erp_db"}, Services: []string{"crm"}}},
 	}}
 	accounts := map[string]brokerconfig.Account{}
 	for _, a := range o.Accounts() {
 		accounts[a.Name] = a
 	}
-	if len(accounts) != len(brokerconfig.Roles()) {
+	if len(accounts) != len(o.Roles()) {
 		t.Errorf("%d accounts", len(accounts))
 	}
 	for name, a := range accounts {
@@ -47,7 +48,7 @@ func TestAccountsFitTogether(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range []brokerconfig.Role{brokerconfig.Publisher, brokerconfig.Gateway} {
+	for _, r := range []brokerconfig.Role{brokerconfig.Publisher, brokerconfig.Gateway, "publisher-portal", "publisher-erp"} {
 		for _, i := range accounts[r.Account()].Imports {
 			if broker.Overlap(i.Subject, "$JS.API.CONSUMER.CREATE.>") || broker.Overlap(i.Subject, "$JS.API.CONSUMER.DURABLE.CREATE.>") {
 				t.Errorf("%s may make consumers: %s", r, i.Subject)

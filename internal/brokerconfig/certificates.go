@@ -33,10 +33,10 @@ const (
 const certificateLife = 365 * 24 * time.Hour
 
 // Certificates makes an authority whose key it forgets, a certificate of it for
-// servers at the given hosts, and one for each role. When dir has those of a
+// servers at the given hosts, and one for each of some roles. When dir has those of a
 // server, nothing is made, and made is false. They are for trying out; in
 // production take those of your own authority.
-func Certificates(dir string, hosts []string) (made bool, err error) {
+func Certificates(dir string, hosts []string, roles []Role) (made bool, err error) {
 	last := filepath.Join(dir, ServerDir, CAFile) // it says that all others are there
 	if _, err := os.Stat(last); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -45,7 +45,7 @@ func Certificates(dir string, hosts []string) (made bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("certificates: %w", err)
 	}
-	for _, r := range Roles() {
+	for _, r := range roles {
 		client := certificate("extsync " + string(r))
 		client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		if err := a.issue(client, filepath.Join(dir, string(r))); err != nil {

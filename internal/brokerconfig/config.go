@@ -96,7 +96,8 @@ func (o *Options) check() error {
 			p.Add("services", "%v", err)
 		}
 	}
-	for _, r := range Roles() {
+	o.checkGroups(&p)
+	for _, r := range o.Roles() {
 		if !nkeys.IsValidPublicUserKey(o.Keys[r]) {
 			p.Add("keys", "that of the %s is no public user nkey", r)
 		}

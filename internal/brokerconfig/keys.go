@@ -19,12 +19,12 @@ const (
 	OldSeedFile = "seed.old.nk"
 )
 
-// Keys returns the public nkey of every role. Seeds that are in dir/ROLE already
+// Keys returns the public nkey of each of some roles. Seeds that are in dir/ROLE already
 // are used; the others are made, readable by their owner only. To replace a
 // role's key, make its file the OldSeedFile first.
-func Keys(dir string) (map[Role]string, error) {
+func Keys(dir string, roles []Role) (map[Role]string, error) {
 	keys := map[Role]string{}
-	for _, r := range Roles() {
+	for _, r := range roles {
 		if err := os.MkdirAll(filepath.Join(dir, string(r)), 0o700); err != nil {
 			return nil, fmt.Errorf("keys: %w", err)
 		}
@@ -52,9 +52,9 @@ func AdminKey(dir string) error {
 }
 
 // OldKeys returns the public nkeys of the OldSeedFiles that are in dir/ROLE.
-func OldKeys(dir string) (map[Role]string, error) {
+func OldKeys(dir string, roles []Role) (map[Role]string, error) {
 	keys := map[Role]string{}
-	for _, r := range Roles() {
+	for _, r := range roles {
 		public, err := public(filepath.Join(dir, string(r), OldSeedFile))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -27,7 +27,7 @@ const (
 	Admin Role = "admin"
 )
 
-// Roles returns all roles.
+// Roles returns the roles that there always are.
 func Roles() []Role { return []Role{Publisher, Gateway, Worker, Admin} }
 
 // InboxPrefix is where replies to a role come back. Each role may listen to its
@@ -40,7 +40,7 @@ func (r Role) Account() string {
 	if r == Admin {
 		return owner
 	}
-	return strings.ToUpper(string(r))
+	return strings.ReplaceAll(strings.ToUpper(string(r)), "-", "_")
 }
 
 // Permissions are the subjects that a role may use, with NATS wildcards.
@@ -55,14 +55,16 @@ type Scope struct {
 	Channels []string
 	// Services whose kept acks publishers read, see events.ServiceAcks.
 	Services []string
+	// Groups of publishers with accounts of their own.
+	Groups []Group
 }
 
 // Permissions returns what a role needs, and nothing else.
 func (s Scope) Permissions(role Role) Permissions {
 	var p Permissions
 	switch role {
-	case Publisher:
-		p = s.publisher()
+	default: // a group of publishers, or all of them
+		p = s.of(role).publisher()
 	case Gateway:
 		p = s.gateway()
 	case Worker:
@@ -172,7 +174,10 @@ func (s Scope) worker() Permissions {
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
 	}
 	// Acks. Answers to administrators go where their requests say.
-	g.publish(n.AckSubjects(), Publisher.InboxPrefix()+".>", Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
+	g.publish(n.AckSubjects(), Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
+	for _, r := range s.publishers() {
+		g.publish(r.InboxPrefix() + ".>")
+	}
 	return g.p
 }
 

@@ -25,6 +25,10 @@ const brokerConfigHelp = `Write the configuration of a NATS server with the role
 'publisher serve'), worker and admin: each may use what it needs for the given
 channels, and nothing else.
 
+Publishers that must not be taken for each other are groups (--group, which may be
+repeated): each has the role publisher-NAME, with its channels and services only. The
+role publisher has all.
+
 The directory gets server/nats.conf, or server/HOST.conf for every host of a
 cluster, and for each role a directory with its nkey (seed.nk). Keys that are
 there already stay: write the configuration again when channels come or go, with
@@ -45,6 +49,7 @@ enough for trying out. An address that other machines can reach needs them.`
 
 const brokerConfigExample = `  extsync broker-config --out broker --channels appointment_calendar,policy_portal
   extsync broker-config --out broker --registry --certificates --host nats.example --server-listen 0.0.0.0:4222
+  extsync broker-config --out broker --channels calendar,policies --services billing --group portal:calendar --group erp:policies:billing
   extsync broker-config --out broker --channels calendar --certificates --cluster nats-1,nats-2,nats-3 --server-listen 0.0.0.0:4222 --durability power
 
   # a process then runs as its role
@@ -52,7 +57,7 @@ const brokerConfigExample = `  extsync broker-config --out broker --channels app
 
 type brokerConfigFlags struct {
 	out, serverDir, storeDir, listen, monitor, durability string
-	channels, services, hosts, cluster                    []string
+	channels, services, groups, hosts, cluster            []string
 	registry, certificates                                bool
 	maxStore                                              string
 }
@@ -78,6 +83,7 @@ func BrokerConfigCommand(sh *Shell) *cobra.Command {
 	flags.StringSliceVar(&f.channels, "channels", nil, "channels to publish to and deliver")
 	flags.BoolVar(&f.registry, "registry", false, "take the channels that the broker knows")
 	flags.StringSliceVar(&f.services, "services", nil, "services whose kept acks publishers may read")
+	flags.StringArrayVar(&f.groups, "group", nil, "NAME:CHANNEL,... or NAME:CHANNEL,...:SERVICE,...: publishers with an account of their own")
 	flags.StringVar(&f.serverDir, "server-dir", "", "where the server will see the directory server/ (default: where it is)")
 	flags.StringVar(&f.storeDir, "store-dir", "/var/lib/nats", "where the server keeps the streams")
 	flags.StringVar(&f.maxStore, "max-store", "16GiB", "bound of all streams together")
@@ -116,18 +122,28 @@ func (sh *Shell) brokerConfig(ctx context.Context, loader *config.Loader, f brok
 	if o.Names, err = cfg.Names(); err != nil {
 		return err
 	}
-	if o.Keys, err = brokerconfig.Keys(f.out); err != nil {
+	for _, text := range f.groups {
+		g, err := brokerconfig.ParseGroup(text)
+		if err != nil {
+			return fmt.Errorf("%w: --group: %w", errUsage, err)
+		}
+		o.Groups = append(o.Groups, g)
+	}
+	if err := o.CheckGroups(); err != nil { // before directories are made for them
+		return err
+	}
+	if o.Keys, err = brokerconfig.Keys(f.out, o.Roles()); err != nil {
 		return err
 	}
 	if err := brokerconfig.AdminKey(f.out); err != nil {
 		return err
 	}
-	if o.OldKeys, err = brokerconfig.OldKeys(f.out); err != nil {
+	if o.OldKeys, err = brokerconfig.OldKeys(f.out, o.Roles()); err != nil {
 		return err
 	}
 	if f.certificates {
 		hosts := slices.Concat([]string{"localhost", "127.0.0.1"}, f.cluster, f.hosts)
-		if _, err := brokerconfig.Certificates(f.out, hosts); err != nil {
+		if _, err := brokerconfig.Certificates(f.out, hosts, o.Roles()); err != nil {
 			return err
 		}
 	}
@@ -153,12 +169,12 @@ func (sh *Shell) tellBrokerConfig(f brokerConfigFlags, o brokerconfig.Options, f
 		return sh.WriteJSON(map[string]any{"files": files, "roles": roles, "channels": o.Channels})
 	}
 	text := "wrote " + strings.Join(files, ", ") + "\n"
-	for _, r := range brokerconfig.Roles() {
+	for _, r := range o.Roles() {
 		if o.OldKeys[r] != "" {
 			text += fmt.Sprintf("%s: the old key is still valid; remove %s when no process has it\n", r, filepath.Join(f.out, string(r), brokerconfig.OldSeedFile))
 		}
 	}
-	for _, r := range brokerconfig.Roles() {
+	for _, r := range o.Roles() {
 		text += fmt.Sprintf("%-10s --nats-nkey-seed-file %s --nats-inbox-prefix %s\n", r,
 			filepath.Join(f.out, string(r), brokerconfig.SeedFile), r.InboxPrefix())
 	}

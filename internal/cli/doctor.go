@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -100,10 +101,15 @@ func brokerRole(name, inboxPrefix string) (brokerconfig.Role, error) {
 			return r, nil
 		}
 	}
+	for _, group := range []string{name, strings.TrimPrefix(inboxPrefix, "_INBOX_")} {
+		if r := brokerconfig.Role(group); r.IsGroup() && (name != "" || inboxPrefix == r.InboxPrefix()) {
+			return r, nil
+		}
+	}
 	if name == "" {
 		return brokerconfig.Admin, nil
 	}
-	return "", fmt.Errorf("%w: --role: %q is none of %v", errUsage, clean(name), brokerconfig.Roles())
+	return "", fmt.Errorf("%w: --role: %q is none of %v, nor publisher-NAME of a group", errUsage, clean(name), brokerconfig.Roles())
 }
 
 func writeFindings(sh *Shell, findings []app.Diagnosis) error {

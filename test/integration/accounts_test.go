@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
+	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -25,8 +27,8 @@ func oneAccount(t testing.TB, channels ...string) func(conf string) string {
 		scope := brokerconfig.Scope{Names: events.DefaultNames(), Channels: channels, Services: []string{"billing"}}
 		head, accounts, _ := strings.Cut(conf, "accounts {")
 		users := ""
-		for _, role := range brokerconfig.Roles() {
-			_, key, _ := strings.Cut(accounts, "its inbox prefix is "+role.InboxPrefix())
+		for _, role := range append(brokerconfig.Roles(), groupRole) {
+			_, key, _ := strings.Cut(accounts, "its inbox prefix is "+role.InboxPrefix()+"\n")
 			_, key, _ = strings.Cut(key, "nkey: ")
 			key, _, _ = strings.Cut(key, "\n")
 			p := scope.Permissions(role)
@@ -48,7 +50,7 @@ func replyTargets() []string {
 		"sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.evil", "sync.parked.other.1.evil", "sync.acks.billing.evil", "sync.ctl.portal.0",
 		"$JS.API.STREAM.DELETE.SYNC_PARKED", "$JS.API.STREAM.PURGE.SYNC_DEAD", "$JS.API.STREAM.PURGE.SYNC_UPD_other", "$JS.API.STREAM.MSG.DELETE.SYNC_UPD_other",
 		"$JS.API.STREAM.CREATE.EVIL", "$JS.API.CONSUMER.DELETE.SYNC_ACKS.svc-billing", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.0", "_R_.evil", "$SYS.REQ.ACCOUNT.PING",
-		"_INBOX_admin.evil.1", "_INBOX_worker.evil.1", "_INBOX_publisher.evil.1", "_INBOX_gateway.evil.1",
+		"_INBOX_admin.evil.1", "_INBOX_worker.evil.1", "_INBOX_publisher.evil.1", "_INBOX_gateway.evil.1", "_INBOX_publisher-mine.evil.1",
 	}
 }
 
@@ -134,7 +136,7 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 	js, err := jetstream.New(admin)
 	testkit.Must(t, err)
 	heard := map[brokerconfig.Role]*nats.Subscription{}
-	for _, other := range brokerconfig.Roles() {
+	for _, other := range append(brokerconfig.Roles(), groupRole) {
 		if other == role || role == brokerconfig.Worker { // a worker sends acks to the others' inboxes
 			continue
 		}
@@ -150,7 +152,9 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 	defer attacker.Close()
 
 	before := g.holdings(js)
-	scope := brokerconfig.Scope{Names: events.DefaultNames(), Channels: channels, Services: []string{"billing"}}
+	scope := brokerconfig.Scope{
+		Names: events.DefaultNames(), Channels: channels, Services: []string{"billing"}, Groups: []brokerconfig.Group{{Name: "mine", Channels: []string{"portal"}}},
+	}
 	may := scope.Permissions(role).Publish
 	for _, pattern := range may {
 		subject := strings.NewReplacer(".*", ".x", ".>", ".x").Replace(pattern)
@@ -219,12 +223,12 @@ func (g *guarded) fill() {
 // it had published itself, and removed streams.
 func TestReplySubjectsWriteAndDeleteNothing(t *testing.T) {
 	t.Parallel()
-	g := newGuarded(t, "portal")
+	g := newGuarded(t, "portal", "--group", "mine:portal")
 	g.fill()
 	if e := g.program(brokerconfig.Worker, "extsync", "doctor").run(t); !strings.Contains(e.out, "in the account of its role, WORKER") {
 		t.Errorf("doctor:\n%s%s", e.out, e.err)
 	}
-	for _, role := range []brokerconfig.Role{brokerconfig.Publisher, brokerconfig.Gateway, brokerconfig.Worker} {
+	for _, role := range []brokerconfig.Role{brokerconfig.Publisher, groupRole, brokerconfig.Gateway, brokerconfig.Worker} {
 		tried, did := g.attack(role, "portal")
 		if len(did) > 0 {
 			t.Errorf("%s:\n%s", role, strings.Join(did, "\n"))
@@ -237,7 +241,7 @@ func TestReplySubjectsWriteAndDeleteNothing(t *testing.T) {
 // registry, and deceives administrators.
 func TestReplySubjectsInOneAccountMakeAnybodyAdministrator(t *testing.T) {
 	t.Parallel()
-	g := newGuardedBy(t, "portal", oneAccount(t, "portal"))
+	g := newGuardedBy(t, "portal", oneAccount(t, "portal"), "--group", "mine:portal")
 	g.fill()
 	if e := g.program(brokerconfig.Worker, "extsync", "doctor").run(t); !strings.Contains(e.out, "every client of this broker is an administrator, whatever its permissions") {
 		t.Errorf("doctor:\n%s%s", e.out, e.err)
@@ -248,5 +252,47 @@ func TestReplySubjectsInOneAccountMakeAnybodyAdministrator(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("not seen: %s", want)
 		}
+	}
+}
+
+// groupRole is that of a group of publishers that tests make.
+const groupRole brokerconfig.Role = "publisher-mine"
+
+// A group of publishers gets at its channels and hears its own acks, and nobody else does.
+func TestGroupOfPublishersIsByItself(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t, "portal,other", "--group", "mine:portal", "--group", "theirs:portal,other:billing")
+	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, target(t, func(http.ResponseWriter, *http.Request) {})))
+	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
+	g.program(brokerconfig.Worker, "connector-worker", "run").start(t)
+
+	const theirs brokerconfig.Role = "publisher-theirs"
+	others := map[string]*nats.Subscription{}
+	for role, subjects := range map[brokerconfig.Role][]string{
+		theirs:                 {theirs.InboxPrefix() + ".>", "$KV.sync_ledger.other.*"},
+		brokerconfig.Publisher: {brokerconfig.Publisher.InboxPrefix() + ".>"},
+		brokerconfig.Gateway:   {brokerconfig.Gateway.InboxPrefix() + ".>"},
+	} {
+		nc, err := broker.Connect(t.Context(), g.nats(role), zerolog.Nop())
+		testkit.Must(t, err)
+		defer nc.Close()
+		for _, subject := range subjects {
+			others[string(role)+" "+subject], err = nc.SubscribeSync(subject)
+			testkit.Must(t, err)
+		}
+		testkit.Must(t, nc.Flush())
+	}
+	g.program(groupRole, "publisher", "push", "portal", "p-1", "1", "--data", `{}`, "--wait", "30s").ok(t)
+	g.program(theirs, "publisher", "push", "portal", "p-1", "2", "--base", "1", "--data", `{}`, "--wait", "30s").ok(t)
+	if e := g.program(groupRole, "publisher", "push", "other", "p-1", "1", "--data", `{}`).run(t); e.code != cli.ExitBroker || !strings.Contains(e.err, "the permission to publish to") {
+		t.Errorf("a channel of others: %+v", e)
+	}
+	for what, sub := range others {
+		if n, _, err := sub.Pending(); (err != nil || n > 0) && !strings.HasPrefix(what, string(theirs)+" _INBOX") {
+			t.Errorf("%s: %d messages, %v", what, n, err)
+		}
+	}
+	if e := g.program(groupRole, "extsync", "doctor").run(t); !strings.Contains(e.out, "in the account of its role, PUBLISHER_MINE") || strings.Contains(e.out, "may not publish to sync.updates") {
+		t.Errorf("doctor:\n%s%s", e.out, e.err)
 	}
 }

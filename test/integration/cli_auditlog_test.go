@@ -96,7 +96,7 @@ func TestAuditLogNamesTheBrokersUser(t *testing.T) {
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	var doc actsDoc
 	g.program(brokerconfig.Admin, "extsync", "audit-log", "--json").decode(t, &doc)
-	keys, err := brokerconfig.Keys(g.dir)
+	keys, err := brokerconfig.Keys(g.dir, brokerconfig.Roles())
 	if err != nil {
 		t.Fatal(err)
 	}

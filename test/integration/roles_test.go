@@ -38,14 +38,14 @@ type guarded struct {
 	flags    []string // of broker-config
 }
 
-func newGuarded(t testing.TB, names string) *guarded {
+func newGuarded(t testing.TB, names string, more ...string) *guarded {
 	t.Helper()
-	return newGuardedBy(t, names, func(conf string) string { return conf })
+	return newGuardedBy(t, names, func(conf string) string { return conf }, more...)
 }
 
 // newGuardedBy is newGuarded with another configuration, made from what broker-config has
 // written.
-func newGuardedBy(t testing.TB, names string, change func(conf string) string) *guarded {
+func newGuardedBy(t testing.TB, names string, change func(conf string) string, more ...string) *guarded {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -57,6 +57,7 @@ func newGuardedBy(t testing.TB, names string, change func(conf string) string) *
 		"broker-config", "--out", g.dir, "--channels", names, "--services", "billing", "--certificates",
 		"--server-listen", address, "--store-dir", filepath.Join(t.TempDir(), "data"),
 	}
+	g.flags = append(g.flags, more...)
 	extsync(g.flags...).ok(t)
 	_ = listener.Close() // the port is for the server
 	file := filepath.Join(g.dir, "server", "nats.conf")
@@ -343,7 +344,7 @@ func TestRolesAreAskedFor(t *testing.T) {
 		"no key":         func(c *broker.Config) { c.NKeySeedFile = "" },
 		"foreign key": func(c *broker.Config) {
 			dir := t.TempDir()
-			if _, err := brokerconfig.Keys(dir); err != nil {
+			if _, err := brokerconfig.Keys(dir, brokerconfig.Roles()); err != nil {
 				t.Fatal(err)
 			}
 			c.NKeySeedFile = filepath.Join(dir, "worker", "seed.nk")
