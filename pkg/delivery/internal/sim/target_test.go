@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func (tg *target) heal() {
 func (tg *target) history() faults.History {
 	tg.mu.Lock()
 	defer tg.mu.Unlock()
-	h := faults.History{Held: tg.held}
+	h := faults.History{Held: maps.Clone(tg.held)}
 	for _, c := range tg.calls {
 		if strings.HasPrefix(c.Key, ordinary) {
 			h.Calls = append(h.Calls, c)
