@@ -2,10 +2,12 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -62,12 +64,20 @@ func (c control) begin(ctx context.Context, letter uint64) (ended <-chan lanes.R
 	if err := t.share.Take(ctx, it.Size); err != nil {
 		return nil, fmt.Errorf("there is no room for it: %w", err)
 	}
+	last, err := events.ReadFromLeader(ctx, t.b.js, t.stream, events.MessageQuery{LastOn: t.b.names.StoredUpdate(l.Channel, l.EncodedKey)})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		last, err = &jetstream.RawStreamMsg{}, nil
+	}
+	if err != nil {
+		t.share.Give(it.Size)
+		return nil, err
+	}
 	heard := make(chan lanes.Replayed, 1)
 	it.Rim.Replayed = func(r lanes.Replayed) { heard <- r }
 	key := t.view.Pin(l.EncodedKey)
 	t.begin()
 	defer t.end()
-	if !t.lanes.Replay(it, key) {
+	if !t.lanes.Replay(it, key, last.Sequence) {
 		return nil, nil //nolint:nilnil // nothing is to be heard
 	}
 	return heard, nil

@@ -42,7 +42,7 @@ func TestCommandsAreInTheAuditLog(t *testing.T) {
 	testkit.Eventually(t, "the letters", func() bool { return len(s.letters().Entries) == 3 })
 	letters := s.letters().Entries
 	s.extsync("dead", "discard", fmt.Sprint(letters[0].Sequence)).ok(t)
-	s.extsync("dead", "replay", fmt.Sprint(letters[1].Sequence)).ok(t)
+	refused(t, s.extsync("dead", "replay", fmt.Sprint(letters[1].Sequence)), cli.ExitUndelivered, "it fails again")
 	s.extsync("dead", "discard", "--channel", "appointment_calendar", "--yes").ok(t)
 	s.extsync("push", "erp_db", "k", "1", "--data", "{}", "--wait", "30s").ok(t)
 	s.extsync("resync", "erp_db").ok(t)
@@ -77,7 +77,7 @@ func TestCommandsAreInTheAuditLog(t *testing.T) {
 		"channel.put channel appointment_calendar done", "channel.put channel erp_db done",
 		"channel.pause channel erp_db done", "channel.resume channel erp_db done", "channel.clone channel erp_two done",
 		"channel.delete channel erp_two done", "channel.restore channel erp_two done",
-		"dead_letter.discard channel appointment_calendar done", "dead_letter.replay channel appointment_calendar done",
+		"dead_letter.discard channel appointment_calendar done", "dead_letter.replay channel appointment_calendar failed",
 		"dead_letters.discard channel appointment_calendar done",
 		"resync.start channel erp_db done", "key.reset channel erp_db done", "resync.stop channel erp_db failed", "token.create token portal done",
 	}

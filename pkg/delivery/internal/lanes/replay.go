@@ -20,10 +20,12 @@ type Replayed struct {
 	Yields  bool              // an update of its key came, which goes first
 }
 
-// Replay puts an update into the lane of its key, which is pinned. It reports false while
-// something else of the key is in hand: that has its outcome first.
-func (m *Lanes) Replay(it *Item, key *ledger.Key) bool {
-	if m.ended || m.lanes[key.Encoded()] != nil {
+// Replay puts an update into the lane of its key, which is pinned. last is the sequence of
+// the key's last message in the channel's stream. It reports false while something else of
+// the key is in hand, or has not come yet: a former owner may have brought that to the
+// target, and it has its outcome first.
+func (m *Lanes) Replay(it *Item, key *ledger.Key, last uint64) bool {
+	if m.ended || last > m.floor.Last() || m.lanes[key.Encoded()] != nil {
 		m.refuse(it, key)
 		return false
 	}
