@@ -34,7 +34,7 @@ func ParseGroup(text string) (Group, error) {
 	name, rest, ok := strings.Cut(text, ":")
 	list, services, _ := strings.Cut(rest, ":")
 	if !ok || list == "" {
-		return Group{}, fmt.Errorf("%q is not NAME:CHANNEL,... or NAME:CHANNEL,...:SERVICE,...", text)
+		return Group{}, fmt.Errorf("%q is no group: give NAME:CHANNEL,... or NAME:CHANNEL,...:SERVICE,... such as portal:calendar", text)
 	}
 	g := Group{Name: name, Channels: strings.Split(list, ",")}
 	if services != "" {

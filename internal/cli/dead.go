@@ -268,8 +268,8 @@ type deadAction struct {
 func replay() deadAction {
 	return deadAction{
 		verb: "replay", short: "Send dead letters again",
-		long: `Have the workers send the updates of dead letters again, now, and a few times where
-the target cannot take them. What a newer version has overtaken is not sent, so a
+		long: `Have the workers send the updates of dead letters again, now, and a few times within
+ten seconds where the target cannot take them. What a newer version has overtaken is not sent, so a
 replay never puts old content over new. A letter whose update fails again stays
 as it is. Without a worker nothing is sent.`,
 		example: `  extsync dead replay 17

@@ -151,7 +151,7 @@ func allLetters(ctx context.Context, sh *Shell, client *app.Client, action deadA
 	if sh.JSON {
 		err = errors.Join(err, sh.WriteJSON(sum))
 	} else {
-		_, werr := fmt.Fprintf(sh.Out, "%d dead letters: %d delivered, %d superseded, %d still tried, %d malformed, %d discarded, %d gone meanwhile, %d failed\n",
+		_, werr := fmt.Fprintf(sh.Out, "%d dead letters: %d delivered, %d superseded, %d on their way, %d malformed, %d discarded, %d gone meanwhile, %d failed\n",
 			sum.Done, sum.Delivered, sum.Superseded, sum.UnderWay, sum.Malformed, sum.Discarded, sum.Gone, sum.Failed)
 		err = errors.Join(err, werr)
 	}

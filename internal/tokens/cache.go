@@ -35,7 +35,12 @@ type Cache struct {
 // NewCache reads all tokens. Keep keeps it up to date.
 func NewCache(ctx context.Context, store *Store) (*Cache, error) {
 	c := &Cache{store: store, misses: rate.NewLimiter(missesPerSecond, missesPerSecond), book: newBook(), limits: map[string]*rate.Limiter{}}
-	return c, c.load(ctx)
+	for {
+		before := c.seen
+		if err := c.load(ctx); err == nil || ctx.Err() != nil || c.seen == before {
+			return c, err
+		}
+	}
 }
 
 // NoTokens returns a cache for a process that has no keys: no token is valid, and none
@@ -73,19 +78,21 @@ func (c *Cache) load(ctx context.Context) error {
 		found.next, again = c.seen.last+1, false
 	}
 	if found.next <= at.last {
-		if err := c.store.read(ctx, found, ">"); err != nil {
-			return err
-		}
+		err = c.store.read(ctx, found, ">")
 	}
-	c.seen = position{made: at.made, last: max(at.last, found.next-1)}
+	// What was read before an error counts: of many records, each time begins where the last ended.
 	c.learn(found)
+	c.seen = position{made: at.made, last: found.next - 1}
+	if err == nil {
+		c.seen.last = max(at.last, c.seen.last)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if again {
 		c.book.foreign = 0
 	}
 	c.book.foreign += found.foreign
-	return nil
+	return err
 }
 
 func (c *Cache) learn(found *book) {

@@ -19,8 +19,10 @@ type Replayed struct {
 	Outcome events.Outcome     `json:"outcome,omitempty"`
 	By      versioning.Version `json:"by,omitzero"` // of Superseded
 	Failure *events.Failure    `json:"failure,omitempty"`
-	// UnderWay: it is still being tried, or waits for the target.
+	// UnderWay: a call, or its outcome, is on its way.
 	UnderWay bool `json:"under_way,omitempty"`
+	// Gone: the letter was settled or discarded meanwhile.
+	Gone bool `json:"gone,omitempty"`
 	// Yields: another update of the key is on its way, and goes first.
 	Yields bool `json:"yields,omitempty"`
 	// GivenBack: the worker gave the partition up meanwhile.
@@ -44,11 +46,14 @@ func (r *Registry) Replay(ctx context.Context, channel, encodedKey string, lette
 	if !e.Deleted.IsZero() {
 		return Replayed{}, deletedError(e)
 	}
+	asked := ctx
 	ctx, cancel := context.WithTimeout(ctx, replayPatience)
 	defer cancel()
 	partition := events.Partition(encodedKey, e.Config.Partitions)
 	reply, err := r.control(ctx, channel, partition, ControlRequest{Format: events.Format, Op: ControlReplay, Letter: letter})
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil: // the worker has died
+		return Replayed{}, fmt.Errorf("%w: no answer in %s; it may have been all the same: look at the letter again", ErrReplay, replayPatience)
 	case err != nil:
 		return Replayed{}, err
 	case reply.Error != "":

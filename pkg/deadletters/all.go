@@ -24,7 +24,7 @@ type Summary struct {
 	Done       int `json:"done"`       // the sum of those below
 	Delivered  int `json:"delivered"`  // ReplayAll
 	Superseded int `json:"superseded"` // ReplayAll: a newer version is there
-	UnderWay   int `json:"under_way"`  // ReplayAll: still tried; their letters tell what becomes of it
+	UnderWay   int `json:"under_way"`  // ReplayAll: a call is on its way; their letters tell what becomes of it
 	Malformed  int `json:"malformed"`  // ReplayAll: cannot be sent again
 	Discarded  int `json:"discarded"`  // DiscardAll
 	Gone       int `json:"gone"`       // resolved or removed by others meanwhile

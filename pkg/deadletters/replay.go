@@ -26,8 +26,7 @@ type Result struct {
 	// SupersededBy is the newer version because of which nothing was sent; zero if the
 	// outcome is not Superseded.
 	SupersededBy versioning.Version `json:"superseded_by,omitzero"`
-	// UnderWay: the worker still tries, or waits for the target. The letter tells what
-	// became of it.
+	// UnderWay: a call is on its way. The letter tells what became of it.
 	UnderWay bool   `json:"under_way,omitempty"`
 	Worker   string `json:"worker,omitempty"` // that tried it; "" if that was not needed
 }
@@ -36,7 +35,7 @@ type Result struct {
 func (r Result) String() string {
 	switch {
 	case r.UnderWay:
-		return "worker " + r.Worker + " still tries it; look at the letter again in a while"
+		return "the call is on its way from worker " + r.Worker + "; look at the letter again in a while"
 	case r.Outcome == events.Superseded:
 		return "superseded by version " + r.SupersededBy.String()
 	default:
@@ -61,7 +60,7 @@ const (
 )
 
 // Replay has the worker that owns a letter's key send its update again: now, and a few
-// times if the target cannot take it. It never moves the target back (guarantee 2), and in
+// times within ten seconds if the target cannot take it. It never moves the target back (guarantee 2), and in
 // a latest channel brings nothing that a newer version has replaced.
 //
 // Only a delivery changes what is known of the update, or that a newer version is there:
@@ -113,6 +112,8 @@ func (r *Replayer) ask(ctx context.Context, l *letter) (Result, error) {
 			return Result{}, err
 		case said.Outcome != "" || said.UnderWay:
 			return Result{Outcome: said.Outcome, SupersededBy: said.By, UnderWay: said.UnderWay, Worker: said.Worker}, nil
+		case said.Gone:
+			return Result{}, fmt.Errorf("%w meanwhile: it was settled or discarded", ErrResolved)
 		case said.Failure != nil:
 			return Result{}, fmt.Errorf("%w: %s", ErrStillFails, textOf(said.Failure))
 		case try == busyTries && said.Yields:

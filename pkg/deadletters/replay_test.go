@@ -2,6 +2,7 @@ package deadletters_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -128,6 +129,33 @@ func TestReplayThatFailsAgain(t *testing.T) {
 			l.delivered("k", "7")
 			l.noLetter("k")
 		})
+	}
+}
+
+// Twenty refusals in a row block a channel. Those of replays say nothing of the target: the
+// updates were refused before.
+func TestRefusedReplaysDoNotBlockTheChannel(t *testing.T) {
+	l := newLab(t, channels.Latest)
+	l.work("w1")
+	l.tg.answers(func(a connectors.Attempt) connectors.Result {
+		if strings.HasPrefix(a.Key, "bad") {
+			return connectors.Failed(connectors.Permanent, "422", errors.New("no thanks"))
+		}
+		return connectors.Done()
+	})
+	const many = 30
+	for n := range many {
+		l.push(update(fmt.Sprint("bad", n), 1))
+		l.push(update(fmt.Sprint("good", n), 1))
+	}
+	l.eventually("the letters", func() bool { return len(l.letters(deadletters.Filter{})) == many })
+	sum, err := l.store.ReplayAll(t.Context(), deadletters.Filter{}, nil)
+	if err != nil || sum.Failed != many || !errors.Is(sum.Errors[0], deadletters.ErrStillFails) {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	probed, err := l.reg.Probe(t.Context(), "cal")
+	if err != nil || len(probed) != 1 || probed[0].Circuit != "closed" {
+		t.Errorf("%+v, %v; want a closed circuit", probed, err)
 	}
 }
 

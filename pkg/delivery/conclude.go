@@ -41,7 +41,13 @@ func (c *caller) conclude(l *lanes.Lane, it *lanes.Item, res connectors.Result, 
 	if res.Class == connectors.Transient {
 		closed = g.ClosedSince() // before the report, which may open it
 	}
-	answer := lanes.Answered(res, g.Report(l.Key().Encoded(), res, probe), closed)
+	counts := true
+	if it.Replay && res.Class == connectors.Permanent { // it was refused before: that says nothing of the target
+		g.Withdraw(probe)
+	} else {
+		counts = g.Report(l.Key().Encoded(), res, probe)
+	}
+	answer := lanes.Answered(res, counts, closed)
 	t.p.logAttempt(it, res, took)
 	t.p.observeAttempt(res, took)
 	if res.Class != connectors.OK {

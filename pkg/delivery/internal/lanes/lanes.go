@@ -208,6 +208,8 @@ func (l *Lane) open() versioning.Version {
 
 // Abandon lets go of what is held; the broker has it.
 func (m *Lanes) Abandon() {
+	// A replay that waited for room gets it now, and must not come in.
+	m.ended = true
 	for _, all := range []map[Place]*Item{m.held, m.leaving} { // one may be in both
 		for at, it := range all {
 			m.todo.Give += it.Size

@@ -1,6 +1,8 @@
 package lanes
 
 import (
+	"time"
+
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -33,6 +35,21 @@ func (m *Lanes) Replay(it *Item, key *ledger.Key, last uint64) bool {
 	m.replays[it] = struct{}{}
 	l := m.laneFor(key)
 	l.queue = append(l.queue, it)
+	m.proceed(l)
+	return true
+}
+
+// Withdraw ends a replay that is not being attempted: whoever asked for it waits no more, and
+// it must not come once its letter may be discarded. It reports false for one whose call or
+// outcome is on its way, or that is over.
+func (m *Lanes) Withdraw(it *Item) bool {
+	l := m.lanes[keyOf(it)]
+	if _, there := m.replays[it]; !there || l == nil || l.busy || len(l.queue) == 0 || l.queue[0] != it {
+		return false
+	}
+	m.takeOut(l)
+	l.back, l.due = nil, time.Time{}
+	m.endReplay(Replayed{Item: it})
 	m.proceed(l)
 	return true
 }

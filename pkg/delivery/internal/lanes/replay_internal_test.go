@@ -158,3 +158,35 @@ func TestAbandonedReplay(t *testing.T) {
 	r.over(Replayed{})
 	r.want("bytes given back", r.given, r.taken)
 }
+
+// The lanes are let go while the owner's context still lives: a replay that waited for room
+// gets it from that, and came in, with bytes that nobody gave back.
+func TestReplayAfterTheLanesWereLetGo(t *testing.T) {
+	r := newRig(t, channels.Latest)
+	r.m.Abandon()
+	r.do()
+	r.want("it is tried", r.replay("k", 7), false)
+	r.want("bytes given back", r.given, r.taken)
+}
+
+// Nothing is left behind when whoever asked waits no more, but what is in flight.
+func TestReplayThatIsWithdrawn(t *testing.T) {
+	r := newRig(t, channels.Every)
+	r.replay("ready", 7)
+	r.replay("called", 7)
+	items := map[string]*Item{}
+	for it := range r.m.replays {
+		items[it.Update.Key] = it
+	}
+	r.want("it is taken back", r.m.Withdraw(items["ready"]), true)
+	r.do()
+	r.over(Replayed{})
+	call := r.begin("called")
+	r.want("in flight", r.m.Withdraw(items["called"]), false)
+	r.conclude(call, busy()) // it waits
+	r.want("while it waits", r.m.Withdraw(items["called"]), true)
+	r.do()
+	r.over(Replayed{})
+	r.want("again", r.m.Withdraw(items["called"]), false)
+	r.done()
+}
