@@ -84,7 +84,7 @@ func (c control) attempt(ctx context.Context, it *lanes.Item, said *channels.Rep
 	}
 	ended := make(chan lanes.Replayed, 1)
 	it.Rim.Replayed = func(r lanes.Replayed) { ended <- r }
-	if !c.begin(it, enc, last.Sequence) {
+	if !c.enter(it, enc, last.Sequence) {
 		said.Yields = true
 		return
 	}
@@ -97,15 +97,18 @@ func (c control) attempt(ctx context.Context, it *lanes.Item, said *channels.Rep
 		case t.ctx.Err() != nil:
 			said.GivenBack = true
 		case c.withdraw(it):
-			_, _, why := t.p.r.gate.Status()
-			said.Failure = &events.Failure{Class: connectors.Transient.String(), Message: plain.Text("the target did not take it in "+replayWait.String()+" "+why, events.MaxMessageLen)}
+			said.Failure = &events.Failure{Class: connectors.Transient.String(), Message: "the target did not take it in " + replayWait.String()}
+			if _, _, why := t.p.r.gate.Status(); why != "" {
+				said.Failure.Message = plain.Text(said.Failure.Message+": "+why, events.MaxMessageLen)
+			}
 		default:
 			said.UnderWay = true // its call, or its outcome, is on its way
 		}
 	}
 }
 
-func (c control) begin(it *lanes.Item, enc string, last uint64) bool {
+// enter puts it into its lane, and reports false while something else of the key goes first.
+func (c control) enter(it *lanes.Item, enc string, last uint64) bool {
 	t := c.t
 	key := t.view.Pin(enc)
 	t.begin()

@@ -46,8 +46,8 @@ func replyTargets() []string {
 	return []string{
 		"$KV.sync_tokens.token.0123456789ab.evil", "$KV.sync_tokens.revoked.0123456789ab.evil", "$KV.sync_channels.evil", "$KV.sync_channels.portal",
 		"$KV.sync_ledger.portal.evil", "$KV.sync_ledger.other.evil", "$KV.sync_leases.99", "$KV.sync_installation.incarnation", "$KV.sync_idempotency.evil",
-		"$KV.sync_progress.other.1.0", "$KV.sync_letters.other.evil", "sync.audit.channel", "sync.updates.portal.evil", "sync.updates.other.evil", "sync.upd.portal.1.evil",
-		"sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.evil", "sync.parked.other.1.evil", "sync.acks.billing.evil", "sync.ctl.portal.0",
+		"$KV.sync_progress.other.1.0", "$KV.sync_letters.other.evil", "sync.audit.channel", "sync.updates.portal.evil", "sync.updates.other.evil", "sync.upd.portal.1.1.evil",
+		"sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.evil", "sync.parked.other.1.1.evil", "sync.acks.billing.evil", "sync.ctl.portal.0",
 		"$JS.API.STREAM.DELETE.SYNC_PARKED", "$JS.API.STREAM.PURGE.SYNC_DEAD", "$JS.API.STREAM.PURGE.SYNC_UPD_other", "$JS.API.STREAM.MSG.DELETE.SYNC_UPD_other",
 		"$JS.API.STREAM.CREATE.EVIL", "$JS.API.CONSUMER.DELETE.SYNC_ACKS.svc-billing", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.0", "_R_.evil", "$SYS.REQ.ACCOUNT.PING",
 		"_INBOX_admin.evil.1", "_INBOX_worker.evil.1", "_INBOX_publisher.evil.1", "_INBOX_gateway.evil.1", "_INBOX_publisher-mine.evil.1",
@@ -248,7 +248,7 @@ func TestReplySubjectsInOneAccountMakeAnybodyAdministrator(t *testing.T) {
 	}
 	_, did := g.attack(brokerconfig.Publisher, "portal")
 	all := strings.Join(did, "\n")
-	for _, want := range []string{"$KV.sync_tokens.token.0123456789ab.evil was written", "$KV.sync_channels.evil was written", "KV_sync_installation: ", "inbox of the admin"} {
+	for _, want := range []string{"$KV.sync_tokens.token.0123456789ab.evil was written", "$KV.sync_channels.evil was written", "sync.dead.other.1.1.evil was written", "sync.parked.other.1.1.evil was written", "KV_sync_installation: ", "inbox of the admin"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("not seen: %s", want)
 		}

@@ -264,7 +264,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 	g := newGuarded(t, "portal")
 	refused := map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {
-			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.k", "sync.ctl.portal.0",
+			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_channels.portal", "$KV.sync_ledger.portal.k", "$KV.sync_leases.1", "$KV.sync_workers.w", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.UPDATE.SYNC_UPD_portal",
 			"$JS.API.STREAM.MSG.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other", "$JS.API.STREAM.MSG.GET.SYNC_DEAD",
@@ -273,14 +273,14 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_idempotency.k", "$JS.API.STREAM.MSG.GET.KV_sync_tokens", "$JS.API.STREAM.MSG.GET.SYNC_AUDIT",
 		},
 		brokerconfig.Gateway: {
-			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.k", "sync.ctl.portal.0",
+			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_channels.portal", "$KV.sync_ledger.portal.k", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_tokens",
 			"$JS.API.STREAM.MSG.DELETE.SYNC_DEAD", "$JS.API.STREAM.MSG.GET.SYNC_AUDIT", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other",
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_other.x.>", "$JS.API.CONSUMER.CREATE.SYNC_AUDIT.x.sync.audit.>", "$JS.ACK.SYNC_UPD_portal.c.1.1.1.1.1", "_INBOX_worker.x",
 		},
 		brokerconfig.Worker: {
-			"sync.updates.portal.k", "sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.k", "sync.ctl.portal.0",
+			"sync.updates.portal.k", "sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_channels.portal", "$KV.sync_ledger.other.k", "$KV.sync_progress.other.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_ledger",
 			"$JS.API.STREAM.PURGE.KV_sync_workers", "$JS.API.STREAM.MSG.DELETE.KV_sync_leases",

@@ -65,8 +65,8 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 		m.concludeResync(l, it, a)
 		return false
 	}
-	if it.Replay {
-		m.concludeReplay(l, it, a)
+	if it.Replay && a.Class != connectors.OK && a.Class != connectors.Stale {
+		m.replayFailed(l, it, a)
 		return false
 	}
 	if it.Tries.First.IsZero() {

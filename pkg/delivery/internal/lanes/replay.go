@@ -3,7 +3,6 @@ package lanes
 import (
 	"time"
 
-	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -87,20 +86,11 @@ func judgeReplay(it *Item, rec *events.Record, latest bool) decision {
 	return guarded(it, against)
 }
 
-// concludeReplay follows an attempt of a replay.
-func (m *Lanes) concludeReplay(l *Lane, it *Item, a *Answer) {
-	s := a.settlement(it)
+// replayFailed follows an attempt of a replay that settles nothing.
+func (m *Lanes) replayFailed(l *Lane, it *Item, a *Answer) {
 	switch {
-	case a.Class == connectors.OK:
-		it.Tries.Spent++
-		s.Outcome, s.Class, s.Message = events.Delivered, "", ""
-		m.settle(l, s, a)
-	case a.Class == connectors.Stale:
-		it.Tries.Spent++
-		s.Outcome, s.By = events.Superseded, a.Held.Version
-		m.settle(l, s, a)
 	case !triedAgain(it, a):
-		m.giveUpReplay(l, s)
+		m.giveUpReplay(l, a.settlement(it))
 	case len(l.queue) > 1:
 		m.endReplay(Replayed{Item: it, Yields: true})
 		m.settled(l)
