@@ -54,7 +54,8 @@ type Replayer struct {
 func (s *Store) Replayer(owners *channels.Registry) *Replayer { return &Replayer{s, owners} }
 
 const (
-	// busyTries is how often a worker is asked that has something else of the key in hand.
+	// busyTries is how often a worker is asked that has something else of the key in hand,
+	// and how often the ledger whose record is behind.
 	busyTries = 5
 	busyWait  = 200 * time.Millisecond
 )
@@ -80,8 +81,14 @@ func (r *Replayer) Replay(ctx context.Context, sequence uint64) (Result, error) 
 		return Result{}, fmt.Errorf("dead letter %d: %w: it cannot be sent again; let the platform publish the entity anew, then discard the letter (%s)",
 			sequence, ErrMalformed, l.Malformed)
 	}
-	if err := r.judge(ctx, &l); err != nil {
-		return Result{}, err
+	// The ledger follows acks by half a second: whoever was just told of the outcome waits.
+	for try := 1; ; try++ {
+		if err := r.judge(ctx, &l); err != nil {
+			return Result{}, err
+		}
+		if l.State != StatePending || try == busyTries || !sleep.For(ctx, busyWait) {
+			break
+		}
 	}
 	switch {
 	case l.State == StatePending:

@@ -159,6 +159,23 @@ func TestRefusedReplaysDoNotBlockTheChannel(t *testing.T) {
 	}
 }
 
+// Who was told that an update was given up was told of its letter that it is still on its
+// way: the ledger is written behind.
+func TestReplayRightAfterItsOutcome(t *testing.T) {
+	l := newLab(t, channels.Every)
+	l.work("w1")
+	l.tg.refuses(connectors.Permanent, "422")
+	_, ack, err := l.pub.Request(t.Context(), update("k", 7))
+	if err != nil || ack.Outcome != events.DeadLettered {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	l.tg.takes()
+	res, err := l.store.Replay(t.Context(), 1)
+	if err != nil || res.Outcome != events.Delivered {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestReplayNeedsAWorker(t *testing.T) {
 	l := newLab(t, channels.Latest)
 	stop := l.work("w1")
