@@ -68,17 +68,20 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		testkit.Must(t, tn.takeOver(t.Context()))
 		defer tn.stopAlarm()
 		now := time.Now().Add(-time.Hour)
-		tn.lanes = lanes.New(lanes.Options{
+		renewed := lanes.New(lanes.Options{
 			Window: 10, Calls: 1, Retry: r.entry.Config.Retry, ParkAfter: 2 * time.Hour, NewBackoff: newBackoff(&r.entry.Config.Retry),
 			Now: func() time.Time { return now },
 		})
+		tn.at(func(*lanes.Lanes) { tn.lanes = renewed })
 		it := itemOf("k", 1)
 		down := connectors.Failed(connectors.Transient, "503", errors.New("down"))
 		answer := lanes.Answered(down, true, time.Time{})
 		l := tn.attempt(it)
 		tn.at(func(m *lanes.Lanes) { m.Concluded(l, &answer) })
-		now = time.Now()
-		tn.at((*lanes.Lanes).Tick)
+		tn.at(func(m *lanes.Lanes) {
+			now = time.Now() // under the lock: the alarm may ring, and asks for it
+			m.Tick()
+		})
 		l = tn.attempt()
 		tn.commits.take()
 		for i := range others {
