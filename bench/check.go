@@ -183,7 +183,7 @@ func (b *bed) readLedgers(ctx context.Context, to []*history) error {
 }
 
 func (b *bed) readLedger(ctx context.Context, kv jetstream.KeyValue, channel string) (_ map[string]events.Record, complete time.Time, err error) {
-	watch, err := kv.Watch(ctx, b.client.Names.LedgerKey(channel, ">"), jetstream.IgnoreDeletes())
+	watch, err := kv.Watch(ctx, channel+".>", jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, complete, err
 	}

@@ -118,7 +118,7 @@ func (a *auditor) ledger(ctx context.Context) error {
 	names := a.c.Names
 	query := events.StreamQuery{
 		Stream:  events.KVStream(names.LedgerBucket()),
-		Subject: names.LedgerSubject(a.entry.Config.Name, ">"), Consumer: true,
+		Subject: names.LedgerRecords(a.entry.Config.Name), Consumer: true,
 	}
 	page := make([]events.Record, 0, auditPage)
 	for msg, err := range events.ReadStream(ctx, a.c.JS, query) {

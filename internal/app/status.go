@@ -27,6 +27,10 @@ type ChannelStatus struct {
 	AtMost      bool   `json:"undelivered_at_most"`
 	// Oldest is when the oldest of them was published; zero if there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
+	// Keys that the ledger knows, and those of them that the target holds as an older
+	// configuration of the channel has made them; nil until they are counted.
+	Keys     *int64 `json:"keys,omitempty"`
+	Outdated *int64 `json:"outdated,omitempty"`
 	// Dead letters, resolved ones too.
 	Dead uint64 `json:"dead_letters"`
 	// Circuit is the worst of the partitions: closed, open or blocked; "" if no live
@@ -112,6 +116,9 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	s.Undelivered, s.AtMost, s.Oldest = c.Undelivered, c.AtMost, c.Oldest
 	s.Circuit, s.Alarm, s.NextProbe, s.Restored = c.Circuit(), c.Alarm(), c.NextProbe(), c.Restored()
 	s.Reasons = append(s.Reasons, c.Findings...)
+	if c.Stock != nil {
+		s.Keys, s.Outdated = &c.Stock.Keys, &c.Stock.Outdated
+	}
 	info, err := l.dead.Info(ctx, jetstream.WithSubjectFilter(l.c.Names.DeadFilter(name)))
 	if err != nil {
 		return s, err

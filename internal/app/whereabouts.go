@@ -44,7 +44,8 @@ type Whereabouts struct {
 	// waits.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// Why the newest version does not move while it has no outcome, and at which
-	// worker; nil if nothing is known to hold it back.
+	// worker; else, why the target does not hold what the channel's configuration makes of
+	// it. nil if nothing is known to hold it back.
 	Why *why.Reason `json:"why,omitempty"`
 }
 
@@ -129,6 +130,8 @@ func (c *Client) find(ctx context.Context, records *Records, e channels.Entry, k
 		if w.Why != nil && w.Why.Code.Probed() {
 			w.NextAttempt = w.Why.Next
 		}
+	} else {
+		w.Why = standing.Remade(e, &rec)
 	}
 	if !w.NextAttempt.After(time.Now()) {
 		w.NextAttempt = time.Time{}

@@ -101,7 +101,7 @@ func (o *Options) workerExports() []Export {
 	out = append(out, Export{Subject: o.Names.AckSubjects(), To: []string{gateway}})
 	for _, channel := range o.Channels {
 		theirs := slices.DeleteFunc(o.publishers(), func(r Role) bool { return !slices.Contains(o.of(r).Channels, channel) })
-		out = append(out, Export{Subject: o.Names.LedgerSubject(channel, "*"), To: append(accountsOf(theirs), gateway)})
+		out = append(out, Export{Subject: o.Names.LedgerRecords(channel), To: append(accountsOf(theirs), gateway)})
 	}
 	return out
 }

@@ -99,7 +99,7 @@ func (s Scope) publisher() Permissions {
 		g.api("STREAM.MSG.GET", stream)
 		g.api("DIRECT.GET", stream)
 		g.api("DIRECT.GET", stream, n.StoredUpdates(channel))
-		g.p.Subscribe = append(g.p.Subscribe, n.LedgerSubject(channel, "*"))
+		g.p.Subscribe = append(g.p.Subscribe, n.LedgerRecords(channel))
 	}
 	if len(s.Services) > 0 {
 		g.api("STREAM.MSG.GET", n.AckStream())
@@ -167,7 +167,7 @@ func (s Scope) worker() Permissions {
 		g.readers(stream, n.StoredUpdates(channel))
 		g.publish("$JS.ACK." + stream + ".>")
 		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
-			n.LedgerSubject(channel, "*"), events.KVSubject(n.ProgressBucket(), channel+".>"),
+			n.LedgerRecords(channel), events.KVSubject(n.ProgressBucket(), channel+".>"),
 			events.KVSubject(n.LettersBucket(), channel+".*"))
 		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
 		g.readers(n.DeadStream(), n.DeadFilter(channel))

@@ -254,7 +254,7 @@ func (l *listing) waiting(msg *jetstream.RawStreamMsg) error {
 // ledger adds the keys of which the ledger says that they are not well.
 func (l *listing) ledger(from uint64) (next uint64, err error) {
 	bucket := l.s.o.Names.LedgerBucket()
-	q := events.StreamQuery{Stream: events.KVStream(bucket), Subject: events.KVSubject(bucket, l.in.Channel+".>"), From: from}
+	q := events.StreamQuery{Stream: events.KVStream(bucket), Subject: l.s.o.Names.LedgerRecords(l.in.Channel), From: from}
 	for msg, err := range events.ReadStream(l.ctx, l.s.o.JS, q) {
 		if err != nil {
 			return 0, err

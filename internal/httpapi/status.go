@@ -18,6 +18,8 @@ type ChannelStatus struct {
 	LagAtMost     bool              `json:"lag_at_most" doc:"A few too many may be counted in lag"`
 	OldestPending time.Time         `json:"oldest_pending,omitzero" doc:"When the oldest of them was published; about a second old"`
 	PendingAge    float64           `json:"oldest_pending_age_seconds"`
+	Keys          *int64            `json:"keys,omitempty" doc:"Keys that the ledger knows; none: not counted yet"`
+	Outdated      *int64            `json:"outdated,omitempty" doc:"Those of them that the target holds as an older configuration of the channel has made them"`
 	Circuit       string            `json:"circuit,omitempty" enum:"closed,open,blocked" doc:"The worst of the partitions; none: no live worker has said"`
 	FailingSince  time.Time         `json:"failing_since,omitzero"`
 	LastError     string            `json:"last_error,omitempty" doc:"Why it is failing"`
@@ -97,6 +99,9 @@ func (s *server) status(ctx context.Context, channel string) (ChannelStatus, err
 	}
 	st.State, st.Lag, st.LagAtMost, st.OldestPending, st.Alarm = c.State, c.Undelivered, c.AtMost, c.Oldest, c.Alarm()
 	st.Circuit, st.NextProbe, st.Restored = c.Circuit(), c.NextProbe(), c.Restored()
+	if c.Stock != nil {
+		st.Keys, st.Outdated = &c.Stock.Keys, &c.Stock.Outdated
+	}
 	if !st.OldestPending.IsZero() {
 		st.PendingAge = max(0, time.Since(st.OldestPending).Seconds())
 	}

@@ -48,6 +48,9 @@ type Channel struct {
 	Published   uint64    // updates ever stored
 	Findings    []Finding // the most urgent first
 	Partitions  []Partition
+	// Stock is what the channel has in the shared streams; nil while it is not known of all
+	// partitions.
+	Stock *channels.Census
 }
 
 // A Partition is how a partition stands.
@@ -223,6 +226,10 @@ func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 		c.Partitions[p] = judge(e, p, &part, crew)
 	}
 	c.Findings = gather(c.Partitions)
+	c.Stock = stockOf(e, c.Partitions)
+	if r := remade(e, c.Stock); r != nil {
+		c.Findings = append(c.Findings, Finding{Reason: *r, Advice: r.Code.Advice()})
+	}
 	if c.State == Active && len(c.Findings) > 0 {
 		switch {
 		case slices.ContainsFunc(c.Findings, func(f Finding) bool { return f.Code.Blocks() }):
@@ -232,6 +239,49 @@ func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 		}
 	}
 	return c
+}
+
+// stockOf adds up what the partitions have in the shared streams; nil if one has not counted
+// it yet for the configuration of now.
+func stockOf(e channels.Entry, partitions []Partition) *channels.Census {
+	sum := channels.Census{Content: e.Content}
+	for i := range partitions {
+		p := &partitions[i].Progress
+		if p.Census.Content != e.Content {
+			return nil
+		}
+		sum.Keys += p.Census.Keys
+		sum.Outdated += p.Census.Outdated
+		sum.LedgerBytes += p.Census.LedgerBytes
+		sum.Estimated = sum.Estimated || p.Census.Estimated
+	}
+	return &sum
+}
+
+// remade says that the target does not hold what the channel's configuration makes of its
+// updates now; nil if it does, as far as the configuration goes.
+func remade(e channels.Entry, stock *channels.Census) *why.Reason {
+	r := &why.Reason{Code: why.MappingChanged, Since: e.Remade}
+	switch {
+	case e.Remade.IsZero():
+		return nil
+	case stock == nil:
+		r.Message = "the channel's configuration makes something else of its updates now; the keys that the target holds as it was before are being counted"
+	case stock.Outdated > 0:
+		r.Message = fmt.Sprintf("the target holds %d of %d keys as an older configuration of the channel has made them", stock.Outdated, stock.Keys)
+	default:
+		return nil
+	}
+	return r
+}
+
+// Remade says why the target does not hold what the channel's configuration makes of a key
+// now, by the key's record; nil if it does.
+func Remade(e channels.Entry, rec *events.Record) *why.Reason {
+	if !rec.Outdated(e.Content) {
+		return nil
+	}
+	return &why.Reason{Code: why.MappingChanged, Since: e.Remade, Message: "the target holds it as an older configuration of the channel has made it"}
 }
 
 func owner(e channels.Entry, partition int, crew workers.Crew) string {

@@ -51,6 +51,8 @@ type Progress struct {
 	Circuit string `json:"circuit,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Since   int64  `json:"since,omitempty"`
+	// Census is what the partition has in the streams that all channels share.
+	Census Census `json:"census,omitzero"`
 	// NextProbe is when the target is tried again (Unix milliseconds); 0 if Circuit is
 	// closed, and while a probe is on its way.
 	NextProbe int64 `json:"next_probe,omitempty"`

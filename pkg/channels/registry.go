@@ -51,11 +51,16 @@ type Entry struct {
 	Sweeping time.Time
 	// Reloads counts how often workers were asked to open the connector anew.
 	Reloads int
+	// Content tells configurations apart that make something else of an update.
+	Content events.ContentID
+	// Remade is when a change of the configuration made another content last; zero if none
+	// has.
+	Remade  time.Time
 	Updated time.Time
 }
 
 func (e *Entry) stored() stored {
-	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Sweeping: e.Sweeping, Reloads: e.Reloads}
+	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Sweeping: e.Sweeping, Reloads: e.Reloads, Content: e.Content, Remade: e.Remade}
 }
 
 // stored is the form of an entry in the bucket.
@@ -67,6 +72,9 @@ type stored struct {
 	Gated      bool      `json:"gated,omitempty"`
 	Deleted    time.Time `json:"deleted,omitzero"`
 	Reloads    int       `json:"reloads,omitempty"`
+	// Content is made with Config by who knows the connector's kind.
+	Content events.ContentID `json:"content"`
+	Remade  time.Time        `json:"remade,omitzero"`
 	// Sweeping is when somebody began to remove what belongs to the channel.
 	Sweeping time.Time `json:"sweeping,omitzero"`
 	// Swept is when the last of the channel was removed. The entry stays, and is none:
@@ -77,7 +85,7 @@ type stored struct {
 func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	return Entry{
 		Config: s.Config, ID: s.ID, Revision: revision, Generation: s.Generation,
-		Gated: s.Gated, Deleted: s.Deleted, Sweeping: s.Sweeping, Reloads: s.Reloads, Updated: updated,
+		Gated: s.Gated, Deleted: s.Deleted, Sweeping: s.Sweeping, Reloads: s.Reloads, Content: s.Content, Remade: s.Remade, Updated: updated,
 	}
 }
 
@@ -230,7 +238,7 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 		}
 	}
 	next := old
-	next.Config = c
+	next.configure(c, contentOf(c, r.catalog), time.Now())
 	if err := r.applyStream(ctx, next); err != nil {
 		return Entry{}, err
 	}

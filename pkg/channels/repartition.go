@@ -43,7 +43,10 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 	if err := r.endGeneration(ctx, old, c); err != nil {
 		return Entry{}, errors.Join(err, r.giveUp(context.WithoutCancel(ctx), old, gated.Revision))
 	}
-	next.Gated, next.Generation, next.Config = false, old.Generation+1, c
+	changed := old
+	changed.configure(c, contentOf(c, r.catalog), time.Now())
+	next = changed.stored()
+	next.Gated, next.Generation = false, old.Generation+1
 	return r.store(ctx, next, gated.Revision) // if it fails, nobody knows whether it is stored
 }
 

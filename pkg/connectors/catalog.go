@@ -35,6 +35,10 @@ type Kind struct {
 	// Config is a zero value of the configuration's type, from which its schema is
 	// made. nil: not described.
 	Config any
+	// Access names the fields of a configuration, at its top level, that say no more than
+	// by which way and with which rights the target is reached. After a change of any other
+	// one the target may have to hold something else, and its channel is to be resynced.
+	Access []string
 	// Check decodes a configuration strictly and validates it, without opening
 	// anything or resolving a secret. Its error names every bad field.
 	Check func(config []byte) error

@@ -104,6 +104,9 @@ func (c *committer) group(ctx context.Context, commits []lanes.Commit) error {
 	if len(commits) == 0 {
 		return nil
 	}
+	for i := range commits {
+		commits[i].Entry.Content = t.p.r.entry.Content // as the group's
+	}
 	entries := appendEntries(c.entries[:0], commits)
 	c.entries = entries
 	at, err := t.outcomes.Append(ctx, entries)

@@ -193,13 +193,13 @@ func (a *acks) newest() jetstream.Msg {
 func (t *tenure) changeProgress(ctx context.Context, change func(*channels.Progress)) error {
 	return t.progress.Change(ctx, func(p *channels.Progress) {
 		change(p)
-		p.Restored = t.b.restored.Load()
+		p.Restored, p.Census = t.b.restored.Load(), t.census.now()
 	})
 }
 
 // listKnown has the view list which of the partition's keys have records.
 func (t *tenure) listKnown(ctx context.Context) {
-	err := t.view.List(ctx, t.p.owns)
+	err := t.view.List(ctx)
 	if err != nil && ctx.Err() == nil {
 		t.log.Info().Err(err).Msg("the ledger's keys are not listed: each new key's record is looked for")
 	}

@@ -162,6 +162,7 @@ func (p *partition) hold(until context.Context, attempt uint64) error {
 	wg.Go(func() { t.parker.tidy(work) })
 	wg.Go(func() { t.letters.Run(work) })
 	wg.Go(func() { t.listKnown(work) })
+	wg.Go(func() { t.census.run(work) })
 
 	t.awaitEnd(ctx)
 	stopPull()

@@ -38,6 +38,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 		t.b.alarm(left.RestoredTime())
 	}
 	t.lanes.Floor().StartAt(left.Floor, left.FloorTime)
+	t.census.resume(&left)
 	gated := t.p.r.entry.Gated
 	if gated && left.Clean {
 		return nil

@@ -47,6 +47,7 @@ type tenure struct {
 	flushes flusher
 	parker  parker
 	resyncs resyncer
+	census  census
 }
 
 // newTenure returns a tenure that has not taken over yet. Its attempt, from 1, counts
@@ -57,7 +58,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t := &tenure{p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, since: time.Now(), stream: r.b.names.UpdateStream(cfg.Name)}
 	t.outcomes = outlog.New(outlog.Options{
 		JS: r.b.js, Stream: r.b.outcomes, Names: r.b.names, Channel: cfg.Name, ID: r.entry.ID, Partition: p.index, Incarnation: r.b.incarnation,
-		Worker: r.worker, Epoch: p.lease.Epoch(), Attempt: attempt, Seen: &r.b.logSeen, Logger: p.log,
+		Content: r.entry.Content, Worker: r.worker, Epoch: p.lease.Epoch(), Attempt: attempt, Seen: &r.b.logSeen, Logger: p.log,
 	})
 	t.progress = outlog.NewProgress(outlog.ProgressOptions{
 		Store: r.b.progress, Channel: cfg.Name, Generation: r.entry.Generation, Partition: p.index, Worker: r.worker, Epoch: p.lease.Epoch(),
@@ -71,11 +72,13 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		JS: r.b.js, Stream: r.b.parked, Names: r.b.names, Channel: cfg.Name, ID: r.entry.ID, Partition: p.index, Partitions: cfg.Partitions, Logger: p.log,
 	})
 	t.letters = letters.New(letters.Options{
-		JS: r.b.js, Names: r.b.names, Store: r.b.letters, Channel: cfg.Name, Owns: p.owns, Record: t.recordOf, Logger: p.log,
+		JS: r.b.js, Names: r.b.names, Store: r.b.letters, Channel: cfg.Name, Letters: r.b.names.PartitionDead(cfg.Name, p.index, cfg.Partitions),
+		Record: t.recordOf, Logger: p.log,
 	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Channel: cfg.Name, ID: r.entry.ID, Shared: &r.b.views,
+		Content: r.entry.Content, Records: r.b.names.PartitionRecords(cfg.Name, p.index, cfg.Partitions),
 		LogEnd: t.outcomes.End, Broken: fail,
 	})
 	t.replies = replier{
@@ -92,6 +95,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.flushes = flusher{t: t}
 	t.parker = parker{t: t, wake: make(chan struct{}, 1), untidy: make(chan struct{}, 1)}
 	t.resyncs = resyncer{t: t, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	t.census.t = t
 	return t
 }
 

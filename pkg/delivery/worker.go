@@ -163,6 +163,8 @@ type broker struct {
 	refused     func() error // see Options; nil: nobody knows
 	// views is what the ledger's views of all partitions share.
 	views ledger.Shared
+	// counting holds something while a partition's records are counted.
+	counting chan struct{}
 	// logSeen is the highest sequence of the outcome log that this worker was given, and
 	// restored when the broker was found to have been restored (Unix seconds; 0: it was not).
 	logSeen  outlog.Seen
@@ -200,7 +202,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	js, names := w.o.JS, w.o.Names
-	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL, refused: w.o.Refused}
+	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL, refused: w.o.Refused, counting: make(chan struct{}, 1)}
 	b.workspaces.New = func() any { return new(workspace) }
 	var err error
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {

@@ -246,6 +246,7 @@ func (g *Group) Append(out []byte) ([]byte, error) {
 	o.uint(`,"n":`, g.Number)
 	o.str(`,"worker":`, g.Worker)
 	o.time(`,"at":`, g.At)
+	o.intIfAny(`,"content":`, int64(g.Content))
 	if len(g.Entries) > 0 {
 		o.name(`,"entries":`)
 		o.out = append(o.out, '[')
@@ -305,6 +306,7 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 		o.time(`,"at":`, r.Applied.At)
 		o.close(outer)
 	}
+	o.intIfAny(`,"content":`, int64(r.Content))
 	o.tagIfAny(`,"settled":`, r.Settled)
 	o.tagIfAny(`,"head":`, r.Head)
 	if !r.Open.IsZero() {

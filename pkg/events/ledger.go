@@ -48,18 +48,18 @@ func (l *Ledger) Get(ctx context.Context, channel, key string) (Record, error) {
 // GetEncoded is Get for an encoded key. It returns the revision of what lies in the
 // bucket, too, also of what counts as no record.
 func (l *Ledger) GetEncoded(ctx context.Context, channel, enc string) (Record, uint64, error) {
-	r, revision, err := l.read(ctx, channel, enc)
+	s, err := l.read(ctx, channel, enc)
 	if err != nil {
-		return Record{}, revision, err
+		return Record{}, s.Revision, err
 	}
-	ours, err := l.Owns(ctx, channel, r.ChannelID)
+	ours, err := l.Owns(ctx, channel, s.ChannelID)
 	if err == nil && !ours {
 		err = ErrNoRecord
 	}
 	if err != nil {
-		return Record{}, revision, err
+		return Record{}, s.Revision, err
 	}
-	return r, revision, nil
+	return s.Record, s.Revision, nil
 }
 
 // Owns reports whether what carries the id of a channel is of the one that has the name
@@ -72,28 +72,37 @@ func (l *Ledger) Owns(ctx context.Context, channel, id string) (bool, error) {
 	return ours, nil
 }
 
-// GetOf is GetEncoded for who knows the channel's id.
-func (l *Ledger) GetOf(ctx context.Context, channel, id, enc string) (Record, uint64, error) {
-	r, revision, err := l.read(ctx, channel, enc)
-	if err == nil && r.ChannelID != id {
-		return Record{}, revision, ErrNoRecord
-	}
-	return r, revision, err
+// A StoredRecord is a record as it lies in the bucket: its revision there, and its size in
+// bytes.
+type StoredRecord struct {
+	Record
+	Revision uint64
+	Size     int
 }
 
-func (l *Ledger) read(ctx context.Context, channel, enc string) (Record, uint64, error) {
+// GetOf is GetEncoded for who knows the channel's id. With ErrNoRecord, too, it returns
+// revision and size of what lies in the bucket.
+func (l *Ledger) GetOf(ctx context.Context, channel, id, enc string) (StoredRecord, error) {
+	s, err := l.read(ctx, channel, enc)
+	if err == nil && s.ChannelID != id {
+		return StoredRecord{Revision: s.Revision, Size: s.Size}, ErrNoRecord
+	}
+	return s, err
+}
+
+func (l *Ledger) read(ctx context.Context, channel, enc string) (StoredRecord, error) {
 	if err := CheckChannel(channel); err != nil {
-		return Record{}, 0, err
+		return StoredRecord{}, err
 	}
 	e, err := l.kv.Get(ctx, l.names.LedgerKey(channel, enc))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Record{}, 0, ErrNoRecord
+		return StoredRecord{}, ErrNoRecord
 	}
 	if err != nil {
-		return Record{}, 0, fmt.Errorf("read the ledger: %w", unavailable(err))
+		return StoredRecord{}, fmt.Errorf("read the ledger: %w", unavailable(err))
 	}
 	r, err := DecodeRecord(e.Value())
-	return r, e.Revision(), err
+	return StoredRecord{Record: r, Revision: e.Revision(), Size: len(e.Value())}, err
 }
 
 // question returns a request for the record of a key, which the ledger's leader

@@ -9,21 +9,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrTooManyKeys says that a stream has more keys of a channel than asked for.
-var ErrTooManyKeys = errors.New("there are more keys of this channel")
+// ErrTooManyKeys says that a stream has more keys than asked for.
+var ErrTooManyKeys = errors.New("there are more keys")
 
-// LedgerKeys calls each with the encoded keys of a channel that have a record, a
+// LedgerKeys calls each with the encoded keys that have a record in the ledger whose
+// subject matches a filter, such as that of Names.PartitionRecords, a
 // page of up to 100,000 at a time, as the ledger's leader knows them. Keys that
 // get a record meanwhile may be left out, no others; one may come twice. It fails
 // with ErrTooManyKeys above most: the server sorts all of them for each page.
-func LedgerKeys(ctx context.Context, js jetstream.JetStream, names Names, channel string, most int, each func(key string)) error {
-	return eachKey(ctx, js, KVStream(names.LedgerBucket()), names.LedgerSubject(channel, ">"), most, each)
+func LedgerKeys(ctx context.Context, js jetstream.JetStream, names Names, filter string, most int, each func(key string)) error {
+	return eachKey(ctx, js, KVStream(names.LedgerBucket()), filter, most, each)
 }
 
-// LetterKeys calls each with the encoded keys of a channel that have dead letters, as
-// LedgerKeys does.
-func LetterKeys(ctx context.Context, js jetstream.JetStream, names Names, channel string, most int, each func(key string)) error {
-	return eachKey(ctx, js, names.DeadStream(), names.DeadFilter(channel), most, each)
+// LetterKeys calls each with the encoded keys that have dead letters, as LedgerKeys does.
+func LetterKeys(ctx context.Context, js jetstream.JetStream, names Names, filter string, most int, each func(key string)) error {
+	return eachKey(ctx, js, names.DeadStream(), filter, most, each)
 }
 
 // eachKey calls each with the last tokens of a stream's subjects.

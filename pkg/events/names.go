@@ -86,7 +86,7 @@ func (n Names) SplitStoredUpdate(subject string) (channel, encodedKey string, ok
 // Partition does.
 func (n Names) UpdateTransform(channel string) (source, destination string) {
 	partition := func(of int) string { return "{{partition(" + strconv.Itoa(of) + ",1)}}" }
-	return n.Update(channel, "*"), n.spread("upd", channel, partition(fewPartitions), partition(manyPartitions), "{{wildcard(1)}}")
+	return n.Update(channel, "*"), n.prefix + ".upd." + spread(channel, partition(fewPartitions), partition(manyPartitions), "{{wildcard(1)}}")
 }
 
 // DeletedUpdates returns what the stream of a deleted channel listens to: a
@@ -269,14 +269,28 @@ func (n Names) AuditStream() string        { return n.upper + "_AUDIT" }
 func (n Names) AuditSubjects() string      { return n.prefix + ".audit.>" }
 func (n Names) Audit(action string) string { return n.prefix + ".audit." + action }
 
-// LedgerKey returns the ledger's key of an entity.
-func (n Names) LedgerKey(channel, encodedKey string) string { return channel + "." + encodedKey }
+// LedgerKey returns the ledger's key of an entity, with the partitions of the entity's key
+// as in a stored update.
+func (n Names) LedgerKey(channel, encodedKey string) string { return place(channel, encodedKey) }
 
 // LedgerSubject returns the subject of an entity's record in the ledger. Who listens
 // to it hears each record as it is written.
 func (n Names) LedgerSubject(channel, encodedKey string) string {
-	return KVSubject(n.LedgerBucket(), n.LedgerKey(channel, encodedKey))
+	return n.ledger() + place(channel, encodedKey)
 }
+
+// LedgerRecords returns the filter of a channel's records in the ledger.
+func (n Names) LedgerRecords(channel string) string {
+	return n.ledger() + spread(channel, "*", "*", "*")
+}
+
+// PartitionRecords returns the filter of the records of one of a channel's partitions, as
+// PartitionUpdates does.
+func (n Names) PartitionRecords(channel string, partition, partitions int) string {
+	return n.ledger() + ofPartition(channel, partition, partitions)
+}
+
+func (n Names) ledger() string { return KVSubject(n.LedgerBucket(), "") }
 
 // KVSubject returns the subject that holds a key of a bucket, KVStream the
 // stream behind the bucket (both fixed by ADR-8 of the NATS project).

@@ -48,6 +48,12 @@ const (
 	Reset Outcome = "reset"
 )
 
+// decides reports whether the channel's configuration has had its say about the version,
+// and the target shows it.
+func (e *Entry) decides() bool {
+	return e.Outcome == Delivered || e.Outcome == Superseded && e.Class != "" && e.Code != CodeOlder
+}
+
 // CodeFiltered is the code of an update that the channel's filter kept back: its
 // outcome is Delivered, as it needs nothing more, but nothing was sent. The
 // target holds what it held before.
@@ -121,6 +127,8 @@ type Entry struct {
 	// Sequence is the update's sequence in its channel's stream.
 	Sequence uint64 `json:"sequence,omitempty"`
 	Void     *Void  `json:"void,omitempty"` // for Reset
+	// Content is that of the entry's group.
+	Content ContentID `json:"-"`
 
 	encoded []byte // the settlement, as the last group with this entry was appended
 }
@@ -137,8 +145,15 @@ type Group struct {
 	Number    uint64    `json:"n"`
 	Worker    string    `json:"worker"`
 	At        time.Time `json:"at"`
-	Entries   []Entry   `json:"entries,omitempty"`
+	// Content is that of the channel's configuration when the outcomes came about.
+	Content ContentID `json:"content,omitempty"`
+	Entries []Entry   `json:"entries,omitempty"`
 }
+
+// A ContentID tells configurations of a channel apart that make something else of an
+// update: another filter, mapping or target. 0: it is not known. Of two that differ in
+// nothing of the kind it is the same; by chance it is the same for one pair in 2^32.
+type ContentID uint32
 
 // DecodeGroup reads a record of the outcome log.
 func DecodeGroup(data []byte) (Group, error) {
@@ -148,6 +163,9 @@ func DecodeGroup(data []byte) (Group, error) {
 	}
 	if err := CheckFormat(g.Format); err != nil {
 		return Group{}, fmt.Errorf("outcome log: %w", err)
+	}
+	for i := range g.Entries {
+		g.Entries[i].Content = g.Content
 	}
 	return g, nil
 }

@@ -37,37 +37,57 @@ func Partition(encodedKey string, partitions int) int {
 // PartitionUpdates returns the filter of the stored updates of one of a channel's
 // partitions, which are one of PartitionCounts.
 func (n Names) PartitionUpdates(channel string, partition, partitions int) string {
-	return n.ofPartition("upd", channel, partition, partitions)
+	return n.prefix + ".upd." + ofPartition(channel, partition, partitions)
 }
 
 // PartitionParked returns the filter of a partition's parked updates, as PartitionUpdates
 // does.
 func (n Names) PartitionParked(channel string, partition, partitions int) string {
-	return n.ofPartition("parked", channel, partition, partitions)
+	return n.prefix + ".parked." + ofPartition(channel, partition, partitions)
 }
 
-func (n Names) ofPartition(kind, channel string, partition, partitions int) string {
+// PartitionDead returns the filter of a partition's dead letters, as PartitionUpdates does.
+func (n Names) PartitionDead(channel string, partition, partitions int) string {
+	return n.prefix + ".dead." + ofPartition(channel, partition, partitions)
+}
+
+func ofPartition(channel string, partition, partitions int) string {
 	switch partitions {
 	case 1:
-		return n.ofChannel(kind, channel)
+		return spread(channel, "*", "*", "*")
 	case fewPartitions:
-		return n.spread(kind, channel, strconv.Itoa(partition), "*", "*")
+		return spread(channel, strconv.Itoa(partition), "*", "*")
 	default:
-		return n.spread(kind, channel, strconv.Itoa(partition%fewPartitions), strconv.Itoa(partition), "*")
+		return spread(channel, strconv.Itoa(partition%fewPartitions), strconv.Itoa(partition), "*")
 	}
 }
 
 // ofChannel returns the filter of what is stored for any key of a channel.
-func (n Names) ofChannel(kind, channel string) string { return n.spread(kind, channel, "*", "*", "*") }
+func (n Names) ofChannel(kind, channel string) string {
+	return n.prefix + "." + kind + "." + spread(channel, "*", "*", "*")
+}
 
 // ofKey returns the subject of what is stored for a key.
 func (n Names) ofKey(kind, channel, encodedKey string) string {
-	h := hash32(encodedKey)
-	return n.spread(kind, channel, strconv.Itoa(int(h%fewPartitions)), strconv.Itoa(int(h%manyPartitions)), encodedKey)
+	return n.prefix + "." + kind + "." + place(channel, encodedKey)
 }
 
-func (n Names) spread(kind, channel, ofFew, ofMany, key string) string {
-	return n.prefix + "." + kind + "." + channel + "." + ofFew + "." + ofMany + "." + key
+// place returns the tokens of a key's subjects behind what says of what kind they are.
+func place(channel, encodedKey string) string {
+	return channel + places[hash32(encodedKey)%manyPartitions] + encodedKey
+}
+
+// places are the tokens of a key's partitions, among the few and among the many, with a dot
+// before, between and behind them.
+var places = func() (tokens [manyPartitions]string) { //nolint:gochecknoglobals // a constant that the language cannot express as one
+	for p := range tokens {
+		tokens[p] = "." + strconv.Itoa(p%fewPartitions) + "." + strconv.Itoa(p) + "."
+	}
+	return tokens
+}()
+
+func spread(channel, ofFew, ofMany, key string) string {
+	return channel + "." + ofFew + "." + ofMany + "." + key
 }
 
 // splitSpread takes a subject of spread apart.

@@ -48,6 +48,9 @@ type Record struct {
 	// id is none: it is of a channel that had the same name before.
 	ChannelID string  `json:"channel_id,omitempty"`
 	Applied   Applied `json:"applied,omitzero"`
+	// Content is that of the configuration under which the newest version came to the
+	// target, was kept back by the filter, or was found to be older than what is there.
+	Content ContentID `json:"content,omitempty"`
 	// Settled is the newest version with an outcome, delivered or not.
 	Settled versioning.Tag `json:"settled,omitzero"`
 	// Head is the newest version that was taken in and moved aside, where the channel's
@@ -113,8 +116,15 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		return
 	}
 	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
+	if e.Outcome == Delivered && e.Code == CodeFiltered && r.delivered(tag) {
+		r.Content = e.Content // a resync has asked the filter anew: what became of the update stays
+		return
+	}
 	if e.Outcome == Delivered && e.Code != CodeFiltered && !older(e.Version, r.Applied.Version) {
 		r.Applied = Applied{Tag: tag, Op: own(e.Op), At: e.At}
+	}
+	if e.decides() && !older(e.Version, r.Settled.Version) {
+		r.Content = e.Content
 	}
 	// A conflict with another content of a settled version must not replace it.
 	// Nor may one of another kind, whose place among the others nobody knows.
@@ -135,6 +145,19 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		r.State, r.Pending = StateSettled, versioning.Tag{}
 		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
 	}
+}
+
+// Outdated reports whether the target holds of the key what another configuration of the
+// channel than the one of now has made of it.
+func (r *Record) Outdated(now ContentID) bool { return !r.Applied.IsZero() && r.Content != now }
+
+// delivered reports whether the newest settled version is this one, and was delivered.
+func (r *Record) delivered(tag versioning.Tag) bool {
+	if r.Settled != tag {
+		return false
+	}
+	s, ok := r.Find(tag)
+	return r.Applied.Tag == tag || ok && s.Outcome == Delivered
 }
 
 // Newest returns the newest version that extsync has taken in, as far as the ledger

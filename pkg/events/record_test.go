@@ -454,3 +454,32 @@ func TestHeadFromBeforeAResetIsNone(t *testing.T) {
 		t.Errorf("the newest is %v", got)
 	}
 }
+
+// A resync asks the filter of now about what was delivered before: the outcome that was told
+// stays, and the record knows that the configuration has had its say.
+func TestRecordKeepsTheOutcomeThatTheFilterConfirms(t *testing.T) {
+	entry := func(version int64, content events.ContentID, code string) events.Entry {
+		return events.Entry{Key: "k", Content: content, Settlement: events.Settlement{
+			Version: versioning.Must(versioning.Number(version)), Outcome: events.Delivered, Code: code, At: time.Unix(version, 0).UTC(),
+		}}
+	}
+	var r events.Record
+	r.Add(entry(1, 7, ""), place(1))
+	if r.Outdated(7) || !r.Outdated(8) {
+		t.Errorf("outdated under 7: %v, under 8: %v; want false, true", r.Outdated(7), r.Outdated(8))
+	}
+	before := r.Recent[0]
+	r.Add(entry(1, 8, events.CodeFiltered), place(2))
+	if r.Recent[0] != before || r.Outdated(8) {
+		t.Errorf("%+v, outdated: %v; want %+v, not outdated", r.Recent[0], r.Outdated(8), before)
+	}
+	r.Add(entry(2, 8, events.CodeFiltered), place(3))
+	if got := r.Recent[0]; got.Code != events.CodeFiltered || r.Applied.Version != before.Version || r.Outdated(8) {
+		t.Errorf("a version that is kept back: %+v, applied %s", got, r.Applied.Version)
+	}
+	// An older one that was delivered late says nothing of what the target holds.
+	r.Add(entry(1, 9, ""), place(4))
+	if !r.Outdated(9) {
+		t.Error("an older version was delivered, and the record says that the target holds the newest by that configuration")
+	}
+}

@@ -36,7 +36,7 @@ func TestStoredFormsGolden(t *testing.T) {
 		Outcome: events.DeadLettered, Class: "permanent", Code: "malformed", Message: "ce-entityversion: it is missing", At: noon(),
 	}}
 	group := events.Group{
-		Format: events.Format, Channel: "erp_db", ChannelID: "CVT7Q2K4WZ3M", Partition: 3, Epoch: 17, Number: 2, Worker: "w-1", At: noon(),
+		Format: events.Format, Channel: "erp_db", ChannelID: "CVT7Q2K4WZ3M", Partition: 3, Epoch: 17, Number: 2, Worker: "w-1", At: noon(), Content: 2166136261,
 		Entries: []events.Entry{delivered, superseded, conflict, retrying, malformed},
 	}
 	var failing, settled events.Record
@@ -44,6 +44,7 @@ func TestStoredFormsGolden(t *testing.T) {
 		failing.Add(e, place(uint64(i+1)))
 	}
 	settled.ChannelID = "CVT7Q2K4WZ3M"
+	delivered.Content = group.Content
 	settled.Add(delivered, place(9))
 	reset := settled
 	reset.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset, At: noon()}, Void: &events.Void{
@@ -179,10 +180,10 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 			ack := events.NewAck("c", text, s)
 			for _, v := range []interface{ Append([]byte) ([]byte, error) }{
 				&events.Group{}, &events.Ack{}, &events.Record{}, &ack,
-				&events.Group{Format: 1, Channel: text, ChannelID: text, Partition: 2, Epoch: 3, Number: 4, Worker: text, At: at, Entries: []events.Entry{e, {Settlement: bare}}},
+				&events.Group{Format: 1, Channel: text, ChannelID: text, Partition: 2, Epoch: 3, Number: 4, Worker: text, At: at, Content: 1<<32 - 1, Entries: []events.Entry{e, {Settlement: bare}}},
 				&events.Record{
 					Format: 1, Key: text, LogPosition: events.LogPosition{Incarnation: 1 << 63, Seq: 1 << 63}, ChannelID: text, Sequence: 7,
-					Void: &events.Void{Updates: events.Mark{Sequence: 8, Stored: at}, At: at}, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Settled: tag,
+					Void: &events.Void{Updates: events.Mark{Sequence: 8, Stored: at}, At: at}, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Content: 6, Settled: tag,
 					Recent: []events.Settlement{s, bare}, State: events.StateParked, Pending: tag, Attempts: 2, NextAttempt: at,
 					Error: &events.Failure{Class: text, Code: text, Message: text, Response: text}, TryingMS: 9,
 				},

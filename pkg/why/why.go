@@ -55,6 +55,9 @@ const (
 	Paused Code = "paused"
 	// Deleted: somebody has deleted the channel.
 	Deleted Code = "deleted"
+	// MappingChanged: the target holds what an older configuration of the channel has made
+	// of its updates.
+	MappingChanged Code = "mapping_changed"
 )
 
 // A trait is what follows from a code.
@@ -87,6 +90,7 @@ func traits() []trait {
 		{Opening, false, false, "wait a moment"},
 		{Changing, false, false, "wait; if it takes longer than a minute, see that a worker runs and apply the channel again"},
 		{Paused, false, false, "'extsync channels resume' lets deliveries go on"},
+		{MappingChanged, false, false, "'extsync resync CHANNEL' brings every key to the target as the configuration of now makes it; in a channel of mode every, publish the keys again"},
 		{Deleted, false, false, "'extsync channels restore' brings the channel back"},
 	}
 }

@@ -114,7 +114,7 @@ func (c *contractClient) newest(key string) (version int64, digest, sequence str
 			Data []byte `json:"data"`
 		} `json:"message"`
 	}
-	decodeJSON(c.t, string(ask("$JS.API.STREAM.MSG.GET.KV_sync_ledger", `{"last_by_subj":"$KV.sync_ledger.c.`+key+`"}`).Data), &answer)
+	decodeJSON(c.t, string(ask("$JS.API.STREAM.MSG.GET.KV_sync_ledger", `{"last_by_subj":"$KV.sync_ledger.c.*.*.`+key+`"}`).Data), &answer)
 	if answer.Message == nil {
 		return version, digest, sequence
 	}

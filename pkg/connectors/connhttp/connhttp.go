@@ -46,6 +46,7 @@ func Kind() connectors.Kind {
 		Name:    KindName,
 		Summary: "sends each update as one HTTP request (CloudEvents, Standard Webhooks)",
 		Config:  Config{},
+		Access:  []string{"auth", "signing", "tls", "proxy", "timeouts", "allow_cidrs", "on_gone", "probe_url", "read"},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err

@@ -40,6 +40,7 @@ func Kind() connectors.Kind {
 		Name:    KindName,
 		Summary: "a table of a PostgreSQL, MySQL, MariaDB or SQLite database",
 		Config:  Config{},
+		Access:  []string{"auto_create", "tls", "max_batch"},
 		Check: func(config []byte) error {
 			_, err := decode(config)
 			return err

@@ -47,14 +47,17 @@ func (a *Answer) settlement(it *Item) events.Settlement {
 // changes nothing of what is known about it.
 func (m *Lanes) Filtered(l *Lane) {
 	it := l.queue[0]
-	if it.Resync != nil {
-		m.endResync(it, &it.Resync.report.Skipped)
-		m.settled(l)
+	s := events.Settlement{
+		Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: events.Delivered, Code: events.CodeFiltered,
+	}
+	if it.Resync != nil { // its outcome stays; the filter of now has had its say
+		it.keptBack = true
+		e := m.entry(it, s, nil)
+		e.ReplyTo = ""
+		m.Queue(Commit{Entry: e, Key: l.key, Item: it, Lane: l})
 		return
 	}
-	m.settle(l, events.Settlement{
-		Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: events.Delivered, Code: events.CodeFiltered,
-	}, nil)
+	m.settle(l, s, nil)
 }
 
 // Concluded decides what follows from the answer to an attempt of a lane's head. It

@@ -29,6 +29,7 @@ type Item struct {
 	Tries     Tries
 	Rim       Rim
 	refused   bool // its reply subject is not allowed; said once
+	keptBack  bool // by the filter, in a resync
 	// copied: its move failed, and the parked stream may have it all the same.
 	copied bool
 	// told: it is parked, and the ledger knows of it or of a newer one: its message may go.

@@ -220,7 +220,11 @@ func (m *Lanes) forget(l *Lane, it *Item) {
 
 // finish lets go of an update that is settled.
 func (m *Lanes) finish(it *Item) {
-	if it.Resync != nil {
+	switch {
+	case it.keptBack:
+		m.endResync(it, &it.Resync.report.Skipped)
+		return
+	case it.Resync != nil:
 		m.endResync(it, &it.Resync.report.Delivered)
 		return
 	}

@@ -21,6 +21,7 @@ type Key struct {
 	rec      *events.Record // in use; nil: see packed
 	packed   string         // the record when nobody uses it; "": empty, or in use
 	revision uint64         // in the bucket; 0: not there
+	weight   weight         // of what is there
 	loaded   bool
 	// unwritten says that the view's written does not have the key yet.
 	unwritten bool

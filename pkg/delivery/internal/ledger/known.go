@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// knownMost is the most records of a channel of which the keys are listed at a
+	// knownMost is the most records of a partition of which the keys are listed at a
 	// takeover. The server sorts all of them for each page of 100,000.
 	knownMost = 300_000
 	// knownBits and knownHashes make one key in about a thousand and a half look as if
@@ -98,18 +98,14 @@ func (k *known) put(h *[8]byte) {
 	k.layers[n-1].room--
 }
 
-// List notes which of the channel's keys have records in the ledger, those of which
-// owns says that they are this partition's. Until it has returned nil, the record
-// of each new key is looked for. With too many records it returns an error.
-func (v *View) List(ctx context.Context, owns func(encoded string) bool) error {
+// List notes which of the partition's keys have records in the ledger. Until it has
+// returned nil, the record of each new key is looked for. With too many records it returns
+// an error.
+func (v *View) List(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, listPatience)
 	defer cancel()
 	listed := newKnown()
-	err := events.LedgerKeys(ctx, v.o.JS, v.o.Names, v.o.Channel, knownMost, func(key string) {
-		if owns(key) {
-			listed.add(key)
-		}
-	})
+	err := events.LedgerKeys(ctx, v.o.JS, v.o.Names, v.o.Records, knownMost, listed.add)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if errors.Is(err, events.ErrTooManyKeys) {

@@ -28,7 +28,7 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		e := events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
 			Version: v, Digest: versioning.Sum("upsert", []byte{byte(dice.IntN(2))}), ID: strings.Repeat("i", dice.IntN(3)), At: at,
 			Outcome: outcomes[dice.IntN(len(outcomes))], Attempts: dice.IntN(300), Class: "transient", Code: "503", Message: key,
-		}, Sequence: dice.Uint64N(1 << 40)}
+		}, Sequence: dice.Uint64N(1 << 40), Content: events.ContentID(dice.Uint32())}
 		switch dice.IntN(9) {
 		case 0:
 			e.Outcome, e.Head = events.Parked, true

@@ -20,6 +20,7 @@ func newView(t *testing.T) (*View, *natstest.Broker) {
 	testkit.Must(t, err)
 	v := New(Options{
 		JS: b.JS, Names: names, Ledger: bucket, Channel: "cal", ID: "CVT7Q2K4WZ3M", Shared: &Shared{},
+		Content: 1, Records: names.LedgerRecords("cal"),
 		Broken: func(err error) { t.Error(err) },
 	})
 	t.Cleanup(v.Close)

@@ -43,8 +43,12 @@ type Options struct {
 	Ledger  *events.Ledger
 	Channel string
 	// ID is the channel's. Records with another one are none.
-	ID     string
-	Shared *Shared
+	ID string
+	// Content is that of the channel's configuration.
+	Content events.ContentID
+	// Records is the filter of the partition's records in the ledger.
+	Records string
+	Shared  *Shared
 	// LogEnd returns the end of the outcome log; nil: it is not known. A record from
 	// behind it keeps what it says of the target, and loses its place.
 	LogEnd func() events.LogPosition
@@ -58,6 +62,7 @@ type Options struct {
 type View struct {
 	o    Options
 	wake chan struct{} // whoever waits in Run looks again
+	turn chan struct{} // holds something while records are on their way
 	room chan struct{} // what was Overfull may no longer be
 
 	mu      sync.Mutex
@@ -77,13 +82,14 @@ type View struct {
 	// written are the keys that this view writes, listed those that were in the
 	// ledger before; nil: not known. See known.
 	written, listed *known
+	kept            kept // of the stock
 }
 
 // New returns a view that has read nothing yet. Close it.
 func New(o Options) *View {
 	o.Shared.views.Add(1)
 	return &View{
-		o: o, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		o: o, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		keys: map[string]*Key{}, idle: list.New(), written: newKnown(),
 	}
 }
@@ -297,16 +303,17 @@ func (v *View) Load(ctx context.Context, keys []*Key) error {
 	group.SetLimit(loadAtOnce)
 	for _, k := range missing {
 		group.Go(func() error {
-			rec, revision, err := v.o.Ledger.GetOf(ctx, v.o.Channel, v.o.ID, k.encoded)
+			s, err := v.o.Ledger.GetOf(ctx, v.o.Channel, v.o.ID, k.encoded)
 			if err != nil && !errors.Is(err, events.ErrNoRecord) {
 				return err
 			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if !k.loaded {
-				v.place(&rec)
-				*v.record(k) = rec
-				k.revision, k.base, k.loaded = revision, rec.LogPosition, true
+				k.revision, k.weight = s.Revision, v.weigh(&s.Record, s.Size)
+				v.place(&s.Record)
+				*v.record(k) = s.Record
+				k.base, k.loaded = s.LogPosition, true
 			}
 			return nil
 		})

@@ -27,7 +27,7 @@ const (
 type writer struct {
 	v      *View
 	burst  *events.Burst
-	sent   []*Key // by number; nil once it is answered
+	sent   []sent // by number
 	under  int    // on their way
 	buffer *[]byte
 	chunk  []encoded
@@ -39,6 +39,12 @@ type encoded struct {
 	key      *Key
 	revision uint64
 	end      int // in buffer
+}
+
+// A sent record is on its way.
+type sent struct {
+	key    *Key // nil once it is answered
+	weight weight
 }
 
 // Write writes every record that is ahead of the bucket, and returns how many there
@@ -72,6 +78,12 @@ func (v *View) write(ctx context.Context, keys []*Key) error {
 	// The connection can be there and an answer lost all the same.
 	ctx, cancel := context.WithTimeout(ctx, writePatience+time.Duration(len(keys))*time.Millisecond)
 	defer cancel()
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	w, err := v.newWriter(min(len(keys), writesAtOnce))
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
@@ -122,9 +134,9 @@ func (v *View) newWriter(most int) (*writer, error) {
 // far as we know.
 func (w *writer) close() {
 	w.burst.Close()
-	for _, k := range w.sent {
-		if k != nil {
-			w.v.endWrite(k, 0)
+	for _, s := range w.sent {
+		if s.key != nil {
+			w.v.endWrite(s, 0)
 		}
 	}
 	writeBuffers.Put(w.buffer)
@@ -136,13 +148,12 @@ func (w *writer) send(keys []*Key) error {
 	if err := w.encode(keys); err != nil {
 		return err
 	}
-	prefix := w.v.o.Names.LedgerSubject(w.v.o.Channel, "")
 	expected := []string{""}
 	msg := &nats.Msg{Header: nats.Header{nats.ExpectedLastSubjSeqHdr: expected}}
 	from := 0
 	for i := range w.chunk {
 		e := &w.chunk[i]
-		msg.Subject = prefix + e.key.encoded
+		msg.Subject = w.v.o.Names.LedgerSubject(w.v.o.Channel, e.key.encoded)
 		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {
@@ -167,6 +178,7 @@ func (w *writer) encode(keys []*Key) error {
 		if rec == nil {
 			rec, err = &w.record, unpack(k.encoded, k.packed, &w.record)
 		}
+		from := len(buffer)
 		if err == nil {
 			rec.ChannelID = v.o.ID
 			buffer, err = rec.Append(buffer)
@@ -176,7 +188,8 @@ func (w *writer) encode(keys []*Key) error {
 		}
 		v.setDirty(k, false)
 		v.hold(k)
-		w.sent = append(w.sent, k) // in the order in which they are sent
+		v.kept.tally.leave(k.revision)
+		w.sent = append(w.sent, sent{k, v.weigh(rec, len(buffer)-from)}) // in the order in which they are sent
 		w.chunk = append(w.chunk, encoded{key: k, revision: k.revision, end: len(buffer)})
 	}
 	if v.crowded {
@@ -203,46 +216,49 @@ func (w *writer) await(ctx context.Context) error {
 // answered notes what became of a record. On a conflict the one with the higher log
 // sequence stays.
 func (w *writer) answered(ctx context.Context, a events.Answer) error {
-	k := w.sent[a.Number]
-	if k == nil { // answered before
+	s := w.sent[a.Number]
+	if s.key == nil { // answered before
 		return nil
 	}
-	w.sent[a.Number] = nil
+	w.sent[a.Number].key = nil
 	w.under--
 	revision, _, err := a.Stored()
 	if events.IsWrongSequence(err) {
-		revision, err = w.v.resolve(ctx, k)
+		s.weight, revision, err = w.v.resolve(ctx, s.key)
 	}
-	w.v.endWrite(k, revision)
+	w.v.endWrite(s, revision)
 	return err
 }
 
 // resolve reads a record that somebody else has written, or that we have written
-// without hearing of it. It returns the revision if that one stays.
-func (v *View) resolve(ctx context.Context, k *Key) (uint64, error) {
-	rec, revision, err := v.o.Ledger.GetOf(ctx, v.o.Channel, v.o.ID, k.encoded)
+// without hearing of it. It returns its weight, and its revision if that one stays.
+func (v *View) resolve(ctx context.Context, k *Key) (weight, uint64, error) {
+	s, err := v.o.Ledger.GetOf(ctx, v.o.Channel, v.o.ID, k.encoded)
 	if err != nil && !errors.Is(err, events.ErrNoRecord) {
-		return 0, err
+		return weight{}, 0, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	k.revision = revision
-	if ours := v.record(k); !rec.Before(ours.LogPosition) {
-		*ours, k.base = rec, rec.LogPosition
-		return revision, nil
+	found := v.weigh(&s.Record, s.Size)
+	v.kept.tally.spoil()
+	if ours := v.record(k); !s.Before(ours.LogPosition) {
+		*ours, k.base = s.Record, s.LogPosition
+		return found, s.Revision, nil
 	}
-	return 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer
+	v.replaced(k, s.Revision, found)
+	return found, 0, errors.New("a record was changed meanwhile; it is written again") // ours is newer
 }
 
 // endWrite lets go of a record that was sent, with its new revision. One that the
 // broker does not have (0) goes out with the next write.
-func (v *View) endWrite(k *Key, revision uint64) {
+func (v *View) endWrite(s sent, revision uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if revision == 0 {
-		v.setDirty(k, true)
+		v.setDirty(s.key, true)
+		v.kept.tally.spoil()
 	} else {
-		k.revision = revision
+		v.replaced(s.key, revision, s.weight)
 	}
-	v.unpin(k)
+	v.unpin(s.key)
 }

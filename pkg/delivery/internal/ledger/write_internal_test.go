@@ -46,7 +46,7 @@ func TestRecordsOnTheirWayWhenTheConnectionBreaksAreWrittenAgain(t *testing.T) {
 		if _, err := v.Write(t.Context()); err != nil {
 			return false
 		}
-		_, _, err := v.o.Ledger.GetOf(t.Context(), "cal", v.o.ID, "k")
+		_, err := v.o.Ledger.GetOf(t.Context(), "cal", v.o.ID, "k")
 		return err == nil
 	})
 	v.locked(func() {
@@ -116,7 +116,7 @@ func TestGroupIsWrittenWholeOrNotAtAll(t *testing.T) {
 		g.Apply(k, one)
 	})
 	testkit.Must(t, <-wrote)
-	rec, _, err := v.o.Ledger.GetOf(t.Context(), "cal", v.o.ID, "k")
+	rec, err := v.o.Ledger.GetOf(t.Context(), "cal", v.o.ID, "k")
 	testkit.Must(t, err)
 	if _, ok := rec.Find(versioning.Tag{Version: two.Version, Digest: two.Digest}); !ok || rec.Applied.Version != one.Version {
 		t.Errorf("the ledger has half of the group: %+v", rec)

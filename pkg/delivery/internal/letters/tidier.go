@@ -35,8 +35,7 @@ type Options struct {
 	Names   events.Names
 	Store   *deadletters.Store
 	Channel string
-	// Owns reports whether an encoded key is of the partition.
-	Owns func(key string) bool
+	Letters string // the filter of the partition's letters
 	// Record returns a copy of the ledger's record of an encoded key.
 	Record func(ctx context.Context, key string) (events.Record, error)
 	Logger zerolog.Logger
@@ -183,11 +182,7 @@ func (t *Tidier) find(ctx context.Context) {
 // list returns the partition's keys that have letters; false if that cannot be known.
 func (t *Tidier) list(ctx context.Context) (found []string, ok bool) {
 	for {
-		err := events.LetterKeys(ctx, t.o.JS, t.o.Names, t.o.Channel, knownMost, func(key string) {
-			if t.o.Owns(key) {
-				found = append(found, key)
-			}
-		})
+		err := events.LetterKeys(ctx, t.o.JS, t.o.Names, t.o.Letters, knownMost, func(key string) { found = append(found, key) })
 		if err == nil || ctx.Err() != nil {
 			return found, ctx.Err() == nil
 		}

@@ -49,6 +49,7 @@ type Options struct {
 	Channel, ID string // of the channel
 	Partition   int
 	Incarnation events.Incarnation
+	Content     events.ContentID // of the channel's configuration
 	Worker      string
 	Epoch       uint64 // of the lease
 	Attempt     uint64 // the tenure's number under the lease, from 1: with the epoch never used twice
@@ -107,7 +108,7 @@ func (l *Log) Append(ctx context.Context, entries []events.Entry) (events.LogPos
 	l.number++
 	group := events.Group{
 		Format: events.Format, Channel: l.o.Channel, ChannelID: l.o.ID, Partition: l.o.Partition,
-		Epoch: l.o.Epoch, Number: l.groupNumber(), Worker: l.o.Worker, At: time.Now().UTC().Truncate(time.Millisecond), Entries: entries,
+		Epoch: l.o.Epoch, Number: l.groupNumber(), Worker: l.o.Worker, At: time.Now().UTC().Truncate(time.Millisecond), Content: l.o.Content, Entries: entries,
 	}
 	data, err := group.Append(l.buffer[:0])
 	if err != nil {

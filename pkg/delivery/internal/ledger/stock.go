@@ -1,0 +1,194 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+const (
+	// countBatch records are read, then countPause passes: some thousand a second, so that a
+	// takeover after a crash costs neither broker nor worker what its updates need.
+	countBatch = 64
+	countPause = 10 * time.Millisecond
+)
+
+// A Stock is what a partition has in the ledger: the keys with a record, those of them of
+// which the target holds what another configuration of the channel has made, and the
+// bytes of all.
+type Stock struct{ Keys, Outdated, Bytes int64 }
+
+// A weight is what a record in the bucket adds to a Stock.
+type weight struct {
+	bytes         int32
+	key, outdated bool
+}
+
+func (s *Stock) add(w weight, sign int64) {
+	s.Bytes += sign * int64(w.bytes)
+	if w.key {
+		s.Keys += sign
+	}
+	if w.outdated {
+		s.Outdated += sign
+	}
+}
+
+// What is kept of the stock follows each record that is written, once Resume or Tally has
+// said what there was before.
+type kept struct {
+	known bool
+	now   Stock
+	// tally is the one that is under way; nil if none is.
+	tally *tally
+}
+
+// A tally counts the records up to end as they are read, up to next so far.
+type tally struct {
+	sum       Stock
+	next, end uint64
+	// leaving are the revisions of those that were about to be replaced before their turn.
+	leaving map[uint64]struct{}
+	// spoiled says that a record has come by another way than by a write of ours that was
+	// answered.
+	spoiled bool
+}
+
+// leave notes that the record with a revision is about to be replaced. It is in the bucket
+// until then: if the reader is past it, it was counted.
+func (t *tally) leave(revision uint64) {
+	if t != nil && revision >= t.next && revision <= t.end {
+		t.leaving[revision] = struct{}{}
+	}
+}
+
+// replaced notes that a record came in another one's place; before is 0 if there was none.
+func (t *tally) replaced(before uint64, was, now weight) {
+	if t == nil {
+		return
+	}
+	if _, left := t.leaving[before]; !left && before != 0 {
+		t.sum.add(was, -1)
+	}
+	t.sum.add(now, 1)
+}
+
+// spoil has the tally begin anew.
+func (t *tally) spoil() {
+	if t != nil {
+		t.spoiled = true
+	}
+}
+
+// weigh returns what a record adds. One of a former channel of the name is no key of ours.
+func (v *View) weigh(rec *events.Record, size int) weight {
+	w := weight{bytes: int32(min(size, math.MaxInt32)), key: rec.Format != 0} //nolint:gosec // bounded
+	w.outdated = w.key && rec.Outdated(v.o.Content)
+	return w
+}
+
+// replaced notes what lies in the bucket of a key now. The caller holds mu.
+func (v *View) replaced(k *Key, revision uint64, now weight) {
+	before, was := k.revision, k.weight
+	k.revision, k.weight = revision, now
+	if before == revision {
+		return
+	}
+	v.kept.now.add(was, -1)
+	v.kept.now.add(now, 1)
+	v.kept.tally.replaced(before, was, now)
+}
+
+// Stock returns what the partition has in the ledger; false if that is not known yet.
+func (v *View) Stock() (Stock, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.kept.now, v.kept.known
+}
+
+// Resume goes on from what was counted before. It is called before anything is written.
+func (v *View) Resume(s Stock) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.kept.now, v.kept.known = s, true
+}
+
+// Tally counts the partition's records by reading them, slowly, while the view writes.
+// Meanwhile Stock says what it has said before. One tally at a time.
+func (v *View) Tally(ctx context.Context) error {
+	t, err := v.beginTally(ctx)
+	if err == nil {
+		err = v.readAll(ctx, t)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.kept.tally = nil
+	switch {
+	case err != nil:
+		return fmt.Errorf("count the ledger's records: %w", err)
+	case t.spoiled:
+		return errSpoiled
+	}
+	v.kept.now, v.kept.known = t.sum, true
+	return nil
+}
+
+var errSpoiled = errors.New("count the ledger's records: the answer to a write was lost meanwhile")
+
+// beginTally begins while no write is on its way: what the bucket has then is read, what is
+// written from then on we hear of.
+func (v *View) beginTally(ctx context.Context) (*tally, error) {
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	s, err := v.o.JS.Stream(ctx, events.KVStream(v.o.Names.LedgerBucket()))
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t := &tally{next: 1, end: s.CachedInfo().State.LastSeq, leaving: map[uint64]struct{}{}}
+	v.kept.tally = t
+	return t, nil
+}
+
+func (v *View) readAll(ctx context.Context, t *tally) error {
+	if t.end == 0 {
+		return nil // an end of 0 would be none
+	}
+	n, all := 0, events.StreamQuery{Stream: events.KVStream(v.o.Names.LedgerBucket()), Subject: v.o.Records, From: 1, Until: t.end}
+	for msg, err := range events.ReadStream(ctx, v.o.JS, all) {
+		if err != nil {
+			return err
+		}
+		v.tallied(t, msg)
+		if n++; n%countBatch == 0 && !sleep.For(ctx, countPause) {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// tallied counts a record that was read, unless it is being replaced.
+func (v *View) tallied(t *tally, msg *jetstream.RawStreamMsg) {
+	rec, err := events.DecodeRecord(msg.Data)
+	if err != nil || rec.ChannelID != v.o.ID {
+		rec = events.Record{} // it takes its room all the same
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t.next = msg.Sequence + 1
+	if _, leaves := t.leaving[msg.Sequence]; !leaves {
+		t.sum.add(v.weigh(&rec, len(msg.Data)), 1)
+	}
+}
