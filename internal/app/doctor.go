@@ -232,6 +232,9 @@ func (d *doctor) channels(ctx context.Context, registry *channels.Registry) erro
 		if s.State == standing.Deleted {
 			continue
 		}
+		if s.LedgerBytes != nil && s.LedgerQuota > 0 {
+			d.fill("the part of channel "+s.Channel+" in the ledger", *s.LedgerBytes, s.LedgerQuota, "raise quota.ledger of the channel and apply it; at its end nothing more is delivered")
+		}
 		for j := range s.Reasons {
 			d.reason(e.Config, &s.Reasons[j])
 		}

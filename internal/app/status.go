@@ -31,6 +31,10 @@ type ChannelStatus struct {
 	// configuration of the channel has made them; nil until they are counted.
 	Keys     *int64 `json:"keys,omitempty"`
 	Outdated *int64 `json:"outdated,omitempty"`
+	// LedgerBytes are what the channel takes of LedgerQuota, its part of the ledger; nil until
+	// they are counted.
+	LedgerBytes *int64 `json:"ledger_bytes,omitempty"`
+	LedgerQuota int64  `json:"ledger_quota"`
 	// Dead letters, resolved ones too.
 	Dead uint64 `json:"dead_letters"`
 	// Circuit is the worst of the partitions: closed, open or blocked; "" if no live
@@ -106,7 +110,10 @@ type looker struct {
 
 func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, error) {
 	name := e.Config.Name
-	s := ChannelStatus{Channel: name, Mode: e.Config.Mode, Workers: []string{}, Reasons: []standing.Finding{}, MaxBytes: int64(e.Config.MaxBytes)}
+	s := ChannelStatus{
+		Channel: name, Mode: e.Config.Mode, Workers: []string{}, Reasons: []standing.Finding{},
+		MaxBytes: int64(e.Config.MaxBytes), LedgerQuota: int64(e.Config.Quota.Ledger),
+	}
 	c, err := l.standing.Channel(ctx, e, l.crew)
 	s.State = c.State
 	if err != nil {
@@ -117,7 +124,7 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	s.Circuit, s.Alarm, s.NextProbe, s.Restored = c.Circuit(), c.Alarm(), c.NextProbe(), c.Restored()
 	s.Reasons = append(s.Reasons, c.Findings...)
 	if c.Stock != nil {
-		s.Keys, s.Outdated = &c.Stock.Keys, &c.Stock.Outdated
+		s.Keys, s.Outdated, s.LedgerBytes = &c.Stock.Keys, &c.Stock.Outdated, &c.Stock.LedgerBytes
 	}
 	info, err := l.dead.Info(ctx, jetstream.WithSubjectFilter(l.c.Names.DeadFilter(name)))
 	if err != nil {

@@ -64,19 +64,34 @@ type Config struct {
 	// Rate bounds the updates a second that go to the target, in the whole
 	// deployment, up to 1000000. Defaults to 0: no bound.
 	Rate float64 `yaml:"rate,omitempty" json:"rate,omitempty"`
-	// Quota bounds what the HTTP API takes for the channel.
+	// Quota bounds what the channel takes of what all channels share.
 	Quota Quota `yaml:"quota,omitempty" json:"quota,omitzero"`
 }
 
-// Quota bounds what the HTTP API takes for a channel. What the broker keeps is
-// bounded by Config.MaxBytes. Zero fields are no bound.
+// Quota bounds what a channel takes of what all channels share. What its own stream keeps
+// is bounded by Config.MaxBytes.
 type Quota struct {
-	// Rate is how many updates a second each instance of the publisher takes, up
-	// to 1000000.
+	// Rate is how many updates a second each instance of the publisher takes by the HTTP
+	// API, up to 1000000. Defaults to 0: no bound.
 	Rate float64 `yaml:"rate,omitempty" json:"rate,omitempty"`
-	// MaxPayload bounds the payload of one update.
+	// MaxPayload bounds the payload of one update in the HTTP API. Defaults to 0: no bound
+	// but the broker's.
 	MaxPayload Bytes `yaml:"max_payload,omitempty" json:"max_payload,omitzero"`
+	// Ledger, DeadLetters and Parked bound what the channel takes of these streams. The room
+	// is reserved. Where it is used up what needs more of it waits, with the reason
+	// quota_full; nothing is dropped, and no other channel notices. Each partition has its
+	// part, of at least 2MiB. Ledger defaults to MaxBytes, the others to a quarter of it.
+	Ledger      Bytes `yaml:"ledger,omitempty" json:"ledger,omitzero"`
+	DeadLetters Bytes `yaml:"dead_letters,omitempty" json:"dead_letters,omitzero"`
+	Parked      Bytes `yaml:"parked,omitempty" json:"parked,omitzero"`
 }
+
+// leastShare is the least that a partition has of a shared stream: the largest update that
+// a broker takes unless it is told otherwise fits in.
+const leastShare = 2 << 20
+
+// Share returns the part of a quota that each of the channel's partitions has.
+func (c *Config) Share(quota Bytes) Bytes { return max(quota/Bytes(max(c.Partitions, 1)), leastShare) }
 
 // Connector names the code that writes to the target, with its own settings.
 type Connector struct {
@@ -133,6 +148,9 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MaxBytes, defaultMaxBytes)
 	setDefault(&c.Timeout, connectors.Duration(defaultTimeout))
 	setDefault(&c.Retry.MaxAttempts, defaultMaxAttempts)
+	setDefault(&c.Quota.Ledger, c.MaxBytes)
+	setDefault(&c.Quota.DeadLetters, c.MaxBytes/4)
+	setDefault(&c.Quota.Parked, c.MaxBytes/4)
 	setDefault(&c.Retry.InitialBackoff, connectors.Duration(defaultInitialBackoff))
 	setDefault(&c.Retry.MaxBackoff, connectors.Duration(defaultMaxBackoff))
 	return c
@@ -176,6 +194,14 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	}
 	if c.Quota.MaxPayload < 0 {
 		p.Add("quota.max_payload", "%s is less than 0", c.Quota.MaxPayload)
+	}
+	for _, q := range []struct {
+		name string
+		size Bytes
+	}{{"ledger", c.Quota.Ledger}, {"dead_letters", c.Quota.DeadLetters}, {"parked", c.Quota.Parked}} {
+		if q.size < 0 {
+			p.Add("quota."+q.name, "%s is less than 0", q.size)
+		}
 	}
 	inRange(&p, "retry.max_attempts", c.Retry.MaxAttempts, 1, 1000)
 	durationInRange(&p, "retry.max_backoff", c.Retry.MaxBackoff, time.Millisecond, 24*time.Hour)

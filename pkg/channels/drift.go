@@ -24,12 +24,17 @@ type Drift struct {
 }
 
 // SharedDrift compares the streams and buckets that all channels share with what
-// Provision would make with the same storage.
+// Reserve would make with the same storage.
 func SharedDrift(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage) ([]Drift, error) {
 	storage = storage.withDefaults()
+	entries, err := known(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	least := quotas(names, configsWith(entries, nil))
 	var out []Drift
 	for _, want := range sharedStreams(names, storage) {
-		want.Replicas = storage.Replicas
+		want.Replicas, want.MaxBytes = storage.Replicas, max(want.MaxBytes, least[want.Name])
 		d, err := drift(ctx, js, want)
 		if err != nil {
 			return nil, err

@@ -32,9 +32,13 @@ func Reserve(ctx context.Context, js jetstream.JetStream, names events.Names, st
 	if err := r.lookShared(ctx, storage, false); err != nil {
 		return nil, err
 	}
+	entries, err := known(ctx, js, names)
+	if err != nil {
+		return nil, err
+	}
+	r.enlarge(quotas(names, configsWith(entries, configs)))
 	var registry *Registry
 	if r.registryThere && len(configs) > 0 {
-		var err error
 		if registry, err = ReadRegistry(ctx, js, names); err != nil {
 			return nil, err
 		}
@@ -127,6 +131,18 @@ func (r *reservation) lookShared(ctx context.Context, storage Storage, onlyMissi
 		}
 	}
 	return nil
+}
+
+// enlarge has the streams hold at least so much.
+func (r *reservation) enlarge(least map[string]int64) {
+	for i := range r.parts {
+		p := &r.parts[i]
+		p.want.MaxBytes = max(p.want.MaxBytes, least[p.want.Name])
+		p.bytes = p.want.MaxBytes
+		if p.is != nil {
+			p.bytes = max(0, p.bytes-p.is.MaxBytes)
+		}
+	}
 }
 
 // lookChannel notes the stream of a channel that is to be put, if it is missing.

@@ -57,6 +57,9 @@ func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response s
 	set(events.HeaderDeadWorker, t.p.r.worker)
 	set(events.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
 	set(events.HeaderChannelID, t.p.r.entry.ID)
+	if err := t.quotas.letter(ctx, events.StoredSize(msg.Subject, msg.Header, len(msg.Data))); err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
 	if err := b.publish(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}

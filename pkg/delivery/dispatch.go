@@ -76,11 +76,15 @@ func (c *caller) deliverOn(ctx context.Context, batch []*lanes.Lane, probe bool)
 // ended is looked at under the lock, so that awaitIdle sees every call there will be.
 func (c *caller) next(ctx context.Context) (batch []*lanes.Lane, probe bool, wait time.Duration) {
 	t, r := c.t, c.t.p.r
+	full := t.quotas.ledgerFull()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ready := t.lanes.Ready()
 	if ctx.Err() != nil || ready == 0 || !t.p.lease.Alive() {
 		return nil, false, 0
+	}
+	if full {
+		return nil, false, quotaRetry
 	}
 	n, probe, wait := r.gate.Admit(r.maxBatch)
 	if n > 0 && !probe {

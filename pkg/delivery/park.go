@@ -94,6 +94,7 @@ func (p *parker) round(ctx context.Context, mover *parking.Mover, all []*lanes.L
 	n := min(len(all), parking.AtOnce)
 	under, moves := p.nextMoves(all[:n])
 	all = all[n:]
+	p.t.quotas.fit(ctx, moves)
 	mover.Move(ctx, moves)
 	for i, m := range under {
 		if err := moves[i].Err; err != nil {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -37,14 +38,19 @@ func (c *caller) runErrands(room *workspace) {
 func (c *caller) storeLetter(l *lanes.Letter) {
 	t := c.t
 	err := letterbox{t}.store(l.Lane.Key().Encoded(), l.Item, &l.Entry, l.Response)
-	if err != nil {
+	wait := deadRetry
+	switch {
+	case errors.Is(err, errQuotaFull): // other keys need no room there
+		t.log.Error().Err(err).Str("key", l.Item.Update.Key).Msg("store dead letter; the update is kept, and its key waits until there is room")
+		wait = letterRetry
+	case err != nil:
 		t.log.Error().Err(err).Str("key", l.Item.Update.Key).Msg("store dead letter; the update is kept, and the channel waits until there is room")
 		t.p.r.gate.Hold(deadRetry)
 	}
 	t.begin()
 	defer t.end()
 	if err != nil {
-		t.lanes.Postpone(deadRetry, l.Lane)
+		t.lanes.Postpone(wait, l.Lane)
 	} else {
 		t.lanes.Stored(l)
 	}

@@ -42,7 +42,18 @@ const (
 	repeatAck   hindrance = "an ack cannot be sent again"
 	readParked  hindrance = "the content of parked updates cannot be read"
 	storeHidden hindrance = "an update that NATS clients do not hand out cannot become a dead letter"
+	ledgerQuota hindrance = "nothing is delivered for want of room in the ledger"
+	deadQuota   hindrance = "updates that are to be given up wait for room for their dead letters"
+	parkedQuota hindrance = "keys that fail cannot be moved out of the way of the others"
 )
+
+// code returns the code of a hindrance.
+func (h hindrance) code() why.Code {
+	if h == ledgerQuota || h == deadQuota || h == parkedQuota {
+		return why.QuotaFull
+	}
+	return why.BrokerRefuses
+}
 
 type hindered struct {
 	err         error
@@ -53,10 +64,14 @@ type hindered struct {
 // have gone another way: an update was overtaken, say. What clients do not hand out is
 // looked for once a minute.
 func (h hindrance) fresh() time.Duration {
-	if h == storeHidden {
+	switch h {
+	case storeHidden:
 		return 2 * defaultHiddenCheck
+	case deadQuota:
+		return 2 * letterRetry
+	default:
+		return 15 * ledgerRetry
 	}
-	return 15 * ledgerRetry
 }
 
 // hinder notes that something does not go; nil: it does.
@@ -181,8 +196,8 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 		w.Code, w.Message, w.Since, w.Next = held.Code, held.Message, held.Since, held.Next
 		return w, true
 	}
-	if what != "" && now.Sub(hinderedSince) >= settledLately {
-		w.Code, w.Message, w.Since = why.BrokerRefuses, fmt.Sprintf("%s: %v", what, hindered), hinderedSince
+	if what != "" && (what.code() != why.BrokerRefuses || now.Sub(hinderedSince) >= settledLately) {
+		w.Code, w.Message, w.Since = what.code(), fmt.Sprintf("%s: %v", what, hindered), hinderedSince
 		return w, true
 	}
 	if idle || now.Sub(progress) < settledLately {

@@ -48,6 +48,7 @@ type tenure struct {
 	parker  parker
 	resyncs resyncer
 	census  census
+	quotas  quotas
 }
 
 // newTenure returns a tenure that has not taken over yet. Its attempt, from 1, counts
@@ -78,7 +79,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Channel: cfg.Name, ID: r.entry.ID, Shared: &r.b.views,
-		Content: r.entry.Content, Records: r.b.names.PartitionRecords(cfg.Name, p.index, cfg.Partitions),
+		Share: int64(cfg.Share(cfg.Quota.Ledger)), Content: r.entry.Content, Records: r.b.names.PartitionRecords(cfg.Name, p.index, cfg.Partitions),
 		LogEnd: t.outcomes.End, Broken: fail,
 	})
 	t.replies = replier{
@@ -96,6 +97,7 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.parker = parker{t: t, wake: make(chan struct{}, 1), untidy: make(chan struct{}, 1)}
 	t.resyncs = resyncer{t: t, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	t.census.t = t
+	t.quotas.begin(t)
 	return t
 }
 

@@ -36,6 +36,8 @@ const (
 	NoProgress Code = "no_progress"
 	// BrokerRefuses: the broker does not take what the worker must store.
 	BrokerRefuses Code = "broker_refuses"
+	// QuotaFull: the channel has used up its part of a stream that all channels share.
+	QuotaFull Code = "quota_full"
 	// RateLimited: the target has asked to wait.
 	RateLimited Code = "rate_limited"
 	// TargetError: keys fail and wait for their next attempt.
@@ -81,6 +83,7 @@ func traits() []trait {
 		{TakeoverFailed, true, false, "look at that worker's log; see that the broker is well and lets the worker do what its role needs: 'extsync doctor --role worker'"},
 		{NoProgress, true, false, "look at that worker's log and at the target; a connector that hangs ends with the channel's timeout"},
 		{BrokerRefuses, true, false, "see that the broker is well and has room: 'extsync doctor'"},
+		{QuotaFull, true, true, "raise the quota that the message names in the channel's configuration and apply it; of dead letters, replay or discard some: 'extsync dead'"},
 		{CircuitOpen, true, false, "see that the target runs and can be reached; deliveries go on by themselves"},
 		{RateLimited, false, false, "nothing, or ask the target's owner for a higher limit"},
 		{TargetError, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},

@@ -76,9 +76,8 @@ func (v *View) pack(k *Key) {
 	}
 	k.rec, k.packed = nil, packed
 	if k.dirty {
-		v.size -= k.size
+		v.grow(k, k.bytes()-k.size)
 		k.size = k.bytes()
-		v.size += k.size
 	}
 }
 
@@ -87,5 +86,9 @@ func (k *Key) bytes() int {
 	if k.rec == nil {
 		return stateBytes + len(k.encoded) + len(k.packed)
 	}
-	return stateBytes + len(k.encoded) + recordBytes + settlingBytes*len(k.rec.Recent)
+	n := stateBytes + len(k.encoded) + recordBytes + len(k.rec.Key) + settlingBytes*len(k.rec.Recent)
+	for i := range k.rec.Recent {
+		n += len(k.rec.Recent[i].ID)
+	}
+	return n
 }

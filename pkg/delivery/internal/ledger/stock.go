@@ -87,8 +87,16 @@ func (t *tally) spoil() {
 	}
 }
 
+// recordOverhead is what the stream takes for a record besides its content, its key and the
+// channel's name, in bytes: the rest of its subject, the header of the compare-and-set, and
+// what the store adds to each message.
+const recordOverhead = 120
+
 // weigh returns what a record adds. One of a former channel of the name is no key of ours.
-func (v *View) weigh(rec *events.Record, size int) weight {
+func (v *View) weigh(rec *events.Record, enc string, size int) weight {
+	if size > 0 {
+		size += recordOverhead + len(v.o.Channel) + len(enc)
+	}
 	w := weight{bytes: int32(min(size, math.MaxInt32)), key: rec.Format != 0} //nolint:gosec // bounded
 	w.outdated = w.key && rec.Outdated(v.o.Content)
 	return w
@@ -104,6 +112,7 @@ func (v *View) replaced(k *Key, revision uint64, now weight) {
 	v.kept.now.add(was, -1)
 	v.kept.now.add(now, 1)
 	v.kept.tally.replaced(before, was, now)
+	v.measure()
 }
 
 // Stock returns what the partition has in the ledger; false if that is not known yet.
@@ -113,11 +122,28 @@ func (v *View) Stock() (Stock, bool) {
 	return v.kept.now, v.kept.known
 }
 
+// Exhausted reports whether the partition has used up its share of the ledger, with what is
+// about to be written of keys that have no record yet. While that is not known it has not.
+func (v *View) Exhausted() bool { return v.exhausted.Load() }
+
+// Used returns how much of the ledger the partition takes, in bytes, as Exhausted sees it.
+func (v *View) Used() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.kept.now.Bytes + int64(v.fresh)
+}
+
+// measure brings exhausted up to date. The caller holds mu.
+func (v *View) measure() {
+	v.exhausted.Store(v.kept.known && v.o.Share > 0 && v.kept.now.Bytes+int64(v.fresh) >= v.o.Share)
+}
+
 // Resume goes on from what was counted before. It is called before anything is written.
 func (v *View) Resume(s Stock) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.kept.now, v.kept.known = s, true
+	v.measure()
 }
 
 // Tally counts the partition's records by reading them, slowly, while the view writes.
@@ -137,6 +163,7 @@ func (v *View) Tally(ctx context.Context) error {
 		return errSpoiled
 	}
 	v.kept.now, v.kept.known = t.sum, true
+	v.measure()
 	return nil
 }
 
@@ -189,6 +216,6 @@ func (v *View) tallied(t *tally, msg *jetstream.RawStreamMsg) {
 	defer v.mu.Unlock()
 	t.next = msg.Sequence + 1
 	if _, leaves := t.leaving[msg.Sequence]; !leaves {
-		t.sum.add(v.weigh(&rec, len(msg.Data)), 1)
+		t.sum.add(v.weigh(&rec, events.KeyOfSubject(msg.Subject), len(msg.Data)), 1)
 	}
 }

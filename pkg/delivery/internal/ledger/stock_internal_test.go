@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -18,7 +19,7 @@ func (v *View) inBucket(t *testing.T) (s Stock) {
 		testkit.Must(t, err)
 		rec, err := events.DecodeRecord(msg.Data)
 		testkit.Must(t, err)
-		s.add(v.weigh(&rec, len(msg.Data)), 1)
+		s.add(v.weigh(&rec, events.KeyOfSubject(msg.Subject), len(msg.Data)), 1)
 	}
 	return s
 }
@@ -58,7 +59,7 @@ func (v *View) wantStock(t *testing.T, when string) {
 // What a partition has in the ledger is known exactly: when it was counted, and after each
 // write that follows.
 func TestStockFollowsTheBucket(t *testing.T) {
-	v, _ := newView(t)
+	v, b := newView(t)
 	if _, known := v.Stock(); known {
 		t.Fatal("nothing was counted yet")
 	}
@@ -75,6 +76,12 @@ func TestStockFollowsTheBucket(t *testing.T) {
 	}
 	v.settle(t, names(60), 3, v.o.Content)
 	v.wantStock(t, "all delivered anew, and ten more")
+	s, err := b.JS.Stream(t.Context(), events.KVStream(v.o.Names.LedgerBucket()))
+	testkit.Must(t, err)
+	got, _ := v.Stock()
+	if takes := float64(s.CachedInfo().State.Bytes); math.Abs(float64(got.Bytes)-takes) > takes/20 { //nolint:gosec // no number of bytes
+		t.Errorf("%d bytes, and the stream takes %.0f: more than a twentieth apart", got.Bytes, takes)
+	}
 }
 
 // The records are counted while others take their places, before and behind the reader.

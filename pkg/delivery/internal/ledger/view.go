@@ -49,6 +49,8 @@ type Options struct {
 	// Records is the filter of the partition's records in the ledger.
 	Records string
 	Shared  *Shared
+	// Share is how much of the ledger the partition may take, in bytes; 0: all.
+	Share int64
 	// LogEnd returns the end of the outcome log; nil: it is not known. A record from
 	// behind it keeps what it says of the target, and loses its place.
 	LogEnd func() events.LogPosition
@@ -70,6 +72,7 @@ type View struct {
 	idle    *list.List // of *Key: what nobody uses, last used last
 	dirty   int        // of keys: those that are ahead of the bucket
 	size    int        // of those, roughly, in bytes
+	fresh   int        // of size: of those that the bucket does not have yet
 	added   int        // outcomes since the last write began
 	crowded bool       // somebody waits for room
 	resting bool       // Run waits for something to write
@@ -83,6 +86,7 @@ type View struct {
 	// ledger before; nil: not known. See known.
 	written, listed *known
 	kept            kept // of the stock
+	exhausted       atomic.Bool
 }
 
 // New returns a view that has read nothing yet. Close it.
@@ -246,7 +250,7 @@ func (v *View) setDirty(k *Key, dirty bool) {
 	was := k.dirty
 	if was {
 		v.dirty--
-		v.size -= k.size
+		v.grow(k, -k.size)
 	}
 	switch k.dirty = dirty; {
 	case dirty && !was:
@@ -259,9 +263,18 @@ func (v *View) setDirty(k *Key, dirty bool) {
 	}
 	k.size = k.bytes()
 	v.dirty++
-	v.size += k.size
+	v.grow(k, k.size)
 	if v.full() {
 		signal(v.wake)
+	}
+}
+
+// grow notes that a dirty record has another size.
+func (v *View) grow(k *Key, by int) {
+	v.size += by
+	if k.revision == 0 {
+		v.fresh += by
+		v.measure()
 	}
 }
 
@@ -310,7 +323,7 @@ func (v *View) Load(ctx context.Context, keys []*Key) error {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if !k.loaded {
-				k.revision, k.weight = s.Revision, v.weigh(&s.Record, s.Size)
+				k.revision, k.weight = s.Revision, v.weigh(&s.Record, k.encoded, s.Size)
 				v.place(&s.Record)
 				*v.record(k) = s.Record
 				k.base, k.loaded = s.LogPosition, true

@@ -189,7 +189,7 @@ func (w *writer) encode(keys []*Key) error {
 		v.setDirty(k, false)
 		v.hold(k)
 		v.kept.tally.leave(k.revision)
-		w.sent = append(w.sent, sent{k, v.weigh(rec, len(buffer)-from)}) // in the order in which they are sent
+		w.sent = append(w.sent, sent{k, v.weigh(rec, k.encoded, len(buffer)-from)}) // in the order in which they are sent
 		w.chunk = append(w.chunk, encoded{key: k, revision: k.revision, end: len(buffer)})
 	}
 	if v.crowded {
@@ -239,7 +239,7 @@ func (v *View) resolve(ctx context.Context, k *Key) (weight, uint64, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	found := v.weigh(&s.Record, s.Size)
+	found := v.weigh(&s.Record, k.encoded, s.Size)
 	v.kept.tally.spoil()
 	if ours := v.record(k); !s.Before(ours.LogPosition) {
 		*ours, k.base = s.Record, s.LogPosition

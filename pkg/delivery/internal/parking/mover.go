@@ -37,14 +37,17 @@ func (s *Stream) Mover() (*Mover, error) {
 // Close lets go of what the mover holds.
 func (m *Mover) Close() { m.burst.Close() }
 
-// Move stores updates, at most AtOnce, and sets At or Err of each. It returns when all
-// are answered, or none will be any more.
+// Move stores updates, at most AtOnce, and sets At or Err of each; one that has an Err is left
+// out. It returns when all are answered, or none will be any more.
 func (m *Mover) Move(ctx context.Context, moves []Move) {
 	ctx, cancel := context.WithTimeout(ctx, movePatience)
 	defer cancel()
 	sent := make([]*Move, 0, len(moves)) // nil: answered
 	first, under := 0, 0
 	for i := range moves {
+		if moves[i].Err != nil {
+			continue
+		}
 		number, err := m.burst.Send(m.s.message(&moves[i]))
 		if err != nil {
 			moves[i].Err = fmt.Errorf("parked stream: %w", err)

@@ -29,6 +29,7 @@ type Parked struct {
 	Seq    uint64    // in the channel's stream
 	Stored time.Time // when the broker stored it there
 	At     uint64    // sequence in the parked stream
+	Size   int64     // that it takes there, in bytes
 }
 
 // A Move is an update that is to be parked.
@@ -42,6 +43,12 @@ type Move struct {
 	// At is its sequence in the parked stream afterwards, Err why it is not there.
 	At  uint64
 	Err error
+}
+
+// Size returns how much of the parked stream an update would take, in bytes.
+func (s *Stream) Size(m *Move) int64 {
+	msg := s.message(m)
+	return events.StoredSize(msg.Subject, msg.Header, len(msg.Data))
 }
 
 // message returns what is stored of an update.
@@ -66,7 +73,7 @@ func (s *Stream) decode(ctx context.Context, msg jetstream.Msg, key string, at u
 		go func() { _ = s.Delete(context.WithoutCancel(ctx), at) }() // the next owner finds what stays
 		return Parked{}, false
 	}
-	p := Parked{Key: key, At: at}
+	p := Parked{Key: key, At: at, Size: events.StoredSize(msg.Subject(), h, events.PayloadSize(h))}
 	var errs [4]error
 	p.Update, errs[0] = events.Decode(s.o.Names, s.o.Names.StoredUpdate(s.o.Channel, key), h, nil)
 	p.Seq, errs[1] = strconv.ParseUint(h.Get(headerSequence), 10, 64)
