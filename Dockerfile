@@ -11,7 +11,7 @@ COPY . .
 # All in one go: what they share is compiled once.
 RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ ./cmd/... ./deploy/compose/receiver
 # What containers write to must belong to the user that they run as.
-RUN mkdir -p /own/etc/extsync/server /own/etc/extsync/publisher /own/etc/extsync/worker /own/etc/extsync/gateway /own/etc/extsync/admin /own/var/lib/extsync
+RUN mkdir -p /own/etc/extsync/server /own/etc/extsync/publisher /own/etc/extsync/worker /own/etc/extsync/gateway /own/etc/extsync/admin /own/etc/extsync/signer /own/var/lib/extsync
 
 # The HTTP target of the compose files, for trying out.
 FROM ${BASE_IMAGE} AS receiver

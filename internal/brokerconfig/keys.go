@@ -37,18 +37,27 @@ func Keys(dir string, roles []Role) (map[Role]string, error) {
 	return keys, nil
 }
 
-// The administrators' key, which signs tokens, and its public half for the gateway,
-// each in its role's directory.
+// The administrators' key, which signs tokens, is in a directory of its own: no process
+// that runs all the time needs it. TokenKeysFile is its public half, for those that serve
+// the HTTP API, in the directories of their roles.
 const (
+	SignerDir     = "signer"
 	AdminKeyFile  = "admin.key"
 	TokenKeysFile = "admin.key.pub"
 )
 
 // AdminKey makes the administrators' key in dir, unless it is there, and gives its
-// public half to the gateway. Keys makes the directories.
+// public half to the gateway and to the admin. Keys makes their directories.
 func AdminKey(dir string) error {
-	_, err := tokens.MakeKey(filepath.Join(dir, string(Admin), AdminKeyFile), filepath.Join(dir, string(Gateway), TokenKeysFile))
-	return err
+	if err := os.MkdirAll(filepath.Join(dir, SignerDir), 0o700); err != nil {
+		return fmt.Errorf("admin key: %w", err)
+	}
+	for _, r := range []Role{Gateway, Admin} {
+		if _, err := tokens.MakeKey(filepath.Join(dir, SignerDir, AdminKeyFile), filepath.Join(dir, string(r), TokenKeysFile)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OldKeys returns the public nkeys of the OldSeedFiles that are in dir/ROLE.

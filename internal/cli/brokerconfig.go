@@ -35,8 +35,9 @@ there already stay: write the configuration again when channels come or go, with
 the flags of the first time, and let the server read it ('nats-server --signal
 reload').
 
-admin/admin.key is the administrators' key, which signs tokens ('extsync tokens'), and
-gateway/admin.key.pub its public half.
+signer/admin.key is the administrators' key, which signs tokens ('extsync tokens'):
+keep it from machines that only run processes. admin.key.pub, its public half, is in
+gateway/ and admin/, for 'publisher serve'.
 
 To replace a role's key without an interruption rename its seed.nk to
 seed.old.nk and write the configuration again: both keys are valid until

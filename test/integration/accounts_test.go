@@ -211,7 +211,7 @@ func (g *guarded) fill() {
 `)
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(g.t)
 	g.program(brokerconfig.Admin, "extsync", "services", "add", "billing").ok(g.t)
-	g.program(brokerconfig.Admin, "extsync", "tokens", "create", "portal", "--scope", "read", "--admin-key", filepath.Join(g.dir, "admin", brokerconfig.AdminKeyFile)).ok(g.t)
+	g.program(brokerconfig.Admin, "extsync", "tokens", "create", "portal", "--scope", "read", "--admin-key", filepath.Join(g.dir, brokerconfig.SignerDir, brokerconfig.AdminKeyFile)).ok(g.t)
 	// What a role has published is what it has the server answer. This one passes for a
 	// request without arguments, such as that to delete a stream.
 	g.program(brokerconfig.Publisher, "publisher", "push", "portal", "p-1", "1", "--data", `{}`).ok(g.t)

@@ -277,7 +277,7 @@ func TestTokenFromAFile(t *testing.T) {
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	create := func(text string) program {
 		return g.program(brokerconfig.Admin, "extsync", "tokens", "create", "portal", "--scope", "publish,read",
-			"--from-file", g.site.file("token", text), "--admin-key", filepath.Join(g.dir, "admin", brokerconfig.AdminKeyFile))
+			"--from-file", g.site.file("token", text), "--admin-key", filepath.Join(g.dir, brokerconfig.SignerDir, brokerconfig.AdminKeyFile))
 	}
 	text := strings.TrimSpace(g.site.read(repository + "/deploy/compose/publisher_token"))
 	if out := create(text + "\n").ok(t); !strings.HasPrefix(out, "stored: ") || strings.Contains(out, text) {
