@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,10 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	if err := checkListen(o); err != nil {
 		return err
 	}
+	administers, err := c.administers(ctx)
+	if err != nil {
+		return err
+	}
 	cache, err := c.tokens(ctx, o)
 	if err != nil {
 		return err
@@ -64,15 +69,22 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	var handler http.Handler
 	var keep func(context.Context)
 	err = c.refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
-		handler, keep, err = c.api(opening, ctx, o, cache, tracing)
+		handler, keep, err = c.api(opening, ctx, o, cache, tracing, administers)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	handler = tracing.Middleware(handler, func(r *http.Request) string { return r.Method + " " + r.Pattern })
+	stopAnswering := func(context.Context) {}
+	if administers && cache.Required() { // without a key it could not tell who asks
+		if stopAnswering, err = c.answerGateways(handler, o.Logger); err != nil {
+			return err
+		}
+	}
 	listener, err := listen(ctx, o)
 	if err != nil {
+		stopAnswering(ctx)
 		return err
 	}
 	server := httpapi.NewHTTPServer(handler)
@@ -92,7 +104,7 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 		}
 		return nil
 	})
-	o.Logger.Info().Str("address", address(o, listener)).Bool("tokens", cache.Required()).Msg("publisher started")
+	o.Logger.Info().Str("address", address(o, listener)).Bool("tokens", cache.Required()).Bool("administers", administers).Msg("publisher started")
 	if o.Ready != nil {
 		o.Ready(address(o, listener))
 	}
@@ -103,10 +115,13 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	}
 	drain, cancel := context.WithTimeout(background, o.Config.HTTP.DrainTimeout.D())
 	defer cancel()
+	var answered sync.WaitGroup
+	answered.Go(func() { stopAnswering(drain) })
 	if err := server.Shutdown(drain); err != nil {
 		o.Logger.Warn().Err(err).Msg("requests were cut off")
 		_ = server.Close() // what is left did not end in time
 	}
+	answered.Wait()
 	stop()
 	err = errors.Join(changed, group.Wait())
 	o.Logger.Info().Msg("publisher stopped")
@@ -188,7 +203,7 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 }
 
 // api opens what the API works with. draining ends when the process shall end.
-func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing) (http.Handler, func(context.Context), error) {
+func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing, administers bool) (http.Handler, func(context.Context), error) {
 	publisher, err := c.Publisher(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -207,7 +222,7 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 	everything := telemetry.MetricsHandler(metrics)
 	return httpapi.New(ctx, httpapi.Options{
 		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry,
-		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Find: c.findOne,
+		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Forward: !administers, Find: c.findOne,
 		Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
 		Metrics: func(allows func(string) bool) http.Handler {
 			if allows == nil {

@@ -173,7 +173,7 @@ type User struct {
 }
 
 // Answers reports whether the user answers requests: its answers go wherever these say.
-func (u User) Answers() bool { return u.Role == Worker }
+func (u User) Answers() bool { return u.Role == Worker || u.Role == Admin }
 
 // StoreBytes returns the bound of all streams for the template.
 func (o *Options) StoreBytes() int64 { return int64(o.MaxStore) }

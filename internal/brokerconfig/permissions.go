@@ -18,12 +18,14 @@ const (
 	// them: a platform service that speaks NATS.
 	Publisher Role = "publisher"
 	// Gateway serves the HTTP API of the given channels to those who publish and
-	// read: 'publisher serve'. What changes channels or dead letters is refused.
+	// read: 'publisher serve'. What changes channels or dead letters it has done by one in
+	// the role admin.
 	Gateway Role = "gateway"
 	// Worker delivers the given channels.
 	Worker Role = "worker"
 	// Admin makes and changes streams and channels: it may do everything that
-	// concerns extsync. A 'publisher serve' in this role serves administrators, too.
+	// concerns extsync. A 'publisher serve' in this role serves administrators, too, also
+	// those that ask at a gateway.
 	Admin Role = "admin"
 )
 
@@ -115,7 +117,7 @@ func (s Scope) publisher() Permissions {
 
 // gateway is publisher, and what the HTTP API has beyond it: tokens, answers that
 // are repeated, and reading on behalf of people. It may not write the audit log,
-// without which the API changes nothing.
+// without which the API changes nothing, but ask an administrator.
 func (s Scope) gateway() Permissions {
 	n := s.Names
 	g := grants{s.publisher(), n}
@@ -132,6 +134,7 @@ func (s Scope) gateway() Permissions {
 	g.api("STREAM.INFO", n.AckStream())
 	g.api("STREAM.MSG.GET", n.AckStream())
 	g.p.Subscribe = append(g.p.Subscribe, n.AckSubjects())
+	g.publish(n.Administration()) // what it may not do itself
 	for _, channel := range s.Channels {
 		g.api("CONSUMER.LIST", n.UpdateStream(channel)) // what is undelivered
 	}

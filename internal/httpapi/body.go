@@ -112,19 +112,30 @@ func decodeContent(r *http.Request, batch bool, most int64) *Problem {
 		r.Body = &inflated{ReadCloser: r.Body}
 		return nil
 	}
-	data, err := io.ReadAll(io.LimitReader(&inflated{ReadCloser: http.MaxBytesReader(nil, r.Body, most)}, most))
+	r.Body = &inflated{ReadCloser: http.MaxBytesReader(nil, r.Body, most)}
+	data, p := readBody(r, most, problem(http.StatusBadRequest, "content_encoding", "the body is not gzip, or is cut off"))
+	if p != nil {
+		return p
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	return nil
+}
+
+// readBody reads a body of fewer than so many bytes. broken is what is wrong with one that
+// neither is too large nor comes too slowly.
+func readBody(r *http.Request, most int64, broken *Problem) ([]byte, *Problem) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, most))
 	var tooLarge *http.MaxBytesError
 	var network net.Error
 	switch {
 	case errors.As(err, &tooLarge), int64(len(data)) == most:
-		return problem(http.StatusRequestEntityTooLarge, "too_large", "the body is too large")
+		return nil, problem(http.StatusRequestEntityTooLarge, "too_large", "the body is too large")
 	case errors.As(err, &network) && network.Timeout():
-		return problem(http.StatusRequestTimeout, "slow_body", "the body did not come in time")
+		return nil, problem(http.StatusRequestTimeout, "slow_body", "the body did not come in time")
 	case err != nil:
-		return problem(http.StatusBadRequest, "content_encoding", "the body is not gzip, or is cut off")
+		return nil, broken
 	}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
-	return nil
+	return data, nil
 }
 
 // inflated decodes gzip. It reads nothing before it is read from.

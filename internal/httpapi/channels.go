@@ -14,7 +14,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
-	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -370,15 +369,8 @@ func (s *server) audited(ctx context.Context, action, channel string, before, af
 		target = "channel " + channel
 	}
 	act := auditlog.Act{Actor: c.actor(), From: c.from, Action: action, Target: target, Before: before, After: after}
-	// The record comes first: an instance whose role at the broker may not write it
-	// may change nothing else either, and is ready all the same.
 	audit := func(subject string) bool { return strings.HasPrefix(subject, s.o.Names.Audit("")) }
-	err := s.o.Refusals.Try(ctx, audit, func(ctx context.Context) error { return s.o.Audit.Do(ctx, act, do) })
-	if errors.Is(err, broker.ErrRefused) {
-		return problem(http.StatusForbidden, "instance_role",
-			"this instance has a role at the broker that may change nothing: ask one in the role admin, or use the command extsync")
-	}
-	return err
+	return s.o.Refusals.Do(ctx, audit, func(ctx context.Context) error { return s.o.Audit.Do(ctx, act, do) })
 }
 
 // differences lists the fields that are not the same, by their paths.

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/time/rate"
 
+	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/internal/tokens"
 )
 
@@ -172,9 +173,15 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	c := &caller{from: r.RemoteAddr}
 	scope, isPublic := scopeOf(ctx.Operation())
-	// A token that is given counts, even if this instance has not heard yet that
-	// there are any.
-	if !isPublic && (s.o.Tokens.Required() || r.Header.Get("Authorization") != "") {
+	relayed := relay.Relayed(r.Context())
+	if relayed && scope != tokens.Admin {
+		forbidden("a gateway answers this itself").write(w)
+		return
+	}
+	forward := s.o.Forward && scope == tokens.Admin
+	// A token that is given counts, even if this instance has not heard yet that there are
+	// any. One that an administrator verifies need not be one that this instance can.
+	if !isPublic && (s.o.Tokens.Required() || relayed || r.Header.Get("Authorization") != "" && !forward) {
 		if p := s.authenticate(r, c, scope, ctx.Param("channel")); p != nil {
 			s.refused(c, ctx.Operation(), p)
 			p.write(w)
@@ -187,6 +194,10 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	defer release()
+	if forward {
+		s.forward(w, r, ctx.Operation())
+		return
+	}
 	next(huma.WithValue(ctx, callerKey{}, c))
 }
 

@@ -1,11 +1,16 @@
 package httpapi
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/relay"
 )
 
 // deadlines is a writer that tells which deadlines were set.
@@ -35,5 +40,28 @@ func TestRequestsWithoutBodyHaveNoTimeForIt(t *testing.T) {
 				t.Errorf("deadlines: read %v, write %v", d.read, d.write)
 			}
 		})
+	}
+}
+
+// Who asks a gateway is told whether what he asked for was done, may have been, or was not.
+func TestProblemsOfForwarding(t *testing.T) {
+	for reason, tt := range map[string]struct {
+		err    error
+		status int
+		repeat bool // by itself
+	}{
+		"no_administrator":     {relay.ErrNobody, http.StatusServiceUnavailable, true},
+		"overloaded":           {relay.ErrOverloaded, http.StatusServiceUnavailable, true},
+		"no_answer":            {fmt.Errorf("%w: %w", relay.ErrNoAnswer, context.DeadlineExceeded), http.StatusGatewayTimeout, false},
+		"answer_too_large":     {relay.ErrAnswerTooLarge, http.StatusBadGateway, false},
+		"administrator_failed": {relay.ErrBroken, http.StatusBadGateway, false},
+		"too_large":            {relay.ErrTooLarge, http.StatusRequestEntityTooLarge, false},
+		"bad_request":          {relay.ErrMalformed, http.StatusBadRequest, false},
+		"no_permission":        {fmt.Errorf("%w: sync.adm.*", broker.ErrRefused), http.StatusServiceUnavailable, true},
+	} {
+		p := new(server).problemOf(tt.err)
+		if p.Reason != reason || p.Status != tt.status || p.retryAfter > 0 != tt.repeat {
+			t.Errorf("%s: %+v", reason, p)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -141,6 +142,13 @@ const (
 func mappings() []mapping {
 	return []mapping{
 		{broker.ErrRefused, http.StatusServiceUnavailable, "no_permission", later},
+		{relay.ErrNobody, http.StatusServiceUnavailable, "no_administrator", later},
+		{relay.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", soon},
+		{relay.ErrNoAnswer, http.StatusGatewayTimeout, "no_answer", 0},
+		{relay.ErrAnswerTooLarge, http.StatusBadGateway, "answer_too_large", 0},
+		{relay.ErrBroken, http.StatusBadGateway, "administrator_failed", 0},
+		{relay.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
+		{relay.ErrMalformed, http.StatusBadRequest, "bad_request", 0},
 		{events.ErrStale, http.StatusConflict, "stale", 0},
 		{events.ErrConflict, http.StatusConflict, "conflict", 0},
 		{events.ErrUnknownChannel, http.StatusNotFound, "unknown_channel", 0},

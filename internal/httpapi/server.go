@@ -31,7 +31,7 @@ import (
 // ErrUnknownKey says that no channel that was asked for knows a key.
 var ErrUnknownKey = errors.New("unknown key")
 
-// Options are what the API works with. All but Metrics and TokenRefused are required.
+// Options are what the API works with. All but Forward, Metrics and TokenRefused are required.
 type Options struct {
 	JS          jetstream.JetStream
 	Names       events.Names
@@ -42,6 +42,9 @@ type Options struct {
 	Tokens      *tokens.Cache
 	Audit       *auditlog.Log
 	Refusals    *broker.Refusals // what the broker does not let us do
+	// Forward has what needs the scope admin done by an administrator: this instance's
+	// role at the broker does not let it.
+	Forward bool
 	// Find tells where a key is in one channel. It fails with ErrUnknownKey or
 	// channels.ErrNotFound.
 	Find   func(ctx context.Context, channel, key string) (Whereabouts, error)

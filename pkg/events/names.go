@@ -107,6 +107,10 @@ func (n Names) Control(channel string, partition int) string {
 	return n.prefix + ".ctl." + channel + "." + strconv.Itoa(partition)
 }
 
+// Administration returns the subject on which administrators take the requests of
+// instances of the HTTP API that may not do them.
+func (n Names) Administration() string { return n.prefix + ".adm.http" }
+
 // UpdateStream returns the stream of a channel's updates.
 func (n Names) UpdateStream(channel string) string { return n.upper + "_UPD_" + channel }
 

@@ -49,7 +49,7 @@ func replyTargets() []string {
 		"$KV.sync_progress.other.1.0", "$KV.sync_letters.other.evil", "sync.audit.channel", "sync.updates.portal.evil", "sync.updates.other.evil", "sync.upd.portal.1.1.evil",
 		"sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.evil", "sync.parked.other.1.1.evil", "sync.acks.billing.evil", "sync.ctl.portal.0",
 		"$JS.API.STREAM.DELETE.SYNC_PARKED", "$JS.API.STREAM.PURGE.SYNC_DEAD", "$JS.API.STREAM.PURGE.SYNC_UPD_other", "$JS.API.STREAM.MSG.DELETE.SYNC_UPD_other",
-		"$JS.API.STREAM.CREATE.EVIL", "$JS.API.CONSUMER.DELETE.SYNC_ACKS.svc-billing", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.0", "_R_.evil", "$SYS.REQ.ACCOUNT.PING",
+		"$JS.API.STREAM.CREATE.EVIL", "$JS.API.CONSUMER.DELETE.SYNC_ACKS.svc-billing", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.0", "_R_.evil", "$SYS.REQ.ACCOUNT.PING", "sync.adm.http",
 		"_INBOX_admin.evil.1", "_INBOX_worker.evil.1", "_INBOX_publisher.evil.1", "_INBOX_gateway.evil.1", "_INBOX_publisher-mine.evil.1",
 	}
 }
@@ -151,6 +151,12 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 	testkit.Must(t, err)
 	defer attacker.Close()
 
+	var administrator *process
+	token := ""
+	if role == brokerconfig.Gateway { // others do not reach it
+		administrator, _ = g.administrator()
+		token, _ = g.token(g.signer(), "admin")
+	}
 	before := g.holdings(js)
 	scope := brokerconfig.Scope{
 		Names: events.DefaultNames(), Channels: channels, Services: []string{"billing"}, Groups: []brokerconfig.Group{{Name: "mine", Channels: []string{"portal"}}},
@@ -172,10 +178,19 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 			case strings.Contains(subject, "CONSUMER.MSG.NEXT."):
 				body = `{"batch":1,"no_wait":true}`
 			}
-			testkit.Must(t, attacker.PublishRequest(subject, reply, []byte(body)))
+			msg := &nats.Msg{Subject: subject, Reply: reply, Data: []byte(body), Header: nats.Header{}}
+			if subject == scope.Names.Administration() {
+				msg.Header.Set("Extsync-Method", http.MethodGet)
+				msg.Header.Set("Extsync-Path", "/v1/channels/portal")
+				msg.Header.Set("Authorization", "Bearer "+token)
+			}
+			testkit.Must(t, attacker.PublishMsg(msg))
 		}
 	}
 	testkit.Must(t, attacker.Flush())
+	if administrator != nil {
+		g.end(administrator, "") // it has answered
+	}
 	// What came before this has been taken by the servers, and answered.
 	_, err = js.Publish(t.Context(), "sync.acks.other.barrier", nil)
 	testkit.Must(t, err)

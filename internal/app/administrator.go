@@ -1,0 +1,41 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/relay"
+)
+
+// administers reports whether the connection's role at the broker lets it change
+// anything. It is so where the broker restricts nobody, and tells nobody what he may do.
+func (c *Client) administers(ctx context.Context) (bool, error) {
+	access, err := broker.ReadAccess(ctx, c.conn)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("see what the role at the broker allows: %w", err)
+	}
+	return access.Publish.Has(c.Names.AuditSubjects()), nil // each act is recorded first
+}
+
+// answerGateways has a handler answer what gateways forward, until stop is called, whose
+// context bounds how long what is in hand may take.
+func (c *Client) answerGateways(h http.Handler, log zerolog.Logger) (stop func(context.Context), err error) {
+	server, err := relay.Serve(c.conn, c.Names.Administration(), h, log)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) {
+		if err := server.Stop(ctx); err != nil {
+			log.Warn().Err(err).Msg("gateways")
+		}
+	}, nil
+}
