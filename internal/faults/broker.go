@@ -63,7 +63,7 @@ func StartServer(t testing.TB, crew *Crew, path string) *Server {
 // streams on all of them.
 func StartCluster(t testing.TB, crew *Crew, path string, size int) []*Server {
 	t.Helper()
-	ports := freePorts(t, size)
+	ports := FreePorts(t, size)
 	routes := make([]string, size)
 	for i, port := range ports {
 		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", port)
@@ -101,7 +101,7 @@ func URLs(servers []*Server) string {
 func newServer(t testing.TB, crew *Crew, path, name, cluster string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	port := freePorts(t, 1)[0]
+	port := FreePorts(t, 1)[0]
 	s := &Server{Name: name, URL: fmt.Sprintf("nats://127.0.0.1:%d", port), crew: crew, path: path, conf: filepath.Join(dir, "server.conf")}
 	conf := fmt.Sprintf("server_name: %s\nlisten: \"127.0.0.1:%d\"\n%sjetstream { store_dir: %q, max_file_store: 64GB, max_memory_store: 256MB }\n",
 		name, port, cluster, filepath.Join(dir, "data"))
@@ -180,10 +180,10 @@ func probe(ctx context.Context, js jetstream.JetStream, name string, replicas in
 	return js.DeleteStream(ctx, stream)
 }
 
-// freePorts returns loopback ports that were free a moment ago, all different.
+// FreePorts returns loopback ports that were free a moment ago, all different.
 // They lie below those that the system gives to outgoing connections, so that
 // they stay free while a server is dead.
-func freePorts(t testing.TB, n int) []int {
+func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	const lowest, highest = 20000, 32000
 	var ports []int

@@ -3,13 +3,10 @@ package integration
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/broker"
@@ -40,6 +37,7 @@ func oneAccount(t testing.TB, channels ...string) func(conf string) string {
 	}
 }
 
+<<<<<<< HEAD
 // replyTargets are reply subjects by which a role could write, delete or deceive with the
 // server's rights.
 func replyTargets() []string {
@@ -233,6 +231,8 @@ func (g *guarded) fill() {
 	g.program(brokerconfig.Admin, "publisher", "push", "other", "p-1", "1", "--data", `{}`).ok(g.t)
 }
 
+=======
+>>>>>>> 746021b (Try the attack by reply subjects in a cluster, too)
 // The server checks the subject that a client publishes on, and not the reply subject that
 // it names: the role publisher made itself administrator with the answer to a read of what
 // it had published itself, and removed streams.
@@ -261,13 +261,7 @@ func TestReplySubjectsInOneAccountMakeAnybodyAdministrator(t *testing.T) {
 	if e := g.program(brokerconfig.Worker, "extsync", "doctor").run(t); !strings.Contains(e.out, "every client of this broker is an administrator, whatever its permissions") {
 		t.Errorf("doctor:\n%s%s", e.out, e.err)
 	}
-	_, did := g.attack(brokerconfig.Publisher, "portal")
-	all := strings.Join(did, "\n")
-	for _, want := range []string{"$KV.sync_tokens.token.0123456789ab.evil was written", "$KV.sync_channels.evil was written", "sync.dead.other.1.1.evil was written", "sync.parked.other.1.1.evil was written", "KV_sync_installation: ", "inbox of the admin"} {
-		if !strings.Contains(all, want) {
-			t.Errorf("not seen: %s", want)
-		}
-	}
+	g.seesAttack()
 }
 
 // groupRole is that of a group of publishers that tests make.

@@ -36,6 +36,7 @@ type guarded struct {
 	site     *site
 	srv      *server.Server
 	flags    []string // of broker-config
+	replicas int      // of streams, if there are several servers
 }
 
 func newGuarded(t testing.TB, names string, more ...string) *guarded {
