@@ -34,7 +34,6 @@ type Refusals struct {
 type attempt struct {
 	concerns func(subject string) bool
 	end      context.CancelCauseFunc
-	expected bool // it may be refused
 }
 
 // Watch returns the option for Connect that makes r see the refusals of a
@@ -60,21 +59,16 @@ func (r *Refusals) Watch() nats.Option {
 	}
 }
 
-// refused ends what concerns a subject, and remembers the refusal unless it was
-// expected.
+// refused ends what concerns a subject, and remembers the refusal.
 func (r *Refusals) refused(subject string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	expected := false
 	for a := range r.waiting {
 		if a.concerns(subject) {
-			expected = expected || a.expected
 			a.end(err)
 		}
 	}
-	if !expected {
-		r.last, r.at = err, time.Now()
-	}
+	r.last, r.at = err, time.Now()
 }
 
 func (r *Refusals) forget() {
@@ -98,19 +92,9 @@ func (r *Refusals) Err() error {
 // subject that concerns it, the context of do ends, and an error of do becomes
 // the refusal, which wraps ErrRefused. A subject has no key: its last token is *.
 func (r *Refusals) Do(ctx context.Context, concerns func(subject string) bool, do func(context.Context) error) error {
-	return r.attempt(ctx, attempt{concerns: concerns}, do)
-}
-
-// Try is Do for what this connection need not be able to do: Err does not tell
-// of it.
-func (r *Refusals) Try(ctx context.Context, concerns func(subject string) bool, do func(context.Context) error) error {
-	return r.attempt(ctx, attempt{concerns: concerns, expected: true}, do)
-}
-
-func (r *Refusals) attempt(ctx context.Context, a attempt, do func(context.Context) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	a.end = end
+	a := attempt{concerns: concerns, end: end}
 	r.mu.Lock()
 	r.wait(&a)
 	r.mu.Unlock()

@@ -50,50 +50,32 @@ func TestRefusedAttemptEndsAtOnce(t *testing.T) {
 	refuse := func(o *nats.Options, subject string) {
 		o.AsyncErrorCB(nil, nil, fmt.Errorf("%w: Permissions Violation for Publish to %q", nats.ErrPermissionViolation, subject))
 	}
-	for name, tt := range map[string]struct {
-		do         func(*Refusals) func(context.Context, func(string) bool, func(context.Context) error) error
-		remembered bool
-	}{
-		"do": {func(r *Refusals) func(context.Context, func(string) bool, func(context.Context) error) error {
-			return r.Do
-		}, true},
-		"try": {func(r *Refusals) func(context.Context, func(string) bool, func(context.Context) error) error {
-			return r.Try
-		}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var r Refusals
-			var o nats.Options
-			if err := r.Watch()(&o); err != nil {
-				t.Fatal(err)
-			}
-			err := tt.do(&r)(t.Context(), Mentioning("portal"), func(ctx context.Context) error {
-				refuse(&o, "sync.updates.other.k")
-				refuse(&o, "sync.updates.other.portal") // a key, not the channel
-				refuse(&o, "sync.updates.portals.k")
-				if ctx.Err() != nil {
-					t.Errorf("it ended for what does not concern it: %v", context.Cause(ctx))
-				}
-				r.forget()
-				refuse(&o, "sync.updates.portal.k")
-				<-ctx.Done()
-				return fmt.Errorf("no answer: %w", ctx.Err())
-			})
-			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `"sync.updates.portal.*" is missing`) {
-				t.Errorf("error %v", err)
-			}
-			if remembered := r.Err() != nil; remembered != tt.remembered {
-				t.Errorf("remembered: %v", r.Err())
-			}
-			// Without an error there is nothing to explain.
-			err = tt.do(&r)(t.Context(), Anything, func(context.Context) error {
-				refuse(&o, "sync.updates.portal.k")
-				return nil
-			})
-			if err != nil {
-				t.Errorf("what was done nevertheless: %v", err)
-			}
-		})
+	var r Refusals
+	var o nats.Options
+	if err := r.Watch()(&o); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Do(t.Context(), Mentioning("portal"), func(ctx context.Context) error {
+		refuse(&o, "sync.updates.other.k")
+		refuse(&o, "sync.updates.other.portal") // a key, not the channel
+		refuse(&o, "sync.updates.portals.k")
+		if ctx.Err() != nil {
+			t.Errorf("it ended for what does not concern it: %v", context.Cause(ctx))
+		}
+		refuse(&o, "sync.updates.portal.k")
+		<-ctx.Done()
+		return fmt.Errorf("no answer: %w", ctx.Err())
+	})
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `"sync.updates.portal.*" is missing`) {
+		t.Errorf("error %v", err)
+	}
+	// Without an error there is nothing to explain.
+	err = r.Do(t.Context(), Anything, func(context.Context) error {
+		refuse(&o, "sync.updates.portal.k")
+		return nil
+	})
+	if err != nil {
+		t.Errorf("what was done nevertheless: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -292,4 +293,21 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 			t.Error("a token is in the log")
 		}
 	}
+}
+
+// Where the broker's configuration was not written again, the answer names what is missing.
+func TestGatewayThatMayNotAskSaysSo(t *testing.T) {
+	t.Parallel()
+	g := newGuardedBy(t, "portal,cases", func(conf string) string {
+		return regexp.MustCompile(`(?m)^.*"sync\.adm\.http".*$`).ReplaceAllString(conf, "")
+	})
+	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
+	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
+	api, at := g.gateway()
+	a := g.ask(http.MethodPut, at+"/v1/channels/portal/pause", "")
+	if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `"no_permission"`) || !strings.Contains(a.body, "sync.adm.") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	g.unready(at, "sync.adm.")
+	g.end(api, "sync.adm.")
 }
