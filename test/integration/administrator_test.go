@@ -195,7 +195,7 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 	cases, _ := g.token(g.signer(), "admin", "--channel", "cases")
 	revoked, id := g.token(g.signer(), "admin")
 	g.program(brokerconfig.Admin, "extsync", "tokens", "revoke", id, "--admin-key", g.signer()).ok(t)
-	admin, _ := g.administrator()
+	admin, at := g.administrator()
 
 	connect := func(r brokerconfig.Role) *nats.Conn {
 		nc, err := broker.Connect(t.Context(), g.nats(r), zerolog.Nop())
@@ -261,6 +261,15 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 	} {
 		if got := ask(r.token, r.method, r.path); got != r.want {
 			t.Errorf("%s: %s %.60q gave %q, want %q", r.what, r.method, r.path, got, r.want)
+		}
+	}
+	for _, route := range administrative(t, g.ask(http.MethodGet, at+"/openapi.json", "").body) {
+		method, path, _ := strings.Cut(route, " ")
+		path = strings.NewReplacer("{channel}", "portal", "{sequence}", "1").Replace(path)
+		for token, want := range map[string]string{"": "401 no_token", foreign: "401 bad_token", revoked: "401 bad_token", read: "403 forbidden", cases: "403 forbidden"} {
+			if got := ask(token, method, path); got != want && (token != cases || strings.Contains(path, "portal")) {
+				t.Errorf("%s: %q, want %q", route, got, want)
+			}
 		}
 	}
 	// Of the header only a few fields count.

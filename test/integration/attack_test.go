@@ -21,7 +21,7 @@ import (
 func replyTargets() []string {
 	return []string{
 		"$KV.sync_tokens.token.0123456789ab.evil", "$KV.sync_tokens.revoked.0123456789ab.evil", "$KV.sync_channels.evil", "$KV.sync_channels.portal",
-		"$KV.sync_ledger.portal.evil", "$KV.sync_ledger.other.evil", "$KV.sync_leases.99", "$KV.sync_installation.incarnation", "$KV.sync_idempotency.evil",
+		"$KV.sync_ledger.portal.1.5.evil", "$KV.sync_ledger.other.1.5.evil", "$KV.sync_leases.99", "$KV.sync_installation.incarnation", "$KV.sync_idempotency.evil",
 		"$KV.sync_progress.other.1.0", "$KV.sync_letters.other.evil", "sync.audit.channel", "sync.updates.portal.evil", "sync.updates.other.evil", "sync.upd.portal.1.1.evil",
 		"sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.evil", "sync.parked.other.1.1.evil", "sync.acks.billing.evil", "sync.ctl.portal.0",
 		"$JS.API.STREAM.DELETE.SYNC_PARKED", "$JS.API.STREAM.PURGE.SYNC_DEAD", "$JS.API.STREAM.PURGE.SYNC_UPD_other", "$JS.API.STREAM.MSG.DELETE.SYNC_UPD_other",

@@ -266,7 +266,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 	refused := map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {
 			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
-			"$KV.sync_channels.portal", "$KV.sync_ledger.portal.k", "$KV.sync_leases.1", "$KV.sync_workers.w", "$KV.sync_progress.portal.1.0",
+			"$KV.sync_channels.portal", "$KV.sync_ledger.portal.1.5.k", "$KV.sync_leases.1", "$KV.sync_workers.w", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.UPDATE.SYNC_UPD_portal",
 			"$JS.API.STREAM.MSG.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other", "$JS.API.STREAM.MSG.GET.SYNC_DEAD",
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_portal.x", "$JS.API.CONSUMER.CREATE.SYNC_ACKS.svc-other.sync.acks.other.*", "$JS.API.CONSUMER.MSG.NEXT.SYNC_ACKS.svc-other",
@@ -275,14 +275,14 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 		},
 		brokerconfig.Gateway: {
 			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
-			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_channels.portal", "$KV.sync_ledger.portal.k", "$KV.sync_progress.portal.1.0",
+			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_channels.portal", "$KV.sync_ledger.portal.1.5.k", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_tokens",
 			"$JS.API.STREAM.MSG.DELETE.SYNC_DEAD", "$JS.API.STREAM.MSG.GET.SYNC_AUDIT", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other",
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_other.x.>", "$JS.API.CONSUMER.CREATE.SYNC_AUDIT.x.sync.audit.>", "$JS.ACK.SYNC_UPD_portal.c.1.1.1.1.1", "_INBOX_worker.x",
 		},
 		brokerconfig.Worker: {
 			"sync.updates.portal.k", "sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.k", "sync.ctl.portal.0",
-			"$KV.sync_channels.portal", "$KV.sync_ledger.other.k", "$KV.sync_progress.other.1.0",
+			"$KV.sync_channels.portal", "$KV.sync_ledger.other.1.5.k", "$KV.sync_progress.other.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_ledger",
 			"$JS.API.STREAM.PURGE.KV_sync_workers", "$JS.API.STREAM.MSG.DELETE.KV_sync_leases",
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_other.x", "$JS.API.STREAM.MSG.GET.SYNC_UPD_other", "$JS.ACK.SYNC_ACKS.svc-billing.1.1.1.1.1", "_INBOX_worker.x",
@@ -291,8 +291,8 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 		brokerconfig.Admin: {"other.subject", "$SYS.REQ.SERVER.PING", "_INBOX_worker.x"},
 	}
 	deaf := map[brokerconfig.Role][]string{
-		brokerconfig.Publisher: {"_INBOX.>", "_INBOX_worker.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "$KV.sync_ledger.>", "sync.ctl.portal.0", "$KV.>", ">"},
-		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*", "$KV.>", ">"},
+		brokerconfig.Publisher: {"_INBOX.>", "_INBOX_worker.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*.*.*", "$KV.sync_ledger.>", "sync.ctl.portal.0", "$KV.>", ">"},
+		brokerconfig.Gateway:   {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_admin.>", "sync.updates.>", "$KV.sync_ledger.other.*.*.*", "$KV.>", ">"},
 		brokerconfig.Worker:    {"_INBOX.>", "_INBOX_publisher.>", "_INBOX_gateway.>", "sync.updates.>", "sync.ctl.other.0", "$KV.>", ">"},
 		brokerconfig.Admin:     {"_INBOX_publisher.>", "$SYS.>", ">"},
 	}
