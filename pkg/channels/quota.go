@@ -10,6 +10,10 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
+// recordMost is what a ledger record takes at most, but for one with an exceptionally long key
+// and long messages, in bytes.
+const recordMost = 2 << 10
+
 // quotas returns how much of each shared stream channels may take together, by its name.
 func quotas(names events.Names, configs []Config) map[string]int64 {
 	out := map[string]int64{}
@@ -22,6 +26,8 @@ func quotas(names events.Names, configs []Config) map[string]int64 {
 		} {
 			out[stream] += int64(c.Share(quota)) * int64(c.Partitions)
 		}
+		// What a partition has in hand when its part is used up still gets its records.
+		out[events.KVStream(names.LedgerBucket())] += int64(c.Window) * recordMost * int64(c.Partitions)
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,11 @@ import (
 	"github.com/hms-utl/extsync/pkg/why"
 )
 
-const leastShare = 2 << 20 // of a partition in a shared stream
+const (
+	leastShare  = 2 << 20 // of a partition in a shared stream
+	crowdWindow = 64
+	inHand      = crowdWindow * 2 << 10 // of the ledger, for what is in hand when a share is used up
+)
 
 // A crowd is a channel that takes more than its part of a shared stream, beside one that
 // needs little of it. The stream has room for what both may take, and no more.
@@ -26,14 +31,19 @@ type crowd struct {
 	more   int // good keys that were published while something was awaited
 }
 
-func newCrowd(t *testing.T, stream string) *crowd {
+func newCrowd(t *testing.T, stream string, mode channels.Mode) *crowd {
 	t.Helper()
-	l := newLab(t, channel("greedy", channels.Latest))
-	l.put(channel("modest", channels.Latest))
-	for _, name := range []string{"greedy", "modest"} {
-		l.quota(name, 1) // the least
+	var cfg [2]channels.Config
+	for i, name := range []string{"greedy", "modest"} {
+		cfg[i] = channel(name, mode)
+		cfg[i].Window = crowdWindow
 	}
-	l.full(stream, 2*leastShare)
+	l := newLab(t, cfg[0])
+	l.put(cfg[1])
+	for _, c := range cfg {
+		l.quota(c.Name, 1) // the least
+	}
+	l.full(stream, 2*(leastShare+inHand))
 	w := l.work("a", func(o *delivery.Options) { o.ParkAfter = 50 * time.Millisecond })
 	return &crowd{lab: l, w: w, stream: stream}
 }
@@ -87,6 +97,13 @@ func (c *crowd) wantShare(filter string, slack int64) {
 	}
 }
 
+// large returns an update of which some hundred fill the least share of a stream.
+func large(key string, version int64) events.Update {
+	u := update("greedy", key, version)
+	u.Payload = []byte(`{"v":"` + strings.Repeat("x", 16<<10) + `"}`)
+	return u
+}
+
 // refusing answers for keys that begin with bad in another way than for others.
 func (c *crowd) refusing(class connectors.Class) {
 	c.tg.answerWith(func(a connectors.Attempt) connectors.Result {
@@ -101,9 +118,7 @@ func (c *crowd) refusing(class connectors.Class) {
 func (c *crowd) pushBad(n int) {
 	c.t.Helper()
 	for k := range n {
-		bad := update("greedy", fmt.Sprint("bad", k), 1)
-		bad.Payload = []byte(`{"v":"` + strings.Repeat("x", 16<<10) + `"}`)
-		c.push(bad)
+		c.push(large(fmt.Sprint("bad", k), 1))
 		c.push(update("greedy", fmt.Sprint("good", k), 1))
 	}
 }
@@ -121,7 +136,7 @@ const crowded = 160 // bad keys: more than leastShare holds
 
 func TestDeadLettersOfAChannelStayWithinItsQuota(t *testing.T) {
 	names := events.DefaultNames()
-	c := newCrowd(t, names.DeadStream())
+	c := newCrowd(t, names.DeadStream(), channels.Latest)
 	c.refusing(connectors.Permanent)
 	c.pushBad(crowded)
 	c.waits("dead_letters")
@@ -144,27 +159,36 @@ func TestDeadLettersOfAChannelStayWithinItsQuota(t *testing.T) {
 
 func TestParkedUpdatesOfAChannelStayWithinItsQuota(t *testing.T) {
 	names := events.DefaultNames()
-	c := newCrowd(t, names.ParkedStream())
+	c := newCrowd(t, names.ParkedStream(), channels.Every)
 	c.refusing(connectors.Transient)
-	c.pushBad(crowded)
+	for v := range crowded { // of one key: it alone does not open the circuit
+		c.push(large("bad", int64(v+1)))
+	}
 	c.waits("parked")
-	c.outcomes("greedy", "good", crowded, events.Delivered)
-	c.push(update("modest", "bad0", 1))
+	if ack := c.request(update("greedy", "good", 1)); ack.Outcome != events.Delivered {
+		t.Errorf("another key: %+v", ack)
+	}
+	c.push(update("modest", "badly", 1))
 	c.eventually("the other channel's key is parked", func() bool {
 		n, _ := c.takes(names.ParkedFilter("modest"))
 		return n == 1
 	})
 	c.wantShare(names.ParkedFilter("greedy"), 0)
-	c.quota("greedy", 2*leastShare)
 	c.tg.answerWith(nil)
-	c.outcomes("greedy", "bad", crowded, events.Delivered)
+	c.quota("greedy", 2*leastShare)
+	c.eventually("all versions to be delivered", func() bool { return len(c.tg.versions("bad")) >= crowded })
+	for i, v := range c.tg.versions("bad") {
+		if v != strconv.Itoa(i+1) {
+			t.Fatalf("place %d has version %s: %v", i+1, v, c.tg.versions("bad"))
+		}
+	}
 	c.waits("")
 }
 
 func TestLedgerOfAChannelStaysWithinItsQuota(t *testing.T) {
 	const keys = 2500
 	names := events.DefaultNames()
-	c := newCrowd(t, events.KVStream(names.LedgerBucket()))
+	c := newCrowd(t, events.KVStream(names.LedgerBucket()), channels.Latest)
 	long := strings.Repeat("long", 200)
 	for k := range keys {
 		c.push(update("greedy", fmt.Sprint(long, k), 1))
@@ -174,7 +198,7 @@ func TestLedgerOfAChannelStaysWithinItsQuota(t *testing.T) {
 		t.Errorf("the other channel: %+v", ack)
 	}
 	c.outcomes("modest", "a", 0, events.Delivered)
-	c.wantShare(names.LedgerRecords("greedy"), leastShare/8) // what was in hand
+	c.wantShare(names.LedgerRecords("greedy"), inHand)
 	if n := len(c.tg.history()); n >= keys {
 		t.Errorf("%d of %d were delivered", n, keys)
 	}
@@ -187,7 +211,7 @@ func TestLedgerOfAChannelStaysWithinItsQuota(t *testing.T) {
 // others, and nothing else.
 func TestOutcomesOfAChannelThatFillTheLogStopNoOther(t *testing.T) {
 	names := events.DefaultNames()
-	c := newCrowd(t, names.OutcomeStream())
+	c := newCrowd(t, names.OutcomeStream(), channels.Latest)
 	c.full(c.stream, 64<<10)
 	before := c.request(update("modest", "a", 1))
 	for k := range 1000 {

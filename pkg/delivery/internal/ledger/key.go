@@ -28,6 +28,7 @@ type Key struct {
 	base      events.LogPosition // of the record that was loaded
 	dirty     bool               // ahead of the bucket
 	size      int                // with which it counts, while it is dirty
+	fresh     int                // what it will take in the bucket, while it is dirty and not there
 	pins      int
 	// idle is its place among those that nobody uses, nil if somebody does.
 	idle *list.Element
@@ -76,8 +77,9 @@ func (v *View) pack(k *Key) {
 	}
 	k.rec, k.packed = nil, packed
 	if k.dirty {
-		v.grow(k, k.bytes()-k.size)
+		v.size -= k.size
 		k.size = k.bytes()
+		v.size += k.size
 	}
 }
 
@@ -86,9 +88,5 @@ func (k *Key) bytes() int {
 	if k.rec == nil {
 		return stateBytes + len(k.encoded) + len(k.packed)
 	}
-	n := stateBytes + len(k.encoded) + recordBytes + len(k.rec.Key) + settlingBytes*len(k.rec.Recent)
-	for i := range k.rec.Recent {
-		n += len(k.rec.Recent[i].ID)
-	}
-	return n
+	return stateBytes + len(k.encoded) + recordBytes + settlingBytes*len(k.rec.Recent)
 }

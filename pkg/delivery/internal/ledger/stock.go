@@ -122,6 +122,17 @@ func (v *View) Stock() (Stock, bool) {
 	return v.kept.now, v.kept.known
 }
 
+// expect returns what a record will take in the bucket, rather too much than too little.
+func (v *View) expect(rec *events.Record) int {
+	const record, settlement = 480, 200
+	n := record + recordOverhead + len(v.o.Channel) + 2*len(rec.Key) // as it is, and encoded
+	for i := range rec.Recent {
+		s := &rec.Recent[i]
+		n += settlement + len(s.ID) + len(s.Message) + len(s.Response)
+	}
+	return n
+}
+
 // Exhausted reports whether the partition has used up its share of the ledger, with what is
 // about to be written of keys that have no record yet. While that is not known it has not.
 func (v *View) Exhausted() bool { return v.exhausted.Load() }
@@ -149,44 +160,66 @@ func (v *View) Resume(s Stock) {
 // Tally counts the partition's records by reading them, slowly, while the view writes.
 // Meanwhile Stock says what it has said before. One tally at a time.
 func (v *View) Tally(ctx context.Context) error {
-	t, err := v.beginTally(ctx)
+	var t *tally
+	err := v.alone(ctx, func() (err error) {
+		t, err = v.beginTally(ctx)
+		return err
+	})
 	if err == nil {
 		err = v.readAll(ctx, t)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.kept.tally = nil
-	switch {
-	case err != nil:
-		return fmt.Errorf("count the ledger's records: %w", err)
-	case t.spoiled:
-		return errSpoiled
+	if err == nil {
+		err = v.alone(ctx, func() error { return v.endTally(t) })
 	}
-	v.kept.now, v.kept.known = t.sum, true
-	v.measure()
+	if err != nil {
+		v.setTally(nil)
+		return fmt.Errorf("count the ledger's records: %w", err)
+	}
 	return nil
 }
 
-var errSpoiled = errors.New("count the ledger's records: the answer to a write was lost meanwhile")
+var errSpoiled = errors.New("the answer to a write was lost meanwhile")
 
-// beginTally begins while no write is on its way: what the bucket has then is read, what is
-// written from then on we hear of.
-func (v *View) beginTally(ctx context.Context) (*tally, error) {
+// alone calls f while no record is on its way: of each it is known then whether the bucket
+// has it.
+func (v *View) alone(ctx context.Context, f func() error) error {
 	select {
 	case v.turn <- struct{}{}:
 		defer func() { <-v.turn }()
+		return f()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+// beginTally begins: what the bucket has now is read, what is written from now on we hear
+// of.
+func (v *View) beginTally(ctx context.Context) (*tally, error) {
 	s, err := v.o.JS.Stream(ctx, events.KVStream(v.o.Names.LedgerBucket()))
 	if err != nil {
 		return nil, err
 	}
+	t := &tally{next: 1, end: s.CachedInfo().State.LastSeq, leaving: map[uint64]struct{}{}}
+	v.setTally(t)
+	return t, nil
+}
+
+// endTally takes over what was counted.
+func (v *View) endTally(t *tally) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	t := &tally{next: 1, end: s.CachedInfo().State.LastSeq, leaving: map[uint64]struct{}{}}
+	if t.spoiled {
+		return errSpoiled
+	}
+	v.kept = kept{known: true, now: t.sum}
+	v.measure()
+	return nil
+}
+
+func (v *View) setTally(t *tally) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.kept.tally = t
-	return t, nil
 }
 
 func (v *View) readAll(ctx context.Context, t *tally) error {

@@ -72,7 +72,7 @@ type View struct {
 	idle    *list.List // of *Key: what nobody uses, last used last
 	dirty   int        // of keys: those that are ahead of the bucket
 	size    int        // of those, roughly, in bytes
-	fresh   int        // of size: of those that the bucket does not have yet
+	fresh   int        // of size: what those will take in the bucket that it does not have yet
 	added   int        // outcomes since the last write began
 	crowded bool       // somebody waits for room
 	resting bool       // Run waits for something to write
@@ -250,7 +250,9 @@ func (v *View) setDirty(k *Key, dirty bool) {
 	was := k.dirty
 	if was {
 		v.dirty--
-		v.grow(k, -k.size)
+		v.size -= k.size
+		v.fresh -= k.fresh
+		k.fresh = 0
 	}
 	switch k.dirty = dirty; {
 	case dirty && !was:
@@ -259,22 +261,19 @@ func (v *View) setDirty(k *Key, dirty bool) {
 		v.count(-1)
 	}
 	if !dirty {
+		v.measure()
 		return
 	}
 	k.size = k.bytes()
 	v.dirty++
-	v.grow(k, k.size)
+	v.size += k.size
+	if k.revision == 0 {
+		k.fresh = v.expect(v.record(k))
+		v.fresh += k.fresh
+		v.measure()
+	}
 	if v.full() {
 		signal(v.wake)
-	}
-}
-
-// grow notes that a dirty record has another size.
-func (v *View) grow(k *Key, by int) {
-	v.size += by
-	if k.revision == 0 {
-		v.fresh += by
-		v.measure()
 	}
 }
 

@@ -45,6 +45,7 @@ type encoded struct {
 type sent struct {
 	key    *Key // nil once it is answered
 	weight weight
+	fresh  int // its bytes, if the bucket does not have the key yet
 }
 
 // Write writes every record that is ahead of the bucket, and returns how many there
@@ -186,10 +187,15 @@ func (w *writer) encode(keys []*Key) error {
 		if err != nil {
 			return err
 		}
+		s := sent{key: k, weight: v.weigh(rec, k.encoded, len(buffer)-from)}
+		if k.revision == 0 {
+			s.fresh = int(s.weight.bytes)
+			v.fresh += s.fresh // before setDirty lets go of it: it never seems to be less
+		}
 		v.setDirty(k, false)
 		v.hold(k)
 		v.kept.tally.leave(k.revision)
-		w.sent = append(w.sent, sent{k, v.weigh(rec, k.encoded, len(buffer)-from)}) // in the order in which they are sent
+		w.sent = append(w.sent, s) // in the order in which they are sent
 		w.chunk = append(w.chunk, encoded{key: k, revision: k.revision, end: len(buffer)})
 	}
 	if v.crowded {
@@ -254,6 +260,7 @@ func (v *View) resolve(ctx context.Context, k *Key) (weight, uint64, error) {
 func (v *View) endWrite(s sent, revision uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.fresh -= s.fresh
 	if revision == 0 {
 		v.setDirty(s.key, true)
 		v.kept.tally.spoil()
