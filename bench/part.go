@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/natsserver"
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // PartCommand are the arguments with which the program that runs the benchmark
@@ -117,6 +118,7 @@ func runBroker(ctx context.Context, p Part, ready func(string) error) error {
 func runWorker(ctx context.Context, p Part, ready func(string) error) error {
 	cfg := config.Default()
 	cfg.NATS.URL = p.URL
+	cfg.Allow.Networks = connectors.List{"127.0.0.0/8"}
 	if err := ready(""); err != nil {
 		return err
 	}

@@ -18,7 +18,8 @@ const devHelp = `Run broker, connector-worker and a receiver in this process, wi
 Other commands find the broker at its usual address. It takes connections from
 this machine only and asks for no credentials: it is for development. Without
 --channels there are two channels: appointment_calendar, to a receiver in this
-process, and erp_db, into a SQLite file.
+process, and erp_db, into a SQLite file. Channels may reach this machine and keep
+databases in the data directory, besides what the settings "allow" say.
 
 --telemetry-listen serves metrics and readiness of the worker; the log names the
 address. Traces go where the standard OTEL_* variables say.`
@@ -54,7 +55,7 @@ func devCommand(sh *cli.Shell) *cobra.Command {
 	cmd.Flags().StringVar(&dir, "data-dir", "./extsync-data", "directory of all data")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "the broker's address on loopback; port 0 takes a free one")
 	cmd.Flags().StringVarP(&file, "channels", "f", "", "YAML file with the channels to apply, - for standard input")
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker, config.GroupTelemetry)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker, config.GroupAllow, config.GroupTelemetry)
 	return cmd
 }
 

@@ -35,7 +35,7 @@ func run(ctx context.Context) error {
 	// What stands for the calendar's API, and for broker and worker.
 	calendar := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer calendar.Close()
-	stack, err := local.Start(ctx, local.Options{Dir: filepath.Join(dir, "broker")})
+	stack, err := local.Start(ctx, local.Options{Dir: filepath.Join(dir, "broker"), Databases: dir})
 	if err != nil {
 		return err
 	}

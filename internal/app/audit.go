@@ -81,8 +81,7 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 		return sum, err
 	}
 	defer done()
-	reader, ok := target.(connectors.Reader)
-	if !ok {
+	if !target.Reads() {
 		return sum, fmt.Errorf("%w: channel %s has a connector of kind %s", ErrNotReadable, channel, entries[0].Config.Connector.Kind)
 	}
 	records, err := c.Records(ctx)
@@ -92,11 +91,11 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 	if err := records.CatchUp(ctx, entries[0], auditCatchUp); err != nil {
 		return sum, err
 	}
-	a := auditor{c: c, entry: entries[0], reader: reader, records: records, found: found, progress: progress, sum: sum}
+	a := auditor{c: c, entry: entries[0], target: target, records: records, found: found, progress: progress, sum: sum}
 	err = a.ledger(ctx)
-	if lister, ok := target.(connectors.Lister); ok && err == nil {
+	if target.Lists() && err == nil {
 		a.sum.Listed = true
-		err = a.extra(ctx, lister)
+		err = a.extra(ctx)
 	}
 	return a.sum, err
 }
@@ -104,7 +103,7 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 type auditor struct {
 	c        *Client
 	entry    channels.Entry
-	reader   connectors.Reader
+	target   *connectors.Opened
 	records  *Records
 	found    func(Finding) error
 	progress func(AuditSummary)
@@ -156,7 +155,7 @@ func (a *auditor) page(ctx context.Context, page []events.Record) error {
 	for i := range page {
 		keys[i] = page[i].Key
 	}
-	held, err := a.reader.Read(ctx, keys)
+	held, err := a.target.Read(ctx, keys)
 	if err != nil {
 		return fmt.Errorf("read the target: %w", err)
 	}
@@ -187,7 +186,7 @@ func (a *auditor) lookAgain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		held, err := a.reader.Read(ctx, keys)
+		held, err := a.target.Read(ctx, keys)
 		if err != nil {
 			return fmt.Errorf("read the target: %w", err)
 		}
@@ -246,10 +245,10 @@ func (a *auditor) report(f Finding) error {
 
 // extra goes through the target's keys and looks for those that were never
 // delivered. A record may be behind a delivery: such a key is looked at again.
-func (a *auditor) extra(ctx context.Context, lister connectors.Lister) error {
+func (a *auditor) extra(ctx context.Context) error {
 	var suspects []string
 	for after := ""; ; {
-		keys, err := lister.List(ctx, after, auditPage)
+		keys, err := a.target.List(ctx, after, auditPage)
 		if err != nil {
 			return fmt.Errorf("list the target: %w", err)
 		}

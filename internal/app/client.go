@@ -32,6 +32,7 @@ type Client struct {
 	Catalog *connectors.Catalog
 
 	conn     *nats.Conn
+	host     connectors.Host
 	actor    string // for the audit log
 	log      zerolog.Logger
 	refusals *broker.Refusals
@@ -61,7 +62,7 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	}
 	return &Client{
 		JS: js, Names: names, Catalog: Catalog(),
-		conn: conn, actor: actorOf(conn), log: logger, refusals: refusals, storage: cfg.Storage.ForProvisioning(),
+		conn: conn, host: host(&cfg), actor: actorOf(conn), log: logger, refusals: refusals, storage: cfg.Storage.ForProvisioning(),
 	}, nil
 }
 

@@ -290,12 +290,11 @@ func (d *doctor) target(ctx context.Context, cfg channels.Config) {
 		return
 	}
 	defer done()
-	prober, ok := target.(connectors.Prober)
-	if !ok {
+	if !target.Probes() {
 		d.add(LevelOK, "target", cfg.Name, "can be opened; its kind cannot be probed", "")
 		return
 	}
-	if err := prober.Probe(ctx); err != nil {
+	if err := target.Probe(ctx); err != nil {
 		d.add(LevelProblem, "target", cfg.Name, err.Error(), "see that the target runs, can be reached from here, and lets the channel's credentials in")
 		return
 	}

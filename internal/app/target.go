@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
-
+	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -16,15 +15,17 @@ import (
 // holds.
 var ErrNotReadable = errors.New("the target cannot be read")
 
-// OpenTarget opens a channel's connector in this process, which needs the
-// channel's secrets and the way to its target. The caller calls done.
-func (c *Client) OpenTarget(ctx context.Context, cfg channels.Config) (target connectors.Connector, done func(), err error) {
+// OpenTarget opens a channel's connector in this process, which needs the way to its
+// target, and the channel's secrets among what its own settings allow. The caller calls
+// done.
+func (c *Client) OpenTarget(ctx context.Context, cfg channels.Config) (target *connectors.Opened, done func(), err error) {
 	kind, err := c.Catalog.Kind(cfg.Connector.Kind)
 	if err != nil {
 		return nil, nil, err
 	}
-	env := connectors.Env{Channel: cfg.Name, Concurrency: 2, Timeout: cfg.Timeout.D(), Logger: zerolog.Nop()}
-	target, err = kind.Open(ctx, env, cfg.Connector.Config)
+	env := c.host.Env(cfg.Name)
+	env.Concurrency, env.Timeout = 2, cfg.Timeout.D()
+	target, err = connectors.Open(ctx, kind, env, cfg.Connector.Config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the target of channel %s: %w", cfg.Name, err)
 	}
@@ -34,3 +35,6 @@ func (c *Client) OpenTarget(ctx context.Context, cfg channels.Config) (target co
 		_ = target.Close(ctx) // it was only read from
 	}, nil
 }
+
+// Env returns what a channel's connector is opened with in this process.
+func Env(cfg *config.Config, channel string) connectors.Env { return host(cfg).Env(channel) }

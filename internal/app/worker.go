@@ -9,7 +9,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/config"
-	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
 
@@ -24,9 +23,8 @@ const (
 
 // WorkerOptions say how to run a connector-worker.
 type WorkerOptions struct {
-	Config  config.Config
-	Secrets connectors.Secrets // zero: the environment and files of this process
-	Logger  zerolog.Logger
+	Config config.Config
+	Logger zerolog.Logger
 }
 
 // RunWorker is the connector-worker: it connects and delivers until ctx ends,
@@ -65,7 +63,7 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		JS:           c.JS,
 		Names:        c.Names,
 		Catalog:      c.Catalog,
-		Secrets:      withoutOwn(o.Secrets, &o.Config),
+		Host:         host(&o.Config),
 		Logger:       o.Logger,
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),

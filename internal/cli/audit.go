@@ -23,7 +23,8 @@ what the ledger says was delivered:
   extra      it has a key that was never delivered
 
 The target is read from here: this process needs the channel's secrets
-(${env:NAME}, ${file:/path}) and the way to the target. Kind sql can be read, and kind
+(${env:NAME}, ${file:/path}) and the way to the target, both within its own settings
+"allow". Kind sql can be read, and kind
 http if read.url is configured; extra keys are looked for where the target can be
 listed (sql). Kinds that cannot be read are refused. The exit code is 0 if nothing differs and 8 if
 something does.
@@ -57,7 +58,8 @@ func AuditCommand(sh *Shell) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&f.repair, "repair", false, "deliver the current version again where the target lacks it")
 	yesFlag(cmd, &f.yes)
-	loader = brokerFlags(cmd)
+	loader = config.NewLoader()
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupAllow)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
 }

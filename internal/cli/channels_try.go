@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ CHANNEL is taken from the broker, or from the file given with -f, which needs no
 broker. KEY is "sample" and VERSION is 1 unless given.
 
 With --send this one attempt is really made, past the queue and the ledger, with
-the secrets of this machine. The target may keep what it gets: use a key that
+the secrets and networks of this machine that the settings "allow" give. The target may keep what it gets: use a key that
 is nobody's.`
 
 const testExample = `  extsync channels test erp_db --data @policy.json
@@ -59,7 +58,7 @@ func channelsTest(sh *Shell) *cobra.Command {
 	flags.StringVar(&f.source, "source", "", "source of the update; default as push has it")
 	flags.StringVar(&f.typ, "type", "", "type of the update; default as push has it")
 	flags.BoolVar(&f.send, "send", false, "really make this one attempt")
-	loader.Declare(flags, config.GroupCommon, config.GroupNATS)
+	loader.Declare(flags, config.GroupCommon, config.GroupNATS, config.GroupAllow)
 	return cmd
 }
 
@@ -82,11 +81,11 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	if err != nil {
 		return err
 	}
-	secrets := connectors.Secrets{}
-	if !f.send {
-		secrets = placeholders()
+	settings, err := loader.Load(sh.Environ)
+	if err != nil {
+		return err
 	}
-	report, err := tryout.Run(ctx, app.Catalog(), cfg, secrets, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, f.send)
+	report, err := tryout.Run(ctx, app.Catalog(), cfg, app.Env(&settings, cfg.Name), connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, f.send)
 	if report == nil {
 		return err
 	}
@@ -113,24 +112,4 @@ func (f testFlags) channel(ctx context.Context, sh *Shell, loader *config.Loader
 		return channels.Config{}, fmt.Errorf("%w: %s is not in %s", channels.ErrNotFound, name, f.file)
 	}
 	return configs[i], channels.ValidateAll(configs[i:i+1], app.Catalog())
-}
-
-// placeholders stand in for the secrets that are not on this machine: a preview
-// does not show them anyway.
-func placeholders() connectors.Secrets {
-	return connectors.Secrets{
-		LookupEnv: func(name string) (string, bool) {
-			if v := os.Getenv(name); v != "" {
-				return v, true
-			}
-			return "secret", true
-		},
-		ReadFile: func(path string) ([]byte, error) {
-			text, err := connectors.Secrets{}.Resolve(connectors.Ref("${file:" + path + "}"))
-			if err != nil {
-				return []byte("secret"), nil
-			}
-			return []byte(text), nil
-		},
-	}
 }

@@ -68,7 +68,7 @@ func DoctorCommand(sh *Shell) *cobra.Command {
 	cmd.Flags().BoolVar(&fix, "fix", false, "tidy up what can be tidied without harm")
 	cmd.Flags().StringVar(&role, "role", "", "publisher, gateway, worker or admin (default: that of the inbox prefix, or else admin)")
 	loader = config.NewLoader()
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage, config.GroupAllow)
 	return cmd
 }
 

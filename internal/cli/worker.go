@@ -11,8 +11,11 @@ import (
 const workerHelp = `Deliver updates until SIGINT or SIGTERM, then finish what is in flight.
 
 Start as many as needed: they share the channels among themselves. Secrets that
-channels refer to (${env:NAME}, ${file:/path}) are resolved here; those that are the
-worker's own, such as its key at the broker, are not.
+channels refer to (${env:NAME}, ${file:/path}) are resolved here.
+
+A channel gets nothing of this process and its networks but what the settings "allow"
+say: by themselves variables CHANNEL_*, files in /run/extsync/secrets, and public
+addresses. What is the worker's own, such as its key at the broker, it never gets.
 
 --telemetry-listen lets it be looked at: /metrics, /healthz, and /readyz, which
 says why when it is not. Traces are sent when OTEL_EXPORTER_OTLP_ENDPOINT is set,
@@ -26,7 +29,7 @@ func WorkerRunCommand(sh *Shell) *cobra.Command {
 		Short: "Deliver updates until stopped",
 		Long:  workerHelp,
 		Example: `  connector-worker run --nats-url nats://nats.example:4222 --telemetry-listen 127.0.0.1:9464
-  EXTSYNC_NATS_URL=nats://nats.example:4222 ERP_PASSWORD=... connector-worker run`,
+  EXTSYNC_NATS_URL=nats://nats.example:4222 CHANNEL_ERP_PASSWORD=... connector-worker run --allow-networks 10.20.0.0/16`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loader.Load(sh.Environ)
@@ -39,6 +42,6 @@ func WorkerRunCommand(sh *Shell) *cobra.Command {
 			})
 		},
 	}
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupWorker, config.GroupTelemetry)
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupWorker, config.GroupAllow, config.GroupTelemetry)
 	return cmd
 }

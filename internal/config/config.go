@@ -30,6 +30,8 @@ type Config struct {
 	Log      Log     `yaml:"log"`
 	Storage  Storage `yaml:"storage"`
 	Worker   Worker  `yaml:"worker"`
+	// Allow is what channels may use of the process that opens their connectors.
+	Allow connectors.Allow `yaml:"allow"`
 	// Telemetry is what operators look at.
 	Telemetry Telemetry `yaml:"telemetry"`
 	HTTP      HTTP      `yaml:"http"`
@@ -145,6 +147,7 @@ func Default() Config {
 			MaxStore:      16 << 30,
 		},
 		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout), StallAfter: Duration(defaultStallAfter)},
+		Allow:  connectors.DefaultAllow(),
 		HTTP:   HTTP{Listen: defaultHTTPListen, DrainTimeout: Duration(defaultDrainTimeout)},
 	}
 }
@@ -208,6 +211,7 @@ func (c *Config) check(p *connectors.Problems, where func(path string) string) {
 		bad("worker.stall_after", "%s is outside 1s..1h0m0s", d)
 	}
 	c.Telemetry.check(bad)
+	c.Allow.Check(bad)
 }
 
 func (h *HTTP) check(bad func(path, format string, args ...any)) {

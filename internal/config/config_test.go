@@ -87,6 +87,14 @@ func sample(s setting) string {
 		return "3GiB"
 	case "duration":
 		return "12h" // set does not look at ranges
+	case "directories":
+		return "/srv/a,/srv/b"
+	case "networks":
+		return "10.20.0.0/16,fd12::/16"
+	case "names":
+		return "ERP_*,TOKEN"
+	case "yaml":
+		return "{erp: {env: [ERP_*], networks: []}}"
 	}
 	return map[string]string{
 		"nats.url": "tls://broker.example.org:4443", "nats.inbox_prefix": "_INBOX_worker", "prefix": "other",
@@ -239,7 +247,7 @@ func TestExampleFileHoldsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.File = ""
-	if c != Default() {
+	if !reflect.DeepEqual(c, Default()) {
 		t.Errorf("example %+v\ndefault %+v", c, Default())
 	}
 }

@@ -17,6 +17,7 @@ const (
 	GroupStorage   Group = "storage"  // for commands that provision the broker
 	GroupEmbedded  Group = "embedded" // for commands that run a broker themselves
 	GroupWorker    Group = "worker"
+	GroupAllow     Group = "allow"     // for what opens connectors
 	GroupTelemetry Group = "telemetry" // for what keeps running
 	GroupHTTP      Group = "http"
 	GroupAdminKey  Group = "admin_key" // for what signs
@@ -63,6 +64,12 @@ func settings() []setting {
 		{"worker.lease_ttl", GroupWorker, "duration", "how long a silent worker keeps its share (default 4s, 10s in a cluster)", func(c *Config) any { return &c.Worker.LeaseTTL }},
 		{"worker.drain_timeout", GroupWorker, "duration", "how long a worker that ends waits for calls in flight", func(c *Config) any { return &c.Worker.DrainTimeout }},
 		{"worker.stall_after", GroupWorker, "duration", "how long a worker may have something to do and settle nothing before it is not ready", func(c *Config) any { return &c.Worker.StallAfter }},
+
+		{"allow.env", GroupAllow, "names", "environment variables that channels may refer to as secrets, such as CHANNEL_ERP_PASSWORD,CHANNEL_*", func(c *Config) any { return &c.Allow.Env }},
+		{"allow.files", GroupAllow, "directories", "directories of files that channels may refer to as secrets", func(c *Config) any { return &c.Allow.Files }},
+		{"allow.networks", GroupAllow, "networks", "networks besides the public ones that channels may name in allow_cidrs, such as 10.20.0.0/16", func(c *Config) any { return &c.Allow.Networks }},
+		{"allow.databases", GroupAllow, "directories", "directories in which channels may have database files, and sockets of servers", func(c *Config) any { return &c.Allow.Databases }},
+		{"allow.channels", GroupAllow, "yaml", "other lists for single channels, such as {erp: {networks: [10.20.0.0/16]}}", func(c *Config) any { return &c.Allow.Channels }},
 
 		{"telemetry.listen", GroupTelemetry, "host:port", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464 (default none)", func(c *Config) any { return &c.Telemetry.Listen }},
 		{"telemetry.pprof", GroupTelemetry, "host:port", "loopback address of /debug/pprof/ (default none)", func(c *Config) any { return &c.Telemetry.Pprof }},

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +43,7 @@ type Spec struct {
 	Name string // in messages, and of the log file
 	Path string
 	Args []string
-	Env  []string // besides PATH, HOME and TMPDIR; nothing else of the tests' own environment
+	Env  []string // besides PATH, HOME, TMPDIR and AllowHere; nothing else of the tests' own environment
 }
 
 // A Process is a running program of a crew. Its methods may be called
@@ -52,6 +53,14 @@ type Process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{} // closed when it has ended
+}
+
+// AllowHere are the settings with which a program lets channels reach targets on loopback,
+// and use files below the tests' temporary directory.
+func AllowHere() []string {
+	return []string{
+		"EXTSYNC_ALLOW_NETWORKS=127.0.0.0/8,::1/128", "EXTSYNC_ALLOW_FILES=" + os.TempDir(), "EXTSYNC_ALLOW_DATABASES=" + os.TempDir(),
+	}
 }
 
 // Start starts a program. If the test fails, the end of what the program has
@@ -66,7 +75,7 @@ func (c *Crew) Start(t testing.TB, s Spec) *Process {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	p.cmd = exec.CommandContext(context.Background(), s.Path, s.Args...)
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}, s.Env...)
+	p.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}, AllowHere(), s.Env)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
 	p.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error)

@@ -93,7 +93,11 @@ func newSQLTarget(t testing.TB, dialect, dsn, driver, own, schema string) *SQLTa
 // Connector returns the configuration of a channel's sql connector to this
 // target.
 func (tg *SQLTarget) Connector() map[string]any {
-	return map[string]any{"dialect": tg.dialect, "dsn": tg.dsn, "table": SQLTable}
+	config := map[string]any{"dialect": tg.dialect, "dsn": tg.dsn, "table": SQLTable}
+	if tg.dialect != "sqlite" {
+		config["allow_cidrs"] = []string{"127.0.0.0/8"}
+	}
+	return config
 }
 
 // History reads what the database has applied. It has no calls: a database sees

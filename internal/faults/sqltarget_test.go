@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -27,9 +25,7 @@ func TestSQLTargetKeepsEveryWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn, err := connsql.Kind().Open(t.Context(), connectors.Env{
-				Channel: "c", Concurrency: 1, Timeout: 10 * time.Second, Logger: zerolog.Nop(),
-			}, config)
+			conn, err := connsql.Kind().Open(t.Context(), connectortest.Env(nil), config)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,7 @@ import (
 // set it by a reference to the environment variable WorkerVariable.
 const (
 	WorkerHeader   = "Faults-Worker"
-	WorkerVariable = "FAULTS_WORKER"
+	WorkerVariable = "CHANNEL_FAULTS_WORKER"
 )
 
 // HTTPOptions say what kind of target it is.

@@ -91,6 +91,7 @@ func newRig(t testing.TB) *rig {
 	r.cfg = config.Default()
 	r.cfg.NATS.URL = r.broker.URL()
 	r.cfg.HTTP.Listen = "127.0.0.1:0"
+	r.cfg.Allow.Networks = connectors.List{"127.0.0.0/8"}
 	r.cfg.Worker.LeaseTTL = connectors.Duration(2 * time.Second)
 	var err error
 	r.client, err = app.Connect(t.Context(), r.cfg, quiet())

@@ -43,7 +43,7 @@ func (s *server) try(ctx context.Context, in *tryInput) (*tryOutput, error) {
 		return nil, err
 	}
 	a := connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}
-	report, err := tryout.Run(ctx, s.o.Catalog, e.Config, tryout.Placeholders(), a, false)
+	report, err := tryout.Run(ctx, s.o.Catalog, e.Config, connectors.Env{}, a, false)
 	if report == nil || err != nil && !errors.Is(err, tryout.ErrFailed) {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -74,7 +75,7 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 	testkit.Must(t, err)
 	l.metrics = telemetry.NewWorkerMetrics(l.worker)
 	l.engine, err = delivery.New(delivery.Options{
-		JS: js, Catalog: app.Catalog(), ID: "w", LeaseTTL: 2 * time.Second, DrainTimeout: time.Second,
+		JS: js, Catalog: app.Catalog(), Host: connectortest.Host(nil), ID: "w", LeaseTTL: 2 * time.Second, DrainTimeout: time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Observer: l.metrics, Tracer: l.tracing("worker").Tracer(),
 	})
 	testkit.Must(t, err)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/rs/zerolog"
-
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -50,18 +48,11 @@ const (
 	Failed   = "failed"
 )
 
-// Placeholders stand in for secrets: a preview does not show them anyway.
-func Placeholders() connectors.Secrets {
-	return connectors.Secrets{
-		LookupEnv: func(string) (string, bool) { return "secret", true },
-		ReadFile:  func(string) ([]byte, error) { return []byte("secret"), nil },
-	}
-}
-
 // Run does with one attempt what a worker would do, up to the sending unless send
 // is set. The report is nil if it could not begin; the error wraps ErrFailed if
-// the update does not get through.
-func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, secrets connectors.Secrets, a connectors.Attempt, send bool) (*Report, error) {
+// the update does not get through. env is used for sending only: a preview needs no
+// secret.
+func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, env connectors.Env, a connectors.Attempt, send bool) (*Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout.D())
 	defer cancel()
 	report := &Report{Channel: cfg.Name, Key: a.Key, Version: a.Version, Op: a.Op, Decision: Send}
@@ -84,9 +75,11 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := kind.Open(ctx, connectors.Env{
-		Channel: cfg.Name, Concurrency: 1, Timeout: cfg.Timeout.D(), Secrets: secrets, Logger: zerolog.Nop(),
-	}, cfg.Connector.Config)
+	env.Concurrency, env.Timeout = 1, cfg.Timeout.D()
+	if !send {
+		env = env.ForPreview(connectors.Hidden)
+	}
+	conn, err := connectors.Open(ctx, kind, env, cfg.Connector.Config)
 	if err != nil {
 		return nil, fmt.Errorf("channel %s: %w", cfg.Name, err)
 	}
@@ -99,12 +92,11 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 	return report, err
 }
 
-func (r *Report) preview(ctx context.Context, conn connectors.Connector, a connectors.Attempt) error {
-	p, ok := conn.(connectors.Previewer)
-	if !ok {
+func (r *Report) preview(ctx context.Context, conn *connectors.Opened, a connectors.Attempt) error {
+	if !conn.Previews() {
 		return nil
 	}
-	preview, err := p.Preview(ctx, a)
+	preview, err := conn.Preview(ctx, a)
 	if err != nil {
 		r.Decision = Failed
 		r.Error = &events.Failure{Class: connectors.ClassOf(err).String(), Message: err.Error()}
@@ -114,7 +106,7 @@ func (r *Report) preview(ctx context.Context, conn connectors.Connector, a conne
 	return nil
 }
 
-func (r *Report) send(ctx context.Context, conn connectors.Connector, a connectors.Attempt) error {
+func (r *Report) send(ctx context.Context, conn *connectors.Opened, a connectors.Attempt) error {
 	results := conn.Apply(ctx, []connectors.Attempt{a})
 	if len(results) != 1 {
 		return fmt.Errorf("%w: the connector gave %d results", ErrFailed, len(results))

@@ -7,25 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/rs/zerolog"
 )
 
 // ErrUnknownKind says that the catalog has no such connector kind.
 var ErrUnknownKind = errors.New("unknown connector kind")
-
-// Env is what a connector is opened with besides its configuration.
-type Env struct {
-	Channel string
-	// Concurrency is how many calls of Apply run at once at most: size pools to
-	// it.
-	Concurrency int
-	// Timeout bounds one call of Apply; its ctx ends then.
-	Timeout time.Duration
-	Secrets Secrets
-	Logger  zerolog.Logger
-}
 
 // A Kind is one type of connector: its name in configurations and how to make
 // one.

@@ -2,62 +2,12 @@ package connectors_test
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
-
-func TestResolve(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte("from a file\r\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("EXTSYNC_TEST_SECRET", "from the environment")
-	tests := []struct {
-		name string
-		ref  connectors.Ref
-		want string
-		fail string // a part of the error
-	}{
-		{"nothing to resolve", "plain $HOME", "plain $HOME", ""},
-		{"environment", "a ${env:EXTSYNC_TEST_SECRET} b", "a from the environment b", ""},
-		{"file, without its line break", connectors.Ref("${file:" + file + "}"), "from a file", ""},
-		{"every missing one is named", "${env:EXTSYNC_NO_1}${env:EXTSYNC_NO_2}", "", "EXTSYNC_NO_2"},
-		{"missing file", "${file:/nowhere/at/all}", "", "/nowhere/at/all"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := connectors.Secrets{}.Resolve(tt.ref)
-			if tt.fail == "" {
-				if err != nil || got != tt.want {
-					t.Fatalf("%q, %v", got, err)
-				}
-				return
-			}
-			if !errors.Is(err, connectors.ErrSecret) || !strings.Contains(err.Error(), tt.fail) || got != "" {
-				t.Fatalf("%q, %v", got, err)
-			}
-			if connectors.ClassOf(fmt.Errorf("wrapped: %w", err)) != connectors.Misconfigured {
-				t.Fatalf("class of %v", err)
-			}
-		})
-	}
-}
-
-func TestSecretFilesAreBounded(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "large")
-	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := (connectors.Secrets{}).Resolve(connectors.Ref("${file:" + file + "}")); !errors.Is(err, connectors.ErrSecret) {
-		t.Fatalf("got %v", err)
-	}
-}
 
 func TestUnknownIsTransient(t *testing.T) {
 	var zero connectors.Result

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,7 +23,8 @@ var ErrSecret = errors.New("cannot resolve secret")
 
 // A Ref is a text of a configuration that may hold references to secrets:
 // ${env:NAME} and ${file:/path}. It is stored, shown and logged as written; the
-// values are known only to the worker that resolves it.
+// values are known only to the worker that resolves it. A field has this type only if
+// its value is a secret by nature, never if it is the name of something.
 type Ref string
 
 var refPattern = regexp.MustCompile(`\$\{(env|file):([^}]+)\}`)
@@ -35,6 +39,11 @@ func (r Ref) IsReference() bool {
 
 // IsFile reports whether the text is one reference to a file and nothing else.
 func (r Ref) IsFile() bool { return r.IsReference() && strings.HasPrefix(string(r), "${file:") }
+
+// Replace returns the text with each reference replaced by what f gives for it.
+func (r Ref) Replace(f func(reference Ref) string) string {
+	return refPattern.ReplaceAllStringFunc(string(r), func(ref string) string { return f(Ref(ref)) })
+}
 
 // References returns the references in the texts of a configuration (JSON or YAML),
 // each once and in order. Of one that cannot be read it returns none.
@@ -84,86 +93,106 @@ func RestartHint(config []byte) string {
 // maxSecretLen bounds a secret read from a file, in bytes.
 const maxSecretLen = 64 << 10
 
-// Secrets looks references up. The zero value reads the process's environment
-// and files.
-type Secrets struct {
-	// LookupEnv and ReadFile replace the environment and the file system in
-	// tests and in programs that keep secrets elsewhere. nil: os.
-	LookupEnv func(name string) (string, bool)
-	ReadFile  func(path string) ([]byte, error)
-	// RefuseEnv and RefuseFile say why a variable or a file must not be read for a
-	// channel, as one that is the process's own; nil: it may be. They are asked before
-	// it is.
-	RefuseEnv  func(name string) error
-	RefuseFile func(path string) error
-}
-
-// Resolve returns the text with every reference replaced by its value. One line
-// break at the end of a file is not part of the value. It fails with ErrSecret,
-// naming every reference that has no value.
-func (s Secrets) Resolve(r Ref) (string, error) {
+// Resolve returns the text with every reference replaced by its value, which the
+// Scrubber knows from then on. One line break at the end of a file is not part of the
+// value. It fails with ErrSecret, naming every reference that has no value or is not
+// allowed.
+func (e Env) Resolve(r Ref) (string, error) {
+	if e.Previews() {
+		return r.Replace(func(Ref) string { return e.standIn }), nil
+	}
 	var missing []string
 	out := refPattern.ReplaceAllStringFunc(string(r), func(ref string) string {
 		m := refPattern.FindStringSubmatch(ref)
-		value, err := s.lookup(m[1], m[2])
+		look := e.fromFile
+		if m[1] == "env" {
+			look = e.fromEnv
+		}
+		value, err := look(m[2])
 		if err != nil {
 			missing = append(missing, err.Error())
 		}
+		e.scrubber.Add(value)
 		return value
 	})
 	if len(missing) > 0 {
-		return "", &Error{Class: Misconfigured, Code: "secret", Err: fmt.Errorf("%w: %s", ErrSecret, strings.Join(missing, "; "))}
+		return "", misconfigured("secret", fmt.Errorf("%w: %s", ErrSecret, strings.Join(missing, "; ")))
 	}
 	return out, nil
 }
 
-func (s Secrets) lookup(kind, name string) (string, error) {
-	refuse := s.RefuseFile
-	if kind == "env" {
-		refuse = s.RefuseEnv
+func (e Env) fromEnv(name string) (string, error) {
+	if isOwnVariable(name) {
+		return "", fmt.Errorf("environment variable %s is extsync's own, and no secret of a channel", name)
 	}
-	if refuse != nil {
-		if err := refuse(name); err != nil {
-			return "", err
-		}
+	if !e.grant.allowsEnv(name) {
+		return "", e.refused("environment variable "+name, "env", e.grant.Env)
 	}
-	if kind == "env" {
-		lookup := s.LookupEnv
-		if lookup == nil {
-			lookup = os.LookupEnv
-		}
-		if v, ok := lookup(name); ok && v != "" {
-			return v, nil
-		}
-		return "", fmt.Errorf("environment variable %s is not set", name)
+	lookup := e.host.LookupEnv
+	if lookup == nil {
+		lookup = os.LookupEnv
 	}
-	read := s.ReadFile
-	if read == nil {
-		read = readFile
+	if v, ok := lookup(name); ok && v != "" {
+		return v, nil
 	}
-	data, err := read(name)
-	if err != nil {
-		return "", err
-	}
-	return string(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))), nil
+	return "", fmt.Errorf("environment variable %s is not set", name)
 }
 
-func readFile(path string) ([]byte, error) {
-	// Opening a pipe would wait until somebody writes to it.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+// fromFile reads a file below an allowed directory. os.Root follows no link out of it.
+func (e Env) fromFile(path string) (string, error) {
+	for _, dir := range e.grant.Files {
+		rel, err := filepath.Rel(filepath.Clean(dir), filepath.Clean(path))
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		data, err := e.readBelow(dir, rel)
+		if err != nil {
+			return "", fmt.Errorf("file %s: %w", path, pathCause(err))
+		}
+		return string(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))), nil
 	}
-	f, err := os.Open(path)
+	return "", e.refused("file "+path, "files", e.grant.Files)
+}
+
+func (e Env) readBelow(dir, rel string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }() // only read from
+	// Opening a pipe would else wait until somebody writes to it.
+	f, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read from
-	data, err := io.ReadAll(io.LimitReader(f, maxSecretLen+1))
-	if err != nil {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
 		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	case e.isOwnFile(info):
+		return nil, errors.New("it is extsync's own, and no secret of a channel")
 	}
-	if len(data) > maxSecretLen {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecretLen)
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretLen+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxSecretLen:
+		return nil, fmt.Errorf("it is larger than %d bytes", maxSecretLen)
+	case len(bytes.TrimSpace(data)) == 0:
+		return nil, errors.New("there is nothing in it")
 	}
 	return data, nil
+}
+
+// pathCause returns what happened at a path without the path, which the caller names
+// as the channel has it.
+func pathCause(err error) error {
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }

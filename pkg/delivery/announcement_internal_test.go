@@ -30,7 +30,7 @@ func TestAnnouncement(t *testing.T) {
 		}
 	}
 	m.opening["opens"] = time.Now()
-	m.failed["secret"] = m.failed["secret"].again(fmt.Errorf("open connector of kind http: %w: environment variable ERP_TOKEN is not set", connectors.ErrSecret))
+	m.failed["secret"] = m.failed["secret"].again(fmt.Errorf("open connector of kind http: %w: environment variable CHANNEL_ERP_TOKEN is not set", connectors.ErrSecret))
 	m.failed["broken"] = m.failed["broken"].again(errors.New("no such\nhost"))
 
 	data, err := m.announcement()
@@ -50,7 +50,7 @@ func TestAnnouncement(t *testing.T) {
 	if want := []string{"secret secret_missing", "broken connector_failed", "opens opening"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if w := rec.Waits[0]; w.Next.Before(w.Since) || w.Message != "open connector of kind http: cannot resolve secret: environment variable ERP_TOKEN is not set" {
+	if w := rec.Waits[0]; w.Next.Before(w.Since) || w.Message != "open connector of kind http: cannot resolve secret: environment variable CHANNEL_ERP_TOKEN is not set" {
 		t.Errorf("not the missing secret, tried again later: %+v", w)
 	}
 	if s, _ := m.stats.status(); len(s.Waits) != 3 {

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,11 +55,11 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 	if err != nil {
 		return nil, err
 	}
-	env := connectors.Env{
-		Channel: cfg.Name, Concurrency: cfg.Concurrency, Timeout: cfg.Timeout.D(), Secrets: m.o.Secrets, Logger: log,
-	}
-	target, err := newTarget(ctx, m.o.Secrets, cfg.Connector.Config, func(ctx context.Context) (connectors.Connector, error) {
-		conn, err := openConnector(ctx, kind, env, cfg.Connector.Config)
+	resolve := func(ref connectors.Ref) (string, error) { return m.o.Host.Env(cfg.Name).Resolve(ref) }
+	target, err := newTarget(ctx, resolve, cfg.Connector.Config, func(ctx context.Context) (connectors.Sender, error) {
+		env := m.o.Host.Env(cfg.Name)
+		env.Concurrency, env.Timeout = cfg.Concurrency, cfg.Timeout.D()
+		conn, err := connectors.Open(ctx, kind, env, cfg.Connector.Config)
 		if err != nil {
 			return nil, err
 		}
@@ -82,29 +81,11 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		Log: log, Hint: connectors.RestartHint(cfg.Connector.Config),
 		Patience: 2*cfg.Timeout.D() + hungAfter, // to open the connector, and for the call
 	})
-	target.use(func(conn connectors.Connector) {
-		if b, ok := conn.(connectors.Batcher); ok {
-			r.maxBatch = max(1, b.MaxBatch())
-		}
-	})
+	target.use(func(conn connectors.Sender) { r.maxBatch = conn.MaxBatch() })
 	ctx, r.stopWatch = context.WithCancel(ctx)
 	go r.watchSecrets(ctx)
 	log.Info().Str("kind", cfg.Connector.Kind).Str("mode", string(cfg.Mode)).Uint64("revision", e.Revision).Msg("channel opened")
 	return r, nil
-}
-
-// openConnector keeps a panic of one kind from taking the worker down.
-func openConnector(ctx context.Context, kind connectors.Kind, env connectors.Env, config []byte) (conn connectors.Connector, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("connector kind %s panicked while it was opened: %v", kind.Name, p)
-		}
-	}()
-	conn, err = kind.Open(ctx, env, config)
-	if err != nil {
-		return nil, fmt.Errorf("open connector of kind %s: %w", kind.Name, err)
-	}
-	return conn, nil
 }
 
 // closeConnector closes the connector, once no partition uses it.

@@ -209,7 +209,7 @@ func (c *caller) call(ctx context.Context, attempts []connectors.Attempt) (resul
 	}()
 	c.atTarget.Add(1)
 	defer c.atTarget.Add(-1)
-	if !t.p.r.target.use(func(conn connectors.Connector) { results = conn.Apply(ctx, attempts) }) {
+	if !t.p.r.target.use(func(conn connectors.Sender) { results = conn.Apply(ctx, attempts) }) {
 		return slices.Repeat([]connectors.Result{connectors.Failed(connectors.Transient, codeFenced, errNoCall)}, len(attempts))
 	}
 	if len(results) != len(attempts) {

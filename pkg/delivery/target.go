@@ -20,8 +20,9 @@ const secretsPoll = 5 * time.Second
 // when its secrets may have changed; calls in flight end with the connector that they
 // began with.
 type target struct {
-	open    func(context.Context) (connectors.Connector, error)
-	secrets connectors.Secrets
+	open func(context.Context) (connectors.Sender, error)
+	// resolve gives what a file holds.
+	resolve func(connectors.Ref) (string, error)
 	files   []connectors.Ref // that the configuration refers to
 
 	renewing sync.Mutex // held while the connector is opened anew
@@ -35,13 +36,13 @@ type target struct {
 
 // An openTarget is one connector and the calls of it.
 type openTarget struct {
-	conn  connectors.Connector
+	conn  connectors.Sender
 	calls sync.WaitGroup
 }
 
 // newTarget opens a connector.
-func newTarget(ctx context.Context, secrets connectors.Secrets, config []byte, open func(context.Context) (connectors.Connector, error)) (*target, error) {
-	t := &target{open: open, secrets: secrets}
+func newTarget(ctx context.Context, resolve func(connectors.Ref) (string, error), config []byte, open func(context.Context) (connectors.Sender, error)) (*target, error) {
+	t := &target{open: open, resolve: resolve}
 	for _, ref := range connectors.References(config) {
 		if ref.IsFile() {
 			t.files = append(t.files, ref)
@@ -60,7 +61,7 @@ func newTarget(ctx context.Context, secrets connectors.Secrets, config []byte, o
 func (t *target) look() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, ref := range t.files {
-		value, err := t.secrets.Resolve(ref)
+		value, err := t.resolve(ref)
 		_, _ = fmt.Fprintf(h, "%d %t %s", len(value), err == nil, value) // a hash never fails
 	}
 	h.Sum(sum[:0])
@@ -69,7 +70,7 @@ func (t *target) look() (sum [sha256.Size]byte) {
 
 // use calls f with the connector. It returns false, without a call, once the target
 // is closed.
-func (t *target) use(f func(connectors.Connector)) bool {
+func (t *target) use(f func(connectors.Sender)) bool {
 	t.mu.Lock()
 	c := t.now
 	if c == nil {

@@ -19,6 +19,8 @@ type openConn struct {
 	closed chan struct{}
 }
 
+func (c *openConn) MaxBatch() int { return 1 }
+
 func (c *openConn) Apply(context.Context, []connectors.Attempt) []connectors.Result { return nil }
 
 func (c *openConn) Close(context.Context) error {
@@ -42,12 +44,15 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 	testkit.Must(t, os.Symlink("..data/token", filepath.Join(dir, "token")))
 	ref := connectors.Ref(fmt.Sprintf("${file:%s}", filepath.Join(dir, "token")))
 	fails := false
-	target, err := newTarget(t.Context(), connectors.Secrets{}, fmt.Appendf(nil, `{"auth": {"list": [%q, "${env:X}"]}}`, ref),
-		func(context.Context) (connectors.Connector, error) {
+	resolve := func(ref connectors.Ref) (string, error) {
+		return connectors.Host{Allow: connectors.Allow{Grant: connectors.Grant{Files: connectors.List{dir}}}}.Env("c").Resolve(ref)
+	}
+	target, err := newTarget(t.Context(), resolve, fmt.Appendf(nil, `{"auth": {"list": [%q, "${env:X}"]}}`, ref),
+		func(context.Context) (connectors.Sender, error) {
 			if fails {
 				return nil, errors.New("the key does not belong to the certificate")
 			}
-			secret, err := connectors.Secrets{}.Resolve(ref)
+			secret, err := resolve(ref)
 			return &openConn{secret, make(chan struct{})}, err
 		})
 	testkit.Must(t, err)
@@ -59,7 +64,7 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 	}
 	holds := func(want string) (conn *openConn) {
 		t.Helper()
-		target.use(func(c connectors.Connector) { conn = c.(*openConn) }) //nolint:forcetypeassert // the only kind here
+		target.use(func(c connectors.Sender) { conn = c.(*openConn) }) //nolint:forcetypeassert // the only kind here
 		if conn.secret != want {
 			t.Fatalf("the connector has %q, not %q", conn.secret, want)
 		}
@@ -69,7 +74,7 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 	first := holds("one")
 
 	mounted(t, dir, "..2", "two")
-	target.use(func(connectors.Connector) { // a call in flight
+	target.use(func(connectors.Sender) { // a call in flight
 		renew(true, false)
 		holds("two")
 		select {
@@ -96,7 +101,7 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 
 	testkit.Must(t, target.close(t.Context()))
 	<-last.closed
-	if target.use(func(connectors.Connector) {}) {
+	if target.use(func(connectors.Sender) {}) {
 		t.Error("a call after the end")
 	}
 	testkit.Must(t, target.renew(t.Context())) // and nothing is left open
@@ -106,7 +111,7 @@ func TestConnectorIsOpenedAnewWhenAFileChanges(t *testing.T) {
 func TestTargetIsClosedWhileItIsOpenedAnew(t *testing.T) {
 	var conns []*openConn
 	opening, closed := make(chan struct{}, 1), make(chan struct{})
-	target, err := newTarget(t.Context(), connectors.Secrets{}, nil, func(context.Context) (connectors.Connector, error) {
+	target, err := newTarget(t.Context(), nil, nil, func(context.Context) (connectors.Sender, error) {
 		if len(conns) > 0 {
 			opening <- struct{}{}
 			<-closed

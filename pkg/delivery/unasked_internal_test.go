@@ -108,7 +108,7 @@ func TestReloadThatFailsIsSeen(t *testing.T) {
 	tn.takenOver.Store(true)
 	defer tn.p.sight.enter(tn)()
 	open := r.target.open
-	r.target.open = func(context.Context) (connectors.Connector, error) {
+	r.target.open = func(context.Context) (connectors.Sender, error) {
 		return nil, fmt.Errorf("%w: ${env:X}", connectors.ErrSecret)
 	}
 	r.reload(t.Context())

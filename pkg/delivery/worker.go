@@ -30,8 +30,9 @@ type Options struct {
 	JS      jetstream.JetStream
 	Names   events.Names // zero: events.DefaultNames
 	Catalog *connectors.Catalog
-	Secrets connectors.Secrets
-	Logger  zerolog.Logger
+	// Host is the process, as far as channels may use it. Zero: public networks only.
+	Host   connectors.Host
+	Logger zerolog.Logger
 	// ID names the worker among all live ones: letters, digits, '_' and '-', at
 	// most 64. Zero: the host's name and a random part. It must never be shared.
 	ID string
@@ -93,6 +94,9 @@ type Worker struct {
 func New(o Options) (*Worker, error) {
 	if o.JS == nil || o.Catalog == nil {
 		return nil, fmt.Errorf("%w: JS and Catalog are required", ErrOptions)
+	}
+	if err := o.Host.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if o.Names == (events.Names{}) {
 		o.Names = events.DefaultNames()

@@ -152,7 +152,7 @@ func TestCheckNamesTheFields(t *testing.T) {
 	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "filter: ") || !strings.Contains(err.Error(), "mapping: ") {
 		t.Errorf("the error does not name filter and mapping: %v", err)
 	}
-	if _, err := transform.Wrap(&fake{}, "", "$nosuch"); connectors.ClassOf(err) != connectors.Misconfigured {
+	if _, err := transform.Wrap(batching{&fake{}}, "", "$nosuch"); connectors.ClassOf(err) != connectors.Misconfigured {
 		t.Errorf("an unknown variable is not misconfigured: %v", err)
 	}
 }
@@ -180,50 +180,12 @@ type batching struct{ *fake }
 
 func (batching) MaxBatch() int { return 7 }
 
-type probing struct{ *fake }
-
-func (probing) Probe(context.Context) error { return nil }
-
-type reading struct{ *fake }
-
-func (reading) Read(context.Context, []string) ([]connectors.Held, error) { return nil, nil }
-
-type both struct {
-	probing
-	reading
-	batching
-}
-
-func (b both) Apply(ctx context.Context, a []connectors.Attempt) []connectors.Result {
-	return b.batching.Apply(ctx, a)
-}
-func (b both) Close(context.Context) error { return nil }
-
-// The engine and audits see what the connector behind can do, and no more.
-func TestWrapKeepsWhatTheConnectorCanDo(t *testing.T) {
-	f := &fake{}
-	for name, c := range map[string]struct {
-		conn         connectors.Connector
-		batch        int
-		probes, read bool
-	}{
-		"nothing": {f, 1, false, false},
-		"batches": {batching{f}, 7, false, false},
-		"probes":  {probing{f}, 1, true, false},
-		"reads":   {reading{f}, 1, false, true},
-		"all":     {both{probing{f}, reading{f}, batching{f}}, 7, true, true},
-	} {
-		w, err := transform.Wrap(c.conn, "true", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, probes := w.(connectors.Prober)
-		_, reads := w.(connectors.Reader)
-		if b, ok := w.(connectors.Batcher); !ok || b.MaxBatch() != c.batch || probes != c.probes || reads != c.read {
-			t.Errorf("%s: probes %v, reads %v", name, probes, reads)
-		}
+func TestWrapTakesAsManyAtOnce(t *testing.T) {
+	f := batching{&fake{}}
+	if w, err := transform.Wrap(f, "true", ""); err != nil || w.MaxBatch() != 7 {
+		t.Errorf("%v, %v", w, err)
 	}
-	if w, err := transform.Wrap(f, "", ""); err != nil || w != connectors.Connector(f) {
+	if w, err := transform.Wrap(f, "", ""); err != nil || w != connectors.Sender(f) {
 		t.Errorf("without expressions: %v, %v", w, err)
 	}
 }

@@ -6,10 +6,9 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// Wrap returns a connector that filters and maps what it is given and passes on
-// the rest. It is a Prober and a Reader if conn is, and takes as many attempts
-// at once. Without expressions it is conn itself.
-func Wrap(conn connectors.Connector, filter, mapping string) (connectors.Connector, error) {
+// Wrap returns a connector that filters and maps what it is given and passes on the
+// rest. Without expressions it is conn itself.
+func Wrap(conn connectors.Sender, filter, mapping string) (connectors.Sender, error) {
 	if filter == "" && mapping == "" {
 		return conn, nil
 	}
@@ -17,44 +16,13 @@ func Wrap(conn connectors.Connector, filter, mapping string) (connectors.Connect
 	if err != nil {
 		return nil, &connectors.Error{Class: connectors.Misconfigured, Code: "config", Err: err}
 	}
-	w := &wrapped{Connector: conn, transform: t}
-	prober, probes := conn.(connectors.Prober)
-	reader, reads := conn.(connectors.Reader)
-	switch {
-	case probes && reads:
-		return struct {
-			*wrapped
-			connectors.Prober
-			connectors.Reader
-		}{w, prober, reader}, nil
-	case probes:
-		return struct {
-			*wrapped
-			connectors.Prober
-		}{w, prober}, nil
-	case reads:
-		return struct {
-			*wrapped
-			connectors.Reader
-		}{w, reader}, nil
-	default:
-		return w, nil
-	}
+	return &wrapped{Sender: conn, transform: t}, nil
 }
 
 // wrapped is a connector behind a filter and a mapping.
 type wrapped struct {
-	connectors.Connector
+	connectors.Sender
 	transform *Transform
-}
-
-// MaxBatch returns that of the connector behind; one that takes no batches gets
-// one attempt at a time, as from the engine.
-func (w *wrapped) MaxBatch() int {
-	if b, ok := w.Connector.(connectors.Batcher); ok {
-		return b.MaxBatch()
-	}
-	return 1
 }
 
 // Apply passes on what is to be sent, in order.
@@ -76,7 +44,7 @@ func (w *wrapped) Apply(ctx context.Context, attempts []connectors.Attempt) []co
 	if len(passed) == 0 {
 		return results
 	}
-	got := w.Connector.Apply(ctx, passed)
+	got := w.Sender.Apply(ctx, passed)
 	if len(got) != len(passed) {
 		return nil // which the engine takes for what it is: a connector that misbehaves
 	}

@@ -42,8 +42,8 @@ func TestSentence(t *testing.T) {
 	next := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	for want, r := range map[string]why.Reason{
 		"somebody has paused it": {Code: why.Paused, Message: "somebody has paused it"},
-		"blocked at worker w2: environment variable ERP_TOKEN is not set (next attempt 2026-05-01T12:00:00Z)": {
-			Code: why.SecretMissing, Message: "environment variable ERP_TOKEN is not set", Worker: "w2", Next: next,
+		"blocked at worker w2: environment variable CHANNEL_ERP_TOKEN is not set (next attempt 2026-05-01T12:00:00Z)": {
+			Code: why.SecretMissing, Message: "environment variable CHANNEL_ERP_TOKEN is not set", Worker: "w2", Next: next,
 		},
 		"worker w1: 3 keys are parked": {Code: why.Parked, Message: "3 keys are parked", Worker: "w1"},
 	} {

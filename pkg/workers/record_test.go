@@ -27,7 +27,7 @@ func record(waits int) workers.Record {
 		}
 		r.Waits = append(r.Waits, workers.Wait{
 			Channel: fmt.Sprintf("channel_%04d", i), Code: code, Since: r.Started, Next: r.Started,
-			Message: strings.Repeat("cannot resolve secret: environment variable ERP_TOKEN is not set ", 3),
+			Message: strings.Repeat("cannot resolve secret: environment variable CHANNEL_ERP_TOKEN is not set ", 3),
 		})
 	}
 	return r

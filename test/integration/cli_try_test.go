@@ -25,7 +25,7 @@ type testDoc struct {
 
 func TestChannelsTest(t *testing.T) {
 	s := newSite(t)
-	s.env = append(s.env, "TOKEN=hunter2-hunter2")
+	s.env = append(s.env, "CHANNEL_TOKEN=hunter2-hunter2")
 	var calls atomic.Int64
 	url := target(t, func(w http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
@@ -46,7 +46,7 @@ channels:
     mapping: '{id: $key, v: $version, text: .text}'
     connector:
       kind: http
-      config: {url: '`+url+`/cases/{key}', method: PUT, auth: {bearer: "${env:TOKEN}"}, allow_cidrs: [127.0.0.0/8]}
+      config: {url: '`+url+`/cases/{key}', method: PUT, auth: {bearer: "${env:CHANNEL_TOKEN}"}, allow_cidrs: [127.0.0.0/8]}
   - name: erp
     connector: {kind: sql, config: {dialect: sqlite, dsn: '`+filepath.Join(s.dir, "erp.db")+`', auto_create: true}}
 `)

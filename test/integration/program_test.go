@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
 )
 
@@ -41,7 +43,7 @@ func (p program) command(ctx context.Context, t testing.TB) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, binary(t, p.name), p.args...)
 	// Nothing of the developer's own configuration may reach the program.
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.tmp, "TMPDIR=" + p.tmp}, p.env...)
+	cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.tmp, "TMPDIR=" + p.tmp}, faults.AllowHere(), p.env)
 	cmd.Stdin = strings.NewReader(p.in)
 	cmd.Dir = p.tmp
 	cmd.WaitDelay = 5 * time.Second

@@ -16,7 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -103,8 +103,8 @@ func (r *rig) inProcess() *delivery.Worker {
 	r.t.Helper()
 	w, err := delivery.New(delivery.Options{
 		JS: r.js, Catalog: app.Catalog(), LeaseTTL: r.lease, DrainTimeout: 5 * time.Second,
-		Secrets: connectors.Secrets{LookupEnv: func(string) (string, bool) { return "in-process", true }},
-		Logger:  zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel),
+		Host:   connectortest.Host(map[string]string{faults.WorkerVariable: "in-process"}),
+		Logger: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel),
 	})
 	r.must(err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -111,9 +111,9 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	connector := tg.Connector()
-	connector["headers"].(map[string]string)["X-Token"] = "${env:ERP_TOKEN}"
+	connector["headers"].(map[string]string)["X-Token"] = "${env:CHANNEL_ERP_TOKEN}"
 	r.channel("erp", channels.Latest, "http", connector)
-	w1 := r.lookAt("w1", "ERP_TOKEN=hunter2")
+	w1 := r.lookAt("w1", "CHANNEL_ERP_TOKEN=hunter2")
 	w2 := r.lookAt("w2")
 	var id string // that w2 has given itself
 	testkit.Eventually(t, "both workers to have their share", func() bool {
@@ -137,14 +137,14 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	if st.State != "blocked" || st.Circuit != "blocked" || !st.Alarm || f.Code != "secret_missing" || f.Worker != id || len(f.Partitions) != 2 {
 		t.Errorf("status %+v", st)
 	}
-	mustSay(t, "status", r.extsync("status", "erp").ok(t), "blocked at worker "+id, "ERP_TOKEN is not set", "when it is restarted")
+	mustSay(t, "status", r.extsync("status", "erp").ok(t), "blocked at worker "+id, "CHANNEL_ERP_TOKEN is not set", "when it is restarted")
 
 	pending := ""
 	for k := range keys {
 		key := fmt.Sprint("k", k)
 		if state, why := r.whyPending("erp", key); state == "pending" {
 			pending = key
-			if why.Code != "secret_missing" || why.Worker != id || !strings.Contains(why.Message, "ERP_TOKEN") {
+			if why.Code != "secret_missing" || why.Worker != id || !strings.Contains(why.Message, "CHANNEL_ERP_TOKEN") {
 				t.Errorf("get %s: %+v", key, why)
 			}
 			break
@@ -158,13 +158,13 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 		if e.code != cli.ExitNoAck {
 			t.Errorf("%s: exit code %d", what, e.code)
 		}
-		mustSay(t, what, e.err, "secret_missing", "blocked at worker "+id, "ERP_TOKEN is not set")
+		mustSay(t, what, e.err, "secret_missing", "blocked at worker "+id, "CHANNEL_ERP_TOKEN is not set")
 	}
 	e := r.extsync("doctor").run(t)
 	if e.code != cli.ExitFound {
 		t.Errorf("doctor: exit code %d", e.code)
 	}
-	mustSay(t, "doctor", e.out, "problem", "secret_missing", id, "ERP_TOKEN is not set")
+	mustSay(t, "doctor", e.out, "problem", "secret_missing", id, "CHANNEL_ERP_TOKEN is not set")
 
 	w2.readyz("channel erp: secret_missing: ")
 	w1.readyz("")

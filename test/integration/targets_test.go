@@ -145,11 +145,11 @@ func TestSecretsAreReadAgain(t *testing.T) {
 // TestVariablesNeedARestart: what can not change by itself is not said to.
 func TestVariablesNeedARestart(t *testing.T) {
 	s := newSite(t)
-	s.env = append(s.env, "PORTAL_TOKEN=wrong-token")
-	s.portal(target(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), `, auth: {bearer: "${env:PORTAL_TOKEN}"}`)
+	s.env = append(s.env, "CHANNEL_PORTAL_TOKEN=wrong-token")
+	s.portal(target(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), `, auth: {bearer: "${env:CHANNEL_PORTAL_TOKEN}"}`)
 	s.worker()
 	s.extsync("push", "portal", "k", "1", "--data", "1").ok(t)
-	const hint = "${env:PORTAL_TOKEN} is read only when the worker is restarted"
+	const hint = "${env:CHANNEL_PORTAL_TOKEN} is read only when the worker is restarted"
 	testkit.Eventually(t, "the status says so", func() bool {
 		return strings.Contains(s.extsync("status", "portal", "--interval", "200ms").ok(t), hint)
 	})

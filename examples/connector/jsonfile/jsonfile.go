@@ -40,12 +40,16 @@ func Kind() connectors.Kind {
 			_, err := Decode(config)
 			return err
 		},
-		Open: func(_ context.Context, _ connectors.Env, config []byte) (connectors.Connector, error) {
+		Open: func(_ context.Context, env connectors.Env, config []byte) (connectors.Connector, error) {
 			c, err := Decode(config)
 			if err != nil {
 				return nil, &connectors.Error{Class: connectors.Misconfigured, Code: "config", Err: err}
 			}
-			return &connector{store: store{directory: c.Directory}}, nil
+			directory, err := env.DataPath(c.Directory) // where the worker's operator lets us write
+			if err != nil {
+				return nil, err
+			}
+			return &connector{store: store{directory: directory}}, nil
 		},
 	}
 }

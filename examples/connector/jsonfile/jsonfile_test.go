@@ -17,7 +17,7 @@ func TestConformance(t *testing.T) {
 	directory := t.TempDir()
 	open := func(t *testing.T) connectors.Connector {
 		t.Helper()
-		conn, err := jsonfile.Kind().Open(t.Context(), connectors.Env{Channel: connectortest.Channel}, []byte("directory: "+directory))
+		conn, err := jsonfile.Kind().Open(t.Context(), connectortest.Env(nil), []byte("directory: "+directory))
 		if err != nil {
 			t.Fatal(err)
 		}

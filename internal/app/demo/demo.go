@@ -88,7 +88,7 @@ func (d *demo) run(ctx context.Context, o Options, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.receiver.Close()) }()
-	if d.stack, err = local.Start(ctx, local.Options{Dir: filepath.Join(dir, "broker"), Logger: o.Logger}); err != nil {
+	if d.stack, err = local.Start(ctx, local.Options{Dir: filepath.Join(dir, "broker"), Databases: dir, Logger: o.Logger}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stack.Close()) }()

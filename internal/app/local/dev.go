@@ -61,7 +61,7 @@ func RunDev(ctx context.Context, o DevOptions) (err error) {
 		dev.ReceiverURL, dev.SQLiteFile = receiver.URL(), filepath.Join(dir, "erp.db")
 		o.Channels = SketchChannels(dev.ReceiverURL, dev.SQLiteFile)
 	}
-	stack, err := Start(ctx, Options{Dir: filepath.Join(dir, "broker"), Config: o.Config, Listen: o.Listen, Logger: o.Logger})
+	stack, err := Start(ctx, Options{Dir: filepath.Join(dir, "broker"), Config: o.Config, Databases: dir, Listen: o.Listen, Logger: o.Logger})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -23,6 +25,10 @@ type Options struct {
 	// Config gives prefix, storage and worker; its NATS part is not used. Zero:
 	// config.Default.
 	Config config.Config
+	// Databases is a directory in which channels may keep databases, besides those that
+	// Config allows. Zero: none. The channels may reach loopback, too: all of it is one
+	// person's machine.
+	Databases string
 	// Listen is the broker's address for other processes, on loopback. Zero: no
 	// listener.
 	Listen string
@@ -42,8 +48,12 @@ type Stack struct {
 // Start starts a stack. Its errors wrap app.ErrEmbedded where the broker is the
 // reason. The caller closes the stack; it does not depend on ctx once started.
 func Start(ctx context.Context, o Options) (*Stack, error) {
-	if o.Config == (config.Config{}) {
+	if reflect.DeepEqual(o.Config, config.Config{}) {
 		o.Config = config.Default()
+	}
+	o.Config.Allow.Networks = append(slices.Clone(o.Config.Allow.Networks), "127.0.0.0/8", "::1/128")
+	if o.Databases != "" {
+		o.Config.Allow.Databases = append(slices.Clone(o.Config.Allow.Databases), o.Databases)
 	}
 	server, err := natsserver.Start(ctx, natsserver.Options{
 		StoreDir:   o.Dir,

@@ -29,10 +29,8 @@ func (t answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// judge turns an answer into a result. token is the OAuth2 token that was sent,
-// "" if there was none.
-// parent is what ctx was bounded from.
-func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, answer *http.Response, token string) connectors.Result {
+// judge turns an answer into a result. parent is what ctx was bounded from.
+func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, answer *http.Response) connectors.Result {
 	body, readErr := readBody(answer)
 	status := answer.StatusCode
 	wait := retryAfter(answer.Header, c.now())
@@ -44,7 +42,7 @@ func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, an
 	if res.Class == connectors.OK {
 		most = events.MaxResponseLen // the rest would not be kept
 	}
-	res.Response = c.excerpt(body, token, most)
+	res.Response = c.scrubber.Excerpt(body, most, len(body) == maxBody)
 	// Half an answer does not say that the target has the update, nor what it holds
 	// instead. That it failed is said by the status alone.
 	if readErr != nil && !errors.Is(readErr, errEncoding) && (res.Class == connectors.OK || res.Class == connectors.Conflict) {

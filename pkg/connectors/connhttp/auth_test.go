@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 )
 
 // TestAuth: each way of authentication, as the target sees it.
@@ -53,8 +54,7 @@ func TestAuth(t *testing.T) {
 // too.
 func TestEscapedKeyIsNotExcerpted(t *testing.T) {
 	url := listenHTTP(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(r.RequestURI)) })
-	env := testEnv()
-	env.Secrets.LookupEnv = func(string) (string, bool) { return "a key&more", true }
+	env := connectortest.Env(map[string]string{"K": "a key&more"})
 	conn, err := New(t.Context(), env, Config{
 		URL: connectors.Ref(url), AllowCIDRs: []string{"127.0.0.0/8"}, Auth: Auth{APIKey: APIKey{Query: "k", Value: "${env:K}"}},
 	})
@@ -88,8 +88,7 @@ func TestReplayIsNotSwallowed(t *testing.T) {
 		}
 		ids = append(ids, r.Header.Get("Idempotency-Key"))
 	})
-	env := testEnv()
-	env.Secrets.LookupEnv = func(string) (string, bool) { return symmetricPrefix + testSecret(1, 32), true }
+	env := connectortest.Env(map[string]string{"S": symmetricPrefix + testSecret(1, 32)})
 	conn, err := New(t.Context(), env, Config{
 		URL: connectors.Ref(url), AllowCIDRs: []string{"127.0.0.0/8"}, Signing: Signing{Secrets: []connectors.Ref{"${env:S}"}},
 	})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // Defaults of Config.
@@ -20,7 +21,8 @@ const (
 // opened; the fields that say so must be references.
 type Config struct {
 	// URL is where updates go. {key} and {version} in its path or query stand for
-	// the update's, escaped. It holds no user name or password. Required.
+	// the update's, escaped. It holds no user name or password, and refers to secrets in
+	// the values of its query only, as all URLs here. Required.
 	URL connectors.Ref `yaml:"url" json:"url"`
 	// Method is POST, PUT or PATCH. Default: POST.
 	Method string `yaml:"method" json:"method,omitempty"`
@@ -40,15 +42,15 @@ type Config struct {
 	// Signing signs every request by Standard Webhooks.
 	Signing Signing `yaml:"signing" json:"signing,omitzero"`
 	// TLS changes whom the connector trusts and which certificate it shows.
-	TLS TLS `yaml:"tls" json:"tls,omitzero"`
+	TLS connkit.TLS `yaml:"tls" json:"tls,omitzero"`
 	// Proxy is what requests go through. The proxy settings of the process's
 	// environment are not used.
 	Proxy Proxy `yaml:"proxy" json:"proxy,omitzero"`
 	// Timeouts bound the parts of one request.
 	Timeouts Timeouts `yaml:"timeouts" json:"timeouts,omitzero"`
 	// AllowCIDRs are the networks, out of those that are not public, in which the
-	// target (or the proxy, or the token endpoint) may be: "10.20.0.0/16". Default:
-	// none, only public addresses are connected to.
+	// target (or the proxy, or the token endpoint) may be: "10.20.0.0/16". The worker's
+	// operator must allow them. Default: none, only public addresses are connected to.
 	AllowCIDRs []string `yaml:"allow_cidrs" json:"allow_cidrs,omitempty"`
 	// Statuses changes the class of answers: "409", or "5xx" for what has no entry
 	// of its own, to ok, transient, throttled, permanent, conflict or
@@ -90,7 +92,7 @@ type Auth struct {
 
 // Basic is HTTP basic authentication.
 type Basic struct {
-	Username connectors.Ref `yaml:"username" json:"username,omitempty"` // required
+	Username string         `yaml:"username" json:"username,omitempty"` // required
 	Password connectors.Ref `yaml:"password" json:"password,omitempty"` // required, a reference
 }
 
@@ -105,7 +107,7 @@ type APIKey struct {
 // kept until it expires or the target refuses it.
 type OAuth2 struct {
 	TokenURL     connectors.Ref `yaml:"token_url" json:"token_url,omitempty"`         // required
-	ClientID     connectors.Ref `yaml:"client_id" json:"client_id,omitempty"`         // required
+	ClientID     string         `yaml:"client_id" json:"client_id,omitempty"`         // required
 	ClientSecret connectors.Ref `yaml:"client_secret" json:"client_secret,omitempty"` // required, a reference
 	Scopes       []string       `yaml:"scopes" json:"scopes,omitempty"`
 	// Params are sent to the token endpoint besides, such as "audience".
@@ -121,19 +123,11 @@ type Signing struct {
 	Secrets []connectors.Ref `yaml:"secrets" json:"secrets,omitempty"`
 }
 
-// TLS holds PEM texts. The usual form is a reference to a file.
-type TLS struct {
-	CA         connectors.Ref `yaml:"ca" json:"ca,omitempty"`     // certificates trusted instead of the system's
-	Cert       connectors.Ref `yaml:"cert" json:"cert,omitempty"` // the client certificate, with its chain
-	Key        connectors.Ref `yaml:"key" json:"key,omitempty"`   // its private key, a reference
-	ServerName string         `yaml:"server_name" json:"server_name,omitempty"`
-}
-
-// Proxy is an HTTP, HTTPS or SOCKS5 proxy. It resolves the target's name, so that
+// Proxy is an HTTP or SOCKS5 proxy. It resolves the target's name, so that
 // its own rules decide which addresses can be reached through it.
 type Proxy struct {
-	URL      connectors.Ref `yaml:"url" json:"url,omitempty"` // http://, https:// or socks5://host:port
-	Username connectors.Ref `yaml:"username" json:"username,omitempty"`
+	URL      string         `yaml:"url" json:"url,omitempty"` // http:// or socks5://host:port
+	Username string         `yaml:"username" json:"username,omitempty"`
 	Password connectors.Ref `yaml:"password" json:"password,omitempty"` // a reference
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 func TestDecodeDefaults(t *testing.T) {
@@ -110,6 +112,11 @@ func TestBadConfigs(t *testing.T) {
 		{"timeouts", "url: https://example.org\ntimeouts: {connect: -1s, header: 40s, total: 2h}", []string{"timeouts.connect", "timeouts.total"}},
 		{"a part longer than the whole", "url: https://example.org\ntimeouts: {header: 40s}", []string{"timeouts.total"}},
 		{"networks", "url: https://example.org\nallow_cidrs: [10.0.0.1/8, x, 10.0.0.1]", []string{"allow_cidrs", "10.0.0.1/8", `"x"`, `"10.0.0.1"`}},
+		{
+			"references in names", "url: 'https://${env:A}.example.org/'\nprobe_url: 'https://example.org/${env:A}'\nread: {url: 'https://example.org/{key}?${env:A}=x'}\n" +
+				"delete: {url: '${env:A}'}\nproxy: {url: 'http://${env:A}:80'}\nauth: {oauth2: {token_url: 'https://example.org:${env:A}/', client_id: a, client_secret: '${env:A}'}}\nheaders: {'${env:A}': x}",
+			[]string{"url", "probe_url", "read.url", "delete.url", "proxy.url", "auth.oauth2.token_url", "headers.${env:A}"},
+		},
 		{"statuses", "url: https://example.org\nstatuses: {404: stale}", []string{"statuses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,22 +142,17 @@ func TestBadConfigs(t *testing.T) {
 // TestBadSecrets: what only shows when references are resolved is refused when
 // the connector is opened, all at once and without showing a value.
 func TestBadSecrets(t *testing.T) {
-	values := map[string]string{
-		"URL": "https://u:hidden-value@example.org", "PROXY": "ftp://hidden-value", "HEADER": "hidden-value\r\nX: y",
-		"SIGN": "whsec_hidden-value", "PEM": "hidden-value", "ISSUER": "https://example.org/{key}/hidden-value",
-	}
-	env := connectors.Env{Secrets: connectors.Secrets{LookupEnv: func(n string) (string, bool) { v, ok := values[n]; return v, ok }}}
+	env := connectortest.Env(map[string]string{"HEADER": "hidden-value\r\nX: y", "SIGN": "whsec_hidden-value", "PEM": "hidden-value"})
 	_, err := New(t.Context(), env, Config{
-		URL: "${env:URL}", ProbeURL: "${env:URL}", Proxy: Proxy{URL: "${env:PROXY}"},
+		URL:     "https://example.org/",
 		Headers: map[string]connectors.Ref{"X-Secret": "${env:HEADER}"},
 		Signing: Signing{Secrets: []connectors.Ref{"${env:SIGN}"}},
-		TLS:     TLS{CA: "${env:PEM}", Cert: "${env:PEM}", Key: "${env:PEM}"},
-		Auth:    Auth{OAuth2: OAuth2{TokenURL: "${env:ISSUER}", ClientID: "me", ClientSecret: "${env:PEM}"}},
+		TLS:     connkit.TLS{CA: "${env:PEM}", Cert: "${env:PEM}", Key: "${env:PEM}"},
 	})
 	if connectors.ClassOf(err) != connectors.Misconfigured || !errors.Is(err, connectors.ErrConfig) {
 		t.Fatalf("got %v", err)
 	}
-	for _, field := range []string{"url", "delete.url", "probe_url", "proxy.url", "X-Secret", "signing.secrets", "tls.ca", "auth.oauth2.token_url"} {
+	for _, field := range []string{"X-Secret", "signing.secrets", "tls.ca"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%s is not named: %v", field, err)
 		}
@@ -165,10 +167,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("url: https://example.org\nauth: {bearer: '${env:A}'}\nstatuses: {4xx: ok}"))
 	f.Add([]byte(`{"url": "http://[::1]", "allow_cidrs": ["::1/128"], "ack": {"jq": ".a"}}`))
 	f.Add([]byte("a: &a [*a]"))
-	secrets := connectors.Secrets{
-		LookupEnv: func(string) (string, bool) { return "value", true },
-		ReadFile:  func(string) ([]byte, error) { return []byte("value"), nil },
-	}
+	env := connectortest.Env(map[string]string{"A": "value"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode(data)
 		if err != nil {
@@ -178,7 +177,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		// What Decode accepts can be opened, or fails for the resolved values.
-		conn, err := New(t.Context(), connectors.Env{Secrets: secrets}, c)
+		conn, err := New(t.Context(), env, c)
 		if err != nil {
 			if connectors.ClassOf(err) != connectors.Misconfigured {
 				t.Errorf("New: %v", err)

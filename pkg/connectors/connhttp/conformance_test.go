@@ -43,11 +43,7 @@ func TestConformance(t *testing.T) {
 }
 
 func testEnv() connectors.Env {
-	values := map[string]string{"TOKEN": testToken, "QUERY": "secret-of-the-query", "HEADER": "secret-of-the-header"}
-	return connectors.Env{
-		Channel: connectortest.Channel, Concurrency: connectortest.Concurrency, Timeout: connectortest.Timeout,
-		Secrets: connectors.Secrets{LookupEnv: func(name string) (string, bool) { v, ok := values[name]; return v, ok }},
-	}
+	return connectortest.Env(map[string]string{"TOKEN": testToken, "QUERY": "secret-of-the-query", "HEADER": "secret-of-the-header"})
 }
 
 func (r *receiver) target(config string) connectortest.Target {

@@ -21,7 +21,8 @@
 // signed, webhook-id. A replay or resync has others, so that a target which
 // remembers them carries it out; its ce-id is that of the update.
 //
-// Only public addresses are connected to unless Config.AllowCIDRs says more. No
+// Only public addresses are connected to unless Config.AllowCIDRs says more, within
+// what the worker's operator allows. No
 // error shows a path or a query, and neither an error nor the excerpt of an answer
 // shows a secret of the configuration.
 package connhttp
@@ -29,11 +30,11 @@ package connhttp
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -54,7 +55,7 @@ func Kind() connectors.Kind {
 		Open: func(ctx context.Context, env connectors.Env, config []byte) (connectors.Connector, error) {
 			c, err := Decode(config)
 			if err != nil {
-				return nil, misconfigured("config", err)
+				return nil, connkit.Misconfigured("config", err)
 			}
 			return New(ctx, env, c)
 		},
@@ -62,10 +63,7 @@ func Kind() connectors.Kind {
 }
 
 // deps are what tests replace.
-type deps struct {
-	now      func() time.Time
-	resolver *net.Resolver // nil: the system's
-}
+type deps struct{ now func() time.Time }
 
 // connector implements connectors.Connector. It is safe for concurrent use.
 type connector struct {
@@ -113,7 +111,7 @@ func New(_ context.Context, env connectors.Env, config Config) (connectors.Conne
 func open(env connectors.Env, config Config, d deps) (connectors.Connector, error) {
 	config = config.withDefaults()
 	if err := config.Validate(); err != nil {
-		return nil, misconfigured("config", err)
+		return nil, connkit.Misconfigured("config", err)
 	}
 	o, err := resolve(config, env)
 	if err != nil {
@@ -121,25 +119,24 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 	}
 	c := &connector{opened: o, now: d.now}
 	// Validate has compiled all of these once, so none fails here.
-	g, err1 := newGuard(config.AllowCIDRs)
-	var err2, err3, err4, err5, err6 error
-	c.table, err2 = newTable(config.Statuses, config.OnGone)
-	c.standard, err3 = newTable(nil, "")
-	c.ack, err4 = compileRule(config.Ack.JQ)
-	c.held, err5 = compileRule(config.HeldVersion)
-	c.readVersion, err6 = compileRule(config.Read.Version)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
-		return nil, misconfigured("config", err)
+	var err1, err2, err3, err4, err5 error
+	c.table, err1 = newTable(config.Statuses, config.OnGone)
+	c.standard, err2 = newTable(nil, "")
+	c.ack, err3 = compileRule(config.Ack.JQ)
+	c.held, err4 = compileRule(config.HeldVersion)
+	c.readVersion, err5 = compileRule(config.Read.Version)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, connkit.Misconfigured("config", err)
 	}
 	c.ackOtherwise, _ = settableClass(config.Ack.Otherwise)
-	c.transport = newTransport(o, g, d)
+	c.transport = newTransport(o)
 	if o.oauth != nil {
 		// A name that the target's certificate is to have says nothing of the token
 		// endpoint's.
-		c.tokenClient = newTransport(o, g, d)
+		c.tokenClient = newTransport(o)
 		c.tokenClient.TLSClientConfig = o.tls.Clone()
 		c.tokenClient.TLSClientConfig.ServerName = ""
-		c.tokens = newTokens(o.oauth, c.tokenClient, d.now)
+		c.tokens = newTokens(o.oauth, c.tokenClient, d.now, o.scrubber)
 	}
 	switch {
 	case o.probe != nil && o.readFrom != nil:
@@ -192,7 +189,7 @@ func (c *connector) apply(parent context.Context, a *connectors.Attempt) connect
 		return c.failed(parent, ctx, c.name(a), err)
 	}
 	defer func() { _ = answer.Body.Close() }() // only read from
-	res := c.judge(parent, ctx, a, answer, token)
+	res := c.judge(parent, ctx, a, answer)
 	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
 		c.tokens.drop(token)
 		if !fresh && res.Class == connectors.Misconfigured {

@@ -180,7 +180,7 @@ func TestSwitchingProtocolsElsewhere(t *testing.T) {
 	conn = openTest(t, config, deps{now: time.Now})
 	within(t, "the token endpoint", func() { wantResult(t, applyOne(t, conn), connectors.Transient, codeOAuth2) })
 	config.Auth = Auth{}
-	config.Proxy.URL = url
+	config.Proxy.URL = string(url)
 	conn = openTest(t, config, deps{now: time.Now})
 	within(t, "the proxy", func() { wantResult(t, applyOne(t, conn), connectors.Transient, "101") })
 }

@@ -18,6 +18,7 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -151,10 +152,7 @@ func TestGoldenRequests(t *testing.T) {
 			t.Cleanup(s.Close)
 			c.config.URL = connectors.Ref(s.URL) + c.config.URL
 			c.config.AllowCIDRs = []string{"127.0.0.0/8"}
-			env := testEnv()
-			env.Secrets.LookupEnv = func(name string) (string, bool) {
-				return map[string]string{"SIGN": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "QUERY": "a b&c"}[name], true
-			}
+			env := connectortest.Env(map[string]string{"SIGN": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "QUERY": "a b&c"})
 			conn, err := open(env, c.config, deps{now: func() time.Time { return time.Unix(1_700_000_000, 0) }})
 			if err != nil {
 				t.Fatal(err)

@@ -18,7 +18,7 @@ func ExampleKind() {
 url: https://calendar.example.org/entities/{key}
 method: PUT
 delete: {method: DELETE}
-auth: {bearer: "${env:CALENDAR_TOKEN}"}
+auth: {bearer: "${env:CHANNEL_CALENDAR_TOKEN}"}
 `)))
 	fmt.Println(kind.Check([]byte(`{url: "ftp://example.org", method: GET, auth: {bearer: plain}}`)))
 	// Output:

@@ -9,10 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // maxBody is how much of an answer is read, in bytes, after it was decompressed.
@@ -64,78 +61,4 @@ func decompress(coding string, raw []byte) ([]byte, error) {
 		return out, fmt.Errorf("%w: %w", errEncoding, err)
 	}
 	return out, nil
-}
-
-// A mask hides secrets in a text.
-type mask struct {
-	values   []string // longest first, so that one which contains another is hidden whole
-	replacer *strings.Replacer
-}
-
-func newMask(values []string) *mask {
-	m := &mask{values: slices.Clone(values)}
-	slices.SortFunc(m.values, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(m.values))
-	for _, v := range m.values {
-		pairs = append(pairs, v, "***")
-	}
-	m.replacer = strings.NewReplacer(pairs...)
-	return m
-}
-
-// excerpt returns the beginning of an answer for people to read: valid UTF-8 of at
-// most so many bytes, without the connector's own secrets, the token of the request
-// and control characters.
-func (c *connector) excerpt(body []byte, token string, most int) string {
-	if len(body) == 0 {
-		return ""
-	}
-	text := strings.ToValidUTF8(c.mask.hide(body, token, most), "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return ' '
-		}
-		return r
-	}, text)
-	if len(text) <= most {
-		return text
-	}
-	cut := most
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return strings.Clone(text[:cut])
-}
-
-// hide returns what of a body is enough for an excerpt of so many bytes, with the
-// secrets masked. Where the body goes on, no part of a secret is left at the end.
-func (m *mask) hide(body []byte, token string, most int) string {
-	longest := len(token)
-	if len(m.values) > 0 {
-		longest = max(longest, len(m.values[0]))
-	}
-	enough := min(len(body), most+longest)
-	text := m.replacer.Replace(string(body[:enough]))
-	if token != "" {
-		text = strings.ReplaceAll(text, token, "***")
-	}
-	if enough == len(body) && len(body) < maxBody {
-		return text
-	}
-	keep := len(text)
-	for _, v := range m.values {
-		keep = min(keep, withoutBeginning(text, v))
-	}
-	return text[:min(keep, withoutBeginning(text, token))]
-}
-
-// withoutBeginning returns how long a text is without the beginning of a secret at
-// its end.
-func withoutBeginning(text, secret string) int {
-	for n := min(len(secret)-1, len(text)); n > 0; n-- {
-		if strings.HasSuffix(text, secret[:n]) {
-			return len(text) - n
-		}
-	}
-	return len(text)
 }

@@ -2,12 +2,14 @@ package connhttp
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -15,7 +17,20 @@ import (
 // openTest opens a connector that is closed with the test.
 func openTest(t *testing.T, c Config, d deps) connectors.Connector {
 	t.Helper()
-	conn, err := open(testEnv(), c, d)
+	return openIn(t, testEnv(), c, d)
+}
+
+// openResolving is openTest where another server resolves names.
+func openResolving(t *testing.T, c Config, names *net.Resolver) connectors.Connector {
+	t.Helper()
+	host := connectortest.Host(map[string]string{"TOKEN": testToken})
+	host.Resolver = names
+	return openIn(t, host.Env(connectortest.Channel), c, deps{now: time.Now})
+}
+
+func openIn(t *testing.T, env connectors.Env, c Config, d deps) connectors.Connector {
+	t.Helper()
+	conn, err := open(env, c, d)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // expiryMargin is how long before its end a token is no longer used.
@@ -25,11 +26,11 @@ const codeOAuth2 = "oauth2"
 
 type oauthConfig struct{ clientcredentials.Config }
 
-func resolveOAuth2(c OAuth2, s *secretReader) *oauthConfig {
+func resolveOAuth2(c OAuth2, s *connkit.Secrets) *oauthConfig {
 	o := &oauthConfig{clientcredentials.Config{
-		TokenURL:       s.text("auth.oauth2.token_url", c.TokenURL),
-		ClientID:       s.text("auth.oauth2.client_id", c.ClientID),
-		ClientSecret:   s.text("auth.oauth2.client_secret", c.ClientSecret),
+		TokenURL:       s.URL("auth.oauth2.token_url", c.TokenURL),
+		ClientID:       c.ClientID,
+		ClientSecret:   s.Text("auth.oauth2.client_secret", c.ClientSecret),
 		Scopes:         c.Scopes,
 		EndpointParams: url.Values{},
 		AuthStyle:      oauth2.AuthStyleInHeader,
@@ -38,16 +39,17 @@ func resolveOAuth2(c OAuth2, s *secretReader) *oauthConfig {
 		o.AuthStyle = oauth2.AuthStyleInParams
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Params)) {
-		o.EndpointParams.Set(name, s.text("auth.oauth2.params."+name, c.Params[name]))
+		o.EndpointParams.Set(name, s.Text("auth.oauth2.params."+name, c.Params[name]))
 	}
 	return o
 }
 
 // tokens keeps the token of one client. It is safe for concurrent use.
 type tokens struct {
-	config *oauthConfig
-	client *http.Client
-	now    func() time.Time
+	config   *oauthConfig
+	client   *http.Client
+	now      func() time.Time
+	scrubber *connectors.Scrubber
 	// turn is held while a token is fetched: one fetch serves all. It is a
 	// channel, so that waiting ends with the caller's ctx.
 	turn chan struct{}
@@ -56,12 +58,12 @@ type tokens struct {
 	token *oauth2.Token
 }
 
-func newTokens(c *oauthConfig, t http.RoundTripper, now func() time.Time) *tokens {
+func newTokens(c *oauthConfig, t http.RoundTripper, now func() time.Time, scrubber *connectors.Scrubber) *tokens {
 	client := &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &tokens{config: c, client: client, now: now, turn: make(chan struct{}, 1)}
+	return &tokens{config: c, client: client, now: now, scrubber: scrubber, turn: make(chan struct{}, 1)}
 }
 
 // get returns a token, and whether it was fetched by this call.
@@ -85,6 +87,7 @@ func (t *tokens) get(ctx context.Context) (token string, fresh bool, err error) 
 	if !validHeaderValue(got.AccessToken) {
 		return "", false, errors.New("the token cannot be sent in a header")
 	}
+	t.scrubber.AddToken(got.AccessToken)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.token = got

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // An issuer is a token endpoint. Its tokens are numbered.
@@ -108,7 +109,7 @@ func TestTokenEndpointHasItsOwnName(t *testing.T) {
 	named, namedKey := ca.issue(t, time.Hour, "192.0.2.1", "target.example")
 	conn := openTest(t, Config{
 		URL:        connectors.Ref(serveTLS(t, named, namedKey, nil, func(http.ResponseWriter, *http.Request) {}).URL),
-		TLS:        TLS{CA: connectors.Ref(ca.pem), ServerName: "target.example"},
+		TLS:        connkit.TLS{CA: connectors.Ref(ca.pem), ServerName: "target.example"},
 		AllowCIDRs: []string{"127.0.0.0/8"},
 		Auth: Auth{OAuth2: OAuth2{
 			TokenURL: connectors.Ref(serveTLS(t, cert, key, nil, (&issuer{}).ServeHTTP).URL), ClientID: "me", ClientSecret: "${env:TOKEN}",
@@ -184,10 +185,10 @@ func TestTokenEndpointFails(t *testing.T) {
 				url = listenHTTP(t, c.issuer.ServeHTTP)
 			}
 			reached := false
-			conn := openTest(t, Config{
+			conn := openResolving(t, Config{
 				URL: connectors.Ref(listenHTTP(t, func(http.ResponseWriter, *http.Request) { reached = true })), AllowCIDRs: []string{"127.0.0.0/8"},
 				Auth: Auth{OAuth2: OAuth2{TokenURL: connectors.Ref(url), ClientID: "me", ClientSecret: "${env:TOKEN}"}},
-			}, deps{now: time.Now, resolver: newNameServer(t).resolver()})
+			}, newNameServer(t).resolver())
 			got := applyOne(t, conn)
 			wantResult(t, got, c.want, codeOAuth2)
 			if !strings.Contains(got.Err.Error(), c.says) || strings.Contains(got.Err.Error(), testToken) {

@@ -3,25 +3,19 @@ package connhttp
 import (
 	"crypto/tls"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
-// minMasked is the length from which a secret is masked in what the target says,
-// in bytes. Shorter ones would mask ordinary words.
-const minMasked = 4
-
-// opened is a configuration with its references resolved. The values must not
-// leave the package.
+// opened is a configuration with its references resolved.
 type opened struct {
 	Config
+	env         connectors.Env
 	concurrency int
 	upsert      route
 	remove      route
@@ -33,7 +27,8 @@ type opened struct {
 	signers     []signer
 	tls         *tls.Config
 	proxy       *url.URL
-	mask        *mask
+	dialer      *connectors.Dialer
+	scrubber    *connectors.Scrubber
 }
 
 // A route is where and how updates of one op go.
@@ -42,55 +37,19 @@ type route struct {
 	to     template
 }
 
-// A secretReader resolves references and remembers what failed, and what was
-// secret.
-type secretReader struct {
-	secrets connectors.Secrets
-	missing []string
-	values  []string
-}
-
-func (s *secretReader) text(path string, ref connectors.Ref) string {
-	value, err := s.secrets.Resolve(ref)
-	if err != nil {
-		var e *connectors.Error
-		if errors.As(err, &e) {
-			err = e.Err
-		}
-		s.missing = append(s.missing, path+": "+err.Error())
-		return ""
-	}
-	if ref.HasReference() {
-		s.remember(value)
-	}
-	return value
-}
-
-func (s *secretReader) remember(value string) {
-	if len(value) >= minMasked {
-		s.values = append(s.values, value)
-	}
-}
-
 // resolve turns a valid configuration into one that can be used.
 func resolve(c Config, env connectors.Env) (*opened, error) {
-	s := &secretReader{secrets: env.Secrets}
-	o := &opened{Config: c, concurrency: env.Concurrency, headers: http.Header{}}
-	ca, cert, key := s.text("tls.ca", c.TLS.CA), s.text("tls.cert", c.TLS.Cert), s.text("tls.key", c.TLS.Key)
-	upsert, remove := s.text("url", c.URL), s.text("delete.url", c.Delete.URL)
-	read := s.text("read.url", c.Read.URL)
-	probe, proxy := s.text("probe_url", c.ProbeURL), s.text("proxy.url", c.Proxy.URL)
-	user, password := s.text("proxy.username", c.Proxy.Username), s.text("proxy.password", c.Proxy.Password)
+	s := connkit.NewSecrets(env)
+	o := &opened{Config: c, env: env, concurrency: env.Concurrency, headers: http.Header{}, scrubber: env.Scrubber()}
+	upsert, remove := s.URL("url", c.URL), s.URL("delete.url", c.Delete.URL)
+	read, probe := s.URL("read.url", c.Read.URL), s.URL("probe_url", c.ProbeURL)
+	password := s.Text("proxy.password", c.Proxy.Password)
 	o.resolveHeaders(s)
 	o.resolveAuth(s)
 	signing := make([]string, len(c.Signing.Secrets))
 	for i, ref := range c.Signing.Secrets {
-		signing[i] = s.text("signing.secrets", ref)
+		signing[i] = s.Text("signing.secrets", ref)
 	}
-	if len(s.missing) > 0 {
-		return nil, misconfigured("secret", fmt.Errorf("%w: %s", connectors.ErrSecret, strings.Join(s.missing, "; ")))
-	}
-
 	var p connectors.Problems
 	note := func(path string, err error) {
 		if err != nil {
@@ -98,6 +57,11 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 		}
 	}
 	var err error
+	o.tls, err = c.TLS.Config(s)
+	note("tls", err)
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
 	o.upsert.method, o.remove.method = c.Method, c.Delete.Method
 	o.upsert.to, err = parseTemplate(upsert)
 	note("url", err)
@@ -106,7 +70,6 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 	if probe != "" {
 		to, err := parseTemplate(probe)
 		note("probe_url", err)
-		note("probe_url", to.fixed())
 		o.probe = &to
 	}
 	if read != "" {
@@ -114,61 +77,61 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 		note("read.url", err)
 		o.readFrom = &to
 	}
-	if proxy != "" {
-		o.proxy, err = c.Proxy.parse(proxy)
+	if c.Proxy.URL != "" {
+		o.proxy, err = c.Proxy.parse()
 		note("proxy.url", err)
-		if err == nil && user != "" {
-			o.proxy.User = url.UserPassword(user, password)
+		if err == nil && c.Proxy.Username != "" {
+			o.proxy.User = url.UserPassword(c.Proxy.Username, password)
+			o.scrubber.Add(c.Proxy.Username + ":" + password)
 		}
 	}
-	if o.oauth != nil {
-		to, err := parseTemplate(o.oauth.TokenURL)
-		note("auth.oauth2.token_url", err)
-		note("auth.oauth2.token_url", to.fixed())
-	}
 	for _, secret := range signing {
+		if env.Previews() {
+			o.signers = append(o.signers, func([]byte) string { return connectors.Hidden })
+			continue
+		}
 		sg, err := newSigner(secret)
 		note("signing.secrets", err)
 		o.signers = append(o.signers, sg)
 	}
 	o.checkHeaders(&p)
-	if o.tls, err = tlsConfig(ca, cert, key, c.TLS.ServerName); err != nil {
-		p.Add("tls", "%v", err)
-	}
 	if err := p.Err(); err != nil {
-		return nil, misconfigured("config", err)
+		return nil, connkit.Misconfigured("config", err)
 	}
-	o.mask = newMask(s.values)
+	o.dialer, err = env.Dialer(c.AllowCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	o.dialer.Timeout = c.Timeouts.Connect.D()
 	return o, nil
 }
 
-func (o *opened) resolveHeaders(s *secretReader) {
+func (o *opened) resolveHeaders(s *connkit.Secrets) {
 	o.headers.Set("User-Agent", "extsync")
 	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
-		o.headers.Set(name, s.text("headers."+name, o.Headers[name]))
+		o.headers.Set(name, s.Text("headers."+name, o.Headers[name]))
 	}
 }
 
 // resolveAuth puts credentials where they are sent from. Those of OAuth2 are
 // fetched later.
-func (o *opened) resolveAuth(s *secretReader) {
+func (o *opened) resolveAuth(s *connkit.Secrets) {
 	a := o.Auth
 	switch {
 	case a.Bearer != "":
-		o.headers.Set("Authorization", "Bearer "+s.text("auth.bearer", a.Bearer))
+		o.headers.Set("Authorization", "Bearer "+s.Text("auth.bearer", a.Bearer))
 	case a.Basic != Basic{}:
-		both := s.text("auth.basic.username", a.Basic.Username) + ":" + s.text("auth.basic.password", a.Basic.Password)
+		both := a.Basic.Username + ":" + s.Text("auth.basic.password", a.Basic.Password)
 		encoded := base64.StdEncoding.EncodeToString([]byte(both))
-		s.remember(encoded)
+		o.scrubber.Add(encoded)
 		o.headers.Set("Authorization", "Basic "+encoded)
 	case a.APIKey != APIKey{}:
-		value := s.text("auth.api_key.value", a.APIKey.Value)
+		value := s.Text("auth.api_key.value", a.APIKey.Value)
 		if a.APIKey.Header != "" {
 			o.headers.Set(a.APIKey.Header, value)
 			return
 		}
-		s.remember(url.QueryEscape(value))
-		o.query = url.QueryEscape(a.APIKey.Query) + "=" + url.QueryEscape(value)
+		o.query = url.QueryEscape(a.APIKey.Query) + "=" + s.Escape(value)
 	case a.OAuth2.there():
 		o.oauth = resolveOAuth2(a.OAuth2, s)
 	}

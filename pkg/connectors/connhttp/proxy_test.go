@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // A forwarder is a small HTTP proxy: CONNECT, and requests in absolute form.
@@ -105,8 +106,8 @@ func TestProxy(t *testing.T) {
 			s := httptest.NewServer(f)
 			t.Cleanup(s.Close)
 			conn := openTest(t, Config{
-				URL: connectors.Ref(c.url), TLS: TLS{CA: connectors.Ref(ca.pem)}, AllowCIDRs: []string{"127.0.0.0/8"},
-				Proxy: Proxy{URL: connectors.Ref(s.URL), Username: "user", Password: "${env:TOKEN}"},
+				URL: connectors.Ref(c.url), TLS: connkit.TLS{CA: connectors.Ref(ca.pem)}, AllowCIDRs: []string{"127.0.0.0/8"},
+				Proxy: Proxy{URL: s.URL, Username: "user", Password: "${env:TOKEN}"},
 			}, deps{now: time.Now})
 			got := applyOne(t, conn)
 			wantResult(t, got, c.want, c.code)
@@ -125,7 +126,7 @@ func TestProxyThatIsNotThere(t *testing.T) {
 	_ = gone.Close()
 	for _, scheme := range []string{"http://", "socks5://"} {
 		for _, target := range []connectors.Ref{"http://target.example/", "https://target.example/"} {
-			c := Config{URL: target, AllowCIDRs: []string{"127.0.0.0/8"}, Proxy: Proxy{URL: connectors.Ref(scheme + gone.Addr().String())}}
+			c := Config{URL: target, AllowCIDRs: []string{"127.0.0.0/8"}, Proxy: Proxy{URL: scheme + gone.Addr().String()}}
 			wantResult(t, applyOne(t, openTest(t, c, deps{now: time.Now})), connectors.Transient, "proxy")
 		}
 	}
@@ -137,7 +138,7 @@ func TestProxyAddressIsGuarded(t *testing.T) {
 	dns := newNameServer(t)
 	dns.answer([4]byte{127, 0, 0, 1})
 	c := Config{URL: "http://target.example/", Proxy: Proxy{URL: "http://proxy.example:3128"}}
-	wantResult(t, applyOne(t, openTest(t, c, deps{now: time.Now, resolver: dns.resolver()})), connectors.Misconfigured, "address_denied")
+	wantResult(t, applyOne(t, openResolving(t, c, dns.resolver())), connectors.Misconfigured, "address_denied")
 }
 
 func TestSOCKS(t *testing.T) {
@@ -157,7 +158,7 @@ func TestSOCKS(t *testing.T) {
 			l := listen(t, func(conn net.Conn) { socks(t, conn, c.reply, target.Listener.Addr().String()) })
 			config := Config{
 				URL: "http://target.example/", AllowCIDRs: []string{"127.0.0.0/8"},
-				Proxy: Proxy{URL: connectors.Ref("socks5://" + l.Addr().String())},
+				Proxy: Proxy{URL: "socks5://" + l.Addr().String()},
 			}
 			wantResult(t, applyOne(t, openTest(t, config, deps{now: time.Now})), c.want, c.code)
 		})

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -36,10 +37,9 @@ func (r Read) check(p *connectors.Problems) {
 		}
 		return
 	}
-	if r.URL.IsReference() {
-		return
-	}
-	if _, err := parseReadURL(sample(r.URL)); err != nil {
+	if err := connkit.CheckURL(r.URL); err != nil {
+		p.Add("read.url", "%v", err)
+	} else if _, err := parseReadURL(connkit.Sample(r.URL)); err != nil {
 		p.Add("read.url", "%v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 )
 
 func testSecret(fill byte, n int) string {
@@ -25,14 +26,11 @@ func testSecret(fill byte, n int) string {
 func TestSignatures(t *testing.T) {
 	first, second, other := symmetricPrefix+testSecret(1, 32), symmetricPrefix+testSecret(2, 24), symmetricPrefix+testSecret(3, 64)
 	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{4}, ed25519.SeedSize))
-	env := testEnv()
-	env.Secrets.LookupEnv = func(name string) (string, bool) {
-		return map[string]string{
-			"A": first, "B": second,
-			"SEED": asymmetricPrefix + base64.StdEncoding.EncodeToString(private.Seed()),
-			"KEY":  asymmetricPrefix + base64.StdEncoding.EncodeToString(private),
-		}[name], true
-	}
+	env := connectortest.Env(map[string]string{
+		"A": first, "B": second,
+		"SEED": asymmetricPrefix + base64.StdEncoding.EncodeToString(private.Seed()),
+		"KEY":  asymmetricPrefix + base64.StdEncoding.EncodeToString(private),
+	})
 	for name, a := range map[string]connectors.Attempt{"payload": testAttempt(), "tombstone": testTombstone()} {
 		t.Run(name, func(t *testing.T) {
 			a.ID += ".with.stops%"

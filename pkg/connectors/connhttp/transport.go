@@ -2,16 +2,12 @@ package connhttp
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
-
-	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // Limits of the connections.
@@ -37,10 +33,10 @@ func (e *proxyError) Error() string {
 
 func (e *proxyError) Unwrap() error { return e.err }
 
-// newTransport returns a transport that connects only where the guard allows, in
+// newTransport returns a transport that connects only where the dialer does, in
 // connections enough for the channel's concurrency.
-func newTransport(o *opened, g *guard, d deps) answers {
-	dialer := &net.Dialer{Timeout: o.Timeouts.Connect.D(), Control: g.control, Resolver: d.resolver}
+func newTransport(o *opened) answers {
+	dialer := o.dialer
 	conns := max(1, o.concurrency)
 	header := o.Timeouts.Header.D()
 	if header >= o.Timeouts.Total.D() {
@@ -80,8 +76,8 @@ func newTransport(o *opened, g *guard, d deps) answers {
 }
 
 // parse returns the proxy's address. Its errors do not repeat the text.
-func (x Proxy) parse(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+func (x Proxy) parse() (*url.URL, error) {
+	u, err := url.Parse(x.URL)
 	switch {
 	case err != nil:
 		return nil, errors.New("it is not a URL")
@@ -93,28 +89,4 @@ func (x Proxy) parse(text string) (*url.URL, error) {
 		return nil, errors.New("it must be a host and a port, and nothing else")
 	}
 	return u, nil
-}
-
-// tlsConfig reads the PEM texts. Its errors do not repeat them.
-func tlsConfig(ca, cert, key, serverName string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
-	if ca != "" {
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			return nil, errors.New("tls.ca: there is no PEM certificate in it")
-		}
-	}
-	if cert != "" {
-		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-		if err != nil {
-			return nil, errors.New("tls.cert, tls.key: they are not a PEM certificate and its private key")
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
-}
-
-// misconfigured returns an error that blocks the channel.
-func misconfigured(code string, err error) error {
-	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}
 }

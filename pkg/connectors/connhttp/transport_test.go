@@ -2,7 +2,6 @@ package connhttp
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // quietLog drops what servers say of handshakes that are meant to fail.
@@ -29,27 +30,24 @@ func TestTLS(t *testing.T) {
 		name      string
 		cert, key string
 		clients   *authority
-		config    TLS
+		config    connkit.TLS
 		want      connectors.Class
 		code      string
 	}{
-		{"trusted by its CA", good, goodKey, nil, TLS{CA: connectors.Ref(ours.pem)}, connectors.OK, "200"},
-		{"not trusted by the system", good, goodKey, nil, TLS{}, connectors.Misconfigured, "tls_verify"},
-		{"another CA", foreign, foreignKey, nil, TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
-		{"another name", named, namedKey, nil, TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
-		{"expected name", named, namedKey, nil, TLS{CA: connectors.Ref(ours.pem), ServerName: "target.example"}, connectors.OK, "200"},
-		{"expired", expired, expiredKey, nil, TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
-		{"client certificate", good, goodKey, ours, TLS{CA: connectors.Ref(ours.pem), Cert: "${env:CERT}", Key: "${env:KEY}"}, connectors.OK, "200"},
-		{"no client certificate", good, goodKey, ours, TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_alert"},
-		{"refused client certificate", good, goodKey, theirs, TLS{CA: connectors.Ref(ours.pem), Cert: "${env:CERT}", Key: "${env:KEY}"}, connectors.Misconfigured, "tls_alert"},
+		{"trusted by its CA", good, goodKey, nil, connkit.TLS{CA: connectors.Ref(ours.pem)}, connectors.OK, "200"},
+		{"not trusted by the system", good, goodKey, nil, connkit.TLS{}, connectors.Misconfigured, "tls_verify"},
+		{"another CA", foreign, foreignKey, nil, connkit.TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
+		{"another name", named, namedKey, nil, connkit.TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
+		{"expected name", named, namedKey, nil, connkit.TLS{CA: connectors.Ref(ours.pem), ServerName: "target.example"}, connectors.OK, "200"},
+		{"expired", expired, expiredKey, nil, connkit.TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_verify"},
+		{"client certificate", good, goodKey, ours, connkit.TLS{CA: connectors.Ref(ours.pem), Cert: "${env:CERT}", Key: "${env:KEY}"}, connectors.OK, "200"},
+		{"no client certificate", good, goodKey, ours, connkit.TLS{CA: connectors.Ref(ours.pem)}, connectors.Misconfigured, "tls_alert"},
+		{"refused client certificate", good, goodKey, theirs, connkit.TLS{CA: connectors.Ref(ours.pem), Cert: "${env:CERT}", Key: "${env:KEY}"}, connectors.Misconfigured, "tls_alert"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var proto atomic.Value
 			s := serveTLS(t, c.cert, c.key, c.clients, func(_ http.ResponseWriter, r *http.Request) { proto.Store(r.Proto) })
-			env := testEnv()
-			env.Secrets.LookupEnv = func(name string) (string, bool) {
-				return map[string]string{"CERT": good, "KEY": goodKey}[name], true
-			}
+			env := connectortest.Env(map[string]string{"CERT": good, "KEY": goodKey})
 			conn, err := New(t.Context(), env, Config{URL: connectors.Ref(s.URL), TLS: c.config, AllowCIDRs: []string{"127.0.0.0/8"}})
 			if err != nil {
 				t.Fatal(err)
@@ -103,7 +101,7 @@ func TestNoAnswer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			url := connectors.Ref(c.url + "/secret-in-the-path?x=secret-in-the-query")
-			conn := openTest(t, Config{URL: url, Timeouts: c.timeouts, AllowCIDRs: []string{"127.0.0.0/8"}}, deps{now: time.Now, resolver: newNameServer(t).resolver()})
+			conn := openResolving(t, Config{URL: url, Timeouts: c.timeouts, AllowCIDRs: []string{"127.0.0.0/8"}}, newNameServer(t).resolver())
 			start := time.Now()
 			got := applyOne(t, conn)
 			wantResult(t, got, connectors.Transient, c.code)
@@ -190,7 +188,7 @@ func TestHTTP2StreamIsReset(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	conn := openTest(t, Config{URL: connectors.Ref(s.URL), TLS: TLS{CA: connectors.Ref(ca.pem)}, AllowCIDRs: []string{"127.0.0.0/8"}}, deps{now: time.Now})
+	conn := openTest(t, Config{URL: connectors.Ref(s.URL), TLS: connkit.TLS{CA: connectors.Ref(ca.pem)}, AllowCIDRs: []string{"127.0.0.0/8"}}, deps{now: time.Now})
 	wantResult(t, applyOne(t, conn), connectors.OK, "200")
 	wantResult(t, applyOne(t, conn), connectors.Transient, "transport")
 	wantResult(t, applyOne(t, conn), connectors.OK, "200")
@@ -245,16 +243,5 @@ func TestPoolFitsConcurrency(t *testing.T) {
 	// of net/http, which keeps two, would cost n-2 in each round.
 	if got := int(conns.Load()); got > n*rounds/2 {
 		t.Errorf("%d connections for %d calls at once, %d times", got, n, rounds)
-	}
-}
-
-func TestAlertClass(t *testing.T) {
-	for alert, want := range map[tls.AlertError]connectors.Class{
-		42: connectors.Misconfigured, 48: connectors.Misconfigured, 116: connectors.Misconfigured,
-		40: connectors.Misconfigured, 10: connectors.Transient, 80: connectors.Transient, 255: connectors.Transient,
-	} {
-		if got := alertClass(alert); got != want {
-			t.Errorf("alert %d: %s, want %s", alert, got, want)
-		}
 	}
 }

@@ -1,14 +1,15 @@
 package connhttp
 
 import (
+	"errors"
 	"maps"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // Validate checks a configuration that has its defaults, without resolving a
@@ -16,16 +17,16 @@ import (
 func (c Config) Validate() error {
 	var p connectors.Problems
 	checkURL(&p, "url", c.URL, true)
-	oneOf(&p, "method", c.Method, http.MethodPost, http.MethodPut, http.MethodPatch)
+	connkit.OneOf(&p, "method", c.Method, http.MethodPost, http.MethodPut, http.MethodPatch)
 	// What a tombstone takes over from an upsert has been looked at already.
 	if c.Delete != nil && c.Delete.URL != c.URL {
 		checkURL(&p, "delete.url", c.Delete.URL, true)
 	}
 	if c.Delete != nil && c.Delete.Method != c.Method {
-		oneOf(&p, "delete.method", c.Delete.Method, http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch)
+		connkit.OneOf(&p, "delete.method", c.Delete.Method, http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch)
 	}
-	oneOf(&p, "body", c.Body, bodyPayload, bodyEvent)
-	oneOf(&p, "on_gone", c.OnGone, goneDead, gonePause)
+	connkit.OneOf(&p, "body", c.Body, bodyPayload, bodyEvent)
+	connkit.OneOf(&p, "on_gone", c.OnGone, goneDead, gonePause)
 	if c.ProbeURL != "" {
 		checkURL(&p, "probe_url", c.ProbeURL, false)
 	}
@@ -33,12 +34,12 @@ func (c Config) Validate() error {
 	c.checkHeaders(&p)
 	c.Auth.check(&p)
 	for _, s := range c.Signing.Secrets {
-		mustRefer(&p, "signing.secrets", s)
+		connkit.MustRefer(&p, "signing.secrets", s)
 	}
-	c.TLS.check(&p)
+	c.TLS.Check(&p)
 	c.Proxy.check(&p)
 	c.Timeouts.check(&p)
-	if _, err := newGuard(c.AllowCIDRs); err != nil {
+	if err := connectors.CheckNetworks(c.AllowCIDRs); err != nil {
 		p.Add("allow_cidrs", "%v", err)
 	}
 	c.checkLiteralHosts(&p)
@@ -48,7 +49,7 @@ func (c Config) Validate() error {
 	if _, err := compileRule(c.Ack.JQ); err != nil {
 		p.Add("ack.jq", "%v", err)
 	}
-	oneOf(&p, "ack.otherwise", c.Ack.Otherwise,
+	connkit.OneOf(&p, "ack.otherwise", c.Ack.Otherwise,
 		connectors.Transient.String(), connectors.Permanent.String(), connectors.Misconfigured.String())
 	if _, err := compileRule(c.HeldVersion); err != nil {
 		p.Add("held_version", "%v", err)
@@ -56,40 +57,16 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-func oneOf(p *connectors.Problems, path, value string, allowed ...string) {
-	if !slices.Contains(allowed, value) {
-		p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
-	}
-}
-
-func mustRefer(p *connectors.Problems, path string, value connectors.Ref) {
-	if !value.HasReference() {
-		// The value is not repeated: it may be the secret.
-		p.Add(path, "it must refer to a secret, as ${env:NAME} or ${file:/path}")
-	}
-}
-
-// sample returns a text with a harmless word in place of each reference.
-func sample(r connectors.Ref) string {
-	text, err := connectors.Secrets{
-		LookupEnv: func(string) (string, bool) { return "reference", true },
-		ReadFile:  func(string) ([]byte, error) { return []byte("reference"), nil },
-	}.Resolve(r)
-	if err != nil {
-		return ""
-	}
-	return text
-}
-
 func checkURL(p *connectors.Problems, path string, ref connectors.Ref, templated bool) {
 	if ref == "" {
 		p.Add(path, "it is missing")
 		return
 	}
-	if ref.IsReference() {
+	if err := connkit.CheckURL(ref); err != nil {
+		p.Add(path, "%v", err)
 		return
 	}
-	t, err := parseTemplate(sample(ref))
+	t, err := parseTemplate(connkit.Sample(ref))
 	if err != nil {
 		p.Add(path, "%v", err)
 	} else if err := t.fixed(); !templated && err != nil {
@@ -97,29 +74,22 @@ func checkURL(p *connectors.Problems, path string, ref connectors.Ref, templated
 	}
 }
 
-// checkLiteralHosts refuses an address that the guard would refuse at every
-// call.
+// checkLiteralHosts refuses an address that would be refused at every call.
 func (c Config) checkLiteralHosts(p *connectors.Problems) {
-	g, err := newGuard(c.AllowCIDRs)
-	if err != nil {
-		return // said already
-	}
-	urls := map[string]connectors.Ref{
-		"url": c.URL, "probe_url": c.ProbeURL, "read.url": c.Read.URL, "proxy.url": c.Proxy.URL, "auth.oauth2.token_url": c.Auth.OAuth2.TokenURL,
+	urls := map[string]string{
+		"url": string(c.URL), "probe_url": string(c.ProbeURL), "read.url": string(c.Read.URL), "proxy.url": c.Proxy.URL,
+		"auth.oauth2.token_url": string(c.Auth.OAuth2.TokenURL),
 	}
 	if c.Delete != nil && c.Delete.URL != c.URL {
-		urls["delete.url"] = c.Delete.URL
+		urls["delete.url"] = string(c.Delete.URL)
 	}
 	for _, path := range slices.Sorted(maps.Keys(urls)) {
-		u, err := url.Parse(filledIn(sample(urls[path])))
+		u, err := url.Parse(filledIn(connkit.Sample(connectors.Ref(urls[path]))))
 		if err != nil {
 			continue // said already
 		}
-		addr, err := netip.ParseAddr(u.Hostname())
-		if err != nil {
-			continue // a name: the guard looks at what it resolves to
-		}
-		if err := g.check(addr); err != nil {
+		var denied *connectors.AddressError
+		if err := connectors.CheckHost(u.Hostname(), c.AllowCIDRs); errors.As(err, &denied) {
 			p.Add(path, "%v", err)
 		}
 	}
@@ -141,10 +111,10 @@ func (c Config) checkHeaders(p *connectors.Problems) {
 		case c.Auth.APIKey.Header != "" && canonical == http.CanonicalHeaderKey(c.Auth.APIKey.Header):
 			p.Add(path, "it contradicts auth.api_key.header")
 		case secretHeader(canonical):
-			mustRefer(p, path, c.Headers[name])
+			connkit.MustRefer(p, path, c.Headers[name])
 		}
 		seen[canonical] = true
-		if !validHeaderValue(sample(c.Headers[name])) {
+		if !validHeaderValue(connkit.Sample(c.Headers[name])) {
 			p.Add(path, "its value has characters that a header cannot carry")
 		}
 	}
@@ -190,17 +160,17 @@ func (a Auth) check(p *connectors.Problems) {
 		p.Add("auth", "only one of bearer, basic, api_key and oauth2 can be used")
 	}
 	if a.Bearer != "" {
-		mustRefer(p, "auth.bearer", a.Bearer)
+		connkit.MustRefer(p, "auth.bearer", a.Bearer)
 	}
 	if (a.Basic != Basic{}) {
 		required(p, "auth.basic.username", a.Basic.Username)
-		mustRefer(p, "auth.basic.password", a.Basic.Password)
-		if strings.Contains(sample(a.Basic.Username), ":") {
+		connkit.MustRefer(p, "auth.basic.password", a.Basic.Password)
+		if strings.Contains(a.Basic.Username, ":") {
 			p.Add("auth.basic.username", "it must not contain a colon")
 		}
 	}
 	if k := a.APIKey; (k != APIKey{}) {
-		mustRefer(p, "auth.api_key.value", k.Value)
+		connkit.MustRefer(p, "auth.api_key.value", k.Value)
 		switch {
 		case (k.Header == "") == (k.Query == ""):
 			p.Add("auth.api_key", "give exactly one of header and query")
@@ -223,8 +193,8 @@ func (o OAuth2) check(p *connectors.Problems) {
 	}
 	checkURL(p, "auth.oauth2.token_url", o.TokenURL, false)
 	required(p, "auth.oauth2.client_id", o.ClientID)
-	mustRefer(p, "auth.oauth2.client_secret", o.ClientSecret)
-	oneOf(p, "auth.oauth2.style", o.Style, styleHeader, styleBody)
+	connkit.MustRefer(p, "auth.oauth2.client_secret", o.ClientSecret)
+	connkit.OneOf(p, "auth.oauth2.style", o.Style, styleHeader, styleBody)
 	for _, name := range []string{"grant_type", "client_id", "client_secret", "scope"} {
 		if _, there := o.Params[name]; there {
 			p.Add("auth.oauth2.params."+name, "the connector sets this parameter itself")
@@ -232,18 +202,9 @@ func (o OAuth2) check(p *connectors.Problems) {
 	}
 }
 
-func required(p *connectors.Problems, path string, value connectors.Ref) {
+func required(p *connectors.Problems, path, value string) {
 	if value == "" {
 		p.Add(path, "it is missing")
-	}
-}
-
-func (t TLS) check(p *connectors.Problems) {
-	if (t.Cert == "") != (t.Key == "") {
-		p.Add("tls", "cert and key go together")
-	}
-	if t.Key != "" {
-		mustRefer(p, "tls.key", t.Key)
 	}
 }
 
@@ -255,15 +216,12 @@ func (x Proxy) check(p *connectors.Problems) {
 		return
 	}
 	if x.Password != "" {
-		mustRefer(p, "proxy.password", x.Password)
+		connkit.MustRefer(p, "proxy.password", x.Password)
 	}
 	if (x.Username == "") != (x.Password == "") {
 		p.Add("proxy", "username and password go together")
 	}
-	if x.URL.IsReference() {
-		return
-	}
-	if _, err := x.parse(sample(x.URL)); err != nil {
+	if _, err := x.parse(); err != nil {
 		p.Add("proxy.url", "%v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // The dialects.
@@ -37,8 +38,9 @@ type Config struct {
 	// Dialect is the kind of database: "postgres", "mysql" (MariaDB too) or
 	// "sqlite". Required.
 	Dialect string `yaml:"dialect"`
-	// DSN says where the database is and how to get in. Required. A password
-	// must be a reference, or the whole DSN may be one.
+	// DSN says where the database is and how to get in. Required. The password, and
+	// nothing else, must be a reference. A SQLite file must be in a directory that the
+	// worker's operator allows, and so must the socket of a server.
 	//
 	//	postgres: postgres://user:${env:PASSWORD}@host:5432/database?sslmode=verify-full
 	//	mysql:    user:${env:PASSWORD}@tcp(host:3306)/database?tls=true
@@ -68,19 +70,15 @@ type Config struct {
 	OnDelete string `yaml:"on_delete"`
 	// Names are the columns that the connector itself needs in the table.
 	Names Names `yaml:"names"`
-	// TLS are certificates for the dialect mysql. Those of PostgreSQL are a part
-	// of its DSN: sslmode, sslrootcert, sslcert, sslkey.
-	TLS TLS `yaml:"tls"`
+	// TLS secures the connections of postgres and mysql, in place of sslmode and tls in
+	// the DSN: with it, there is no connection without TLS.
+	TLS connkit.TLS `yaml:"tls"`
+	// AllowCIDRs are the networks, out of those that are not public, in which the server
+	// may be: "10.20.0.0/16". The worker's operator must allow them. Default: none, only
+	// public addresses are connected to.
+	AllowCIDRs []string `yaml:"allow_cidrs"`
 	// MaxBatch is the most updates in one statement, 1 to 1000. Defaults to 200.
 	MaxBatch int `yaml:"max_batch"`
-}
-
-// TLS names files of certificates. If one is given, the connection is secured
-// and the server's name and certificate are verified.
-type TLS struct {
-	CAFile   string `yaml:"ca_file"`   // authorities that sign the server's certificate, PEM; defaults to the system's
-	CertFile string `yaml:"cert_file"` // the client's own certificate, PEM; needs key_file
-	KeyFile  string `yaml:"key_file"`  // its key, PEM
 }
 
 // Names are the columns that the connector itself keeps in a table.
@@ -138,10 +136,10 @@ const (
 // connectors.ErrConfig and names every bad field.
 func (c Config) Validate() error {
 	var p connectors.Problems
-	oneOf(&p, "dialect", c.Dialect, postgresDialect, mysqlDialect, sqliteDialect)
-	oneOf(&p, "mode", c.Mode, documentMode, tableMode, appendMode)
-	oneOf(&p, "content", c.Content, jsonType, textType, bytesType)
-	oneOf(&p, "on_delete", c.OnDelete, clearOnDelete, keepOnDelete)
+	connkit.OneOf(&p, "dialect", c.Dialect, postgresDialect, mysqlDialect, sqliteDialect)
+	connkit.OneOf(&p, "mode", c.Mode, documentMode, tableMode, appendMode)
+	connkit.OneOf(&p, "content", c.Content, jsonType, textType, bytesType)
+	connkit.OneOf(&p, "on_delete", c.OnDelete, clearOnDelete, keepOnDelete)
 	if c.MaxBatch < 1 || c.MaxBatch > mostBatch {
 		p.Add("max_batch", "%d is outside 1..%d", c.MaxBatch, mostBatch)
 	}
@@ -154,23 +152,15 @@ func (c Config) Validate() error {
 			p.Add("table", "%q belongs to SQLite itself, as every name does that begins with sqlite_", c.Table)
 		}
 	}
-	if c.TLS != (TLS{}) && c.Dialect != mysqlDialect {
-		p.Add("tls", "only dialect mysql has it; with postgres, set sslmode and sslrootcert in the dsn")
+	c.TLS.Check(&p)
+	if err := connectors.CheckNetworks(c.AllowCIDRs); err != nil {
+		p.Add("allow_cidrs", "%v", err)
 	}
-	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		p.Add("tls", "cert_file and key_file go together")
+	if c.Dialect == sqliteDialect && (c.TLS != connkit.TLS{} || len(c.AllowCIDRs) > 0) {
+		p.Add("tls, allow_cidrs", "dialect sqlite has no connections")
 	}
 	c.validateColumns(&p)
 	return p.Err()
-}
-
-func oneOf(p *connectors.Problems, path, value string, allowed ...string) {
-	for _, a := range allowed {
-		if value == a {
-			return
-		}
-	}
-	p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
 }
 
 // checkTable says what is wrong with the name of a table, "" if nothing is.

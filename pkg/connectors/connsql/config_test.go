@@ -5,16 +5,20 @@ import (
 	"strings"
 	"testing"
 
+	driver "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 )
 
 func TestCheckAccepts(t *testing.T) {
 	for name, config := range map[string]string{
-		"postgres, least":      "{dialect: postgres, dsn: '${env:DSN}'}",
+		"postgres, least":      "{dialect: postgres, dsn: 'postgres://h/d'}",
 		"postgres, URL":        "{dialect: postgres, dsn: 'postgres://u:${env:PW}@h:5432/d?sslmode=verify-full', table: erp.policies, auto_create: true, max_batch: 1}",
 		"postgres, keywords":   `{dialect: postgres, dsn: "host=h user=u password='${env:PW}'"}`,
 		"postgres, no secret":  "{dialect: postgres, dsn: 'postgres://u@h/d'}",
-		"mysql":                "{dialect: mysql, dsn: 'u:${file:/run/pw}@tcp(h:3306)/d', tls: {ca_file: /ca.pem}}",
+		"mysql":                "{dialect: mysql, dsn: 'u:${file:/run/pw}@tcp(h:3306)/d', tls: {ca: '${file:/ca.pem}'}, allow_cidrs: [10.0.0.0/8]}",
 		"sqlite":               "{dialect: sqlite, dsn: /var/lib/x.db, mode: append, content: bytes, max_batch: 1000}",
 		"table":                "{dialect: postgres, dsn: 'postgres://h/d', mode: table, columns: [{name: premium, type: numeric, jq: .policy.premium}, {name: tags, type: 'text[]'}]}",
 		"table, names changed": "{dialect: sqlite, dsn: x.db, mode: table, on_delete: keep, names: {key: policy_no, version: v}, columns: [{name: key}, {name: version}]}",
@@ -33,8 +37,8 @@ func TestCheckNamesEveryBadField(t *testing.T) {
 		"nothing":        {"{}", []string{`dialect: "" is none of postgres, mysql, sqlite`, "dsn: it is missing"}},
 		"unknown fields": {"{dialect: sqlite, dsn: x, tabel: t, paswort: p}", []string{"tabel", "paswort"}},
 		"all at once": {
-			"{dialect: oracle, dsn: '${env:DSN}', mode: upsert, content: xml, on_delete: drop, max_batch: 1001, table: a.b.c, tls: {cert_file: c}}",
-			[]string{"dialect:", "mode:", "content:", "on_delete:", "max_batch: 1001 is outside 1..1000", "table:", "tls: only", "tls: cert_file and key_file"},
+			"{dialect: oracle, dsn: x, mode: upsert, content: xml, on_delete: drop, max_batch: 1001, table: a.b.c, tls: {cert: c}}",
+			[]string{"dialect:", "mode:", "content:", "on_delete:", "max_batch: 1001 is outside 1..1000", "table:", "tls: cert and key"},
 		},
 		"SQLite's own":     {"{dialect: sqlite, dsn: x, table: main.SQLite_Master}", []string{"table:", "SQLite itself"}},
 		"table name":       {"{dialect: sqlite, dsn: x, table: \"a\\u0000b\"}", []string{"table:"}},
@@ -51,11 +55,14 @@ func TestCheckNamesEveryBadField(t *testing.T) {
 				"columns[4].jq:", `columns[5].type: "text[]" is not a type of dialect sqlite`, "columns[6].jq:",
 			},
 		},
-		"name taken":          {"{dialect: sqlite, dsn: x, names: {op: content}}", []string{`"content" is also the column of names.op`}},
-		"not a postgres DSN":  {"{dialect: postgres, dsn: 'postgres://h:port/d'}", []string{"dsn:"}},
-		"no postgres DSN":     {"{dialect: postgres, dsn: nonsense}", []string{"dsn:"}},
-		"not a mysql DSN":     {"{dialect: mysql, dsn: 'u@h:3306'}", []string{"dsn:"}},
-		"postgres TLS fields": {"{dialect: postgres, dsn: 'postgres://h/d', tls: {ca_file: x}}", []string{"tls:", "sslrootcert"}},
+		"name taken":         {"{dialect: sqlite, dsn: x, names: {op: content}}", []string{`"content" is also the column of names.op`}},
+		"not a postgres DSN": {"{dialect: postgres, dsn: 'postgres://h:port/d'}", []string{"dsn:"}},
+		"no postgres DSN":    {"{dialect: postgres, dsn: nonsense}", []string{"dsn:"}},
+		"not a mysql DSN":    {"{dialect: mysql, dsn: 'u@h:3306'}", []string{"dsn:"}},
+		"TLS twice":          {"{dialect: postgres, dsn: 'postgres://h/d?sslmode=require', tls: {ca: x}}", []string{"dsn:", "sslmode"}},
+		"MySQL's TLS twice":  {"{dialect: mysql, dsn: 'u@tcp(h)/d?tls=true', tls: {ca: x}}", []string{"dsn:", "option tls"}},
+		"SQLite's TLS":       {"{dialect: sqlite, dsn: x, tls: {ca: x}}", []string{"tls"}},
+		"bad networks":       {"{dialect: mysql, dsn: 'u@tcp(h)/d', allow_cidrs: [10.0.0.1/8]}", []string{"allow_cidrs:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Kind().Check([]byte(c.config))
@@ -96,9 +103,8 @@ func TestPasswordMustBeAReference(t *testing.T) {
 	}
 }
 
-func TestResolveEscapesSecrets(t *testing.T) {
-	const secret = `a'b\c d@e/f?g%41&h=i+j`
-	lookup := connectors.Secrets{LookupEnv: func(string) (string, bool) { return secret, true }}
+func TestPasswordIsTakenAsItIs(t *testing.T) {
+	const secret = `a'b\c d@e/f?g%41&h=i+j@tcp(evil)/x`
 	for name, c := range map[string]struct{ dialect, dsn string }{
 		"postgres URL":      {postgresDialect, "postgres://u:${env:PW}@h/d"},
 		"postgres option":   {postgresDialect, "postgres://u@h/d?password=${env:PW}"},
@@ -106,28 +112,81 @@ func TestResolveEscapesSecrets(t *testing.T) {
 		"mysql":             {mysqlDialect, "u:${env:PW}@tcp(h)/d"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := Config{Dialect: c.dialect, DSN: connectors.Ref(c.dsn)}
-			dsn, _, err := config.resolve(lookup)
+			p, err := Config{Dialect: c.dialect, DSN: connectors.Ref(c.dsn)}.pool(connectortest.Env(map[string]string{"PW": secret}))
 			if err != nil {
 				t.Fatal(err)
 			}
-			db, password, err := openDatabase(c.dialect, pool{dsn: dsn, connections: 1, timeout: defaultTimeout}, layout{})
-			if err != nil {
-				t.Fatal(err)
+			found := ""
+			if c.dialect == mysqlDialect {
+				cfg, err := driver.ParseDSN(p.dsn.text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = p.dsn.password(cfg.Passwd)
+			} else {
+				cfg, err := pgx.ParseConfig(p.dsn.text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				reach(&cfg.Config, p)
+				found = cfg.Password
 			}
-			if password != secret {
-				t.Errorf("the driver reads the password %q, want %q", password, secret)
+			if found != secret {
+				t.Errorf("the password is %q, want %q", found, secret)
 			}
-			if err := db.close(); err != nil {
-				t.Error(err)
+		})
+	}
+}
+
+// The driver also looks for a password, a client's key and a whole service in the
+// environment and the home directory of the process: a channel had them sent to a server
+// of its own.
+func TestPostgresDoesNotTakeTheProcessesOwnPassword(t *testing.T) {
+	t.Setenv("PGPASSWORD", "canary")
+	p, err := Config{Dialect: postgresDialect, DSN: "postgres://u@h/d"}.pool(connectortest.Env(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := pgx.ParseConfig(p.dsn.text)
+	if err != nil || cfg.Password != "canary" {
+		t.Fatalf("the driver does not do so any more: %q, %v", cfg.Password, err)
+	}
+	if reach(&cfg.Config, p); cfg.Password != "" {
+		t.Errorf("the password is %q", cfg.Password)
+	}
+}
+
+// Secrets got into names, and files of the process into the driver.
+func TestReferencesStandForPasswordsOnly(t *testing.T) {
+	for name, config := range map[string]string{
+		"whole":                "{dialect: postgres, dsn: '${env:PW}'}",
+		"postgres host":        "{dialect: postgres, dsn: 'postgres://u:${env:PW}@${env:PW}/d'}",
+		"postgres user":        "{dialect: postgres, dsn: 'postgres://${env:PW}:${env:PW}@h/d'}",
+		"postgres database":    "{dialect: postgres, dsn: 'postgres://h/${env:PW}'}",
+		"postgres option":      "{dialect: postgres, dsn: 'postgres://h/d?application_name=${env:PW}'}",
+		"within another value": `{dialect: postgres, dsn: "host=h user='a password=${env:PW}'"}`,
+		"password file":        "{dialect: postgres, dsn: 'postgres://h/d?passfile=/etc/passwd'}",
+		"service file":         "{dialect: postgres, dsn: 'postgres://h/d?service=a&servicefile=/etc/passwd'}",
+		"key file":             "{dialect: postgres, dsn: 'host=h sslkey=/run/worker.key sslcert=/run/worker.crt'}",
+		"mysql host":           "{dialect: mysql, dsn: 'u:${env:PW}@tcp(${env:PW}:1)/d'}",
+		"mysql user":           "{dialect: mysql, dsn: '${env:PW}:x@tcp(h)/d'}",
+		"sqlite":               "{dialect: sqlite, dsn: '/tmp/${env:PW}.db'}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := Kind().Check([]byte(config)); !errors.Is(err, connectors.ErrConfig) || !strings.Contains(err.Error(), "dsn:") {
+				t.Errorf("error %v", err)
 			}
 		})
 	}
 }
 
 func TestMissingSecrets(t *testing.T) {
-	config := Config{Dialect: postgresDialect, DSN: "postgres://${env:A}:${env:B}@h/d"}
-	_, _, err := config.resolve(connectors.Secrets{LookupEnv: func(string) (string, bool) { return "", false }})
+	config := Config{Dialect: postgresDialect, DSN: "postgres://u:${env:A}${env:B}@h/d"}
+	env := connectors.Host{
+		Allow:     connectors.Allow{Grant: connectors.Grant{Env: connectors.List{"A", "B"}}},
+		LookupEnv: func(string) (string, bool) { return "", false },
+	}.Env("c")
+	_, err := config.pool(env)
 	if !errors.Is(err, connectors.ErrSecret) || connectors.ClassOf(err) != connectors.Misconfigured {
 		t.Fatalf("error %v, class %s", err, connectors.ClassOf(err))
 	}

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
 
@@ -24,10 +24,9 @@ import (
 // that it says.
 func checkUnusable(t *testing.T, d *target, dsn, config string, class connectors.Class, code string) {
 	t.Helper()
-	env := d.env()
+	env := envOf(dsn)
 	env.Timeout = 2 * time.Second
-	env.Secrets = secrets(map[string]string{"DSN": dsn, "PW": password})
-	c := d.openEnv(t, env, config)
+	c := d.openEnv(t, env, dsn, config)
 	closeHere(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -78,7 +77,7 @@ func TestPostgresThatDoesNotLetIn(t *testing.T) {
 		"no such user":   {change(func(u *url.URL) { u.User = url.UserPassword("nobody", "wrong-canary") }), connectors.Misconfigured, "28P01"},
 		"no database":    {change(func(u *url.URL) { u.Path = "/nowhere" }), connectors.Misconfigured, "3D000"},
 		"full":           {change(func(u *url.URL) { u.User = url.UserPassword("full_house", "wrong-canary") }), connectors.Throttled, "53300"},
-		"not trusted":    {change(option("sslmode", "verify-full")), connectors.Misconfigured, "tls"},
+		"not trusted":    {change(option("sslmode", "verify-full")), connectors.Misconfigured, "tls_verify"},
 		"refused":        {change(func(u *url.URL) { u.Host = closedPort(t) }), connectors.Transient, "refused"},
 		"no such host":   {change(func(u *url.URL) { u.Host = "db.invalid:5432" }), connectors.Transient, ""},
 		"no such socket": {"host=" + t.TempDir() + " password='wrong-canary'", connectors.Transient, "refused"},
@@ -107,7 +106,7 @@ func TestMariaDBThatDoesNotLetIn(t *testing.T) {
 		"wrong password": {change(func(c *mysql.Config) { c.Passwd = "wrong-canary" }), connectors.Misconfigured, "1045"},
 		"no database":    {change(func(c *mysql.Config) { c.DBName = "nowhere" }), connectors.Misconfigured, "1044"},
 		"full":           {change(func(c *mysql.Config) { c.User, c.Passwd = "full_house", "wrong-canary" }), connectors.Throttled, "1226"},
-		"not trusted":    {change(func(c *mysql.Config) { c.TLSConfig = "true" }), connectors.Misconfigured, "tls"},
+		"not trusted":    {change(func(c *mysql.Config) { c.TLSConfig = "true" }), connectors.Misconfigured, "tls_verify"},
 		"refused":        {change(func(c *mysql.Config) { c.Addr = closedPort(t) }), connectors.Transient, "refused"},
 		"no such host":   {change(func(c *mysql.Config) { c.Addr = "db.invalid:3306" }), connectors.Transient, ""},
 	} {
@@ -123,12 +122,15 @@ func TestSQLiteThatDoesNotLetIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ path, config string }{
-		"missing file":   {filepath.Join(dir, "missing.db"), ""},
-		"missing folder": {filepath.Join(dir, "missing", "x.db"), "auto_create: true\n"},
-		"folder":         {dir, "auto_create: true\n"},
-		"other file":     {noDatabase, ""},
+		"missing file": {filepath.Join(dir, "missing.db"), ""},
+		"folder":       {dir, "auto_create: true\n"},
+		"other file":   {noDatabase, ""},
 	} {
 		t.Run(name, func(t *testing.T) { checkUnusable(t, d, c.path, c.config, connectors.Misconfigured, "") })
+	}
+	missing := filepath.Join(dir, "missing", "x.db")
+	if _, err := connsql.Kind().Open(t.Context(), d.env(), lines("sqlite", missing, "auto_create: true\n")); connectors.ClassOf(err) != connectors.Misconfigured {
+		t.Errorf("a missing folder: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "missing.db")); !os.IsNotExist(err) {
 		t.Errorf("the missing file was created: %v", err)
@@ -142,9 +144,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		// Every write would fail with them, as if for a moment.
 		"no arrays": "postgres://h/d?default_query_exec_mode=exec", "no arrays either": "postgres://h/d?default_query_exec_mode=simple_protocol",
 	} {
-		env := d.env()
-		env.Secrets = secrets(map[string]string{"DSN": dsn})
-		_, err := kindOpen(t, env, "dialect: postgres\ndsn: ${env:DSN}\n")
+		_, err := kindOpen(t, d.env(), fmt.Sprintf("dialect: postgres\ndsn: %q\n", dsn))
 		if connectors.ClassOf(err) != connectors.Misconfigured || err == nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -153,7 +153,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 			t.Errorf("%s: the error shows the password", name)
 		}
 	}
-	if _, err := kindOpen(t, d.env(), "dialect: postgres\ndsn: ${env:NOT_THERE}\n"); !errors.Is(err, connectors.ErrSecret) {
+	if _, err := kindOpen(t, d.env(), "dialect: postgres\ndsn: postgres://u:${env:NOT_THERE}@h/d\n"); !errors.Is(err, connectors.ErrSecret) {
 		t.Errorf("a missing secret gives %v", err)
 	}
 	if _, err := kindOpen(t, d.env(), "dialect: nonsense\n"); connectors.ClassOf(err) != connectors.Misconfigured || !errors.Is(err, connectors.ErrConfig) {
@@ -183,9 +183,8 @@ func TestPasswordWithinADSN(t *testing.T) {
 		"mysql":             fmt.Sprintf("dialect: mysql\ndsn: %s:${env:PW}@tcp(%s)/%s\n", c.User, c.Addr, c.DBName),
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := postgres.env()
-			env.Secrets = secrets(map[string]string{"PW": password})
-			c, err := kindOpen(t, env, config+"auto_create: true\n")
+			env := connectortest.Env(map[string]string{"PW": password})
+			c, err := kindOpen(t, env, config+"auto_create: true\nallow_cidrs: [127.0.0.0/8]\n")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,8 +199,8 @@ func TestTLS(t *testing.T) {
 		t.Parallel()
 		s := testdb.StartPostgres(t)
 		dsn := s.CreateDatabase(t)
-		d := &target{dialect: "postgres", dsn: strings.Replace(dsn, "sslmode=disable", "sslmode=verify-full&sslrootcert="+url.QueryEscape(readable(t, s)), 1)}
-		c := d.openHere(t, "auto_create: true\n")
+		d := &target{dialect: "postgres", dsn: strings.Replace(dsn, "sslmode=disable", "", 1)}
+		c := d.openHere(t, "auto_create: true\ntls: {ca: '${file:"+readable(t, s)+"}'}\n")
 		want(t, apply(t, c, attempt("k", 1, `{}`))[0], connectors.OK, "")
 	})
 	t.Run("mysql", func(t *testing.T) {
@@ -211,12 +210,12 @@ func TestTLS(t *testing.T) {
 		s.Exec(t, "", "CREATE USER tls@'127.0.0.1' REQUIRE SSL")
 		s.Exec(t, "", "GRANT ALL ON *.* TO tls@'127.0.0.1'")
 		d := &target{dialect: "mysql", dsn: strings.Replace(dsn, "root@", "tls@", 1)}
-		c := d.openHere(t, "auto_create: true\ntls: {ca_file: "+readable(t, s)+"}\n")
+		c := d.openHere(t, "auto_create: true\ntls: {ca: '${file:"+readable(t, s)+"}'}\n")
 		want(t, apply(t, c, attempt("k", 1, `{}`))[0], connectors.OK, "")
 		plain := d.openHere(t, "")
 		want(t, apply(t, plain, attempt("k", 2, `{}`))[0], connectors.Misconfigured, "1045")
 		for name, file := range map[string]string{"missing": "/nowhere/ca.pem", "empty": os.DevNull} {
-			if _, err := kindOpen(t, d.env(), "dialect: mysql\ndsn: ${env:DSN}\ntls: {ca_file: "+file+"}\n"); err == nil {
+			if _, err := connsql.Kind().Open(t.Context(), d.env(), lines("mysql", d.dsn, "tls: {ca: '${file:"+file+"}'}\n")); err == nil {
 				t.Errorf("%s: an authority that cannot be read is no error", name)
 			}
 		}
@@ -306,6 +305,5 @@ func closedPort(t *testing.T) string {
 
 func kindOpen(t *testing.T, env connectors.Env, config string) (connectors.Connector, error) {
 	t.Helper()
-	env.Logger = zerolog.Nop()
 	return connsql.Kind().Open(t.Context(), env, []byte(config))
 }

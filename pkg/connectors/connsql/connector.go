@@ -44,7 +44,6 @@ type connector struct {
 	mapper     *mapper
 	maxBatch   int
 	autoCreate bool
-	secrets    []string // that no message may show
 	// absentMeansTaken: where a row was not stored and is not there, another
 	// row has the same value in a unique index. The other dialects say so.
 	absentMeansTaken bool
@@ -203,10 +202,10 @@ func (c *connector) failed(ctx context.Context, v verdict) connectors.Result {
 	e := c.explain(ctx, v)
 	res := connectors.Failed(e.Class, e.Code, e.Err)
 	if ctx.Err() == nil {
-		res.Response = clip(scrub(v.said, c.secrets), connectors.MaxResponse)
+		res.Response = connectors.Clip(v.said, connectors.MaxResponse)
 	}
 	if v.noTable {
-		res.Response = clip(c.db.ddl(), connectors.MaxResponse)
+		res.Response = connectors.Clip(c.db.ddl(), connectors.MaxResponse)
 	}
 	return res
 }
@@ -224,7 +223,7 @@ func (c *connector) explain(ctx context.Context, v verdict) *connectors.Error {
 	case v.noTable:
 		text += "; set auto_create, or run this: " + c.db.ddl()
 	}
-	return &connectors.Error{Class: v.class, Code: v.code, Err: v.wrap(scrub(text, c.secrets))}
+	return &connectors.Error{Class: v.class, Code: v.code, Err: v.wrap(text)}
 }
 
 // Probe looks whether a write would be let through: it has the database plan
@@ -276,8 +275,5 @@ func (c *connector) List(ctx context.Context, after string, limit int) ([]string
 
 // Close closes the connections.
 func (c *connector) Close(context.Context) error {
-	if err := c.db.close(); err != nil {
-		return errors.New(scrub(err.Error(), c.secrets))
-	}
-	return nil
+	return c.db.close()
 }

@@ -22,8 +22,9 @@ func ExampleKind() {
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 
 	ctx := context.Background()
+	host := connectors.Host{Allow: connectors.Allow{Grant: connectors.Grant{Databases: connectors.List{dir}}}}
 	config := "dialect: sqlite\ndsn: " + filepath.Join(dir, "erp.db") + "\nauto_create: true\n"
-	c, err := connsql.Kind().Open(ctx, connectors.Env{Channel: "erp_db"}, []byte(config))
+	c, err := connsql.Kind().Open(ctx, host.Env("erp_db"), []byte(config))
 	if err != nil {
 		log.Fatal(err)
 	}

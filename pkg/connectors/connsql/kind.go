@@ -21,11 +21,13 @@ package connsql
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // KindName is the name of the kind in configurations.
@@ -52,47 +54,66 @@ func Kind() connectors.Kind {
 func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connector, error) {
 	cfg, err := decode(data)
 	if err != nil {
-		return nil, misconfigured("config", err)
+		return nil, connkit.Misconfigured("config", err)
 	}
 	table, err := cfg.tableFor(env.Channel)
 	if err != nil {
-		return nil, misconfigured("config", err)
+		return nil, connkit.Misconfigured("config", err)
 	}
 	m, err := newMapper(cfg)
 	if err != nil {
-		return nil, misconfigured("config", err)
+		return nil, connkit.Misconfigured("config", err)
 	}
-	dsn, secrets, err := cfg.resolve(env.Secrets)
+	p, err := cfg.pool(env)
 	if err != nil {
 		return nil, err
 	}
-	l := cfg.layout(table)
-	p := pool{dsn: dsn, channel: env.Channel, connections: max(env.Concurrency, 1), timeout: env.Timeout, create: cfg.AutoCreate, tls: cfg.TLS}
-	if p.timeout <= 0 {
-		p.timeout = defaultTimeout
+	db, err := openDatabase(cfg.Dialect, p, cfg.layout(table))
+	var refused *connectors.Error
+	if errors.As(err, &refused) {
+		return nil, err
 	}
-	db, password, err := openDatabase(cfg.Dialect, p, l)
 	if err != nil {
-		return nil, misconfigured("dsn", fmt.Errorf("dsn: %w", err))
+		return nil, connkit.Misconfigured("dsn", fmt.Errorf("dsn: %w", err))
 	}
 	return &connector{
 		db: db, mapper: m, maxBatch: cfg.MaxBatch, autoCreate: cfg.AutoCreate,
-		secrets: append(secrets, password), absentMeansTaken: cfg.Dialect == mysqlDialect && cfg.Mode != appendMode,
+		absentMeansTaken: cfg.Dialect == mysqlDialect && cfg.Mode != appendMode,
 	}, nil
-}
-
-func misconfigured(code string, err error) error {
-	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}
 }
 
 // pool is what the connections to a database are made from.
 type pool struct {
-	dsn         string
+	dsn         dsn
 	channel     string
 	connections int
 	timeout     time.Duration // of a statement
 	create      bool          // a database file that is missing may be created
-	tls         TLS
+	tls         *tls.Config   // nil: as the DSN says
+	dialer      *connectors.Dialer
+	env         connectors.Env
+}
+
+// pool resolves the configuration's references.
+func (c Config) pool(env connectors.Env) (p pool, err error) {
+	s := connkit.NewSecrets(env)
+	p = pool{
+		channel: env.Channel, connections: max(env.Concurrency, 1), timeout: env.Timeout, create: c.AutoCreate, env: env,
+		dsn: c.parts(func(ref connectors.Ref) string { return s.Text("dsn", ref) }),
+	}
+	if p.timeout <= 0 {
+		p.timeout = defaultTimeout
+	}
+	if c.TLS != (connkit.TLS{}) {
+		if p.tls, err = c.TLS.Config(s); err != nil {
+			return p, connkit.Misconfigured("config", err)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return p, err
+	}
+	p.dialer, err = env.Dialer(c.AllowCIDRs)
+	return p, err
 }
 
 // lockTimeout is how long a statement waits for a lock that somebody else holds.
@@ -100,19 +121,17 @@ type pool struct {
 // within the same call.
 func (p pool) lockTimeout() time.Duration { return max(p.timeout/10, 100*time.Millisecond) }
 
-// openDatabase returns the database of a dialect and the password that is used,
-// if there is one. It does not wait for the server. Its errors show nothing of
-// the DSN.
-func openDatabase(dialect string, p pool, l layout) (db database, password string, err error) {
+// openDatabase returns the database of a dialect. It does not wait for the server. Its
+// errors show nothing of the DSN.
+func openDatabase(dialect string, p pool, l layout) (database, error) {
 	switch dialect {
 	case postgresDialect:
 		return openPostgres(p, l)
 	case mysqlDialect:
 		return openMySQL(p, l)
 	case sqliteDialect:
-		db, err = openSQLite(p, l)
-		return db, "", err
+		return openSQLite(p, l)
 	default:
-		return nil, "", errors.New("the dialect is not known")
+		return nil, errors.New("the dialect is not known")
 	}
 }

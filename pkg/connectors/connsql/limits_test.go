@@ -18,7 +18,7 @@ func TestStatementsEndAtTheServer(t *testing.T) {
 		}
 		env := d.env()
 		env.Timeout = time.Second
-		c := d.openEnv(t, env, "auto_create: true\n")
+		c := d.openEnv(t, env, d.dsn, "auto_create: true\n")
 		closeHere(t, c)
 		want(t, apply(t, c, attempt("k", 1, `{}`))[0], connectors.OK, "")
 		code := "57014"
@@ -53,7 +53,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		}
 		env := d.env()
 		env.Concurrency = 2
-		c := d.openEnv(t, env, "auto_create: true\n")
+		c := d.openEnv(t, env, d.dsn, "auto_create: true\n")
 		closeHere(t, c)
 		var running sync.WaitGroup
 		for w := range 8 {

@@ -3,13 +3,10 @@ package connsql
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,13 +30,15 @@ type mysql struct {
 // sqlMode makes the server refuse values that it would else bend until they fit.
 const sqlMode = "'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 
-func openMySQL(p pool, l layout) (database, string, error) {
-	cfg, err := driver.ParseDSN(p.dsn)
+func openMySQL(p pool, l layout) (database, error) {
+	cfg, err := driver.ParseDSN(p.dsn.text)
 	if err != nil {
-		return nil, "", errMySQLDSN
+		return nil, errMySQLDSN
 	}
-	if cfg.TLS, err = p.tls.config(cfg); err != nil {
-		return nil, "", err
+	cfg.Passwd = p.dsn.password(cfg.Passwd)
+	cfg.DialFunc = p.dialer.DialContext
+	if p.tls != nil {
+		cfg.TLS = withServerName(p.tls, hostOf(cfg.Addr))
 	}
 	cfg.Loc = time.UTC
 	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = p.timeout, p.timeout, p.timeout
@@ -60,44 +59,31 @@ func openMySQL(p pool, l layout) (database, string, error) {
 		" /*M!100101 , max_statement_time=" + seconds(p.timeout) + " */"
 	connector, err := driver.NewConnector(cfg)
 	if err != nil {
-		return nil, "", errMySQLDSN
+		return nil, errMySQLDSN
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(p.connections)
 	db.SetMaxIdleConns(p.connections)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	return &mysql{db: db, layout: l}, cfg.Passwd, nil
+	return &mysql{db: db, layout: l}, nil
 }
 
-// config returns what a connection is secured with: what the DSN says, or the
-// files if there are any.
-func (t TLS) config(cfg *driver.Config) (*tls.Config, error) {
-	if t == (TLS{}) {
-		return cfg.TLS, nil
+// withServerName returns a TLS configuration that expects a certificate for the host,
+// unless it has a name already.
+func withServerName(c *tls.Config, host string) *tls.Config {
+	c = c.Clone()
+	if c.ServerName == "" {
+		c.ServerName = host
 	}
-	host, _, err := net.SplitHostPort(cfg.Addr)
+	return c
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, errMySQLDSN
+		return address // of a socket
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if t.CAFile != "" {
-		data, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca_file: %w", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("tls.ca_file: %s holds no certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file: %w", err)
-		}
-		out.Certificates = []tls.Certificate{pair}
-	}
-	return out, nil
+	return host
 }
 
 // errNoUnique says that nothing keeps two rows of one key out of the table, and

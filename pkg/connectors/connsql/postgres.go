@@ -2,12 +2,17 @@ package connsql
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // postgres speaks to a PostgreSQL server, with the driver's own protocol: one
@@ -19,30 +24,53 @@ type postgres struct {
 	sql    statements
 }
 
-func openPostgres(p pool, l layout) (database, string, error) {
-	cfg, err := pgxpool.ParseConfig(p.dsn)
+func openPostgres(p pool, l layout) (database, error) {
+	cfg, err := pgxpool.ParseConfig(p.dsn.text)
 	if err != nil {
-		return nil, "", errPostgresDSN
+		return nil, errPostgresDSN
 	}
 	switch cfg.ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
-		return nil, "", errPostgresMode
+		return nil, errPostgresMode
 	}
 	cfg.MaxConns = int32(p.connections)
 	cfg.MinConns = 0
+	reach(&cfg.ConnConfig.Config, p)
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["timezone"] = "UTC"
 	settings["statement_timeout"] = milliseconds(p.timeout)
 	settings["lock_timeout"] = milliseconds(p.lockTimeout())
 	if settings["application_name"] == "" {
-		settings["application_name"] = clip("extsync/"+p.channel, mostIdentifier)
+		settings["application_name"] = connectors.Clip("extsync/"+p.channel, mostIdentifier)
 	}
 	cfg.ConnConfig.ConnectTimeout = p.timeout
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg) // it connects when it is asked to
 	if err != nil {
-		return nil, "", errPostgresDSN
+		return nil, errPostgresDSN
 	}
-	return &postgres{pool: pool, layout: l, sql: postgresStatements(l)}, cfg.ConnConfig.Password, nil
+	return &postgres{pool: pool, layout: l, sql: postgresStatements(l)}, nil
+}
+
+// reach has the driver connect as the channel may. It also takes a password, a client's
+// certificate and the like from the environment and the home directory of the process:
+// these are the process's own.
+func reach(c *pgconn.Config, p pool) {
+	c.Password = p.dsn.password(c.Password)
+	c.DialFunc, c.LookupFunc = p.dialer.DialContext, p.dialer.LookupHost
+	c.TLSConfig = postgresTLS(c.TLSConfig, c.Host, p.tls)
+	for _, f := range c.Fallbacks {
+		f.TLSConfig = postgresTLS(f.TLSConfig, f.Host, p.tls)
+	}
+}
+
+func postgresTLS(c *tls.Config, host string, ours *tls.Config) *tls.Config {
+	switch {
+	case ours != nil && !strings.HasPrefix(host, "/"):
+		return withServerName(ours, host)
+	case c != nil:
+		c.Certificates, c.GetClientCertificate = nil, nil
+	}
+	return c
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

@@ -17,9 +17,7 @@ func TestPreview(t *testing.T) {
 		"postgres": "postgres://me:${env:PASSWORD}@127.0.0.1:1/db", "mysql": "me:${env:PASSWORD}@tcp(127.0.0.1:1)/db", "sqlite": t.TempDir() + "/x.db",
 	} {
 		for mode, more := range map[string]string{"document": "", "append": "", "table": "columns: [{name: a, type: integer}, {name: b, type: bytes, jq: '\"AP8n\"'}]"} {
-			env := connectors.Env{Channel: "erp_db", Concurrency: 1, Secrets: connectors.Secrets{
-				LookupEnv: func(string) (string, bool) { return "hunter2", true },
-			}}
+			env := connectors.Host{}.Env("erp_db").ForPreview(connectors.Hidden)
 			conn, err := Kind().Open(t.Context(), env, []byte("dialect: "+dialect+"\ndsn: '"+dsn+"'\nmode: "+mode+"\n"+more))
 			if err != nil {
 				t.Fatal(err)
@@ -33,9 +31,6 @@ func TestPreview(t *testing.T) {
 				if err != nil || !strings.Contains(string(text), want) {
 					t.Errorf("%s, %s: %s is missing in %s, %v", dialect, mode, want, text, err)
 				}
-			}
-			if strings.Contains(string(text), "hunter2") {
-				t.Errorf("a secret is shown: %s", text)
 			}
 			bad := a
 			bad.Payload = []byte("{")

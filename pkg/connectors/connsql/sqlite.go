@@ -26,7 +26,8 @@ type sqlite struct {
 }
 
 func openSQLite(p pool, l layout) (database, error) {
-	if err := checkSQLitePath(p.dsn); err != nil {
+	file, err := sqlitePath(p)
+	if err != nil {
 		return nil, err
 	}
 	mode := "rw"
@@ -46,13 +47,27 @@ func openSQLite(p pool, l layout) (database, error) {
 			"temp_store(memory)",
 		},
 	}
-	path := (&url.URL{Path: p.dsn}).EscapedPath()
+	path := (&url.URL{Path: file}).EscapedPath()
 	db, err := sql.Open("sqlite", "file:"+path+"?"+options.Encode())
 	if err != nil {
 		return nil, errors.New("it is not the path of a file")
 	}
 	db.SetMaxOpenConns(1)
 	return &sqlite{db: db, layout: l, sql: sqliteStatements(l), stmts: map[string]*sql.Stmt{}}, nil
+}
+
+// sqlitePath returns the path of the file, if it and the files that SQLite has beside it
+// are where the channel may write.
+func sqlitePath(p pool) (path string, err error) {
+	if err := checkSQLitePath(p.dsn.text); err != nil {
+		return "", err
+	}
+	for _, suffix := range []string{"-journal", "-wal", "-shm", ""} {
+		if path, err = p.env.DataPath(p.dsn.text + suffix); err != nil {
+			return "", err
+		}
+	}
+	return path, nil
 }
 
 // errPrepare marks errors that lie in the table and not in a row: the statement

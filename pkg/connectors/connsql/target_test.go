@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers "pgx"
-	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -30,7 +29,7 @@ const password = `s3cr3t-/p@ss:w'ord%\`
 // A target is a fresh database of one dialect.
 type target struct {
 	dialect string
-	dsn     string  // for the connector, as a user who is no administrator
+	dsn     string  // for the connector, as a user who is no administrator; its password is a secret
 	proxy   *proxy  // between the connector and the server; nil for a file
 	admin   *sql.DB // one connection, which is open
 	driver  string
@@ -155,31 +154,56 @@ func (d *target) param() string {
 	return "?"
 }
 
-// env is what a connector to this target is opened with: its DSN is a secret.
-func (d *target) env() connectors.Env {
-	return connectors.Env{
-		Channel: connectortest.Channel, Concurrency: connectortest.Concurrency, Timeout: connectortest.Timeout,
-		Secrets: secrets(map[string]string{"DSN": d.dsn}), Logger: zerolog.Nop(),
-	}
+// env is what a connector to this target is opened with: the password is a secret.
+func (d *target) env() connectors.Env { return envOf(d.dsn) }
+
+func envOf(dsn string) connectors.Env {
+	_, password := split(dsn)
+	return connectortest.Env(map[string]string{"PW": password})
 }
 
-func secrets(values map[string]string) connectors.Secrets {
-	return connectors.Secrets{LookupEnv: func(name string) (string, bool) {
-		v, ok := values[name]
-		return v, ok
-	}}
+// split returns a DSN with a reference in the place of its password, and the password.
+func split(dsn string) (config, password string) {
+	const ref = "${env:PW}"
+	if u, err := url.Parse(dsn); err == nil && u.Scheme == "postgres" {
+		password, ok := u.User.Password()
+		if !ok {
+			return dsn, ""
+		}
+		before, after, _ := strings.Cut(dsn, "@")
+		return before[:strings.LastIndexByte(before, ':')+1] + ref + "@" + after, password
+	}
+	if before, after, ok := strings.Cut(dsn, "password='"); ok {
+		password, rest, _ := strings.Cut(after, "'")
+		return before + "password='" + ref + "'" + rest, password
+	}
+	if cfg, err := mysql.ParseDSN(dsn); err == nil && cfg.Passwd != "" {
+		password, cfg.Passwd = cfg.Passwd, ref
+		return cfg.FormatDSN(), password
+	}
+	return dsn, ""
+}
+
+// lines are a configuration with dialect and DSN, and with these lines besides.
+func lines(dialect, dsn, config string) []byte {
+	dsn, _ = split(dsn)
+	text := fmt.Sprintf("dialect: %s\ndsn: %q\n", dialect, dsn)
+	if dialect != "sqlite" {
+		text += "allow_cidrs: [127.0.0.0/8]\n"
+	}
+	return []byte(text + config)
 }
 
 // open opens a connector with these lines of configuration besides the dialect
 // and the DSN.
 func (d *target) open(t testing.TB, config string) connectors.Connector {
 	t.Helper()
-	return d.openEnv(t, d.env(), config)
+	return d.openEnv(t, d.env(), d.dsn, config)
 }
 
-func (d *target) openEnv(t testing.TB, env connectors.Env, config string) connectors.Connector {
+func (d *target) openEnv(t testing.TB, env connectors.Env, dsn, config string) connectors.Connector {
 	t.Helper()
-	c, err := connsql.Kind().Open(t.Context(), env, []byte("dialect: "+d.dialect+"\ndsn: ${env:DSN}\n"+config))
+	c, err := connsql.Kind().Open(t.Context(), env, lines(d.dialect, dsn, config))
 	if err != nil {
 		t.Fatal(err)
 	}

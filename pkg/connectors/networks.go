@@ -1,4 +1,4 @@
-package connhttp
+package connectors
 
 import (
 	"fmt"
@@ -7,10 +7,11 @@ import (
 	"syscall"
 )
 
-// An addressError says that the guard refused an address, and why.
-type addressError struct{ why string }
+// An AddressError says that an address may not be connected to, and why.
+type AddressError struct{ why string }
 
-func (e *addressError) Error() string { return "address is not allowed: " + e.why }
+// Error names the address.
+func (e *AddressError) Error() string { return "address is not allowed: " + e.why }
 
 // notPublic are the networks that are no part of the public internet, by the
 // special-purpose registries of IANA, and what clouds serve metadata from. One
@@ -50,7 +51,7 @@ ff00::/8            multicast
 4000::/2            not global unicast
 8000::/1            not global unicast`
 
-// A guard decides which addresses the connector may connect to. It looks at the
+// A guard decides which addresses a connector may connect to. It looks at the
 // address that is really dialled, after name resolution, so a name that resolves
 // to something else the second time gains nothing. It is immutable.
 type guard struct {
@@ -65,46 +66,33 @@ type network struct {
 	what string
 }
 
-// newGuard returns a guard that lets these networks pass besides the public
-// ones. The error names every text that is not a network.
-func newGuard(allow []string) (*guard, error) {
-	g := &guard{nat64: netip.MustParsePrefix("64:ff9b::/96"), sixToFour: netip.MustParsePrefix("2002::/16")}
+// newGuard returns a guard that lets these networks pass besides the public ones.
+func newGuard(allowed []netip.Prefix) *guard {
+	g := &guard{allowed: allowed, nat64: netip.MustParsePrefix("64:ff9b::/96"), sixToFour: netip.MustParsePrefix("2002::/16")}
 	for line := range strings.Lines(strings.TrimSpace(notPublic)) {
 		cidr, what, _ := strings.Cut(strings.TrimSpace(line), " ")
 		g.denied = append(g.denied, network{netip.MustParsePrefix(cidr), strings.TrimSpace(what)})
 	}
-	var bad []string
-	for _, text := range allow {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
-			bad = append(bad, fmt.Sprintf("%q", text))
-			continue
-		}
-		g.allowed = append(g.allowed, prefix)
-	}
-	if len(bad) > 0 {
-		return nil, fmt.Errorf("not a network such as 10.20.0.0/16: %s", strings.Join(bad, ", "))
-	}
-	return g, nil
+	return g
 }
 
 // control is called by net.Dialer with each address just before it connects.
 func (g *guard) control(network, address string, _ syscall.RawConn) error {
 	if network != "tcp4" && network != "tcp6" {
-		return &addressError{"network " + network}
+		return &AddressError{"network " + network}
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &addressError{"it cannot be read"}
+		return &AddressError{"it cannot be read"}
 	}
 	return g.check(ap.Addr())
 }
 
-// check returns an *addressError if the address, or an IPv4 address that it leads
+// check returns an *AddressError if the address, or an IPv4 address that it leads
 // to, is in a network that is neither public nor allowed.
 func (g *guard) check(addr netip.Addr) error {
 	if !addr.IsValid() {
-		return &addressError{"it cannot be read"}
+		return &AddressError{"it cannot be read"}
 	}
 	addr = addr.WithZone("").Unmap()
 	if g.isAllowed(addr) {
@@ -123,11 +111,11 @@ func (g *guard) check(addr netip.Addr) error {
 	return nil
 }
 
-// refuse returns an *addressError if the address is in a network that is not public.
+// refuse returns an *AddressError if the address is in a network that is not public.
 func (g *guard) refuse(addr netip.Addr) error {
 	for _, n := range g.denied {
 		if n.Contains(addr) {
-			return &addressError{fmt.Sprintf("%s is %s; list its network in allow_cidrs if the target is there", addr, n.what)}
+			return &AddressError{fmt.Sprintf("%s is %s; if the target is there, list its network in allow_cidrs, and the worker's operator in allow.networks", addr, n.what)}
 		}
 	}
 	return nil

@@ -1,0 +1,71 @@
+package connkit
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// Secrets resolves the references of a configuration one by one and remembers which
+// failed, so that all are named at once. It is for one goroutine.
+type Secrets struct {
+	env     connectors.Env
+	missing []string
+}
+
+// NewSecrets returns what resolves references in env.
+func NewSecrets(env connectors.Env) *Secrets { return &Secrets{env: env} }
+
+// Text returns the text of the field at path with its references resolved, "" if that
+// fails.
+func (s *Secrets) Text(path string, ref connectors.Ref) string {
+	value, err := s.env.Resolve(ref)
+	if err != nil {
+		var e *connectors.Error
+		if errors.As(err, &e) {
+			err = e.Err
+		}
+		s.missing = append(s.missing, path+": "+strings.TrimPrefix(err.Error(), connectors.ErrSecret.Error()+": "))
+		return ""
+	}
+	return value
+}
+
+// Err returns an error that names every reference that failed, nil if none did.
+func (s *Secrets) Err() error {
+	if len(s.missing) == 0 {
+		return nil
+	}
+	return Misconfigured("secret", fmt.Errorf("%w: %s", connectors.ErrSecret, strings.Join(s.missing, "; ")))
+}
+
+// MustRefer adds a problem if a text holds no reference.
+func MustRefer(p *connectors.Problems, path string, value connectors.Ref) {
+	if !value.HasReference() {
+		// The value is not repeated: it may be the secret.
+		p.Add(path, "it must refer to a secret, as ${env:NAME} or ${file:/path}")
+	}
+}
+
+// Sample returns a text with a harmless word in place of each reference, to look at its
+// form.
+func Sample(r connectors.Ref) string {
+	return r.Replace(func(connectors.Ref) string { return "reference" })
+}
+
+// OneOf adds a problem if a value is none of those that are allowed.
+func OneOf(p *connectors.Problems, path, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+// Misconfigured returns an error that blocks the channel.
+func Misconfigured(code string, err error) error {
+	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}
+}

@@ -1,0 +1,130 @@
+package connectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrUnable says that a connector was asked for what it cannot do.
+var ErrUnable = errors.New("this connector cannot do that")
+
+// A Sender is what the engine sends with: an *Opened, or a decorator around one. MaxBatch
+// is how many attempts one Apply takes, at least 1, always the same.
+type Sender interface {
+	Connector
+	MaxBatch() int
+}
+
+// An Opened is a connector as everything but its own package uses it: no error, excerpt
+// or preview that leaves it shows a secret, whatever the kind does. It is safe for
+// concurrent use as the connector is.
+type Opened struct {
+	conn     Connector
+	scrubber *Scrubber
+	batch    int
+	// What it can do besides; nil: it cannot.
+	prober    Prober
+	reader    Reader
+	lister    Lister
+	previewer Previewer
+}
+
+// Open opens a connector of a kind. Secrets are those of env and of nothing that was
+// opened before. A panic of the kind is an error.
+func Open(ctx context.Context, kind Kind, env Env, config []byte) (o *Opened, err error) {
+	env.scrubber = new(Scrubber)
+	defer func() {
+		if p := recover(); p != nil {
+			o, err = nil, env.scrubber.Error(fmt.Errorf("connector kind %s panicked while it was opened: %v", kind.Name, p))
+		}
+	}()
+	conn, err := kind.Open(ctx, env, config)
+	if err != nil {
+		return nil, fmt.Errorf("open connector of kind %s: %w", kind.Name, env.scrubber.Error(err))
+	}
+	o = &Opened{conn: conn, scrubber: env.scrubber, batch: 1}
+	if b, ok := conn.(Batcher); ok {
+		o.batch = max(1, b.MaxBatch())
+	}
+	o.prober, _ = conn.(Prober)
+	o.reader, _ = conn.(Reader)
+	o.lister, _ = conn.(Lister)
+	o.previewer, _ = conn.(Previewer)
+	return o, nil
+}
+
+// Apply is that of the connector.
+func (o *Opened) Apply(ctx context.Context, attempts []Attempt) []Result {
+	results := o.conn.Apply(ctx, attempts)
+	for i := range results {
+		r := &results[i]
+		if r.Err != nil {
+			r.Err = o.scrubber.Error(r.Err)
+			r.Code = o.scrubber.Text(r.Code)
+		}
+		r.Response = o.scrubber.Text(r.Response)
+	}
+	return results
+}
+
+// Close is that of the connector.
+func (o *Opened) Close(ctx context.Context) error { return o.scrubber.Error(o.conn.Close(ctx)) }
+
+// MaxBatch returns how many attempts one Apply takes, at least 1.
+func (o *Opened) MaxBatch() int { return o.batch }
+
+// Probes, Reads, Lists and Previews report what the connector can do besides: as it is
+// configured, and not as the kind could.
+func (o *Opened) Probes() bool   { return o.prober != nil }
+func (o *Opened) Reads() bool    { return o.reader != nil }
+func (o *Opened) Lists() bool    { return o.lister != nil }
+func (o *Opened) Previews() bool { return o.previewer != nil }
+
+// Probe is that of Prober, ErrUnable if the connector is none.
+func (o *Opened) Probe(ctx context.Context) error {
+	if o.prober == nil {
+		return ErrUnable
+	}
+	return o.scrubber.Error(o.prober.Probe(ctx))
+}
+
+// Read is that of Reader, ErrUnable if the connector is none.
+func (o *Opened) Read(ctx context.Context, keys []string) ([]Held, error) {
+	if o.reader == nil {
+		return nil, ErrUnable
+	}
+	held, err := o.reader.Read(ctx, keys)
+	return held, o.scrubber.Error(err)
+}
+
+// List is that of Lister, ErrUnable if the connector is none.
+func (o *Opened) List(ctx context.Context, after string, limit int) ([]string, error) {
+	if o.lister == nil {
+		return nil, ErrUnable
+	}
+	keys, err := o.lister.List(ctx, after, limit)
+	return keys, o.scrubber.Error(err)
+}
+
+// Preview is that of Previewer, ErrUnable if the connector is none.
+func (o *Opened) Preview(ctx context.Context, a Attempt) (Preview, error) {
+	if o.previewer == nil {
+		return Preview{}, ErrUnable
+	}
+	p, err := o.previewer.Preview(ctx, a)
+	if err != nil {
+		return Preview{}, o.scrubber.Error(err)
+	}
+	p.URL, p.Statement = o.scrubber.Text(p.URL), o.scrubber.Text(p.Statement)
+	p.Body = []byte(o.scrubber.Text(string(p.Body)))
+	for name, value := range p.Headers {
+		p.Headers[name] = o.scrubber.Text(value)
+	}
+	for i, value := range p.Parameters {
+		if text, ok := value.(string); ok {
+			p.Parameters[i] = o.scrubber.Text(text)
+		}
+	}
+	return p, nil
+}
