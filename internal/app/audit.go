@@ -81,7 +81,7 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 		return sum, err
 	}
 	defer done()
-	if !target.Reads() {
+	if !target.Can().Reads {
 		return sum, fmt.Errorf("%w: channel %s has a connector of kind %s", ErrNotReadable, channel, entries[0].Config.Connector.Kind)
 	}
 	records, err := c.Records(ctx)
@@ -93,7 +93,7 @@ func (c *Client) Audit(ctx context.Context, channel string, found func(Finding) 
 	}
 	a := auditor{c: c, entry: entries[0], target: target, records: records, found: found, progress: progress, sum: sum}
 	err = a.ledger(ctx)
-	if target.Lists() && err == nil {
+	if target.Can().Lists && err == nil {
 		a.sum.Listed = true
 		err = a.extra(ctx)
 	}

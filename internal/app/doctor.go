@@ -281,8 +281,8 @@ func (d *doctor) target(ctx context.Context, cfg channels.Config) {
 	ctx, cancel := context.WithTimeout(ctx, min(doctorProbe, cfg.Timeout.D()))
 	defer cancel()
 	target, done, err := d.c.OpenTarget(ctx, cfg)
-	if errors.Is(err, connectors.ErrSecret) {
-		d.add(LevelWarning, "target", cfg.Name, err.Error(), "run doctor where the workers run, with their environment")
+	if errors.Is(err, connectors.ErrSecret) || errors.Is(err, connectors.ErrNotAllowed) {
+		d.add(LevelWarning, "target", cfg.Name, err.Error(), "run doctor where the workers run, with their environment and settings")
 		return
 	}
 	if err != nil {
@@ -290,7 +290,7 @@ func (d *doctor) target(ctx context.Context, cfg channels.Config) {
 		return
 	}
 	defer done()
-	if !target.Probes() {
+	if !target.Can().Probes {
 		d.add(LevelOK, "target", cfg.Name, "can be opened; its kind cannot be probed", "")
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // ChannelsCommand returns the commands about channels.
@@ -140,10 +141,25 @@ type channelView struct {
 	Generation int       `json:"generation"`
 	Updated    time.Time `json:"updated"`
 	Deleted    time.Time `json:"deleted,omitzero"`
+	// Capabilities are those of its connector, as it is configured.
+	Capabilities connectors.Capabilities `json:"capabilities"`
 }
 
 func view(e channels.Entry) channelView {
-	return channelView{Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated, Deleted: e.Deleted}
+	return channelView{
+		Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated, Deleted: e.Deleted,
+		Capabilities: capabilities(e.Config),
+	}
+}
+
+// capabilities are those of a channel's connector; none of a kind that this program does
+// not know.
+func capabilities(c channels.Config) connectors.Capabilities {
+	kind, err := app.Catalog().Kind(c.Connector.Kind)
+	if err != nil {
+		return connectors.Capabilities{}
+	}
+	return kind.With(c.Connector.Config)
 }
 
 func channelsList(sh *Shell) *cobra.Command {
@@ -202,8 +218,8 @@ func channelsShow(sh *Shell) *cobra.Command {
 		Short: "Show the configuration of channels, with its defaults",
 		Long: `Show the configuration of some channels, or of all that are not deleted, with its
 defaults, as YAML that apply takes. It holds references to secrets, not the secrets.
-Which of them are paused is said in comments: that is for their operators, and the
-file would undo it.`,
+Comments say what the connector of each can do ('extsync kinds' has the words), and
+which are paused: that is for their operators, and the file would undo it.`,
 		Example: `  extsync channels show erp_db > erp_db.yaml
   extsync channels show > channels.yaml`,
 		Args:              cobra.ArbitraryArgs,
@@ -235,6 +251,9 @@ file would undo it.`,
 func writeConfigs(sh *Shell, entries []channels.Entry) error {
 	configs := make([]channels.Config, len(entries))
 	for i, e := range entries {
+		if _, err := fmt.Fprintf(sh.Out, "# %s: %s.\n", e.Config.Name, capabilities(e.Config)); err != nil {
+			return err
+		}
 		if e.Paused() {
 			if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", e.Config.Name); err != nil {
 				return err

@@ -129,6 +129,9 @@ func TestConnectorKinds(t *testing.T) {
 	for _, k := range kinds {
 		m, _ := k.(map[string]any)
 		name, _ := m["name"].(string)
+		if guard := map[string]string{"http": "by format", "sql": "atomic"}[name]; guard == "" || at(m, "capabilities", "guard") != guard || at(m, "capabilities", "reads") != true {
+			t.Errorf("%s: %v", name, m["capabilities"])
+		}
 		found[name] = at(m, "schema", "properties", "url") != nil || at(m, "schema", "properties", "dsn") != nil
 	}
 	if !found["http"] || !found["sql"] {

@@ -6,13 +6,17 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 // A Kind is one connector kind.
 type Kind struct {
-	Name    string         `json:"name"`
-	Summary string         `json:"summary"`
-	Schema  map[string]any `json:"schema,omitempty" doc:"JSON schema of connector.config: its fields and their types. What they may hold is checked by PUT with dry_run"`
+	Name    string `json:"name"`
+	Summary string `json:"summary"`
+	// Capabilities are what it can do at best; a configuration may leave less.
+	Capabilities connectors.Capabilities `json:"capabilities" doc:"What it can do at best, and how strong its guard is: atomic, conditional, by format, ledger or none"`
+	Schema       map[string]any          `json:"schema,omitempty" doc:"JSON schema of connector.config: its fields and their types. What they may hold is checked by PUT with dry_run"`
 }
 
 type kindsOutput struct {
@@ -24,11 +28,11 @@ type kindsOutput struct {
 func (s *server) kindsRoute() {
 	register(s, route{
 		id: "list-connector-kinds", method: http.MethodGet, path: "/v1/connector-kinds", tag: "Channels",
-		summary: "List the connector kinds, with the schema of their configuration", rule: read, status: http.StatusOK,
+		summary: "List the connector kinds: what they can do, and the schema of their configuration", rule: read, status: http.StatusOK,
 	}, func(context.Context, *struct{}) (*kindsOutput, error) {
 		out := &kindsOutput{}
 		for _, k := range s.o.Catalog.Kinds() {
-			kind := Kind{Name: k.Name, Summary: k.Summary}
+			kind := Kind{Name: k.Name, Summary: k.Summary, Capabilities: k.Capabilities}
 			if k.Config != nil {
 				kind.Schema = schemaOf(reflect.TypeOf(k.Config))
 				kind.Schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

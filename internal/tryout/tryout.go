@@ -93,7 +93,7 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 }
 
 func (r *Report) preview(ctx context.Context, conn *connectors.Opened, a connectors.Attempt) error {
-	if !conn.Previews() {
+	if !conn.Can().Previews {
 		return nil
 	}
 	preview, err := conn.Preview(ctx, a)

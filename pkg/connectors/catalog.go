@@ -17,6 +17,12 @@ var ErrUnknownKind = errors.New("unknown connector kind")
 type Kind struct {
 	Name    string // lower case, as written in connector.kind
 	Summary string // one line for people
+	// Capabilities are what the kind can do at best. Each must be implemented by what Open
+	// returns, unless Configured takes it back.
+	Capabilities Capabilities
+	// Configured returns what is left of the capabilities with a valid configuration. nil:
+	// all.
+	Configured func(config []byte) Capabilities
 	// Config is a zero value of the configuration's type, from which its schema is
 	// made. nil: not described.
 	Config any
@@ -30,6 +36,14 @@ type Kind struct {
 	// Open makes a connector. It does not wait for the target to be there. A
 	// configuration that cannot work gives an *Error of class Misconfigured.
 	Open func(ctx context.Context, env Env, config []byte) (Connector, error)
+}
+
+// With returns the capabilities of the kind with a valid configuration.
+func (k Kind) With(config []byte) Capabilities {
+	if k.Configured == nil {
+		return k.Capabilities
+	}
+	return k.Configured(config)
 }
 
 // A Catalog holds the kinds that a process knows. It is immutable and safe for

@@ -1,6 +1,7 @@
 package connectors
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -83,7 +84,7 @@ func (e Env) DataPath(path string) (string, error) {
 		}
 		top, err := filepath.EvalSymlinks(dir)
 		if err != nil {
-			return "", misconfigured("path", fmt.Errorf("the directory %s, which the worker allows, cannot be used: %w", dir, pathCause(err)))
+			return "", misconfigured("path", fmt.Errorf("the allowed directory %s cannot be used: %w", dir, pathCause(err)))
 		}
 		real, err := realPath(clean)
 		if err != nil {
@@ -119,14 +120,18 @@ func (e Env) isOwnFile(info os.FileInfo) bool {
 	return false
 }
 
+// ErrNotAllowed says that the operator of this process does not allow a channel what it
+// asks for. The message names the setting.
+var ErrNotAllowed = errors.New("not allowed")
+
 // refused says that the operator does not allow something, and how he would.
 func (e Env) refused(what, list string, allowed List) error {
 	there := "nothing"
 	if len(allowed) > 0 {
 		there = strings.Join(allowed, ", ")
 	}
-	return fmt.Errorf("the worker does not allow channel %s the %s: its setting allow.%s (EXTSYNC_ALLOW_%s) has %s",
-		e.Channel, what, list, strings.ToUpper(list), there)
+	return fmt.Errorf("%w to channel %s: %s; the setting allow.%s (EXTSYNC_ALLOW_%s) of this process has %s",
+		ErrNotAllowed, e.Channel, what, list, strings.ToUpper(list), there)
 }
 
 // misconfigured returns an error that blocks the channel.

@@ -22,8 +22,9 @@ type Sender interface {
 type Opened struct {
 	conn     Connector
 	scrubber *Scrubber
+	can      Capabilities
 	batch    int
-	// What it can do besides; nil: it cannot.
+	// nil where it is not declared
 	prober    Prober
 	reader    Reader
 	lister    Lister
@@ -43,15 +44,45 @@ func Open(ctx context.Context, kind Kind, env Env, config []byte) (o *Opened, er
 	if err != nil {
 		return nil, fmt.Errorf("open connector of kind %s: %w", kind.Name, env.scrubber.Error(err))
 	}
-	o = &Opened{conn: conn, scrubber: env.scrubber, batch: 1}
-	if b, ok := conn.(Batcher); ok {
-		o.batch = max(1, b.MaxBatch())
+	o = &Opened{conn: conn, scrubber: env.scrubber, can: kind.With(config), batch: 1}
+	if missing := o.declared(); missing != "" {
+		_ = conn.Close(ctx) // nothing was sent
+		return nil, fmt.Errorf("connector kind %s is declared to be a %s, and is none", kind.Name, missing)
 	}
-	o.prober, _ = conn.(Prober)
-	o.reader, _ = conn.(Reader)
-	o.lister, _ = conn.(Lister)
-	o.previewer, _ = conn.(Previewer)
 	return o, nil
+}
+
+// declared takes over what is declared, and returns the name of what is missing.
+func (o *Opened) declared() (missing string) {
+	need := func(there bool, name string) {
+		if !there {
+			missing = name
+		}
+	}
+	var ok bool
+	if o.can.Batches {
+		b, ok := o.conn.(Batcher)
+		if need(ok, "Batcher"); ok {
+			o.batch = max(1, b.MaxBatch())
+		}
+	}
+	if o.can.Probes {
+		o.prober, ok = o.conn.(Prober)
+		need(ok, "Prober")
+	}
+	if o.can.Reads {
+		o.reader, ok = o.conn.(Reader)
+		need(ok, "Reader")
+	}
+	if o.can.Lists {
+		o.lister, ok = o.conn.(Lister)
+		need(ok, "Lister")
+	}
+	if o.can.Previews {
+		o.previewer, ok = o.conn.(Previewer)
+		need(ok, "Previewer")
+	}
+	return missing
 }
 
 // Apply is that of the connector.
@@ -74,12 +105,8 @@ func (o *Opened) Close(ctx context.Context) error { return o.scrubber.Error(o.co
 // MaxBatch returns how many attempts one Apply takes, at least 1.
 func (o *Opened) MaxBatch() int { return o.batch }
 
-// Probes, Reads, Lists and Previews report what the connector can do besides: as it is
-// configured, and not as the kind could.
-func (o *Opened) Probes() bool   { return o.prober != nil }
-func (o *Opened) Reads() bool    { return o.reader != nil }
-func (o *Opened) Lists() bool    { return o.lister != nil }
-func (o *Opened) Previews() bool { return o.previewer != nil }
+// Can returns what the connector is declared to do, as it is configured.
+func (o *Opened) Can() Capabilities { return o.can }
 
 // Probe is that of Prober, ErrUnable if the connector is none.
 func (o *Opened) Probe(ctx context.Context) error {

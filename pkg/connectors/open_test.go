@@ -55,7 +55,8 @@ func TestNoKindShowsASecret(t *testing.T) {
 		}, " ")
 	}
 	kind := func(open func() (connectors.Connector, error)) connectors.Kind {
-		return connectors.Kind{Name: "leak", Open: func(_ context.Context, env connectors.Env, _ []byte) (connectors.Connector, error) {
+		can := connectors.Capabilities{Probes: true, Reads: true, Lists: true, Previews: true}
+		return connectors.Kind{Name: "leak", Capabilities: can, Open: func(_ context.Context, env connectors.Env, _ []byte) (connectors.Connector, error) {
 			if _, err := env.Resolve("${env:A}-${env:PIN}"); err != nil {
 				return nil, err
 			}
@@ -110,8 +111,8 @@ func TestOpenedDoesWhatTheConnectorCan(t *testing.T) {
 	kind := connectors.Kind{Name: "plain", Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) { return plain{}, nil }}
 	conn, err := connectors.Open(t.Context(), kind, connectors.Env{}, nil)
 	testkit.Must(t, err)
-	if conn.Probes() || conn.Reads() || conn.Lists() || conn.Previews() || conn.MaxBatch() != 1 {
-		t.Errorf("it can more than its connector: %+v", conn)
+	if conn.MaxBatch() != 1 || conn.Can() != (connectors.Capabilities{}) {
+		t.Errorf("it can %s", conn.Can())
 	}
 	_, readErr := conn.Read(t.Context(), nil)
 	_, listErr := conn.List(t.Context(), "", 1)
@@ -120,6 +121,25 @@ func TestOpenedDoesWhatTheConnectorCan(t *testing.T) {
 		if !errors.Is(err, connectors.ErrUnable) {
 			t.Error(err)
 		}
+	}
+}
+
+// What is declared must be there, and what is there is used only if it is declared.
+func TestCapabilitiesAreDeclared(t *testing.T) {
+	kind := func(conn connectors.Connector, can connectors.Capabilities) connectors.Kind {
+		return connectors.Kind{Name: "k", Capabilities: can, Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) { return conn, nil }}
+	}
+	for name, can := range map[string]connectors.Capabilities{
+		"Prober": {Probes: true}, "Reader": {Reads: true}, "Lister": {Lists: true}, "Previewer": {Previews: true}, "Batcher": {Batches: true},
+	} {
+		if _, err := connectors.Open(t.Context(), kind(plain{}, can), connectors.Env{}, nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	conn, err := connectors.Open(t.Context(), kind(leak{func() string { return "" }}, connectors.Capabilities{Reads: true}), connectors.Env{}, nil)
+	testkit.Must(t, err)
+	if err := conn.Probe(t.Context()); !errors.Is(err, connectors.ErrUnable) {
+		t.Errorf("it is probed, which is not declared: %v", err)
 	}
 }
 

@@ -97,7 +97,7 @@ func (tg *target) versions(key string) []string {
 
 func catalogOf(tg *target) *connectors.Catalog {
 	return connectors.NewCatalog(connectors.Kind{
-		Name:  "memory",
+		Name: "memory", Capabilities: connectors.Capabilities{Batches: true},
 		Check: func([]byte) error { return nil },
 		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
 			return tg, nil

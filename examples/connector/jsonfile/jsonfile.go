@@ -36,6 +36,9 @@ func Kind() connectors.Kind {
 	return connectors.Kind{
 		Name:    "jsonfile",
 		Summary: "a JSON file for each key",
+		Capabilities: connectors.Capabilities{
+			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true,
+		},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err

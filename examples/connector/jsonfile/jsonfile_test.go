@@ -15,9 +15,9 @@ import (
 
 func TestConformance(t *testing.T) {
 	directory := t.TempDir()
-	open := func(t *testing.T) connectors.Connector {
+	open := func(t *testing.T) *connectors.Opened {
 		t.Helper()
-		conn, err := jsonfile.Kind().Open(t.Context(), connectortest.Env(nil), []byte("directory: "+directory))
+		conn, err := connectors.Open(t.Context(), jsonfile.Kind(), connectortest.Env(nil), []byte("directory: "+directory))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 		// A test of a database would ask it in another way than the connector does.
 		Read: func(t *testing.T, keys ...string) map[string]connectors.Held {
 			t.Helper()
-			held, err := open(t).(connectors.Reader).Read(t.Context(), keys)
+			held, err := open(t).Read(t.Context(), keys)
 			if err != nil {
 				t.Error(err)
 			}

@@ -9,6 +9,23 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
+// declared compares what the kind is declared to do with what the target is said to
+// promise: the one is shown to people, the other is what the suite tests.
+func declared(r *run) {
+	can := r.open().Can()
+	strong := can.Guard == connectors.GuardAtomic || can.Guard == connectors.GuardConditional
+	switch {
+	case can.Guard == "":
+		r.Error("the kind declares no guard")
+	case strong && !r.Guarded:
+		r.Errorf("the kind declares the guard %s; say Guarded, so that it is tested", can.Guard)
+	case strong && (can.KeepsDigest != r.KeepsDigest || can.KeepsTombstone != r.Tombstones):
+		r.Errorf("the kind is declared to keep digests %v, tombstones %v; the target is said to %v, %v", can.KeepsDigest, can.KeepsTombstone, r.KeepsDigest, r.Tombstones)
+	case r.Guarded && !strong && can.Guard != connectors.GuardByFormat, r.KeepsDigest && !can.KeepsDigest, r.Tombstones && !can.KeepsTombstone:
+		r.Errorf("the target promises more than the kind declares: %s", can)
+	}
+}
+
 func noAttempts(r *run) {
 	if got := r.open().Apply(r.Context(), nil); len(got) != 0 {
 		r.Errorf("Apply gave %d results for no attempts", len(got))
@@ -164,16 +181,15 @@ func upsertAfterTombstone(r *run) {
 
 func reads(r *run) {
 	c := r.open()
-	reader, ok := c.(connectors.Reader)
-	if !ok {
-		r.notApplicable("the connector is not a Reader")
+	if !c.Can().Reads {
+		r.notApplicable("the connector is not declared to read")
 		return
 	}
 	there, gone := r.upsert(r.prefix+"there", number(5), "read"), r.remove(r.prefix+"gone", number(6))
 	r.wantOK("upsert", r.apply(c, there))
 	r.wantOK("tombstone", r.apply(c, gone))
 	keys := []string{gone.Key, r.prefix + "never", there.Key, there.Key}
-	got, err := reader.Read(r.Context(), keys)
+	got, err := c.Read(r.Context(), keys)
 	if err != nil {
 		r.checkText("the error of Read", err.Error())
 		r.Fatalf("Read: %v", err)
@@ -188,7 +204,7 @@ func reads(r *run) {
 			r.Errorf("Read says %+v of %s, the target holds %+v", got[i], key, want)
 		}
 	}
-	if none, err := reader.Read(r.Context(), nil); err != nil || len(none) != 0 {
+	if none, err := c.Read(r.Context(), nil); err != nil || len(none) != 0 {
 		r.Errorf("Read of no keys gave %v, %v", none, err)
 	}
 }

@@ -11,12 +11,12 @@ import (
 const batchSize = 20
 
 // batch returns attempts for as many keys as the connector takes at once.
-func (r *run) batch(c connectors.Connector) []connectors.Attempt {
+func (r *run) batch(c *connectors.Opened) []connectors.Attempt {
 	n := batchSize
-	if b, ok := c.(connectors.Batcher); ok {
-		n = min(n, b.MaxBatch())
+	if c.Can().Batches {
+		n = min(n, c.MaxBatch())
 	} else {
-		r.Log("the connector is not a Batcher: the attempts are made one by one")
+		r.Log("the connector takes no batches: the attempts are made one by one")
 	}
 	all := make([]connectors.Attempt, n)
 	for i := range all {

@@ -10,7 +10,7 @@ import (
 
 // applyWithin makes one attempt with a ctx and checks that Apply returns soon
 // after ctx ended.
-func (r *run) applyWithin(ctx context.Context, c connectors.Connector, a connectors.Attempt) connectors.Result {
+func (r *run) applyWithin(ctx context.Context, c *connectors.Opened, a connectors.Attempt) connectors.Result {
 	r.Helper()
 	done := make(chan connectors.Result, 1)
 	go func() { done <- r.applyAll(ctx, c, a)[0] }()
@@ -70,9 +70,9 @@ func unreachable(r *run) {
 	c := r.open()
 	a := r.upsert(r.prefix+"k", number(2), "unreachable")
 	r.wantOK("before", r.apply(c, r.upsert(a.Key, number(1), "before")))
-	prober, probes := c.(connectors.Prober)
+	probes := c.Can().Probes
 	if probes {
-		if err := prober.Probe(r.Context()); err != nil {
+		if err := c.Probe(r.Context()); err != nil {
 			r.Errorf("Probe of a target that is there: %v", err)
 		}
 	}
@@ -81,21 +81,21 @@ func unreachable(r *run) {
 		defer r.Restore(r.T) // whatever fails, the next case gets the target back
 		r.wantTransient("while it is cut off", r.apply(c, a))
 		if probes {
-			r.probeFails(prober)
+			r.probeFails(c)
 		}
 	}()
 	r.wantOK("after it is back", r.settle(c, a))
 	r.wantHeld(a)
 	if !probes {
-		r.notApplicable("the connector is not a Prober")
+		r.notApplicable("the connector is not declared to probe")
 		return
 	}
-	if err := prober.Probe(r.Context()); err != nil {
+	if err := c.Probe(r.Context()); err != nil {
 		r.Errorf("Probe after the target is back: %v", err)
 	}
 }
 
-func (r *run) probeFails(p connectors.Prober) {
+func (r *run) probeFails(p *connectors.Opened) {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
 	defer cancel()

@@ -87,7 +87,7 @@ func sameKeys(r *run) {
 		return
 	}
 	keys, rng := r.manyKeys(), r.seeds()[0]
-	var each [writers]connectors.Connector
+	var each [writers]*connectors.Opened
 	for i := range each {
 		each[i] = r.open()
 	}
@@ -132,7 +132,7 @@ func (r *run) inParallel(f func(writer int)) {
 
 // settle repeats an attempt while the target is busy, as the engine would: a
 // deadlock or a lock that was not free is no fault of the connector.
-func (r *run) settle(c connectors.Connector, a connectors.Attempt) connectors.Result {
+func (r *run) settle(c *connectors.Opened, a connectors.Attempt) connectors.Result {
 	deadline := time.Now().Add(settleTime)
 	for {
 		ctx, cancel := context.WithTimeout(r.Context(), Timeout)

@@ -24,7 +24,7 @@ func hash(s string) uint32 {
 }
 
 // open returns a fresh connector that is closed with the case.
-func (r *run) open() connectors.Connector {
+func (r *run) open() *connectors.Opened {
 	r.Helper()
 	c := r.Open(r.T)
 	if c == nil {
@@ -84,7 +84,7 @@ func attempt(u events.Update) connectors.Attempt {
 }
 
 // apply makes one attempt within Timeout and returns its result.
-func (r *run) apply(c connectors.Connector, a connectors.Attempt) connectors.Result {
+func (r *run) apply(c *connectors.Opened, a connectors.Attempt) connectors.Result {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
 	defer cancel()
@@ -95,15 +95,9 @@ func (r *run) apply(c connectors.Connector, a connectors.Attempt) connectors.Res
 // else one by one, and checks what holds for every result. It may be called from
 // any goroutine: it never ends the test, and gives as many results as there are
 // attempts whatever the connector does.
-func (r *run) applyAll(ctx context.Context, c connectors.Connector, attempts ...connectors.Attempt) []connectors.Result {
+func (r *run) applyAll(ctx context.Context, c *connectors.Opened, attempts ...connectors.Attempt) []connectors.Result {
 	r.Helper()
-	size := 1
-	if b, ok := c.(connectors.Batcher); ok {
-		if size = b.MaxBatch(); size < 1 {
-			r.Errorf("MaxBatch is %d", size)
-			size = 1
-		}
-	}
+	size := c.MaxBatch()
 	results := make([]connectors.Result, 0, len(attempts))
 	for start := 0; start < len(attempts); start += size {
 		part := attempts[start:min(start+size, len(attempts))]

@@ -223,6 +223,21 @@ func (c *subject) Close(context.Context) error {
 	return nil
 }
 
+func (s *store) kind() connectors.Kind {
+	can := connectors.Capabilities{Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Batches: true}
+	switch s.fault {
+	case promisesNothing:
+		can.Guard, can.KeepsDigest, can.KeepsTombstone = connectors.GuardLedger, false, false
+	case "is declared to do less":
+		can.KeepsTombstone = false
+	}
+	return connectors.Kind{Name: "subject", Capabilities: can, Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
+		c := &subject{store: s, stop: make(chan struct{})}
+		go func() { <-c.stop }()
+		return c, nil
+	}}
+}
+
 func (s *store) target() connectortest.Target {
 	set := func(f func()) {
 		s.mu.Lock()
@@ -230,9 +245,12 @@ func (s *store) target() connectortest.Target {
 		f()
 	}
 	return connectortest.Target{
-		Open: func(*testing.T) connectors.Connector {
-			c := &subject{store: s, stop: make(chan struct{})}
-			go func() { <-c.stop }()
+		Open: func(t *testing.T) *connectors.Opened {
+			t.Helper()
+			c, err := connectors.Open(t.Context(), s.kind(), connectors.Env{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
 			return c
 		},
 		Read: func(_ *testing.T, keys ...string) map[string]connectors.Held {

@@ -18,6 +18,7 @@ func Run(t *testing.T, target Target) {
 		name string
 		run  func(*run)
 	}{
+		{"declared", declared},
 		{"no attempts", noAttempts},
 		{"fresh", fresh},
 		{"same again", sameAgain},
@@ -80,7 +81,7 @@ type run struct {
 	*testing.T
 	Target
 	prefix string // of every key of the case
-	opened []connectors.Connector
+	opened []*connectors.Opened
 }
 
 // notApplicable says why a case, or a part of it, asks nothing of this target.

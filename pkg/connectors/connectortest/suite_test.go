@@ -32,6 +32,7 @@ func TestSuiteOfLess(t *testing.T) {
 // connector can have must be found, by the case that is there for it.
 func TestFlaws(t *testing.T) {
 	for flaw, found := range map[string]string{
+		"is declared to do less":       "declared",
 		"takes anything":               "older_after_newer",
 		"takes other content":          "same_version_with_other_content",
 		"forgets tombstones":           "tombstone_then_late_upsert",

@@ -3,7 +3,7 @@
 // connector's tests describe their target once and call Run:
 //
 //	connectortest.Run(t, connectortest.Target{
-//		Open:    func(t *testing.T) connectors.Connector { ... },
+//		Open:    func(t *testing.T) *connectors.Opened { ... },
 //		Read:    func(t *testing.T, keys ...string) map[string]connectors.Held { ... },
 //		Guarded: true,
 //	})
@@ -37,9 +37,10 @@ const (
 // are called from the goroutine of the test only, but for Read, which may be
 // called from several.
 type Target struct {
-	// Open returns a fresh connector to the target, always the same target. The
-	// suite closes it. Required.
-	Open func(t *testing.T) connectors.Connector
+	// Open returns a fresh connector to the target, always the same target, as
+	// connectors.Open opens it. The suite closes it, and looks for what its kind is declared
+	// to do. Required.
+	Open func(t *testing.T) *connectors.Opened
 	// Read returns what the target really holds of these keys, not asking the
 	// connector. A key that is not there, or is there no more without a
 	// tombstone, is left out. A Held has its digest where KeepsDigest is set; the

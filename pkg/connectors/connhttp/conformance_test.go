@@ -48,9 +48,9 @@ func testEnv() connectors.Env {
 
 func (r *receiver) target(config string) connectortest.Target {
 	return connectortest.Target{
-		Open: func(t *testing.T) connectors.Connector {
+		Open: func(t *testing.T) *connectors.Opened {
 			t.Helper()
-			c, err := Kind().Open(t.Context(), testEnv(), []byte(config))
+			c, err := connectors.Open(t.Context(), Kind(), testEnv(), []byte(config))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,8 +46,18 @@ func Kind() connectors.Kind {
 	return connectors.Kind{
 		Name:    KindName,
 		Summary: "sends each update as one HTTP request (CloudEvents, Standard Webhooks)",
-		Config:  Config{},
-		Access:  []string{"auth", "signing", "tls", "proxy", "timeouts", "allow_cidrs", "on_gone", "probe_url", "read"},
+		// The receiver is told the version; whether it refuses an older one is up to it.
+		Capabilities: connectors.Capabilities{
+			Guard: connectors.GuardByFormat, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Previews: true,
+		},
+		Configured: func(config []byte) connectors.Capabilities {
+			c, _ := Decode(config) // a configuration that is not valid can nothing
+			can := Kind().Capabilities
+			can.Probes, can.Reads = c.ProbeURL != "", c.Read.URL != ""
+			return can
+		},
+		Config: Config{},
+		Access: []string{"auth", "signing", "tls", "proxy", "timeouts", "allow_cidrs", "on_gone", "probe_url", "read"},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err
@@ -80,30 +90,17 @@ type connector struct {
 	now          func() time.Time
 }
 
-// What a connector can do besides depends on its configuration. One without a
-// probe URL does not implement connectors.Prober, as it could not tell, and one
-// without a read URL no connectors.Reader.
-type (
-	prober       struct{ *connector }
-	reader       struct{ *connector }
-	probedReader struct{ *connector }
+// Compile-time checks of what the connector offers.
+var (
+	_ connectors.Connector = (*connector)(nil)
+	_ connectors.Prober    = (*connector)(nil)
+	_ connectors.Reader    = (*connector)(nil)
+	_ connectors.Previewer = (*connector)(nil)
 )
-
-func (c *prober) Probe(ctx context.Context) error       { return c.ask(ctx) }
-func (c *probedReader) Probe(ctx context.Context) error { return c.ask(ctx) }
-
-func (c *reader) Read(ctx context.Context, keys []string) ([]connectors.Held, error) {
-	return c.read(ctx, keys)
-}
-
-func (c *probedReader) Read(ctx context.Context, keys []string) ([]connectors.Held, error) {
-	return c.read(ctx, keys)
-}
 
 // New opens a connector. Fields of the configuration that are zero get their
 // defaults. It connects to nothing yet. The error is a *connectors.Error of class
-// Misconfigured. The connector implements connectors.Prober if there is a
-// ProbeURL, and connectors.Reader if there is a Read.URL.
+// Misconfigured.
 func New(_ context.Context, env connectors.Env, config Config) (connectors.Connector, error) {
 	return open(env, config, deps{now: time.Now})
 }
@@ -138,16 +135,7 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 		c.tokenClient.TLSClientConfig.ServerName = ""
 		c.tokens = newTokens(o.oauth, c.tokenClient, d.now, o.scrubber)
 	}
-	switch {
-	case o.probe != nil && o.readFrom != nil:
-		return &probedReader{c}, nil
-	case o.probe != nil:
-		return &prober{c}, nil
-	case o.readFrom != nil:
-		return &reader{c}, nil
-	default:
-		return c, nil
-	}
+	return c, nil
 }
 
 // Apply makes one request for each attempt, one after the other.

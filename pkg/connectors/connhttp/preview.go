@@ -8,8 +8,6 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-var _ connectors.Previewer = (*connector)(nil)
-
 // Preview returns the request that Apply would make. It is made from the
 // configuration with "***" for every reference, so no secret is in it; a signature
 // and a token are shown the same way.

@@ -6,8 +6,11 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// ask asks the probe URL. Only a 2xx answer is well.
-func (c *connector) ask(parent context.Context) error {
+// Probe asks the probe URL. Only a 2xx answer is well.
+func (c *connector) Probe(parent context.Context) error {
+	if c.probe == nil {
+		return connectors.ErrUnable
+	}
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
 	got, err := c.fetch(parent, ctx, c.probe.url)

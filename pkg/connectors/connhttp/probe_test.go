@@ -1,6 +1,7 @@
 package connhttp
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -68,8 +69,12 @@ func TestProbeWithRefusedToken(t *testing.T) {
 
 // TestCannotProbe: a connector without a probe URL does not pretend to know.
 func TestCannotProbe(t *testing.T) {
-	conn := openTest(t, Config{URL: "https://example.org/"}, deps{now: time.Now})
-	if _, ok := conn.(connectors.Prober); ok {
-		t.Error("it implements Prober")
+	conn, err := connectors.Open(t.Context(), Kind(), testEnv(), []byte("url: https://example.org/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if can := conn.Can(); can.Probes || can.Reads || !errors.Is(conn.Probe(t.Context()), connectors.ErrUnable) {
+		t.Errorf("it can %s", can)
 	}
 }

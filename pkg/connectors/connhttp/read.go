@@ -64,9 +64,12 @@ func parseReadURL(text string) (template, error) {
 	return t, nil
 }
 
-// read asks for each key, as many at once as the channel's concurrency allows. It
+// Read asks for each key, as many at once as the channel's concurrency allows. It
 // fails with the first key that the target gives no clear answer about.
-func (c *connector) read(ctx context.Context, keys []string) ([]connectors.Held, error) {
+func (c *connector) Read(ctx context.Context, keys []string) ([]connectors.Held, error) {
+	if c.readFrom == nil {
+		return nil, connectors.ErrUnable
+	}
 	out := make([]connectors.Held, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, c.concurrency))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -82,7 +83,13 @@ func (d *target) prepare(t *testing.T, config string) {
 
 func (d *target) conformance(config string) connectortest.Target {
 	target := connectortest.Target{
-		Open: func(t *testing.T) connectors.Connector { return d.open(t, config) },
+		Open: func(t *testing.T) *connectors.Opened {
+			c, err := connectors.Open(t.Context(), connsql.Kind(), d.env(), lines(d.dialect, d.dsn, config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		},
 		Read: func(t *testing.T, keys ...string) map[string]connectors.Held { return d.held(t, table, keys...) },
 
 		Guarded: true, KeepsDigest: true, Tombstones: true, Times: true,

@@ -56,6 +56,7 @@ var (
 	_ connectors.Prober    = (*connector)(nil)
 	_ connectors.Reader    = (*connector)(nil)
 	_ connectors.Lister    = (*connector)(nil)
+	_ connectors.Previewer = (*connector)(nil)
 )
 
 // MaxBatch returns the configuration's max_batch.

@@ -41,8 +41,19 @@ func Kind() connectors.Kind {
 	return connectors.Kind{
 		Name:    KindName,
 		Summary: "a table of a PostgreSQL, MySQL, MariaDB or SQLite database",
-		Config:  Config{},
-		Access:  []string{"auto_create", "tls", "max_batch"},
+		Capabilities: connectors.Capabilities{
+			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true,
+			Probes: true, Reads: true, Lists: true, Batches: true, Previews: true,
+		},
+		Configured: func(config []byte) connectors.Capabilities {
+			can := Kind().Capabilities
+			if c, err := decode(config); err == nil && c.Mode == appendMode {
+				can.Guard = connectors.GuardNone
+			}
+			return can
+		},
+		Config: Config{},
+		Access: []string{"auto_create", "tls", "allow_cidrs", "max_batch"},
 		Check: func(config []byte) error {
 			_, err := decode(config)
 			return err

@@ -7,8 +7,6 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-var _ connectors.Previewer = (*connector)(nil)
-
 // Preview returns the statement that Apply would run for the attempt alone, with
 // its parameters. Batches have the same statement with more of them.
 func (c *connector) Preview(ctx context.Context, a connectors.Attempt) (connectors.Preview, error) {

@@ -93,7 +93,7 @@ func (w *world) open() {
 // catalog returns the one kind there is, as a worker sees it.
 func (w *world) catalog(name string, link *sim.Link) *connectors.Catalog {
 	return connectors.NewCatalog(connectors.Kind{
-		Name:  "memory",
+		Name: "memory", Capabilities: connectors.Capabilities{Batches: true},
 		Check: func([]byte) error { return nil },
 		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
 			return &door{target: w.target, worker: name, link: link}, nil
