@@ -206,7 +206,10 @@ func TestTryASampleUpdateOverHTTP(t *testing.T) {
 	const path = "/v1/channels/tried"
 	r.call(http.StatusCreated, http.MethodPut, path, r.config("tried", func(m map[string]any) {
 		m["filter"], m["mapping"] = `.status == "active"`, `{state: .status, version: $version}`
-		m["connector"].(map[string]any)["config"].(map[string]any)["auth"] = map[string]any{"bearer": "${env:NOT_ON_THIS_MACHINE}"}
+		config := m["connector"].(map[string]any)["config"].(map[string]any)
+		config["auth"] = map[string]any{"bearer": "${env:NOT_ON_THIS_MACHINE}"}
+		config["signing"] = map[string]any{"secrets": []string{"${env:NOT_ON_THIS_MACHINE}"}}
+		config["tls"] = map[string]any{"ca": "${file:/not/on/this/machine}"}
 	}), "If-None-Match", "*")
 	sample := func(payload string) string { return `{"key":"k","version":7,"payload":` + payload + `}` }
 	sent := r.call(http.StatusOK, http.MethodPost, path+"/test", sample(`{"status":"active"}`))
@@ -220,5 +223,12 @@ func TestTryASampleUpdateOverHTTP(t *testing.T) {
 		t.Errorf("a sample that the filter cannot read: %v", bad)
 	}
 	r.call(http.StatusUnprocessableEntity, http.MethodPost, path+"/test", `{"version":7}`)
+	r.call(http.StatusCreated, http.MethodPut, "/v1/channels/stored", r.config("stored", func(m map[string]any) {
+		m["connector"] = map[string]any{"kind": "sql", "config": map[string]any{"dialect": "sqlite", "dsn": "/not/on/this/machine.db"}}
+	}), "If-None-Match", "*")
+	stored := r.call(http.StatusOK, http.MethodPost, "/v1/channels/stored/test", sample(`{}`))
+	if statement, _ := at(stored, "preview", "statement").(string); !strings.Contains(statement, `"extsync_stored"`) {
+		t.Errorf("a sample for a database: %v", stored)
+	}
 	r.call(http.StatusNotFound, http.MethodPost, "/v1/channels/nobody/test", sample(`{}`))
 }

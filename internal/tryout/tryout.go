@@ -75,7 +75,7 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 	if err != nil {
 		return nil, err
 	}
-	env.Concurrency, env.Timeout = 1, cfg.Timeout.D()
+	env.Channel, env.Concurrency, env.Timeout = cfg.Name, 1, cfg.Timeout.D()
 	if !send {
 		env = env.ForPreview(connectors.Hidden)
 	}

@@ -87,6 +87,7 @@ func (o *Opened) declared() (missing string) {
 
 // Apply is that of the connector.
 func (o *Opened) Apply(ctx context.Context, attempts []Attempt) []Result {
+	defer o.panicked()
 	results := o.conn.Apply(ctx, attempts)
 	for i := range results {
 		r := &results[i]
@@ -99,8 +100,18 @@ func (o *Opened) Apply(ctx context.Context, attempts []Attempt) []Result {
 	return results
 }
 
+// panicked lets a panic go on, without secrets.
+func (o *Opened) panicked() {
+	if p := recover(); p != nil {
+		panic(o.scrubber.Text(fmt.Sprint(p)))
+	}
+}
+
 // Close is that of the connector.
-func (o *Opened) Close(ctx context.Context) error { return o.scrubber.Error(o.conn.Close(ctx)) }
+func (o *Opened) Close(ctx context.Context) error {
+	defer o.panicked()
+	return o.scrubber.Error(o.conn.Close(ctx))
+}
 
 // MaxBatch returns how many attempts one Apply takes, at least 1.
 func (o *Opened) MaxBatch() int { return o.batch }
@@ -110,6 +121,7 @@ func (o *Opened) Can() Capabilities { return o.can }
 
 // Probe is that of Prober, ErrUnable if the connector is none.
 func (o *Opened) Probe(ctx context.Context) error {
+	defer o.panicked()
 	if o.prober == nil {
 		return ErrUnable
 	}
@@ -118,6 +130,7 @@ func (o *Opened) Probe(ctx context.Context) error {
 
 // Read is that of Reader, ErrUnable if the connector is none.
 func (o *Opened) Read(ctx context.Context, keys []string) ([]Held, error) {
+	defer o.panicked()
 	if o.reader == nil {
 		return nil, ErrUnable
 	}
@@ -127,6 +140,7 @@ func (o *Opened) Read(ctx context.Context, keys []string) ([]Held, error) {
 
 // List is that of Lister, ErrUnable if the connector is none.
 func (o *Opened) List(ctx context.Context, after string, limit int) ([]string, error) {
+	defer o.panicked()
 	if o.lister == nil {
 		return nil, ErrUnable
 	}
@@ -136,6 +150,7 @@ func (o *Opened) List(ctx context.Context, after string, limit int) ([]string, e
 
 // Preview is that of Previewer, ErrUnable if the connector is none.
 func (o *Opened) Preview(ctx context.Context, a Attempt) (Preview, error) {
+	defer o.panicked()
 	if o.previewer == nil {
 		return Preview{}, ErrUnable
 	}

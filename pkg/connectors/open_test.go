@@ -23,6 +23,9 @@ func (l leak) err() error {
 }
 
 func (l leak) Apply(_ context.Context, attempts []connectors.Attempt) []connectors.Result {
+	if len(attempts) == 0 {
+		panic(l.err())
+	}
 	out := make([]connectors.Result, len(attempts))
 	for i := range out {
 		out[i] = connectors.Result{Class: connectors.Conflict, Code: l.said(), Err: l.err(), Response: l.said()}
@@ -91,6 +94,10 @@ func TestNoKindShowsASecret(t *testing.T) {
 	} {
 		clean(what, err.Error())
 	}
+	func() {
+		defer func() { clean("panic of a call", fmt.Sprint(recover())) }()
+		conn.Apply(t.Context(), nil)
+	}()
 	var a connectors.Attempt
 	a.Key = "k"
 	p, err := conn.Preview(t.Context(), a)
@@ -147,3 +154,15 @@ type plain struct{}
 
 func (plain) Apply(context.Context, []connectors.Attempt) []connectors.Result { return nil }
 func (plain) Close(context.Context) error                                     { return nil }
+
+// A key in PEM is shown in parts: a line of it is as secret as all.
+func TestScrubberKnowsLines(t *testing.T) {
+	var s connectors.Scrubber
+	line := strings.Repeat("MIIEvQ+/", 8)
+	s.Add("-----BEGIN PRIVATE KEY-----\n" + strings.Repeat(line+"\n", 100) + "-----END PRIVATE KEY-----\n")
+	s.Add("  padded secret \n")
+	got := s.Text("-----BEGIN PRIVATE KEY-----\\n" + line + "\\n and " + url.QueryEscape(line) + " and padded secret")
+	if got != `-----BEGIN PRIVATE KEY-----\n***\n and *** and ***` {
+		t.Errorf("%s", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,13 +27,16 @@ const (
 	// secretLine is the length from which a line of a secret with several, as a key in
 	// PEM has them, is one by itself.
 	secretLine = 16
+	// wholeSecret is the length up to which a secret with several lines is looked for as a
+	// whole, too: looking for a longer one would cost each excerpt more than it is worth.
+	wholeSecret = 4 << 10
 )
 
 // A Scrubber takes secrets out of texts. It is safe for concurrent use; a nil one
 // knows none. A text that comes from outside is to be scrubbed before it is cut.
 type Scrubber struct {
 	mu     sync.Mutex
-	values []string
+	values map[string]struct{}
 	tokens []string
 	known  atomic.Pointer[known]
 }
@@ -51,10 +55,13 @@ func (s *Scrubber) Add(values ...string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.values == nil {
+		s.values = map[string]struct{}{}
+	}
 	for _, v := range values {
 		for _, form := range forms(v) {
-			if form != "" && !slices.Contains(s.values, form) {
-				s.values = append(s.values, form)
+			if form != "" {
+				s.values[form] = struct{}{}
 			}
 		}
 	}
@@ -74,21 +81,28 @@ func (s *Scrubber) AddToken(token string) {
 	s.rebuild()
 }
 
-// forms returns how a value may be written.
+// forms returns how a value may be written: as a whole, unless it is long, and each of
+// its lines.
 func forms(value string) []string {
-	query := url.QueryEscape(value)
-	out := []string{value, query, strings.ReplaceAll(query, "+", "%20"), url.PathEscape(value), base64.StdEncoding.EncodeToString([]byte(value))}
-	quoted := strconv.Quote(value)
-	out = append(out, quoted[1:len(quoted)-1])
-	if text, err := json.Marshal(value); err == nil {
-		out = append(out, string(text[1:len(text)-1]))
+	value = strings.TrimSpace(value)
+	parts := []string{value}
+	if strings.Contains(value, "\n") {
+		if len(value) > wholeSecret {
+			parts = nil
+		}
+		for line := range strings.Lines(value) {
+			if line = strings.TrimSpace(line); len(line) >= secretLine && !strings.HasPrefix(line, "-----") {
+				parts = append(parts, line)
+			}
+		}
 	}
-	if !strings.Contains(value, "\n") {
-		return out
-	}
-	for line := range strings.Lines(value) {
-		if line = strings.TrimSpace(line); len(line) >= secretLine && !strings.HasPrefix(line, "-----") {
-			out = append(out, line)
+	var out []string
+	for _, part := range parts {
+		query, quoted := url.QueryEscape(part), strconv.Quote(part)
+		out = append(out, part, query, strings.ReplaceAll(query, "+", "%20"), url.PathEscape(part),
+			base64.StdEncoding.EncodeToString([]byte(part)), quoted[1:len(quoted)-1])
+		if text, err := json.Marshal(part); err == nil {
+			out = append(out, string(text[1:len(text)-1]))
 		}
 	}
 	return out
@@ -97,7 +111,7 @@ func forms(value string) []string {
 // rebuild is called with mu held.
 func (s *Scrubber) rebuild() {
 	k := &known{}
-	for _, v := range slices.Concat(s.values, s.tokens) {
+	for _, v := range slices.Concat(slices.Sorted(maps.Keys(s.values)), s.tokens) {
 		if len(v) > shortSecret {
 			k.long = append(k.long, v)
 		} else {

@@ -44,6 +44,7 @@ type connector struct {
 	mapper     *mapper
 	maxBatch   int
 	autoCreate bool
+	scrubber   *connectors.Scrubber
 	// absentMeansTaken: where a row was not stored and is not there, another
 	// row has the same value in a unique index. The other dialects say so.
 	absentMeansTaken bool
@@ -203,7 +204,7 @@ func (c *connector) failed(ctx context.Context, v verdict) connectors.Result {
 	e := c.explain(ctx, v)
 	res := connectors.Failed(e.Class, e.Code, e.Err)
 	if ctx.Err() == nil {
-		res.Response = connectors.Clip(v.said, connectors.MaxResponse)
+		res.Response = connectors.Clip(c.scrubber.Text(v.said), connectors.MaxResponse)
 	}
 	if v.noTable {
 		res.Response = connectors.Clip(c.db.ddl(), connectors.MaxResponse)

@@ -88,7 +88,7 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 		return nil, connkit.Misconfigured("dsn", fmt.Errorf("dsn: %w", err))
 	}
 	return &connector{
-		db: db, mapper: m, maxBatch: cfg.MaxBatch, autoCreate: cfg.AutoCreate,
+		db: db, mapper: m, maxBatch: cfg.MaxBatch, autoCreate: cfg.AutoCreate, scrubber: env.Scrubber(),
 		absentMeansTaken: cfg.Dialect == mysqlDialect && cfg.Mode != appendMode,
 	}, nil
 }
