@@ -33,7 +33,7 @@ const (
 // A Part says what a process of the benchmark is to be.
 type Part struct {
 	Role    string       `json:"role"`
-	Dir     string       `json:"dir,omitempty"`     // of the broker
+	Dir     string       `json:"dir,omitempty"`     // of the broker, or of what a worker writes
 	URL     string       `json:"url,omitempty"`     // of the broker
 	Profile string       `json:"profile,omitempty"` // file for a CPU profile
 	Sink    SinkOptions  `json:"sink,omitzero"`
@@ -118,7 +118,7 @@ func runBroker(ctx context.Context, p Part, ready func(string) error) error {
 func runWorker(ctx context.Context, p Part, ready func(string) error) error {
 	cfg := config.Default()
 	cfg.NATS.URL = p.URL
-	cfg.Allow.Networks = connectors.List{"127.0.0.0/8"}
+	cfg.Allow.Networks, cfg.Allow.Databases = connectors.List{"127.0.0.0/8"}, connectors.List{p.Dir}
 	if err := ready(""); err != nil {
 		return err
 	}

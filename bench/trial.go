@@ -169,9 +169,11 @@ func (b *bed) connector(channel string) channels.Connector {
 	case toHTTP:
 		return channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{"url": b.sinkAt + "/u/" + channel, "allow_cidrs": []string{"127.0.0.0/8"}})}
 	default:
-		return channels.Connector{Kind: "sql", Config: channels.NewRaw(map[string]any{
-			"dialect": b.s.target, "dsn": b.database, "table": "copies", "auto_create": true, "max_batch": floorBatch,
-		})}
+		config := map[string]any{"dialect": b.s.target, "dsn": b.database, "table": "copies", "auto_create": true, "max_batch": floorBatch}
+		if b.s.target != toSQLite {
+			config["allow_cidrs"] = []string{"127.0.0.0/8"}
+		}
+		return channels.Connector{Kind: "sql", Config: channels.NewRaw(config)}
 	}
 }
 
@@ -192,7 +194,7 @@ func (b *bed) fill(ctx context.Context) error {
 // startWorkers starts what is measured.
 func (b *bed) startWorkers(ctx context.Context) error {
 	for range b.s.workers {
-		w, err := start(ctx, b.dir, Part{Role: roleWorker, URL: b.url, Profile: b.profile(roleWorker)}, &address{})
+		w, err := start(ctx, b.dir, Part{Role: roleWorker, URL: b.url, Dir: b.dir, Profile: b.profile(roleWorker)}, &address{})
 		if err != nil {
 			return err
 		}

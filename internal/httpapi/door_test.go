@@ -214,6 +214,7 @@ func TestMetricsAreLimitedLikeTheToken(t *testing.T) {
 
 // A caller that sends slowly what fills the memory for bodies does not keep others out.
 func TestOneTokenDoesNotTakeTheWholeBodyBudget(t *testing.T) {
+	t.Parallel()
 	r := newRig(t).asking().serve()
 	greedy, other := r.token(tokens.Publish), r.token(tokens.Publish)
 	// Batches that stay open.

@@ -194,6 +194,7 @@ func TestAcksOfAStreamMadeAnewAreNotLost(t *testing.T) {
 // A reader that was connected all the time is told by the end of its connection, and
 // gets all when it comes back as every reader does.
 func TestReadersOfAcksOutliveTheStream(t *testing.T) {
+	t.Parallel()
 	r := newRig(t).serve()
 	r.publishAcks("a", "b")
 	following := make(chan struct{})

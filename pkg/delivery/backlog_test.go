@@ -27,6 +27,7 @@ func (l *lab) undelivered(name string) uint64 { return l.backlog(name).Undeliver
 // TestUndeliveredOfAChannelThatRests: what was delivered is not counted when a channel is
 // paused or deleted, or has no worker: all of a stream of 80,000 was, for one update.
 func TestUndeliveredOfAChannelThatRests(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		for _, partitions := range []int{1, 4} {
 			t.Run(fmt.Sprint(mode, partitions), func(t *testing.T) {

@@ -43,6 +43,7 @@ func TestDeliversAndAcks(t *testing.T) {
 }
 
 func TestLatestSkipsVersionsThatWereReplacedBeforeTheWorkerSawThem(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	for v := int64(1); v <= 10; v++ {
 		l.push(update("cal", "k", v))
@@ -60,6 +61,7 @@ func TestLatestSkipsVersionsThatWereReplacedBeforeTheWorkerSawThem(t *testing.T)
 }
 
 func TestEveryDeliversEachVersionInOrderInspiteOfFailures(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("log", channels.Every))
 	var calls atomic.Int64
 	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
@@ -91,6 +93,7 @@ func TestEveryDeliversEachVersionInOrderInspiteOfFailures(t *testing.T) {
 }
 
 func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
 		if a.Version == testkit.Number(7) {
@@ -115,6 +118,7 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 // An update is tried for retry.max_age; the time that its target was down is not
 // part of it.
 func TestGivingUpByAge(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Every)
 	cfg.Retry.MaxAttempts, cfg.Retry.MaxAge = 1000, connectors.Duration(time.Second)
 	l := newLab(t, cfg)
@@ -169,6 +173,7 @@ func TestGivingUp(t *testing.T) {
 }
 
 func TestGateOfATargetThatIsDownSpendsNoAttempts(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Retry.MaxAttempts = 8
 	l := newLab(t, cfg)
@@ -194,6 +199,7 @@ func TestGateOfATargetThatIsDownSpendsNoAttempts(t *testing.T) {
 }
 
 func TestMisconfiguredBlocksTheChannelAndDeadLettersNothing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	var expired atomic.Bool
 	expired.Store(true)
@@ -220,6 +226,7 @@ func TestMisconfiguredBlocksTheChannelAndDeadLettersNothing(t *testing.T) {
 }
 
 func TestConnectorThatPanicsIsIsolated(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Retry.MaxAttempts = 3
 	l := newLab(t, cfg)
@@ -246,6 +253,7 @@ func TestConnectorThatPanicsIsIsolated(t *testing.T) {
 }
 
 func TestHandOverToAnotherWorkerAndBack(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			cfg := channel("cal", mode)
@@ -286,6 +294,7 @@ func TestHandOverToAnotherWorkerAndBack(t *testing.T) {
 // A key that is delivered after all takes its dead letters along; the letter of a
 // newer version stays.
 func TestDeliveryRemovesTheDeadLettersOfItsKey(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
 		if a.Version == testkit.Number(2) {

@@ -73,6 +73,7 @@ func mustInt(a connectors.Attempt) int64 {
 // tried for ever. It ends as a dead letter; the channel is blocked when a second key
 // has it and no other is delivered.
 func TestCostlyMappingIsItsOwnKeys(t *testing.T) {
+	t.Parallel()
 	cfg := channel("erp", channels.Latest)
 	cfg.Mapping = `[.t // "" | scan("a.*b|a")] | length`
 	cfg.Timeout = connectors.Duration(2 * time.Second)
@@ -105,6 +106,7 @@ func TestCostlyMappingIsItsOwnKeys(t *testing.T) {
 // The mapping of one channel took 22 s in one step for each of these, 16 at once. Leases
 // were lost, and other channels silent.
 func TestHostileMappingLeavesOtherChannelsAlone(t *testing.T) {
+	t.Parallel()
 	hostile := channel("hostile", channels.Latest)
 	hostile.Mapping = `{t: (.t|gsub(" ";"_"))}`
 	l := newLab(t, hostile)
@@ -139,6 +141,7 @@ func TestHostileMappingLeavesOtherChannelsAlone(t *testing.T) {
 }
 
 func TestMappingErrorIsADeadLetterWithoutPayload(t *testing.T) {
+	t.Parallel()
 	cfg := channel("erp", channels.Latest)
 	cfg.Mapping = `{v: .key.x}`
 	l := newLab(t, cfg)
@@ -155,6 +158,7 @@ func TestMappingErrorIsADeadLetterWithoutPayload(t *testing.T) {
 // A filtered update says nothing of a target that is down: it must not close the
 // circuit.
 func TestFilteredUpdateIsNoSignOfLife(t *testing.T) {
+	t.Parallel()
 	cfg := channel("erp", channels.Latest)
 	cfg.Filter = `.key | startswith("f") | not`
 	l := newLab(t, cfg)

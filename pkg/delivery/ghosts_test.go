@@ -93,6 +93,7 @@ func (l *lab) stored(stream string) uint64 {
 }
 
 func TestResetKeyHoldsWhenTheBrokerIsKilled(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, channel("cal", mode))
@@ -123,6 +124,7 @@ func TestResetKeyHoldsWhenTheBrokerIsKilled(t *testing.T) {
 // What was acked before a key was reset comes again when the ledger knows nothing of its
 // versions any more.
 func TestUpdatesOfAResetKeyThatComeBackAreVoid(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Every))
 	for v := int64(8); v <= 10; v++ {
 		l.push(update("cal", "k", v))
@@ -145,6 +147,7 @@ func TestUpdatesOfAResetKeyThatComeBackAreVoid(t *testing.T) {
 }
 
 func TestSettledUpdatesOfAWorkQueueThatComeBackHaveOneOutcome(t *testing.T) {
+	t.Parallel()
 	const versions = 20 // more than a record lists
 	l := newLab(t, channel("cal", channels.Every))
 	for v := int64(1); v <= versions; v++ {
@@ -169,6 +172,7 @@ func TestSettledUpdatesOfAWorkQueueThatComeBackHaveOneOutcome(t *testing.T) {
 }
 
 func TestSettledParkedUpdatesThatComeBackHaveOneOutcome(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Every)
 	cfg.Window, cfg.Retry.MaxAttempts = 16, 1000
 	l := newLab(t, cfg)
@@ -204,6 +208,7 @@ func TestSettledParkedUpdatesThatComeBackHaveOneOutcome(t *testing.T) {
 // A channel was swept, another one has its name: records that a killed broker brings
 // back are those of the former.
 func TestChannelOfAnOldNameKnowsNothingOfTheFormer(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, channel("cal", mode))

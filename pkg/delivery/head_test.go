@@ -14,6 +14,7 @@ import (
 // had left its stream before the ledger had it: the right base was refused, the wrong
 // versions were taken.
 func TestHeadIsKnownRightAfterItsOutcome(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Every))
 	l.work("a")
 	for v := int64(1); v <= 40; v++ {

@@ -15,6 +15,7 @@ import (
 // The NATS client keeps such messages to itself, and takes some for the end of
 // its pull: they once stopped their partition for good.
 func TestHandMadeUpdateThatLooksLikeAServerStatusStopsNobody(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		for _, status := range []string{"100", "400", "404", "408", "409", "503", "whatever"} {
 			t.Run(string(mode)+"/"+status, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // A worker that was told to end and has a call in flight still has its shards: others
 // said that nobody has them. It gets no share of what is free.
 func TestDrainingWorkerIsSeen(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	hang, in := make(chan struct{}), make(chan struct{}, 1)
 	l.tg.answerWith(func(connectors.Attempt) connectors.Result {

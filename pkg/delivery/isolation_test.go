@@ -18,6 +18,7 @@ import (
 // A call that never returns, whatever its context says, costs its own key and
 // one call slot, and does not keep the worker from stopping.
 func TestConnectorThatIgnoresItsContextIsIsolated(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Timeout = connectors.Duration(50 * time.Millisecond)
 	l := newLab(t, cfg)
@@ -41,6 +42,7 @@ func TestConnectorThatIgnoresItsContextIsIsolated(t *testing.T) {
 // One channel's target hangs while its updates fill what a worker may hold; the
 // others finish, and memory stays within the budget.
 func TestHangingTargetWithLargeUpdatesLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
 	slow := channel("c0", channels.Every)
 	slow.MaxBytes = 512 << 20
 	l := newLab(t, slow)
@@ -109,6 +111,7 @@ func (l *lab) full(stream string, most int64) {
 }
 
 func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Every))
 	names := events.DefaultNames()
 	l.full(events.KVStream(names.LedgerBucket()), 2000)
@@ -143,6 +146,7 @@ func TestFullLedgerStopsTheChannelAndNothingIsLost(t *testing.T) {
 }
 
 func TestFullDeadLetterStreamHoldsTheUpdateUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	l.full(names.DeadStream(), 10)

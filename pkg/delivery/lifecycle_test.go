@@ -29,6 +29,7 @@ func (l *lab) allDelivered(channel string, keys int, version int64) {
 }
 
 func TestPartitionsCanBeChangedWhileWorkersRun(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, channel("cal", mode))
@@ -82,6 +83,7 @@ func (l *lab) consumersOf(channel string, partitions int) bool {
 }
 
 func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	store, err := channels.OpenProgress(t.Context(), l.JS, names)
@@ -102,6 +104,7 @@ func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testi
 }
 
 func TestDeletedChannelRefusesUpdatesAndCanBeRestored(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	w := l.work("a")
 	l.allDelivered("cal", 3, 1)
@@ -124,6 +127,7 @@ func TestDeletedChannelRefusesUpdatesAndCanBeRestored(t *testing.T) {
 }
 
 func TestSweepRemovesAllOfAChannelThatWasDeletedLongAgo(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	l.put(channel("other", channels.Latest))
 	w := l.work("a")
@@ -159,6 +163,7 @@ func TestSweepRemovesAllOfAChannelThatWasDeletedLongAgo(t *testing.T) {
 }
 
 func TestPausedChannelKeepsItsUpdates(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Every))
 	l.work("a")
 	l.allDelivered("cal", 3, 1)
@@ -182,6 +187,7 @@ func TestPausedChannelKeepsItsUpdates(t *testing.T) {
 }
 
 func TestResetKeyLetsVersionsStartAnew(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, channel("cal", mode))
@@ -207,6 +213,7 @@ func TestResetKeyLetsVersionsStartAnew(t *testing.T) {
 }
 
 func TestNearlyFullLatestChannelRefusesNewKeysOnly(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.MaxBytes = 1 << 20
 	l := newLab(t, cfg)
@@ -233,6 +240,7 @@ func TestNearlyFullLatestChannelRefusesNewKeysOnly(t *testing.T) {
 }
 
 func TestRateBoundsWhatGoesToTheTarget(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Rate = 20
 	l := newLab(t, cfg)
@@ -248,6 +256,7 @@ func TestRateBoundsWhatGoesToTheTarget(t *testing.T) {
 }
 
 func TestTwentyRefusalsInARowBlockTheChannel(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Concurrency = 1
 	l := newLab(t, cfg)

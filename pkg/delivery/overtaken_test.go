@@ -14,6 +14,7 @@ import (
 // next one, and is overtaken there before anybody has looked at it: it once got a
 // second outcome then.
 func TestUpdateOvertakenInItsLaneKeepsTheOutcomeItHad(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Concurrency = 2
 	l := newLab(t, cfg)

@@ -91,6 +91,7 @@ func parked(l *lab) uint64 {
 
 // More updates of one key are parked than may lie in memory.
 func TestParkedUpdatesBeyondMemoryAreReadBackInOrder(t *testing.T) {
+	t.Parallel()
 	cfg := channel("log", channels.Every)
 	cfg.Window, cfg.Retry.MaxAttempts = 16, 1000
 	l := newLab(t, cfg)
@@ -118,6 +119,7 @@ func TestParkedUpdatesBeyondMemoryAreReadBackInOrder(t *testing.T) {
 }
 
 func TestNewerVersionFreesAParkedKey(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Window, cfg.Retry.MaxAttempts = 1, 1000
 	l := newLab(t, cfg)
@@ -142,6 +144,7 @@ func TestNewerVersionFreesAParkedKey(t *testing.T) {
 // The payload of a parked key that fails again and again is read once by a worker
 // that did not park it, and never by the one that did.
 func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Every)
 	cfg.Window, cfg.Retry.MaxAttempts = 2, 1000
 	l := newLab(t, cfg)

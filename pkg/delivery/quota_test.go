@@ -135,6 +135,7 @@ func (c *crowd) outcomes(channel, prefix string, n int, want events.Outcome) {
 const crowded = 160 // bad keys: more than leastShare holds
 
 func TestDeadLettersOfAChannelStayWithinItsQuota(t *testing.T) {
+	t.Parallel()
 	names := events.DefaultNames()
 	c := newCrowd(t, names.DeadStream(), channels.Latest)
 	c.refusing(connectors.Permanent)
@@ -158,6 +159,7 @@ func TestDeadLettersOfAChannelStayWithinItsQuota(t *testing.T) {
 }
 
 func TestParkedUpdatesOfAChannelStayWithinItsQuota(t *testing.T) {
+	t.Parallel()
 	names := events.DefaultNames()
 	c := newCrowd(t, names.ParkedStream(), channels.Every)
 	c.refusing(connectors.Transient)
@@ -186,6 +188,7 @@ func TestParkedUpdatesOfAChannelStayWithinItsQuota(t *testing.T) {
 }
 
 func TestLedgerOfAChannelStaysWithinItsQuota(t *testing.T) {
+	t.Parallel()
 	const keys = 2500
 	names := events.DefaultNames()
 	c := newCrowd(t, events.KVStream(names.LedgerBucket()), channels.Latest)
@@ -210,6 +213,7 @@ func TestLedgerOfAChannelStaysWithinItsQuota(t *testing.T) {
 // The outcome log drops its oldest records: a channel that fills it shortens the history of
 // others, and nothing else.
 func TestOutcomesOfAChannelThatFillTheLogStopNoOther(t *testing.T) {
+	t.Parallel()
 	names := events.DefaultNames()
 	c := newCrowd(t, names.OutcomeStream(), channels.Latest)
 	c.full(c.stream, 64<<10)

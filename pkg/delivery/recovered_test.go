@@ -32,6 +32,7 @@ func (l *lab) recovered(older string) {
 // restore its sequence is given again: the update that gets it was taken for a copy of
 // the parked one and dropped.
 func TestUpdateWithThePlaceOfAParkedOneIsDelivered(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			cfg := channel("cal", mode)
@@ -68,6 +69,7 @@ func TestUpdateWithThePlaceOfAParkedOneIsDelivered(t *testing.T) {
 // that is older than what the ledger knows, at a place that had an outcome: it was
 // dropped, without an outcome and without an ack.
 func TestUpdateThatIsAcceptedAfterARestoreHasAnOutcome(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, channel("cal", mode))
@@ -104,6 +106,7 @@ func TestUpdateThatIsAcceptedAfterARestoreHasAnOutcome(t *testing.T) {
 // The ids under which letters are stored are of places that are given again: the letter
 // of an update was taken for one that is there, and was lost.
 func TestLetterAfterARestoreIsStored(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
@@ -161,6 +164,7 @@ func TestSameVersionAfterAReset(t *testing.T) {
 // One call that hangs since the outage kept all others of the partition waiting when the
 // target was back, for as long as it hung.
 func TestHangingCallDelaysNobodyAfterAnOutage(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Concurrency = 8
 	l := newLab(t, cfg)

@@ -62,6 +62,7 @@ func TestAcksInLines(t *testing.T) {
 
 // A named service's acks share messages in the stream that keeps them, too.
 func TestKeptAcksInLines(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()

@@ -118,6 +118,7 @@ func TestFloorOfALaterCopySkipsNothing(t *testing.T) {
 
 // An alarm is there until 'extsync recover' was run; nobody has to have seen it.
 func TestRestoredBrokerIsAnAlarmUntilRecover(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
 	older := l.copyOf(names.UpdateStream("cal"))

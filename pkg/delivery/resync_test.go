@@ -35,6 +35,7 @@ func (l *lab) resynced() channels.ResyncStatus {
 }
 
 func TestResyncDeliversTheCurrentVersionOfEachKeyAgain(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Partitions = 4
 	l := newLab(t, cfg)
@@ -78,6 +79,7 @@ func TestResyncDeliversTheCurrentVersionOfEachKeyAgain(t *testing.T) {
 }
 
 func TestResyncReportsWhatTheTargetRefusesAndLeavesTheLedgerAlone(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	l.work("a")
 	l.allDelivered("cal", 10, 1)
@@ -106,6 +108,7 @@ func TestResyncReportsWhatTheTargetRefusesAndLeavesTheLedgerAlone(t *testing.T) 
 
 // Updates that come while a resync waits for the target take its place.
 func TestLiveUpdatesGoAheadOfAResync(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Concurrency = 1
 	l := newLab(t, cfg)
@@ -144,6 +147,7 @@ func TestLiveUpdatesGoAheadOfAResync(t *testing.T) {
 }
 
 func TestResyncCanBeStoppedAndGoesOnElsewhere(t *testing.T) {
+	t.Parallel()
 	cfg := channel("cal", channels.Latest)
 	cfg.Concurrency = 2
 	l := newLab(t, cfg)
@@ -190,6 +194,7 @@ func TestResyncCanBeStoppedAndGoesOnElsewhere(t *testing.T) {
 }
 
 func TestResyncIsRefusedWhereNothingIsKept(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, channel("cal", channels.Every))
 	if _, err := l.registry.StartResync(t.Context(), "cal", channels.Selection{}); !errors.Is(err, channels.ErrNothingKept) {
 		t.Fatalf("got %v", err)

@@ -37,6 +37,7 @@ func (c *calls) of(key string) string {
 // goes backwards at a target that compares nothing, and what was delivered before
 // the backup is not delivered again.
 func TestBackupAndRestoreOfAServer(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	to := calls{got: map[string][]string{}}
 	s.apply(target(t, func(w http.ResponseWriter, r *http.Request) {

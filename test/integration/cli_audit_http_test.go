@@ -50,6 +50,7 @@ func (s *shelf) change(key string, f func(http.Header)) {
 
 // A target that can be asked for one key is audited key by key, and repaired.
 func TestAuditOfAnHTTPTarget(t *testing.T) {
+	t.Parallel()
 	target := &shelf{held: map[string]http.Header{}}
 	server := httptest.NewServer(target)
 	defer server.Close()

@@ -42,6 +42,7 @@ func (p permissionsDoc) permissions(t *testing.T) (found, publish, subscribe []s
 }
 
 func TestDoctorNamesMissingPermissions(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal")
 	url := target(t, func(http.ResponseWriter, *http.Request) {})
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, url))

@@ -14,6 +14,7 @@ import (
 // An import that is killed goes on where it was, and neither loses a line nor
 // publishes one twice.
 func TestImportGoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	const keys, bad = 60_000, 3

@@ -341,6 +341,7 @@ func (s *site) checkAudit(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	doctor := func(code int) (doc doctorDoc) {
 		t.Helper()

@@ -18,6 +18,7 @@ type resyncDoc struct {
 // A resync is held, goes on, is followed to its end and is stopped by commands of
 // their own, while the target takes its time.
 func TestResyncIsSteered(t *testing.T) {
+	t.Parallel()
 	const keys = 40
 	gate := make(chan struct{})
 	var held, calls atomic.Int64

@@ -18,6 +18,7 @@ import (
 // revoked or removed may count again (dead letters: pkg/deadletters). What a lifetime brings back needs a kill
 // two minutes and a half after the deletion, which is the full form.
 func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
+	t.Parallel()
 	wait := time.Duration(sized(t, "seconds", 0, 150)) * time.Second
 	ctx := t.Context()
 	crew := faults.NewCrew(t)

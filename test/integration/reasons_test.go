@@ -108,6 +108,7 @@ func mustSay(t *testing.T, where, text string, wants ...string) {
 // TestSecretMissingAtOneOfTwoWorkers: half of the keys wait, and every place says so,
 // why, and at which worker.
 func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	connector := tg.Connector()
@@ -226,6 +227,7 @@ func (r *rig) foreignLease(shard int) (release func()) {
 // TestPartitionWithoutAnOwner: updates that wait in a partition that nobody works on are
 // an alarm everywhere, whoever is to blame; and it ends when somebody has it.
 func TestPartitionWithoutAnOwner(t *testing.T) {
+	t.Parallel()
 	b := natstest.Run(t, natstest.Options{TCP: true})
 	r := newRigAt(t, faults.NewCrew(t), b.URL(), 1)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})

@@ -47,6 +47,7 @@ func (r *rig) reconfigure(channel string, change func(*channels.Config)) {
 // held what the older one had made. It is not in sync before a resync, and the keys are
 // counted, also across workers that are killed.
 func TestChangedMappingIsNotInSyncBeforeAResync(t *testing.T) {
+	t.Parallel()
 	const keys = 30
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})

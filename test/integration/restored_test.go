@@ -169,6 +169,7 @@ func republish(r *rig, before, newest []faults.Accepted) []faults.Accepted {
 // The command says what it would do, does it once it is confirmed, and the audit log
 // knows.
 func TestRecoverCommand(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if e := s.extsync("recover", "--yes").run(t); e.code != cli.ExitBroker {
 		t.Errorf("not provisioned: %+v", e)

@@ -112,6 +112,7 @@ func TestRotateTheKeyOfARole(t *testing.T) {
 // The authority, and with it every certificate: old and new are trusted while
 // they are exchanged. No process is restarted.
 func TestRotateTheAuthorityAndItsCertificates(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal,cases")
 	url := target(t, func(http.ResponseWriter, *http.Request) {})
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, url))

@@ -47,6 +47,7 @@ func deliveredOnce(r *rig, u events.Update, tg *faults.HTTPTarget) {
 // The worker dies after the target has applied a version and before it has
 // answered: nobody knows, so the version is written again (guarantee 1).
 func TestKilledBetweenWriteAndAnswer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())
@@ -74,6 +75,7 @@ func TestKilledBetweenWriteAndAnswer(t *testing.T) {
 // (guarantees 1 and 3). The broker's answers are held back so that the ack cannot
 // win the race.
 func TestKilledBetweenOutcomeAndSettle(t *testing.T) {
+	t.Parallel()
 	broker := natstest.Run(t, natstest.Options{TCP: true})
 	r := newRigAt(t, faults.NewCrew(t), broker.URL(), 1)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})

@@ -120,13 +120,20 @@ accounts { A { jetstream { max_file: 1GB, max_mem: 1MB }, users [{user: a, passw
 			nothing()
 			apply("64MiB", smallStorage()...).ok(t)
 			made := len(s.streams(t))
-			// What is there stays, and as large as it was.
-			refused(t, apply("64MiB", append(smallStorage(), "--storage-ledger-bytes", "32MiB", "--storage-outcome-bytes", "4GiB")...), cli.ExitBroker, "SYNC_OUTCOMES 4GiB")
-			ledger, err := s.js.Stream(t.Context(), "KV_sync_ledger")
-			if err != nil {
-				t.Fatal(err)
+			ledger := func() int64 {
+				t.Helper()
+				stream, err := s.js.Stream(t.Context(), "KV_sync_ledger")
+				testkit.Must(t, err)
+				return stream.CachedInfo().Config.MaxBytes
 			}
-			if got := ledger.CachedInfo().Config.MaxBytes; got != 16<<20 || len(s.streams(t)) != made {
+			// The channel's quota is more than the settings give to the ledger.
+			const quota = 64<<20 + 1024*2<<10 // and what a partition may have in hand
+			if got := ledger(); got != quota {
+				t.Errorf("the ledger has %d bytes, want %d", got, quota)
+			}
+			// What is there stays, and as large as it was.
+			refused(t, apply("64MiB", append(smallStorage(), "--storage-ledger-bytes", "128MiB", "--storage-outcome-bytes", "4GiB")...), cli.ExitBroker, "SYNC_OUTCOMES 4GiB")
+			if got := ledger(); got != quota || len(s.streams(t)) != made {
 				t.Errorf("the ledger has %d bytes after a refusal; streams %v", got, s.streams(t))
 			}
 		})

@@ -71,6 +71,7 @@ func TestAnswerIsToldEverywhere(t *testing.T) {
 // another token from now on; the worker, which runs all the while, finds it in its
 // file, which is swapped as Kubernetes does it.
 func TestSecretsAreReadAgain(t *testing.T) {
+	t.Parallel()
 	var wanted atomic.Value
 	wanted.Store("old-token-1")
 	url := target(t, func(w http.ResponseWriter, r *http.Request) {
@@ -161,6 +162,7 @@ func TestVariablesNeedARestart(t *testing.T) {
 // TestTargetThatComesBack: recovery took 42 and 76 s after an outage of a minute. The
 // target is a listener that is gone for a while; one key only is waiting.
 func TestTargetThatComesBack(t *testing.T) {
+	t.Parallel()
 	outage := sized(t, "outage", 12*time.Second, time.Minute)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
