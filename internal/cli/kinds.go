@@ -14,12 +14,17 @@ import (
 const kindsHelp = `List the connector kinds: what each is for, how strong its guard is, and what it can
 do at best. With a configuration it can be less: 'extsync channels show' says what a
 channel's connector can.
+`
 
-  atomic       the write itself compares versions, at the target
-  conditional  the connector reads, then writes under a condition of the target's own
-  by format    each write says its version, and the receiver must ignore what is older
-  ledger       only extsync's own order keeps an older version from coming last
-  none         every version is kept beside the others`
+// guardsHelp lists the guards behind a help text.
+func guardsHelp(help string) string {
+	for _, g := range []connectors.Guard{
+		connectors.GuardAtomic, connectors.GuardConditional, connectors.GuardByFormat, connectors.GuardLedger, connectors.GuardNone,
+	} {
+		help += fmt.Sprintf("\n  %-12s %s", g, g.Meaning())
+	}
+	return help
+}
 
 // kindView is a kind as this command tells it.
 type kindView struct {
@@ -33,7 +38,7 @@ func KindsCommand(sh *Shell) *cobra.Command {
 	return &cobra.Command{
 		Use:     "kinds",
 		Short:   "List the connector kinds and what they can do",
-		Long:    kindsHelp,
+		Long:    guardsHelp(kindsHelp),
 		Example: "  extsync kinds\n  extsync kinds --json | jq '.kinds[] | select(.capabilities.guard == \"atomic\") | .name'",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -22,6 +22,24 @@ const (
 	GuardNone Guard = "none"
 )
 
+// Meaning says in a sentence what the guard is; it is empty for a word that is none.
+func (g Guard) Meaning() string {
+	switch g {
+	case GuardAtomic:
+		return "the write itself compares versions, at the target"
+	case GuardConditional:
+		return "the connector reads, then writes under a condition of the target's own"
+	case GuardByFormat:
+		return "each write says its version, and the receiver must ignore what is older"
+	case GuardLedger:
+		return "only extsync's own order keeps an older version from coming last"
+	case GuardNone:
+		return "every version is kept beside the others"
+	default:
+		return ""
+	}
+}
+
 // Capabilities are what a connector and its target can do. They are declared: what is
 // declared must be there, and what is not declared is not used. The zero value can
 // nothing but be written to.

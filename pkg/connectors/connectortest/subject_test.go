@@ -82,6 +82,9 @@ func (s *store) write(ctx context.Context, a connectors.Attempt) (versioning.Tag
 	if err != nil {
 		return before, verdict, err
 	}
+	if s.fault == "checks, then acts" && verdict == versioning.Newer {
+		s.awaitNewer(key, next.Version)
+	}
 	if s.fault == promisesNothing || s.fault == "takes anything" || s.fault == "takes other content" && verdict == versioning.Conflict {
 		verdict = versioning.Newer
 	}

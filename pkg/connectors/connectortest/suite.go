@@ -33,6 +33,7 @@ func Run(t *testing.T, target Target) {
 		{"one bad update in a batch", oneBadInBatch},
 		{"parallel writers, a key each", parallelKeys},
 		{"parallel writers, the same keys", sameKeys},
+		{"guard in a race", raced},
 		{"cancelled before the call", cancelledBefore},
 		{"cancelled during the call", cancelledDuring},
 		{"target unreachable", unreachable},

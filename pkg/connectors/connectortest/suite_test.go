@@ -5,11 +5,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
+	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // flawVariable names the flaw of the subject in a process started by TestFlaws.
@@ -40,6 +43,7 @@ func TestFlaws(t *testing.T) {
 		"cuts times":                   "times_as_versions",
 		"folds keys":                   "odd_keys",
 		"looks first and writes later": "parallel_writers,_the_same_keys",
+		"checks, then acts":            "guard_in_a_race",
 		"writes twice":                 "one_bad_update_in_a_batch",
 		"loses a result":               "batch",
 		"sorts results":                "batch",
@@ -74,5 +78,22 @@ func TestFlaws(t *testing.T) {
 				t.Error("the suite repeats the secret")
 			}
 		})
+	}
+}
+
+// awaitNewer is a barrier between the check and the act: it lets a newer version be
+// written first, if there is one on its way. Only the key of the race meets it.
+func (s *store) awaitNewer(key string, v versioning.Version) {
+	if !strings.HasPrefix(key, guardrace.KeyPrefix) {
+		return
+	}
+	enough := time.Now().Add(5 * time.Millisecond)
+	for time.Now().Before(enough) {
+		if order, err := s.held[key].Version.Compare(v); err == nil && order > 0 {
+			return
+		}
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
 	}
 }
