@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -11,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -280,7 +282,7 @@ func (a *auditor) neverDelivered(ctx context.Context, keys []string) ([]string, 
 	}
 	var out []string
 	for i, key := range keys {
-		if records[i].Applied.IsZero() {
+		if records[i].Applied.IsZero() && !strings.HasPrefix(key, guardrace.KeyPrefix) { // of a race, see 'channels test'
 			out = append(out, key)
 		}
 	}

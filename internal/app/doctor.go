@@ -277,30 +277,6 @@ func adviceFor(cfg channels.Config, f *standing.Finding) string {
 	return advice
 }
 
-func (d *doctor) target(ctx context.Context, cfg channels.Config) {
-	ctx, cancel := context.WithTimeout(ctx, min(doctorProbe, cfg.Timeout.D()))
-	defer cancel()
-	target, done, err := d.c.OpenTarget(ctx, cfg)
-	if errors.Is(err, connectors.ErrSecret) || errors.Is(err, connectors.ErrNotAllowed) {
-		d.add(LevelWarning, "target", cfg.Name, err.Error(), "run doctor where the workers run, with their environment and settings")
-		return
-	}
-	if err != nil {
-		d.add(LevelProblem, "target", cfg.Name, err.Error(), "correct the channel's configuration and apply it")
-		return
-	}
-	defer done()
-	if !target.Can().Probes {
-		d.add(LevelOK, "target", cfg.Name, "can be opened; its kind cannot be probed", "")
-		return
-	}
-	if err := target.Probe(ctx); err != nil {
-		d.add(LevelProblem, "target", cfg.Name, err.Error(), "see that the target runs, can be reached from here, and lets the channel's credentials in")
-		return
-	}
-	d.add(LevelOK, "target", cfg.Name, "is there", "")
-}
-
 // resolved looks for dead letters that are settled: a killed worker leaves some.
 func (d *doctor) resolved(ctx context.Context, _ *channels.Registry) error {
 	store, err := d.c.DeadLetters(ctx)

@@ -12,8 +12,8 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// writeTried shows what came of a sample update.
-func writeTried(sh *Shell, d *tryout.Report) error {
+// writeTried shows what came of a sample update; unsent says what would send it.
+func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 	if sh.JSON {
 		return sh.WriteJSON(d)
 	}
@@ -39,7 +39,7 @@ func writeTried(sh *Shell, d *tryout.Report) error {
 		line("held", r.Held.String())
 		line("answer", oneLine(r.Response))
 	} else if d.Decision == tryout.Send {
-		b.WriteString("nothing was sent; --send makes this attempt\n")
+		b.WriteString(unsent + "\n")
 	}
 	_, err := io.WriteString(sh.Out, b.String())
 	return err

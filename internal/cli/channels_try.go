@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -25,16 +27,32 @@ broker. KEY is "sample" and VERSION is 1 unless given.
 
 With --send this one attempt is really made, past the queue and the ledger, with
 the secrets and networks of this machine that the settings "allow" give. The target may keep what it gets: use a key that
-is nobody's.`
+is nobody's.
+
+--guard finds out whether the target keeps an older version from replacing a newer
+one. It shows the first version that it would send; with --send, eight writers race
+for KEY at the target, each with a connector of its own, for twenty rounds. In a
+round each writer sends another version, all at once, and then one comes late that
+is older than the newest. The target must hold the newest after each round, and must
+not take an older version after a newer one. Where it cannot be read, its answers are
+judged alone.
+
+The race sends 180 versions of KEY, beginning at VERSION, all with the payload of
+--data, through filter and mapping. Then it deletes KEY, by version 181. A target that
+keeps tombstones keeps that one. KEY is "extsync-guard-" and a random number, which
+audits pass over; if you give another one, no entity may have it. The channel's rate and concurrency do not limit
+the race. A guard that is not the target's (ledger, none) is refused. The exit code
+is 8 if the guard does not hold.`
 
 const testExample = `  extsync channels test erp_db --data @policy.json
   extsync channels test erp_db -f channels.yaml p-2023-vax 7 --data '{"content":"x"}' --json
-  extsync channels test erp_db test-key 1 --data '{"content":"x"}' --send`
+  extsync channels test erp_db test-key 1 --data '{"content":"x"}' --send
+  extsync channels test erp_db --guard --data '{"content":"x"}' --send`
 
 type testFlags struct {
 	pushFlags
 	file, source, typ string
-	send              bool
+	send, guard       bool
 }
 
 func channelsTest(sh *Shell) *cobra.Command {
@@ -57,7 +75,8 @@ func channelsTest(sh *Shell) *cobra.Command {
 	flags.StringVar(&f.contentType, "content-type", events.DefaultContentType, "media type of the payload")
 	flags.StringVar(&f.source, "source", "", "source of the update; default as push has it")
 	flags.StringVar(&f.typ, "type", "", "type of the update; default as push has it")
-	flags.BoolVar(&f.send, "send", false, "really make this one attempt")
+	flags.BoolVar(&f.guard, "guard", false, "have writers race at the target (with --send)")
+	flags.BoolVar(&f.send, "send", false, "really make this one attempt, or with --guard run the race")
 	loader.Declare(flags, config.GroupCommon, config.GroupNATS, config.GroupAllow)
 	return cmd
 }
@@ -66,7 +85,14 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	if f.file == "-" && f.data == "-" {
 		return fmt.Errorf("%w: standard input is either the channels or the payload", errUsage)
 	}
-	sample := append(slices.Clone(args), []string{"", "sample", "1"}[len(args):]...)
+	if f.guard && (f.op != string(events.Upsert) || f.base != "") {
+		return fmt.Errorf("%w: --guard takes neither --op nor --base: it sends versions of its own", errUsage)
+	}
+	key := "sample"
+	if f.guard {
+		key = fmt.Sprintf("%s%08x", guardrace.KeyPrefix, rand.Uint32())
+	}
+	sample := append(slices.Clone(args), []string{"", key, "1"}[len(args):]...)
 	u, err := f.update(sh.In, sample)
 	if err != nil {
 		return err
@@ -85,11 +111,19 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	if err != nil {
 		return err
 	}
-	report, err := tryout.Run(ctx, app.Catalog(), cfg, app.Env(&settings, cfg.Name), connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, f.send)
+	env := app.Env(&settings, cfg.Name)
+	if f.guard {
+		return f.race(ctx, sh, cfg, env, u)
+	}
+	report, err := f.try(ctx, cfg, env, u, f.send)
 	if report == nil {
 		return err
 	}
-	return errors.Join(err, writeTried(sh, report))
+	return errors.Join(err, writeTried(sh, report, "nothing was sent; --send makes this attempt"))
+}
+
+func (f testFlags) try(ctx context.Context, cfg channels.Config, env connectors.Env, u events.Update, send bool) (*tryout.Report, error) {
+	return tryout.Run(ctx, app.Catalog(), cfg, env, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, send)
 }
 
 // channel finds the channel in the file, or at the broker.

@@ -26,6 +26,7 @@ const doctorHelp = `Look at everything that extsync needs, and say for each find
   workers          at least one is alive
   deliveries       every partition has a worker, and nothing holds updates back
   restored         no worker found that the broker holds older files than before
+  guard            how strong each channel's is, and how to try one that may not hold
   targets          they can be opened and probed from here, with the secrets here
   dead letters     none is left that is resolved
   deleted channels none is left whose 7 days are over

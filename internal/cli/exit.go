@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -46,7 +47,7 @@ const ExitCodes = `Exit codes:
   5    stored, but no ack came in time
   6    not delivered: it ended as dead_lettered or conflict (push --wait), or fails (channels test)
   7    unknown channel, key or dead letter
-  8    there is something to see: changes (plan), differences (audit), problems (doctor, workers)
+  8    there is something to see: changes (plan), differences (audit), problems (doctor, workers, channels test --guard)
   130  interrupted`
 
 // Errors of this package.
@@ -90,6 +91,9 @@ func verdicts() []verdict {
 		{ExitBroker, "start a connector-worker, or resume the channel", []error{channels.ErrNoOwner}},
 		{ExitRefused, "use a connector that can be read: sql in the modes document and table, or http with read.url in its configuration", []error{app.ErrNotReadable}},
 		{ExitBroker, "'extsync broker-config' writes what each role needs; make the configuration again if the channel is new", []error{broker.ErrRefused}},
+		{ExitRefused, "'extsync kinds' tells how strong the guard of each kind is", []error{guardrace.ErrNothingToRace}},
+		{ExitRefused, "give a key that is nobody's, or none", []error{tryout.ErrTaken}},
+		{ExitUndelivered, "see that the target takes the payload of --data, that no filter keeps it back, and that VERSION is newer than what the target holds", []error{guardrace.ErrNoRace}},
 		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{tryout.ErrFailed}},
 		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},
 		{ExitNoAck, "it is stored, and nothing is lost; 'extsync get KEY' says where it is, and what holds it back", []error{events.ErrNoAck}},

@@ -107,7 +107,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	for role, wants := range map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {"none is missing to U", "for the role admin"},
-		brokerconfig.Worker:    {"none is missing to U", "target: portal", "target: cases"},
+		brokerconfig.Worker:    {"none is missing to U", "target: portal", "target: cases", "guard: portal: by format: ", "channels test portal --guard"},
 	} {
 		out := g.program(role, "extsync", "doctor").ok(t)
 		for _, want := range wants {

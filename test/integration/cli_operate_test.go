@@ -361,7 +361,8 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("of an empty broker: %+v", doc)
 	}
 	s.apply(target(t, func(http.ResponseWriter, *http.Request) {}))
-	if doc := doctor(cli.ExitFound); doc.Bad != 1 || !strings.Contains(fmt.Sprint(doc), "no connector-worker is alive") {
+	if doc := doctor(cli.ExitFound); doc.Bad != 1 || !strings.Contains(fmt.Sprint(doc), "no connector-worker is alive") ||
+		!strings.Contains(fmt.Sprint(doc), "atomic: the write itself compares versions") {
 		t.Errorf("without a worker: %+v", doc)
 	}
 	worker := s.worker()
