@@ -239,7 +239,7 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	}
 	next := old
 	next.configure(c, contentOf(c, r.catalog), time.Now())
-	if change == Created || old.Config.Quota != c.Quota || old.Config.Partitions != c.Partitions {
+	if change == Created || old.Config.Quota != c.Quota || old.Config.Partitions != c.Partitions || old.Config.Window != c.Window {
 		if err := r.reserve(ctx, c); err != nil {
 			return Entry{}, err
 		}

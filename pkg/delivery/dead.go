@@ -20,6 +20,9 @@ import (
 // stored.
 const deadRetry = 2 * time.Second
 
+// letterPatience bounds each question to the broker about a letter.
+const letterPatience = 5 * time.Second
+
 // A letterbox stores a tenure's dead letters.
 type letterbox struct{ t *tenure }
 
@@ -28,10 +31,8 @@ type letterbox struct{ t *tenure }
 // the update in its stream: storing twice leaves one.
 func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response string) error {
 	t := b.t
-	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
-	defer cancel()
 	name := t.p.r.entry.Config.Name
-	if err := t.contents.load(ctx, it); err != nil && !errors.Is(err, parking.ErrLost) {
+	if err := b.load(it); err != nil && !errors.Is(err, parking.ErrLost) {
 		return err
 	}
 	t.mu.Lock() // a redelivery may replace the copy
@@ -57,13 +58,22 @@ func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response s
 	set(events.HeaderDeadWorker, t.p.r.worker)
 	set(events.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
 	set(events.HeaderChannelID, t.p.r.entry.ID)
-	if err := t.quotas.letter(ctx, events.StoredSize(msg.Subject, msg.Header, len(msg.Data))); err != nil {
+	if err := t.quotas.letter(t.ctx, events.StoredSize(msg.Subject, msg.Header, len(msg.Data))); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(t.ctx, letterPatience)
+	defer cancel()
 	if err := b.publish(ctx, msg); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
 	return nil
+}
+
+// load reads the content of a parked update.
+func (b letterbox) load(it *lanes.Item) error {
+	ctx, cancel := context.WithTimeout(b.t.ctx, letterPatience)
+	defer cancel()
+	return b.t.contents.load(ctx, it)
 }
 
 // dispensable lists the headers of a letter in the order in which it can do

@@ -22,9 +22,11 @@ const (
 	// letterRetry is after how long a key is tried again whose dead letter found no room: each
 	// time the target is asked again.
 	letterRetry = 30 * time.Second
-	// recountEvery is how often what a partition has in a stream is counted anew, while there
-	// is no room for more: others may have removed some.
+	// recountEvery is how often what a partition has in a stream is counted anew at most, while
+	// there is no room for more: others may have removed some. Where counting takes long it is
+	// a recountShare of the time at most.
 	recountEvery = 5 * time.Second
+	recountShare = 20
 )
 
 // A quota keeps a partition within its part of a shared stream. What it takes is counted
@@ -37,7 +39,8 @@ type quota struct {
 
 	turn    chan struct{} // holds something while somebody looks
 	used    int64
-	counted time.Time // when used was counted; zero: never
+	counted bool
+	again   time.Time // when it may be counted again
 }
 
 func newQuota(name string, share channels.Bytes, count func(context.Context) (int64, error)) *quota {
@@ -53,12 +56,13 @@ func (q *quota) take(ctx context.Context, size int64) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if q.counted.IsZero() || q.used+size > q.share && time.Since(q.counted) >= recountEvery {
+	if started := time.Now(); !q.counted || q.used+size > q.share && started.After(q.again) {
 		used, err := q.count(ctx)
 		if err != nil {
 			return fmt.Errorf("count what the channel has used of its quota: %w", err)
 		}
-		q.used, q.counted = used, time.Now()
+		q.used, q.counted = used, true
+		q.again = started.Add(max(recountEvery, recountShare*time.Since(started)))
 	}
 	if q.used+size > q.share {
 		return full(q.name, q.used, q.share)

@@ -48,10 +48,9 @@ const (
 	Reset Outcome = "reset"
 )
 
-// decides reports whether the channel's configuration has had its say about the version,
-// and the target shows it.
-func (e *Entry) decides() bool {
-	return e.Outcome == Delivered || e.Outcome == Superseded && e.Class != "" && e.Code != CodeOlder
+// older reports whether the target has said that it holds a newer version.
+func (e *Entry) older() bool {
+	return e.Outcome == Superseded && e.Class != "" && e.Code != CodeOlder
 }
 
 // CodeFiltered is the code of an update that the channel's filter kept back: its

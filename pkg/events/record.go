@@ -116,19 +116,22 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		return
 	}
 	tag := versioning.Tag{Version: e.Version, Digest: e.Digest}
-	if e.Outcome == Delivered && e.Code == CodeFiltered && r.delivered(tag) {
-		r.Content = e.Content // a resync has asked the filter anew: what became of the update stays
-		return
-	}
-	if e.Outcome == Delivered && e.Code != CodeFiltered && !older(e.Version, r.Applied.Version) {
+	delivered := e.Outcome == Delivered
+	if delivered && e.Code == CodeFiltered {
+		if r.delivered(tag) {
+			r.Content = e.Content // a resync has asked the filter anew: what became of the update stays
+			return
+		}
+	} else if delivered && !older(e.Version, r.Applied.Version) {
 		r.Applied = Applied{Tag: tag, Op: own(e.Op), At: e.At}
 	}
-	if e.decides() && !older(e.Version, r.Settled.Version) {
+	newest := atLeast(e.Version, r.Settled.Version)
+	if newest && (delivered || e.older()) {
 		r.Content = e.Content
 	}
 	// A conflict with another content of a settled version must not replace it.
 	// Nor may one of another kind, whose place among the others nobody knows.
-	if atLeast(e.Version, r.Settled.Version) && (e.Version != r.Settled.Version || e.Outcome == Delivered) {
+	if newest && (delivered || e.Version != r.Settled.Version) {
 		r.Settled = tag
 	}
 	r.Open = e.Open // whoever settles the next one knows of no call, or of the same
