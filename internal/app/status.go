@@ -112,7 +112,7 @@ func (l looker) channel(ctx context.Context, e channels.Entry) (ChannelStatus, e
 	name := e.Config.Name
 	s := ChannelStatus{
 		Channel: name, Mode: e.Config.Mode, Workers: []string{}, Reasons: []standing.Finding{},
-		MaxBytes: int64(e.Config.MaxBytes), LedgerQuota: int64(e.Config.Quota.Ledger),
+		MaxBytes: int64(e.Config.MaxBytes), LedgerQuota: int64(e.Config.Share(e.Config.Quota.Ledger)) * int64(e.Config.Partitions),
 	}
 	c, err := l.standing.Channel(ctx, e, l.crew)
 	s.State = c.State

@@ -95,6 +95,7 @@ func verdicts() []verdict {
 		{ExitRefused, "give a key that is nobody's, or none", []error{tryout.ErrTaken}},
 		{ExitUndelivered, "see that the target takes the payload of --data, that no filter keeps it back, and that VERSION is newer than what the target holds", []error{guardrace.ErrNoRace}},
 		{ExitUndelivered, "nothing is stored or tried again; correct the channel or the sample and test again", []error{tryout.ErrFailed}},
+		{ExitUsage, "allow it where this command runs, in the setting that the message names: it opens the connector itself, as a worker does", []error{connectors.ErrNotAllowed}},
 		{ExitUsage, "give the secret where this command runs: it resolves it itself, as a worker does", []error{connectors.ErrSecret}},
 		{ExitNoAck, "it is stored, and nothing is lost; 'extsync get KEY' says where it is, and what holds it back", []error{events.ErrNoAck}},
 		{ExitUndelivered, "'extsync get KEY' shows what the target answered; a newer version takes its place", []error{errUndelivered}},

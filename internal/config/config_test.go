@@ -251,3 +251,11 @@ func TestExampleFileHoldsTheDefaults(t *testing.T) {
 		t.Errorf("example %+v\ndefault %+v", c, Default())
 	}
 }
+
+// An empty variable left the default, which lets channels have more than nothing.
+func TestEmptyAllowVariableAllowsNothing(t *testing.T) {
+	c, err := NewLoader().Load([]string{"EXTSYNC_ALLOW_ENV=", "EXTSYNC_ALLOW_FILES="})
+	if err != nil || len(c.Allow.Env) > 0 || len(c.Allow.Files) > 0 {
+		t.Errorf("%+v, %v; want that nothing is allowed", c.Allow, err)
+	}
+}

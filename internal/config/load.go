@@ -110,13 +110,17 @@ type joined struct {
 func (j *joined) Error() string { return j.text }
 func (j *joined) Unwrap() error { return j.err }
 
+// allowPrefix starts the names of the variables that say what channels may use. An empty
+// one of these allows nothing; it must not leave the default.
+const allowPrefix = envPrefix + "ALLOW_"
+
 // ours returns our variables, and the names that look like ours but are not. An
-// empty variable counts as not set.
+// empty variable counts as not set, but for those of allowPrefix.
 func (l *Loader) ours(environ []string) (known map[string]string, unknown []string) {
 	known = map[string]string{}
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, envPrefix) || text == "" {
+		if !strings.HasPrefix(name, envPrefix) || text == "" && !strings.HasPrefix(name, allowPrefix) {
 			continue
 		}
 		isOurs := name == fileEnv || slices.ContainsFunc(l.settings, func(s setting) bool { return s.env() == name })

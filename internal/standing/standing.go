@@ -266,7 +266,7 @@ func remade(e channels.Entry, stock *channels.Census) *why.Reason {
 	case e.Remade.IsZero():
 		return nil
 	case stock == nil:
-		r.Message = "the channel's configuration makes something else of its updates now; the keys that the target holds as it was before are being counted"
+		r.Message = "the channel's configuration makes something else of its updates now; the keys that the target holds as it was before are counted when a worker is at work on the channel"
 	case stock.Outdated > 0:
 		r.Message = fmt.Sprintf("the target holds %d of %d keys as an older configuration of the channel has made them", stock.Outdated, stock.Keys)
 	default:

@@ -136,6 +136,9 @@ const (
 	maxDescriptionLen = 1024
 	maxRate           = 1_000_000
 	minStreamBytes    = 1 << 20
+	// maxReserved is the most of each kind that a channel may reserve: the sum over all
+	// channels of an installation does not overflow.
+	maxReserved = 1 << 40
 )
 
 // WithDefaults returns the configuration with every zero field that has a
@@ -182,8 +185,8 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	}
 	inRange(&p, "concurrency", c.Concurrency, 1, 4096)
 	inRange(&p, "window", c.Window, 1, 65536)
-	if c.MaxBytes < minStreamBytes {
-		p.Add("max_bytes", "%s is less than %s", c.MaxBytes, Bytes(minStreamBytes))
+	if c.MaxBytes < minStreamBytes || c.MaxBytes > maxReserved {
+		p.Add("max_bytes", "%s is outside %s..%s", c.MaxBytes, Bytes(minStreamBytes), Bytes(maxReserved))
 	}
 	durationInRange(&p, "timeout", c.Timeout, 10*time.Millisecond, time.Hour)
 	if !(c.Rate >= 0 && c.Rate <= maxRate) {
@@ -199,8 +202,8 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 		name string
 		size Bytes
 	}{{"ledger", c.Quota.Ledger}, {"dead_letters", c.Quota.DeadLetters}, {"parked", c.Quota.Parked}} {
-		if q.size < 0 {
-			p.Add("quota."+q.name, "%s is less than 0", q.size)
+		if q.size < 0 || q.size > maxReserved {
+			p.Add("quota."+q.name, "%s is outside 0..%s", q.size, Bytes(maxReserved))
 		}
 	}
 	inRange(&p, "retry.max_attempts", c.Retry.MaxAttempts, 1, 1000)

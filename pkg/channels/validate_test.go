@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,4 +146,23 @@ func FuzzDecodeFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Sizes whose sum over some channels is more than a number can hold made the reservation
+// of all a small one.
+func TestSizesThatCannotBeAddedUpAreRefused(t *testing.T) {
+	catalog := connectors.NewCatalog(connectors.Kind{Name: "none", Check: func([]byte) error { return nil }})
+	for _, change := range []func(*channels.Config){
+		func(c *channels.Config) { c.MaxBytes = math.MaxInt64 },
+		func(c *channels.Config) { c.Quota.Ledger = math.MaxInt64 },
+		func(c *channels.Config) { c.Quota.DeadLetters = 1<<40 + 1 },
+		func(c *channels.Config) { c.Quota.Parked = -1 },
+	} {
+		c := channels.Config{Name: "a", Connector: channels.Connector{Kind: "none"}}
+		change(&c)
+		c = c.WithDefaults()
+		if err := c.Validate(catalog); !errors.Is(err, connectors.ErrConfig) {
+			t.Errorf("max_bytes %s, quota %+v: %v", c.MaxBytes, c.Quota, err)
+		}
+	}
 }

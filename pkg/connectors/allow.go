@@ -62,6 +62,12 @@ func (a Allow) For(channel string) Grant {
 	return g
 }
 
+// own reports whether a channel has a list of its own.
+func (a Allow) own(channel, list string) bool {
+	g := a.Channels[channel]
+	return map[string]List{"env": g.Env, "files": g.Files, "networks": g.Networks, "databases": g.Databases}[list] != nil
+}
+
 // Check adds what is wrong with the lists. where names the setting at a path.
 func (a Allow) Check(add func(path, format string, args ...any)) {
 	a.check("allow", add)

@@ -106,6 +106,14 @@ channels:
 	if other.Env.String() != "CHANNEL_*" || other.Networks.String() != "10.0.0.0/8" {
 		t.Errorf("other: %+v", other)
 	}
+	// A refusal names the list that has decided, and is one for those who look for its kind.
+	host := connectors.Host{Allow: a}
+	for channel, setting := range map[string]string{"erp": "allow.channels.erp.env (EXTSYNC_ALLOW_CHANNELS)", "other": "allow.env (EXTSYNC_ALLOW_ENV)"} {
+		_, err := host.Env(channel).Resolve("${env:HOME}")
+		if !strings.Contains(fmt.Sprint(err), setting) || !errors.Is(err, connectors.ErrNotAllowed) || !errors.Is(err, connectors.ErrSecret) {
+			t.Errorf("%s: %v; want it to name %s", channel, err, setting)
+		}
+	}
 }
 
 func TestAllowNamesEveryBadEntry(t *testing.T) {

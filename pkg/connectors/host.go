@@ -130,8 +130,11 @@ func (e Env) refused(what, list string, allowed List) error {
 	if len(allowed) > 0 {
 		there = strings.Join(allowed, ", ")
 	}
-	return fmt.Errorf("%w to channel %s: %s; the setting allow.%s (EXTSYNC_ALLOW_%s) of this process has %s",
-		ErrNotAllowed, e.Channel, what, list, strings.ToUpper(list), there)
+	setting := fmt.Sprintf("allow.%s (EXTSYNC_ALLOW_%s)", list, strings.ToUpper(list))
+	if e.host.Allow.own(e.Channel, list) {
+		setting = fmt.Sprintf("allow.channels.%s.%s (EXTSYNC_ALLOW_CHANNELS)", e.Channel, list)
+	}
+	return fmt.Errorf("%w to channel %s: %s; the setting %s of this process has %s", ErrNotAllowed, e.Channel, what, setting, there)
 }
 
 // misconfigured returns an error that blocks the channel.

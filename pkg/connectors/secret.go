@@ -101,7 +101,7 @@ func (e Env) Resolve(r Ref) (string, error) {
 	if e.Previews() {
 		return r.Replace(func(Ref) string { return e.standIn }), nil
 	}
-	var missing []string
+	var missing []error
 	out := refPattern.ReplaceAllStringFunc(string(r), func(ref string) string {
 		m := refPattern.FindStringSubmatch(ref)
 		look := e.fromFile
@@ -110,16 +110,35 @@ func (e Env) Resolve(r Ref) (string, error) {
 		}
 		value, err := look(m[2])
 		if err != nil {
-			missing = append(missing, err.Error())
+			missing = append(missing, err)
 		}
 		e.scrubber.Add(value)
 		return value
 	})
 	if len(missing) > 0 {
-		return "", misconfigured("secret", fmt.Errorf("%w: %s", ErrSecret, strings.Join(missing, "; ")))
+		return "", Unresolved(missing)
 	}
 	return out, nil
 }
+
+// Unresolved returns the error of references that could not be resolved, for these causes.
+// It wraps ErrSecret, and ErrNotAllowed where one of them does.
+func Unresolved(causes []error) error {
+	texts := make([]string, len(causes))
+	for i, err := range causes {
+		texts[i] = err.Error()
+	}
+	return misconfigured("secret", &unresolved{ErrSecret.Error() + ": " + strings.Join(texts, "; "), append([]error{ErrSecret}, causes...)})
+}
+
+// An unresolved error names all causes on one line.
+type unresolved struct {
+	text   string
+	causes []error
+}
+
+func (u *unresolved) Error() string   { return u.text }
+func (u *unresolved) Unwrap() []error { return u.causes }
 
 func (e Env) fromEnv(name string) (string, error) {
 	if isOwnVariable(name) {

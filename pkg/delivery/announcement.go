@@ -98,13 +98,14 @@ func (f openFailed) wait(channel string) workers.Wait {
 	w := workers.Wait{
 		Channel: channel, Code: why.ConnectorFailed, Message: workers.Shorten(oneLine(f.err)), Since: f.since, Next: f.next, Stalled: true,
 	}
-	if isSecret(f.err) {
+	switch {
+	case errors.Is(f.err, connectors.ErrNotAllowed):
+		w.Code = why.NotAllowed
+	case errors.Is(f.err, connectors.ErrSecret):
 		w.Code = why.SecretMissing
 	}
 	return w
 }
-
-func isSecret(err error) bool { return errors.Is(err, connectors.ErrSecret) }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 

@@ -42,7 +42,9 @@ func (c *caller) conclude(l *lanes.Lane, it *lanes.Item, res connectors.Result, 
 		closed = g.ClosedSince() // before the report, which may open it
 	}
 	counts := true
-	if it.Replay && res.Class == connectors.Permanent { // it was refused before: that says nothing of the target
+	if res.Class == connectors.Permanent && (it.Replay || t.quotas.dead.full.Load()) {
+		// It was refused before, or so many were that their letters have no room: one more
+		// says nothing new of the target.
 		g.Withdraw(probe)
 	} else {
 		counts = g.Report(l.Key().Encoded(), res, probe)

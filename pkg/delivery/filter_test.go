@@ -73,7 +73,6 @@ func mustInt(a connectors.Attempt) int64 {
 // tried for ever. It ends as a dead letter; the channel is blocked when a second key
 // has it and no other is delivered.
 func TestCostlyMappingIsItsOwnKeys(t *testing.T) {
-	t.Parallel()
 	cfg := channel("erp", channels.Latest)
 	cfg.Mapping = `[.t // "" | scan("a.*b|a")] | length`
 	cfg.Timeout = connectors.Duration(2 * time.Second)

@@ -19,9 +19,6 @@ var errQuotaFull = errors.New("the channel's quota is used up")
 const (
 	// quotaRetry is after how long it is looked again whether there is room.
 	quotaRetry = time.Second
-	// letterRetry is after how long a key is tried again whose dead letter found no room: each
-	// time the target is asked again.
-	letterRetry = 30 * time.Second
 	// recountEvery is how often what a partition has in a stream is counted anew at most, while
 	// there is no room for more: others may have removed some. Where counting takes long it is
 	// a recountShare of the time at most.
@@ -37,6 +34,7 @@ type quota struct {
 	share int64  // bytes
 	count func(ctx context.Context) (int64, error)
 
+	full    atomic.Bool   // there was no room the last time
 	turn    chan struct{} // holds something while somebody looks
 	used    int64
 	counted bool
@@ -64,7 +62,8 @@ func (q *quota) take(ctx context.Context, size int64) error {
 		q.used, q.counted = used, true
 		q.again = started.Add(max(recountEvery, recountShare*time.Since(started)))
 	}
-	if q.used+size > q.share {
+	q.full.Store(q.used+size > q.share)
+	if q.full.Load() {
 		return full(q.name, q.used, q.share)
 	}
 	q.used += size

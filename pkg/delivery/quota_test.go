@@ -146,6 +146,17 @@ func TestDeadLettersOfAChannelStayWithinItsQuota(t *testing.T) {
 	c.outcomes("modest", "bad", 1, events.DeadLettered)
 	c.wantShare(names.DeadFilter("greedy"), 0)
 	stored, _ := c.takes(names.DeadFilter("greedy"))
+	// What waits for room is not brought to the target again: its refusals blocked the
+	// channel as one that refuses everything, and hid the reason.
+	asked := map[string]int{}
+	for _, key := range c.tg.attempts() {
+		asked[key]++
+	}
+	for k := range crowded {
+		if key := fmt.Sprint("bad", k); asked[key] > 1 && key != "bad0" { // that one is of both channels
+			t.Errorf("%s was brought to the target %d times", key, asked[key])
+		}
+	}
 	c.tg.answerWith(nil)
 	c.quota("greedy", 2*leastShare)
 	ended := map[events.Outcome]int{}

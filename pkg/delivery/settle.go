@@ -38,11 +38,9 @@ func (c *caller) runErrands(room *workspace) {
 func (c *caller) storeLetter(l *lanes.Letter) {
 	t := c.t
 	err := letterbox{t}.store(l.Lane.Key().Encoded(), l.Item, &l.Entry, l.Response)
-	wait := deadRetry
 	switch {
 	case errors.Is(err, errQuotaFull): // other keys need no room there
 		t.log.Error().Err(err).Str("key", l.Item.Update.Key).Msg("store dead letter; the update is kept, and its key waits until there is room")
-		wait = letterRetry
 	case err != nil:
 		t.log.Error().Err(err).Str("key", l.Item.Update.Key).Msg("store dead letter; the update is kept, and the channel waits until there is room")
 		t.p.r.gate.Hold(deadRetry)
@@ -50,7 +48,7 @@ func (c *caller) storeLetter(l *lanes.Letter) {
 	t.begin()
 	defer t.end()
 	if err != nil {
-		t.lanes.Postpone(wait, l.Lane)
+		t.lanes.Unstored(l, deadRetry)
 	} else {
 		t.lanes.Stored(l)
 	}

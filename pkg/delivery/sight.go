@@ -64,14 +64,10 @@ type hindered struct {
 // have gone another way: an update was overtaken, say. What clients do not hand out is
 // looked for once a minute.
 func (h hindrance) fresh() time.Duration {
-	switch h {
-	case storeHidden:
+	if h == storeHidden {
 		return 2 * defaultHiddenCheck
-	case deadQuota:
-		return 2 * letterRetry
-	default:
-		return 15 * ledgerRetry
 	}
+	return 15 * ledgerRetry
 }
 
 // hinder notes that something does not go; nil: it does.

@@ -151,8 +151,10 @@ func (r *Record) Add(e Entry, at LogPosition) {
 }
 
 // Outdated reports whether the target holds of the key what another configuration of the
-// channel than the one of now has made of it.
-func (r *Record) Outdated(now ContentID) bool { return !r.Applied.IsZero() && r.Content != now }
+// channel than the one of now has made of it. A tombstone has no content.
+func (r *Record) Outdated(now ContentID) bool {
+	return !r.Applied.IsZero() && r.Applied.Op != Delete && r.Content != now
+}
 
 // delivered reports whether the newest settled version is this one, and was delivered.
 func (r *Record) delivered(tag versioning.Tag) bool {

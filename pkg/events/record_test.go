@@ -477,8 +477,15 @@ func TestRecordKeepsTheOutcomeThatTheFilterConfirms(t *testing.T) {
 	if got := r.Recent[0]; got.Code != events.CodeFiltered || r.Applied.Version != before.Version || r.Outdated(8) {
 		t.Errorf("a version that is kept back: %+v, applied %s", got, r.Applied.Version)
 	}
+	gone := entry(3, 8, "")
+	gone.Op = events.Delete
+	r.Add(gone, place(4))
+	if r.Outdated(9) {
+		t.Error("a tombstone has no content that could be outdated")
+	}
+	r.Add(entry(4, 8, ""), place(5))
 	// An older one that was delivered late says nothing of what the target holds.
-	r.Add(entry(1, 9, ""), place(4))
+	r.Add(entry(1, 9, ""), place(6))
 	if !r.Outdated(9) {
 		t.Error("an older version was delivered, and the record says that the target holds the newest by that configuration")
 	}

@@ -20,6 +20,8 @@ const (
 	StreamGone Code = "stream_gone"
 	// SecretMissing: a worker cannot resolve a secret reference of the channel.
 	SecretMissing Code = "secret_missing"
+	// NotAllowed: the settings of a worker do not let the channel have what it asks for.
+	NotAllowed Code = "not_allowed"
 	// ConnectorFailed: a worker cannot open the channel's connector, for another reason.
 	ConnectorFailed Code = "connector_failed"
 	// CredentialsRefused: the target does not let the channel's credentials in.
@@ -76,6 +78,7 @@ func traits() []trait {
 		{NoWorker, true, false, "start a connector-worker, or find out why those that run do not get the partition: 'extsync workers'"},
 		{StreamGone, true, true, "'extsync doctor --fix' makes it again, empty: see what was lost in docs/operations.md, 'A stream that is gone'"},
 		{SecretMissing, true, true, "give that worker the secret: a file is read again by itself, its environment only when it is restarted"},
+		{NotAllowed, true, true, "allow it in the setting of that worker that the message names, and restart it; or ask for what is allowed"},
 		{ConnectorFailed, true, true, "correct the channel's configuration and apply it, or what the message names at that worker"},
 		{CredentialsRefused, true, true, "correct the channel's credentials, or what they may do at the target"},
 		{Misconfigured, true, true, "put right at the target, or in the channel's configuration, what the message names"},
@@ -83,7 +86,7 @@ func traits() []trait {
 		{TakeoverFailed, true, false, "look at that worker's log; see that the broker is well and lets the worker do what its role needs: 'extsync doctor --role worker'"},
 		{NoProgress, true, false, "look at that worker's log and at the target; a connector that hangs ends with the channel's timeout"},
 		{BrokerRefuses, true, false, "see that the broker is well and has room: 'extsync doctor'"},
-		{QuotaFull, true, true, "raise the quota that the message names in the channel's configuration and apply it; of dead letters, replay or discard some: 'extsync dead'"},
+		{QuotaFull, true, false, "raise the quota that the message names in the channel's configuration and apply it; of dead letters, replay or discard some: 'extsync dead'"},
 		{CircuitOpen, true, false, "see that the target runs and can be reached; deliveries go on by themselves"},
 		{RateLimited, false, false, "nothing, or ask the target's owner for a higher limit"},
 		{TargetError, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
@@ -93,7 +96,7 @@ func traits() []trait {
 		{Opening, false, false, "wait a moment"},
 		{Changing, false, false, "wait; if it takes longer than a minute, see that a worker runs and apply the channel again"},
 		{Paused, false, false, "'extsync channels resume' lets deliveries go on"},
-		{MappingChanged, false, false, "'extsync resync CHANNEL' brings every key to the target as the configuration of now makes it; in a channel of mode every, publish the keys again"},
+		{MappingChanged, false, false, "in a channel of mode latest, 'extsync resync CHANNEL' brings every key to the target as the configuration of now makes it; in one of mode every, publish newer versions of the keys"},
 		{Deleted, false, false, "'extsync channels restore' brings the channel back"},
 	}
 }

@@ -58,7 +58,7 @@ func TestChannelsGetWhatTheOperatorAllows(t *testing.T) {
 		"link":      {oauth("${file:" + secrets + "/link}"), secrets + "/link"},
 		"variable":  {http("headers: {X-Loot: '${env:FOREIGN}'}"), "allow.env"},
 		"own":       {http("headers: {X-Loot: '${env:EXTSYNC_NATS_NAME}'}"), "extsync's own"},
-		"narrowed":  {http("headers: {X-Loot: '${env:CHANNEL_MINE}'}"), "allow.env"},
+		"narrowed":  {http("headers: {X-Loot: '${env:CHANNEL_MINE}'}"), "allow.channels.narrowed.env"},
 		"networks":  {fmt.Sprintf("{kind: http, config: {url: %q, allow_cidrs: [0.0.0.0/0]}}", url), "allow.networks"},
 		"elsewhere": {"{kind: sql, config: {dialect: postgres, dsn: 'postgres://u@127.0.0.1:1/d', allow_cidrs: [127.0.0.0/8, 10.0.0.0/8]}}", "allow.networks"},
 		"database":  {fmt.Sprintf("{kind: sql, config: {dialect: sqlite, dsn: %q, auto_create: true}}", database), "allow.databases"},

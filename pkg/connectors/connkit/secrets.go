@@ -2,7 +2,6 @@ package connkit
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -12,7 +11,7 @@ import (
 // failed, so that all are named at once. It is for one goroutine.
 type Secrets struct {
 	env     connectors.Env
-	missing []string
+	missing []error
 }
 
 // NewSecrets returns what resolves references in env.
@@ -27,7 +26,7 @@ func (s *Secrets) Text(path string, ref connectors.Ref) string {
 		if errors.As(err, &e) {
 			err = e.Err
 		}
-		s.missing = append(s.missing, path+": "+strings.TrimPrefix(err.Error(), connectors.ErrSecret.Error()+": "))
+		s.missing = append(s.missing, &field{path, err})
 		return ""
 	}
 	return value
@@ -38,8 +37,20 @@ func (s *Secrets) Err() error {
 	if len(s.missing) == 0 {
 		return nil
 	}
-	return Misconfigured("secret", fmt.Errorf("%w: %s", connectors.ErrSecret, strings.Join(s.missing, "; ")))
+	return connectors.Unresolved(s.missing)
 }
+
+// A field error says which field has a reference that cannot be resolved.
+type field struct {
+	path string
+	err  error
+}
+
+func (f *field) Error() string {
+	return f.path + ": " + strings.TrimPrefix(f.err.Error(), connectors.ErrSecret.Error()+": ")
+}
+
+func (f *field) Unwrap() error { return f.err }
 
 // MustRefer adds a problem if a text holds no reference.
 func MustRefer(p *connectors.Problems, path string, value connectors.Ref) {

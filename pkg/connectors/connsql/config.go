@@ -151,6 +151,10 @@ func (c Config) Validate() error {
 		if c.Dialect == sqliteDialect && isSQLiteOwn(c.Table) {
 			p.Add("table", "%q belongs to SQLite itself, as every name does that begins with sqlite_", c.Table)
 		}
+		if schema, _, _ := strings.Cut(strings.ToLower(c.Table), "."); schema == "temp" && c.Dialect == sqliteDialect ||
+			strings.HasPrefix(schema, "pg_temp") && c.Dialect == postgresDialect {
+			p.Add("table", "%q ends with the connection, and all that is in it", c.Table)
+		}
 	}
 	c.TLS.Check(&p)
 	if err := connectors.CheckNetworks(c.AllowCIDRs); err != nil {

@@ -205,3 +205,17 @@ func TestTableOfAChannel(t *testing.T) {
 		t.Errorf("a name that is too long gives %v", err)
 	}
 }
+
+// A temporary table takes every update, and is empty after the next connection.
+func TestTemporaryTablesAreRefused(t *testing.T) {
+	for _, config := range []string{
+		`{"dialect":"sqlite","dsn":"/tmp/a.db","table":"temp.policies"}`,
+		`{"dialect":"sqlite","dsn":"/tmp/a.db","table":"TEMP.policies"}`,
+		`{"dialect":"postgres","dsn":"postgres://u@h/d","table":"pg_temp.policies"}`,
+		`{"dialect":"postgres","dsn":"postgres://u@h/d","table":"pg_temp_3.policies"}`,
+	} {
+		if err := Kind().Check([]byte(config)); err == nil || !strings.Contains(err.Error(), "ends with the connection") {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+}

@@ -102,6 +102,8 @@ func shutBy(state State, res connectors.Result) why.Code {
 	switch {
 	case state == Open:
 		return why.CircuitOpen
+	case errors.Is(res.Err, connectors.ErrNotAllowed):
+		return why.NotAllowed
 	case errors.Is(res.Err, connectors.ErrSecret):
 		return why.SecretMissing
 	case res.Class == connectors.Permanent:

@@ -14,7 +14,7 @@ type Actions struct {
 	// Commits are to be written to the outcome log. Each needs a pin of its key, which
 	// Committed puts into Unpin.
 	Commits []Commit
-	// Letters are dead letters to be stored; then call Stored, or Postpone.
+	// Letters are dead letters to be stored; then call Stored, or Unstored.
 	Letters []Letter
 	// Again are acks to be sent once more; then call SentAgain, or Postpone.
 	Again []Repeat

@@ -30,6 +30,8 @@ type Item struct {
 	Rim       Rim
 	refused   bool // its reply subject is not allowed; said once
 	keptBack  bool // by the filter, in a resync
+	// letter could not be stored yet: it is tried again without a call.
+	letter *Letter
 	// copied: its move failed, and the parked stream may have it all the same.
 	copied bool
 	// told: it is parked, and the ledger knows of it or of a newer one: its message may go.

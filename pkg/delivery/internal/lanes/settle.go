@@ -17,6 +17,11 @@ func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
 		m.retryLater(l, wait)
 		return Waits
 	}
+	if letter := it.letter; letter != nil && !isVoid(it, rec) {
+		it.letter = nil
+		m.todo.Letters = append(m.todo.Letters, *letter)
+		return Settles
+	}
 	d := judge(it, rec, m.o.Latest, m.o.Incarnation)
 	switch d.what {
 	case Repeats: // guarantee 3: one outcome, however often it comes
@@ -74,6 +79,13 @@ func (m *Lanes) settle(l *Lane, s events.Settlement, a *Answer) {
 // Stored says that the broker has a letter: its outcome is committed.
 func (m *Lanes) Stored(letter *Letter) {
 	m.Queue(Commit{Entry: letter.Entry, Key: letter.Lane.key, Item: letter.Item, Lane: letter.Lane})
+}
+
+// Unstored has a letter stored later: the target is not asked again.
+func (m *Lanes) Unstored(letter *Letter, wait time.Duration) {
+	kept := *letter
+	letter.Item.letter = &kept
+	m.retryLater(letter.Lane, wait)
 }
 
 // Lost gives up the head of a lane that is parked and whose content is gone, which the
