@@ -187,7 +187,10 @@ func (w *world) save() {
 func (w *world) putBack() error {
 	w.note("the broker's files are put back")
 	for len(w.workers) > 0 {
-		<-w.dismiss(0)
+		w.dismiss(0)
+	}
+	for _, done := range w.leaving { // those that were dismissed before, too
+		<-done
 	}
 	w.broker.Restore(*w.story.backup)
 	w.book.read()

@@ -45,6 +45,7 @@ type world struct {
 	letters  *deadletters.Replayer
 
 	workers []*worker
+	leaving []<-chan struct{} // of workers that were dismissed, closed when they have ended
 	hired   int
 	rounds  int // of settles
 	story   story
@@ -181,6 +182,7 @@ func (w *world) dismiss(i int) (done <-chan struct{}) {
 	wk := w.fire(i)
 	w.note("dismiss %s", wk.name)
 	wk.leave()
+	w.leaving = append(w.leaving, wk.done)
 	go func() {
 		<-wk.done
 		wk.nc.Close()
