@@ -344,6 +344,9 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 	if r.Sequence != 0 {
 		o.uint(`,"sequence":`, r.Sequence)
 	}
+	if r.Former != 0 {
+		o.uint(`,"former":`, r.Former)
+	}
 	o.void(r.Void)
 	return finish("ledger record", o)
 }

@@ -74,6 +74,8 @@ type Record struct {
 	// delivered or given up: everything of the key up to there has an outcome. It is one
 	// of the record's incarnation, see Ended.
 	Sequence uint64 `json:"sequence,omitempty"`
+	// Former is the same for updates that were stored before the incarnation began.
+	Former uint64 `json:"former,omitempty"`
 	// Void says what does not count since the key was reset; nil if it never was.
 	Void *Void `json:"void,omitempty"`
 }
@@ -88,8 +90,8 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	if r.Key != e.Key {
 		r.Key = strings.Clone(e.Key) // as it may be part of a message's headers
 	}
-	if r.Incarnation != at.Incarnation {
-		r.Sequence = 0 // places are given again
+	if r.Incarnation != at.Incarnation { // places are given again
+		r.Former, r.Sequence = r.formerly(), 0
 	}
 	r.Format, r.LogPosition = Format, at
 	if e.Outcome == Reset {
@@ -188,7 +190,25 @@ func (r *Record) voids(e *Entry, at LogPosition) bool {
 // installation's incarnation: what was stored since it began has a place that another
 // update may have had in the record's.
 func (r *Record) Ended(seq uint64, stored time.Time, now Incarnation) bool {
-	return seq <= r.Sequence && (r.Incarnation == now || stored.Before(now.Began()))
+	switch {
+	case r.Incarnation == now && seq <= r.Sequence:
+		return true
+	case !stored.Before(now.Began()):
+		return false
+	case r.Incarnation == now:
+		return seq <= r.Former
+	default:
+		return seq <= r.formerly()
+	}
+}
+
+// formerly returns the last update that was delivered or given up, whatever its
+// incarnation: one of the record's comes behind all that were stored before.
+func (r *Record) formerly() uint64 {
+	if r.Sequence > 0 {
+		return r.Sequence
+	}
+	return r.Former
 }
 
 // Failure returns why a delivery did not succeed.

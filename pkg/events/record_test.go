@@ -490,3 +490,43 @@ func TestRecordKeepsTheOutcomeThatTheFilterConfirms(t *testing.T) {
 		t.Error("an older version was delivered, and the record says that the target holds the newest by that configuration")
 	}
 }
+
+// The first outcome in a new incarnation made the record forget up to where the updates of
+// the one before had theirs: one that the restored broker delivered again, too long ago to be
+// listed, got a second outcome.
+func TestRecordRemembersWhatEndedBeforeARestore(t *testing.T) {
+	before, now := events.Incarnation(0x692a1b2c00000001), events.Incarnation(0x692a1bff00000002)
+	at := func(i events.Incarnation, seq uint64) events.LogPosition {
+		return events.LogPosition{Incarnation: i, Seq: seq}
+	}
+	entry := func(version int64, sequence uint64, o events.Outcome) events.Entry {
+		return events.Entry{Key: "k", Sequence: sequence, Settlement: events.Settlement{Version: versioning.Must(versioning.Number(version)), Outcome: o}}
+	}
+	var r events.Record
+	r.Add(entry(1, 43, events.Delivered), at(before, 1))
+	old, fresh := now.Began().Add(-time.Minute), now.Began().Add(time.Minute)
+	check := func(when string, seq uint64, stored time.Time, want bool) {
+		t.Helper()
+		if got := r.Ended(seq, stored, now); got != want {
+			t.Errorf("%s: update %d, stored %s, ended: %v, want %v", when, seq, stored, got, want)
+		}
+	}
+	check("restored", 43, old, true)
+	check("restored", 43, fresh, false)
+	r.Add(entry(2, 50, events.Retrying), at(now, 2))
+	check("a failed attempt", 43, old, true)
+	check("a failed attempt", 44, old, false)
+	check("a failed attempt", 43, fresh, false)
+	r.Add(entry(2, 50, events.Delivered), at(now, 3))
+	check("delivered", 43, old, true)
+	check("delivered", 50, fresh, true)
+	check("delivered", 51, fresh, false)
+	// Restored once more: what the second incarnation ended counts, the first one's places do not.
+	third := events.Incarnation(0x692a1cff00000003)
+	r.Add(entry(3, 60, events.Retrying), at(third, 4))
+	for seq, want := range map[uint64]bool{43: true, 50: true, 51: false} {
+		if got := r.Ended(seq, third.Began().Add(-time.Second), third); got != want {
+			t.Errorf("after another restore: update %d ended: %v, want %v", seq, got, want)
+		}
+	}
+}

@@ -182,7 +182,7 @@ func TestEncodersMatchTheirTags(t *testing.T) {
 				&events.Group{}, &events.Ack{}, &events.Record{}, &ack,
 				&events.Group{Format: 1, Channel: text, ChannelID: text, Partition: 2, Epoch: 3, Number: 4, Worker: text, At: at, Content: 1<<32 - 1, Entries: []events.Entry{e, {Settlement: bare}}},
 				&events.Record{
-					Format: 1, Key: text, LogPosition: events.LogPosition{Incarnation: 1 << 63, Seq: 1 << 63}, ChannelID: text, Sequence: 7,
+					Format: 1, Key: text, LogPosition: events.LogPosition{Incarnation: 1 << 63, Seq: 1 << 63}, ChannelID: text, Sequence: 7, Former: 8,
 					Void: &events.Void{Updates: events.Mark{Sequence: 8, Stored: at}, At: at}, Applied: events.Applied{Tag: tag, Op: events.Op(text), At: at}, Content: 6, Settled: tag,
 					Recent: []events.Settlement{s, bare}, State: events.StateParked, Pending: tag, Attempts: 2, NextAttempt: at,
 					Error: &events.Failure{Class: text, Code: text, Message: text, Response: text}, TryingMS: 9,

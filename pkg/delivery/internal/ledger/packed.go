@@ -31,6 +31,7 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 	p.uint(uint64(r.Incarnation))
 	p.uint(r.Seq)
 	p.uint(r.Sequence)
+	p.uint(r.Former)
 	p.uint(uint64(r.Content))
 	p.int(len(r.Recent))
 	for i := range r.Recent {
@@ -57,7 +58,7 @@ func unpack(enc, packed string, r *events.Record) error {
 		r.Key = enc
 	}
 	r.Incarnation = events.Incarnation(u.uint())
-	r.Seq, r.Sequence = u.uint(), u.uint()
+	r.Seq, r.Sequence, r.Former = u.uint(), u.uint(), u.uint()
 	r.Content = events.ContentID(u.uint()) //nolint:gosec // packed as such
 	n := u.int()
 	if n < 0 || n > events.RecentMax {
