@@ -10,11 +10,12 @@ import (
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // KeyCommand returns the commands about a single key.
 func KeyCommand(sh *Shell) *cobra.Command {
-	return Group("key", "Repair a single key", keyReset(sh))
+	return Group("key", "Repair a single key", keyReset(sh), keyGiveUp(sh))
 }
 
 func keyReset(sh *Shell) *cobra.Command {
@@ -63,4 +64,67 @@ itself still refuses what it holds to be older. A worker must be running.`,
 	loader = brokerFlags(cmd)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
+}
+
+func keyGiveUp(sh *Shell) *cobra.Command {
+	var (
+		yes    bool
+		loader *config.Loader
+	)
+	cmd := &cobra.Command{
+		Use:   "give-up CHANNEL KEY",
+		Short: "End the update of a key that fails",
+		Long: `Make a dead letter of the update of a key that keeps failing. While nobody gets
+through to a target, nothing is given up by itself: keys that always fail cannot
+be told from a target that is down. 'extsync status' names them. The dead letter
+says why the update failed, and can be replayed. A worker must be running.`,
+		Example: "  extsync key give-up erp_db p-2023-vax --yes",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+				found, err := client.Find(ctx, args[1], args[0])
+				if err != nil {
+					return err
+				}
+				if !yes {
+					return unconfirmed("make a dead letter of the pending update of key %s in channel %s, whose newest version is %s (%s)",
+						args[1], args[0], found[0].Newest.Version, found[0].State)
+				}
+				act := auditlog.Act{Action: "key.give_up", Target: "channel " + args[0], Before: found[0]}
+				var settled events.Settlement
+				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
+					var err error
+					settled, err = r.GiveUp(ctx, args[0], args[1])
+					return givenUp{args[0], args[1], settled}, err
+				})
+				if err != nil {
+					return err
+				}
+				return writeGivenUp(sh, givenUp{args[0], args[1], settled})
+			})
+		},
+	}
+	yesFlag(cmd, &yes)
+	loader = brokerFlags(cmd)
+	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
+	return cmd
+}
+
+// givenUp says what became of an update that was to be given up.
+type givenUp struct {
+	Channel string            `json:"channel"`
+	Key     string            `json:"key"`
+	Settled events.Settlement `json:"settled"`
+}
+
+func writeGivenUp(sh *Shell, g givenUp) error {
+	if sh.JSON {
+		return sh.WriteJSON(g)
+	}
+	text := fmt.Sprintf("%s: version %s of key %s is a dead letter: %s", g.Channel, g.Settled.Version, clean(g.Key), clean(g.Settled.Message))
+	if g.Settled.Code != events.CodeGivenUp {
+		text = fmt.Sprintf("%s: version %s of key %s ended by itself meanwhile: %s", g.Channel, g.Settled.Version, clean(g.Key), g.Settled.Outcome)
+	}
+	_, err := fmt.Fprintln(sh.Out, text)
+	return err
 }

@@ -45,7 +45,15 @@ type Why struct {
 	Worker      string    `json:"worker,omitempty" doc:"Who has said so, or is the one that it is about"`
 	Since       time.Time `json:"since,omitzero"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Failing     *Failing  `json:"failing,omitempty" doc:"There if nobody gets through to the target"`
 	Advice      string    `json:"advice" doc:"What to do"`
+}
+
+// Failing are the keys that fail while nobody gets through.
+type Failing struct {
+	Since time.Time `json:"since,omitzero" doc:"When the first of them failed"`
+	Keys  []string  `json:"keys,omitempty" doc:"The first of them"`
+	More  bool      `json:"more,omitempty" doc:"There are others"`
 }
 
 // NewWhy returns a reason in the API's terms; nil for none.
@@ -53,7 +61,11 @@ func NewWhy(r *why.Reason) *Why {
 	if r == nil {
 		return nil
 	}
-	return &Why{Code: r.Code, Message: r.Message, Worker: r.Worker, Since: r.Since, NextAttempt: r.Next, Advice: r.Code.Advice()}
+	w := &Why{Code: r.Code, Message: r.Message, Worker: r.Worker, Since: r.Since, NextAttempt: r.Next, Advice: r.Code.Advice()}
+	if r.Failing != nil {
+		w.Failing = (*Failing)(r.Failing)
+	}
+	return w
 }
 
 // PartitionStatus says how one partition is.

@@ -13,8 +13,9 @@ import (
 
 // What the owner of a partition is asked for.
 const (
-	ControlReset  = "reset"  // to forget a key
-	ControlReplay = "replay" // to send the update of a dead letter again
+	ControlReset  = "reset"   // to forget a key
+	ControlReplay = "replay"  // to send the update of a dead letter again
+	ControlGiveUp = "give_up" // to end the pending update of a key
 )
 
 // A ControlRequest goes to the owner of a partition on Names.Control; the owner
@@ -22,7 +23,7 @@ const (
 type ControlRequest struct {
 	Format int          `json:"f"`
 	Op     string       `json:"op"`
-	Key    string       `json:"key,omitempty"`    // of ControlReset
+	Key    string       `json:"key,omitempty"`    // of ControlReset and ControlGiveUp
 	Void   *events.Void `json:"void,omitempty"`   // of ControlReset: what no longer counts
 	Letter uint64       `json:"letter,omitempty"` // of ControlReplay: its sequence
 }
@@ -38,6 +39,8 @@ type ControlReply struct {
 	NextProbe int64  `json:"next_probe,omitempty"`
 	// Replayed is the answer to ControlReplay.
 	Replayed *Replayed `json:"replayed,omitempty"`
+	// Settled is the answer to ControlGiveUp: the outcome of the update.
+	Settled *events.Settlement `json:"settled,omitempty"`
 }
 
 var (

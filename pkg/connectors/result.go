@@ -51,6 +51,9 @@ func (c Class) String() string {
 // outcome log and the ledger the first events.MaxResponseLen bytes.
 const MaxResponse = 4096
 
+// MaxRetryAfter bounds Result.RetryAfter: longer waits are cut.
+const MaxRetryAfter = 24 * time.Hour
+
 // A Result is what came of one attempt. The zero Result is a transient failure.
 type Result struct {
 	Class Class
@@ -63,7 +66,8 @@ type Result struct {
 	// Held is what the target said it holds, for Stale and Conflict; zero if it
 	// did not say.
 	Held versioning.Tag
-	// RetryAfter is how long the target asked to be left alone; 0 if it did not.
+	// RetryAfter is how long the target asked to be left alone; 0 if it did not. It counts
+	// for every failure that is tried again, up to MaxRetryAfter.
 	RetryAfter time.Duration
 	// Response is an excerpt of the target's answer for people to read, whatever the
 	// class: at most MaxResponse bytes of UTF-8, without secrets. It may show the

@@ -112,6 +112,9 @@ func TestReplayThatFailsAgain(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			l := newLab(t, mode)
 			l.work("w1")
+			l.tg.takes()
+			l.push(update(others, 1))
+			l.delivered(others, "1") // so the one that fails is not all there is
 			e := l.giveUp("k", 7)
 			before, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
 			testkit.Must(t, err)

@@ -28,6 +28,7 @@ type target struct {
 	mu     sync.Mutex
 	writes map[string][]string // versions by key, in order
 	answer func(connectors.Attempt) connectors.Result
+	failed chan struct{} // an attempt has failed
 }
 
 func (tg *target) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
@@ -41,6 +42,11 @@ func (tg *target) Apply(ctx context.Context, attempts []connectors.Attempt) []co
 			tg.mu.Lock()
 			tg.writes[a.Key] = append(tg.writes[a.Key], a.Version.String())
 			tg.mu.Unlock()
+		} else if out[i].Class != connectors.OK {
+			select {
+			case tg.failed <- struct{}{}:
+			default:
+			}
 		}
 	}
 	return out
@@ -53,9 +59,15 @@ func (tg *target) takes() {
 	tg.answers(func(connectors.Attempt) connectors.Result { return connectors.Done() })
 }
 
-// refuses lets the target give one answer to everything.
+// others is a key that refuses leaves alone.
+const others = "others"
+
+// refuses lets the target give one answer to everything but others.
 func (tg *target) refuses(class connectors.Class, code string) {
-	tg.answers(func(connectors.Attempt) connectors.Result {
+	tg.answers(func(a connectors.Attempt) connectors.Result {
+		if a.Key == others {
+			return connectors.Done()
+		}
 		return connectors.Failed(class, code, errors.New("no thanks"))
 	})
 }
@@ -90,7 +102,7 @@ func newLab(t testing.TB, mode channels.Mode) *lab {
 	t.Helper()
 	l := &lab{
 		Broker: natstest.Run(t), t: t, names: events.DefaultNames(),
-		tg: &target{writes: map[string][]string{}},
+		tg: &target{failed: make(chan struct{}, 1), writes: map[string][]string{}},
 	}
 	l.tg.takes()
 	l.catalog = connectors.NewCatalog(connectors.Kind{

@@ -36,20 +36,16 @@ func (c *caller) conclude(l *lanes.Lane, it *lanes.Item, res connectors.Result, 
 		t.lanes.Filtered(l)
 		return
 	}
-	res.RetryAfter = min(max(res.RetryAfter, 0), gate.ThrottleMost)
-	var closed time.Time
-	if res.Class == connectors.Transient {
-		closed = g.ClosedSince() // before the report, which may open it
-	}
-	counts := true
+	res.RetryAfter = min(max(res.RetryAfter, 0), connectors.MaxRetryAfter)
+	verdict := gate.Verdict{Counts: true, Standing: l.Standing()}
 	if res.Class == connectors.Permanent && (it.Replay || t.quotas.dead.full.Load()) {
 		// It was refused before, or so many were that their letters have no room: one more
 		// says nothing new of the target.
 		g.Withdraw(probe)
 	} else {
-		counts = g.Report(l.Key().Encoded(), res, probe)
+		verdict = g.Report(l.Key().Encoded(), l.Standing(), res, probe)
 	}
-	answer := lanes.Answered(res, counts, closed)
+	answer := lanes.Answered(res, verdict)
 	t.p.logAttempt(it, res, took)
 	t.p.observeAttempt(res, took)
 	if res.Class != connectors.OK {

@@ -105,7 +105,7 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 	l.push(update("cal", "k", 7))
 	l.eventually("a failed attempt in the ledger", func() bool {
 		rec, err := l.ledger.Get(t.Context(), "cal", "k")
-		return err == nil && rec.State == events.StateRetrying && rec.Attempts > 0 && rec.Error.Code == "500"
+		return err == nil && rec.State == events.StateRetrying && rec.Error.Code == "500"
 	})
 	if ack := l.request(update("cal", "k", 8)); ack.Outcome != events.Delivered {
 		t.Fatalf("not delivered: %+v", ack)
@@ -123,11 +123,16 @@ func TestGivingUpByAge(t *testing.T) {
 	cfg.Retry.MaxAttempts, cfg.Retry.MaxAge = 1000, connectors.Duration(time.Second)
 	l := newLab(t, cfg)
 	started := time.Now()
-	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key == "others" {
+			return connectors.Done()
+		}
 		return connectors.Failed(connectors.Transient, "503", errors.New("busy"))
 	})
 	l.work("w1")
-	ack := l.request(update("cal", "k", 1))
+	l.push(update("cal", "k", 1))
+	l.othersPass("cal", "k")
+	ack := l.outcome("cal", "k", 1)
 	if ack.Outcome != events.DeadLettered || ack.Attempts < 2 || time.Since(started) < time.Second {
 		t.Fatalf("not dead-lettered after several attempts and a second: %+v after %s", ack, time.Since(started))
 	}
@@ -151,11 +156,16 @@ func TestGivingUp(t *testing.T) {
 			cfg := channel("cal", channels.Latest)
 			cfg.Retry.MaxAttempts = 4
 			l := newLab(t, cfg)
-			l.tg.answerWith(func(connectors.Attempt) connectors.Result {
+			l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+				if a.Key == "others" {
+					return connectors.Done()
+				}
 				return connectors.Failed(tt.class, "x1", errors.New("because\nof this"))
 			})
 			l.work("w1")
-			ack := l.request(update("cal", "k", 1))
+			l.push(update("cal", "k", 1))
+			l.othersPass("cal", "k")
+			ack := l.outcome("cal", "k", 1)
 			if ack.Outcome != tt.want || ack.Attempts != tt.attempts || ack.Code != "x1" || ack.Message != "because of this" {
 				t.Fatalf("not what the target said: %+v", ack)
 			}
@@ -242,6 +252,7 @@ func TestConnectorThatPanicsIsIsolated(t *testing.T) {
 		l.push(update("cal", fmt.Sprint("k", k), 1))
 	}
 	l.work("w1")
+	l.othersPass("cal", "poison")
 	for k := range 20 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
 			t.Fatalf("not delivered: %+v", ack)

@@ -79,6 +79,9 @@ func (t *tenure) carryOut(a *lanes.Actions) {
 	for _, k := range a.Unpin {
 		t.view.Unpin(k)
 	}
+	for _, e := range a.Ended {
+		e.Tell(e.Settled)
+	}
 	for _, r := range a.Replayed {
 		r.Item.Rim.Replayed(r)
 	}
@@ -177,4 +180,11 @@ func (t *tenure) GateFreed(lasted time.Duration) {
 	t.begin()
 	defer t.end()
 	t.lanes.Freed(lasted)
+}
+
+// GateHurried lets every lane that waits try now, whatever the target has asked for.
+func (t *tenure) GateHurried() {
+	t.begin()
+	defer t.end()
+	t.lanes.Hurried()
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 )
 
@@ -86,9 +87,9 @@ func (c *caller) next(ctx context.Context) (batch []*lanes.Lane, probe bool, wai
 	if full {
 		return nil, false, quotaRetry
 	}
-	n, probe, wait := r.gate.Admit(r.maxBatch)
+	n, probe, wait := r.gate.Admit(min(r.maxBatch, ready), t.lanes.Fresh)
 	if n > 0 && !probe {
-		n, wait = c.withinRate(min(n, ready))
+		n, wait = c.withinRate(n)
 	}
 	if n == 0 {
 		return nil, false, wait
@@ -103,12 +104,7 @@ func (c *caller) withinRate(n int) (int, time.Duration) {
 	if limit == nil {
 		return n, 0
 	}
-	now := time.Now()
-	if n = min(n, int(limit.TokensAt(now))); n > 0 && limit.AllowN(now, n) {
-		return n, 0
-	}
-	missing := 1 - limit.TokensAt(now)
-	return 0, max(time.Millisecond, time.Duration(missing/float64(limit.Limit())*float64(time.Second)))
+	return flow.Within(limit, n, time.Now())
 }
 
 // sayHung says what does not end with the tenure, and whose it is.

@@ -135,7 +135,7 @@ func (p *parker) moved(l *lanes.Lane, it *lanes.Item, seq uint64) {
 	defer t.end()
 	switch {
 	case !t.lanes.Moved(l, it, seq):
-	case it.Tries.Spent > 0:
+	case !it.Tries.First.IsZero():
 		t.contents.keep(it, true)
 	default:
 		it.Update.Payload = nil

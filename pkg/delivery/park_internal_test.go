@@ -8,11 +8,11 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -72,7 +72,7 @@ func (t *tenure) parkedOf(key string) (n int) {
 // failNext has the next n keys fail so that they are parked.
 func (t *tenure) failNext(tt *testing.T, n int) {
 	tt.Helper()
-	answer := lanes.Answered(connectors.Failed(connectors.Transient, "503", errors.New("busy")), true, time.Time{})
+	answer := lanes.Answered(connectors.Failed(connectors.Transient, "503", errors.New("busy")), gate.Verdict{Counts: true})
 	t.at(func(m *lanes.Lanes) {
 		batch := m.Next(n, false)
 		for _, l := range batch {

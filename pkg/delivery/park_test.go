@@ -97,13 +97,14 @@ func TestParkedUpdatesBeyondMemoryAreReadBackInOrder(t *testing.T) {
 	l := newLab(t, cfg)
 	var poisoned atomic.Bool
 	poisoned.Store(true)
-	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
-		if poisoned.Load() {
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key == "bad" && poisoned.Load() {
 			return connectors.Failed(connectors.Transient, "500", errors.New("not yet"))
 		}
 		return connectors.Done()
 	})
 	l.work("a")
+	l.request(update("log", "other", 1)) // it is not the channel that fails
 	const versions = 2500
 	for v := int64(1); v <= versions; v++ {
 		l.push(update("log", "bad", v))
@@ -152,6 +153,9 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 	var poisoned atomic.Bool
 	poisoned.Store(true)
 	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key == "other" { // it is not the channel that fails
+			return connectors.Done()
+		}
 		if want := update(a.Channel, a.Key, 1).Payload; !bytes.Equal(a.Payload, want) {
 			t.Errorf("attempt %d has the payload %q", a.Number, a.Payload)
 		}
@@ -170,6 +174,7 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 		testkit.Must(t, l.JS.Conn().Flush())
 	}
 	a := l.work("a")
+	l.request(update("cal", "other", 1))
 	l.push(update("cal", "bad", 1))
 	l.eventually("the key to be parked", func() bool { return parked(l) == 1 })
 	failMore()
@@ -178,6 +183,7 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 	}
 	a.shutdown(t)
 	l.work("b")
+	l.request(update("cal", "other", 2))
 	failMore()
 	if n, _, err := reads.Pending(); err != nil || n != 1 {
 		t.Errorf("the next worker read the key %d times (%v)", n, err)

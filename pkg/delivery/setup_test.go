@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -216,6 +217,16 @@ func (l *lab) request(u events.Update) events.Ack {
 	_, ack, err := l.pub.Request(ctx, u)
 	testkit.Must(l.t, err)
 	return ack
+}
+
+// othersPass has another key of a channel get through, once one has failed: whoever fails
+// is at fault then.
+func (l *lab) othersPass(channel, failing string) {
+	l.t.Helper()
+	l.eventually(failing+" to fail", func() bool { return slices.Contains(l.tg.attempts(), failing) })
+	if ack := l.request(update(channel, "others", time.Now().UnixNano())); ack.Outcome != events.Delivered {
+		l.t.Fatalf("another key is not delivered: %+v", ack)
+	}
 }
 
 // outcome waits until the ledger knows what became of a version.

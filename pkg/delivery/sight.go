@@ -189,7 +189,7 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	}
 	w.Stalled = w.Stalled && !idle
 	if held, ok := t.p.r.gate.Held(now); ok && (held.Code != why.RateLimited && held.Code != why.BrokerRefuses || !idle) {
-		w.Code, w.Message, w.Since, w.Next = held.Code, held.Message, held.Since, held.Next
+		w.Code, w.Message, w.Since, w.Next, w.Failing = held.Code, held.Message, held.Since, held.Next, held.Failing
 		return w, true
 	}
 	if what != "" && (what.code() != why.BrokerRefuses || now.Sub(hinderedSince) >= settledLately) {

@@ -88,7 +88,7 @@ func (t *tenure) Anew() {
 }
 
 // Slow reports whether nothing can be delivered at the moment.
-func (t *tenure) Slow() bool { return t.p.r.gate.ClosedSince().IsZero() }
+func (t *tenure) Slow() bool { return t.p.r.gate.Shut() }
 
 // A cursor keeps the feed's consumer in the partition's progress.
 type cursor struct{ t *tenure }

@@ -75,7 +75,7 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		tn.at(func(*lanes.Lanes) { tn.lanes = renewed })
 		it := itemOf("k", 1)
 		down := connectors.Failed(connectors.Transient, "503", errors.New("down"))
-		answer := lanes.Answered(down, true, time.Time{})
+		answer := lanes.Answered(down, gate.Verdict{Counts: true})
 		l := tn.attempt(it)
 		tn.at(func(m *lanes.Lanes) { m.Concluded(l, &answer) })
 		tn.at(func(m *lanes.Lanes) {
@@ -85,7 +85,7 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		l = tn.attempt()
 		tn.commits.take()
 		for i := range others {
-			r.gate.Report(fmt.Sprint(i), connectors.Failed(connectors.Transient, "x", errors.New("because")), false)
+			r.gate.Report(fmt.Sprint(i), gate.Standing{}, connectors.Failed(connectors.Transient, "x", errors.New("because")), false)
 		}
 		tn.calls.conclude(l, it, down, false, 0, new(workspace))
 		logged := tn.commits.take()

@@ -103,6 +103,9 @@ func (s Settlement) told() Settlement {
 // stale with any other code, the target said so itself.
 const CodeOlder = "older"
 
+// CodeGivenUp is the code of an update that an operator has given up.
+const CodeGivenUp = "given_up"
+
 // An Entry of the outcome log is one outcome of one update, or one failed
 // attempt that will be followed by another.
 type Entry struct {

@@ -65,6 +65,8 @@ type Wait struct {
 	Message    string    `json:"message"`
 	Since      time.Time `json:"since,omitzero"`
 	Next       time.Time `json:"next,omitzero"`
+	// Failing is there if nobody gets through to the target.
+	Failing *why.Failing `json:"failing,omitempty"`
 	// Stalled says that the worker has updates in hand there and has settled
 	// nothing for as long as it was told to bear that.
 	Stalled bool `json:"stalled,omitempty"`
@@ -72,7 +74,7 @@ type Wait struct {
 
 // Reason returns the wait as a reason, told by a worker.
 func (w *Wait) Reason(worker string) why.Reason {
-	return why.Reason{Code: w.Code, Message: w.Message, Worker: worker, Since: w.Since, Next: w.Next}
+	return why.Reason{Code: w.Code, Message: w.Message, Worker: worker, Since: w.Since, Next: w.Next, Failing: w.Failing}
 }
 
 // Concerns reports whether the wait is about a partition of a channel.

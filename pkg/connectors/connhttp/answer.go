@@ -55,7 +55,7 @@ func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, an
 		c.checkAck(ctx, &res, status, body, readErr)
 	case connectors.Conflict:
 		c.compare(ctx, &res, a, answer.Header, body)
-	case connectors.Transient, connectors.Throttled:
+	case connectors.Transient, connectors.Throttled, connectors.Misconfigured:
 		res.RetryAfter = wait
 	}
 	if res.Class != connectors.OK && res.Err == nil {

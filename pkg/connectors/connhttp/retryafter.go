@@ -5,13 +5,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// MaxRetryAfter bounds how long a target can ask to be left alone.
-const MaxRetryAfter = time.Hour
-
 // retryAfter reads the header Retry-After: seconds, or an HTTP date. It returns a
-// whole number of seconds in 0..MaxRetryAfter; 0 if there is no header, if it
+// whole number of seconds in 0..connectors.MaxRetryAfter; 0 if there is no header, if it
 // cannot be read, or if the date is past.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	text := strings.TrimSpace(h.Get("Retry-After"))
@@ -19,13 +18,13 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	if seconds, ok := digits(text); ok {
-		return min(time.Duration(seconds)*time.Second, MaxRetryAfter)
+		return min(time.Duration(seconds)*time.Second, connectors.MaxRetryAfter)
 	}
 	at, err := http.ParseTime(text)
 	if err != nil {
 		return 0
 	}
-	wait := min(max(0, at.Sub(now)), MaxRetryAfter)
+	wait := min(max(0, at.Sub(now)), connectors.MaxRetryAfter)
 	// Rounded up: our clock has fractions of a second, and early is too early.
 	return (wait + time.Second - 1).Truncate(time.Second)
 }
@@ -38,7 +37,7 @@ func digits(text string) (int64, bool) {
 		}
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if limit := int64(MaxRetryAfter / time.Second); err != nil || n > limit {
+	if limit := int64(connectors.MaxRetryAfter / time.Second); err != nil || n > limit {
 		return limit, true
 	}
 	return n, true

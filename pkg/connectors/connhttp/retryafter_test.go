@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -14,10 +16,11 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"none", "", 0},
 		{"seconds", "120", 2 * time.Minute},
+		{"an hour", "3600", time.Hour},
 		{"spaces", " 5 ", 5 * time.Second},
 		{"zero", "0", 0},
-		{"more than the most", "7200", MaxRetryAfter},
-		{"more than a number can be", "99999999999999999999999", MaxRetryAfter},
+		{"more than the most", "100000", connectors.MaxRetryAfter},
+		{"more than a number can be", "99999999999999999999999", connectors.MaxRetryAfter},
 		{"negative", "-5", 0},
 		{"fraction", "1.5", 0},
 		{"words", "soon", 0},
@@ -25,7 +28,7 @@ func TestRetryAfter(t *testing.T) {
 		{"date in the old form", "Monday, 04-May-26 10:00:30 GMT", 30 * time.Second},
 		{"date in C's form", "Mon May  4 10:00:30 2026", 30 * time.Second},
 		{"past date", "Mon, 04 May 2026 09:00:00 GMT", 0},
-		{"far date", "Fri, 31 Dec 9999 23:59:59 GMT", MaxRetryAfter},
+		{"far date", "Fri, 31 Dec 9999 23:59:59 GMT", connectors.MaxRetryAfter},
 		{"no date", "Mon, 99 May 2026 10:01:00 GMT", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -42,7 +45,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, now int64) {
 		got := retryAfter(http.Header{"Retry-After": {text}}, time.Unix(now%(1<<40), 0))
-		if got < 0 || got > MaxRetryAfter || got%time.Second != 0 {
+		if got < 0 || got > connectors.MaxRetryAfter || got%time.Second != 0 {
 			t.Errorf("%q gives %v", text, got)
 		}
 	})

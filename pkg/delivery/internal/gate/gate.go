@@ -28,14 +28,14 @@ const (
 func (s State) String() string { return [...]string{"closed", "open", "blocked"}[s] }
 
 const (
-	// OpenAfter is after how many failed calls in a row, of at least openKeys
-	// different keys, the circuit opens. One poison key alone never opens it.
+	// OpenAfter is after how many failed calls in a row the circuit opens.
 	OpenAfter = 5
-	openKeys  = 2
-	// openQuiet is for how long there must have been no success. Where many keys
-	// always fail, their retries come due together, and five of them in a row are
-	// no sign that the target is down while others get through (guarantee 7).
-	openQuiet = 100 * time.Millisecond
+	// everybodyKeys is how many keys must fail, and none get through, for the fault to be
+	// the channel's.
+	everybodyKeys = 2
+	// quiet is for how long there must have been no success. Among many calls at once two
+	// keys that fail end next to each other by chance (guarantee 7).
+	quiet = 100 * time.Millisecond
 	// blockAfter is after how many permanent failures in a row the channel is
 	// blocked: then it is hardly the updates' fault.
 	blockAfter = 20
@@ -47,9 +47,6 @@ const (
 	throttleDefault                     = time.Second
 )
 
-// ThrottleMost is how long a target may ask to be left alone; longer waits are cut.
-const ThrottleMost = 15 * time.Minute
-
 // A Gate stands in front of a channel's target. Failures that are the target's
 // or the configuration's, not the update's, close the way for all updates and
 // spend none of their attempts (guarantee 6). It is shared by the channel's
@@ -57,43 +54,34 @@ const ThrottleMost = 15 * time.Minute
 type Gate struct {
 	o Options
 
-	mu       sync.Mutex
-	state    State
-	since    time.Time // of state
-	until    time.Time // no call before, in any state
-	why      why.Code  // for which until is set, or the state is not closed
-	reason   string    // why the state is not closed, for people
-	trouble  string    // why the connector cannot be opened anew
-	row      row
-	probes   *backoff.ExponentialBackOff
-	probing  bool            // a probe is on its way
-	probed   time.Time       // when it was admitted
-	fresh    bool            // the connector was opened anew for the probe that is due
-	hurried  []chan struct{} // closed when the next probe has been reported
-	lasted   time.Duration   // how long the last time was that calls did not flow
-	watchers map[Watcher]struct{}
+	mu      sync.Mutex
+	state   State
+	since   time.Time // of state
+	until   time.Time // no call before, in any state, but of a key that has not failed
+	hold    time.Time // no call before
+	why     why.Code  // for which the state is not closed
+	reason  string    // why the state is not closed, for people
+	trouble string    // why the connector cannot be opened anew
+	row     row
+	cast    cast
+	// successes of the channel, from 1.
+	successes uint64
+	pace      pace
+	probes    *backoff.ExponentialBackOff
+	probe     probe
+	fresh     fresh
+	anew      bool            // the connector was opened anew for the probe that is due
+	hurried   []chan struct{} // closed when the next probe has been reported
+	lasted    time.Duration   // how long the last time was that calls did not flow
+	watchers  map[Watcher]struct{}
 }
 
-// A row is what the last results have in common.
-type row struct {
-	failures int                 // transient ones
-	absences int                 // of these, those in a row in which nobody was there
-	keys     map[string]struct{} // of the failures
-	success  time.Time           // the last answer that was none
-	refusals int                 // permanent failures
-	unasked  few                 // keys of these for which the target was not asked
-	costly   few                 // keys of transient ones for which it was not asked
-}
-
-// few are the first keys of something, as many as show that it is not one key's.
-type few map[string]struct{}
-
-// add reports whether there are enough of them.
-func (f few) add(key string) bool {
-	if len(f) < openKeys {
-		f[key] = struct{}{}
-	}
-	return len(f) >= openKeys
+// A probe is a call that is made while the others wait.
+type probe struct {
+	under bool      // it is on its way
+	at    time.Time // when it was admitted
+	in    State     // of the gate
+	fresh bool      // it was not due: it is of a key that has not failed
 }
 
 // A Watcher is told what happens at a gate. None of its methods may call the
@@ -103,6 +91,8 @@ type Watcher interface {
 	GateChanged()
 	// GateFreed says that the target is back after some time.
 	GateFreed(after time.Duration)
+	// GateHurried says that an operator wants no wait to be kept.
+	GateHurried()
 	// GateMoved says that admit may have another answer now.
 	GateMoved()
 }
@@ -123,7 +113,7 @@ func New(o Options) *Gate {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Gate{o: o, since: o.Now(), row: row{keys: map[string]struct{}{}, unasked: few{}, costly: few{}}, watchers: map[Watcher]struct{}{}}
+	return &Gate{o: o, since: o.Now(), row: newRow(), successes: 1, watchers: map[Watcher]struct{}{}}
 }
 
 // Watch lets w be told when the way is free again, and of every change of the
@@ -142,32 +132,44 @@ func (g *Gate) Unwatch(w Watcher) {
 	delete(g.watchers, w)
 }
 
-// Admit returns how many updates may be attempted in one call now: want, 1 for a
-// probe, or 0 and how long to wait before asking again. Who was admitted must
-// call report or withdraw.
-func (g *Gate) Admit(want int) (n int, probe bool, wait time.Duration) {
+// Admit returns how many updates may be attempted in one call now: want at most, 1 for a
+// probe, or 0 and how long to wait before asking again. fresh reports whether there is a
+// key that has not failed: while the others wait it is tried at once, for it alone can
+// tell whether anybody gets through. Who was admitted must call Report or Withdraw.
+func (g *Gate) Admit(want int, fresh func() bool) (n int, isProbe bool, wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if wait := g.until.Sub(g.o.Now()); wait > 0 {
+	now := g.o.Now()
+	if wait := g.hold.Sub(now); wait > 0 {
 		return 0, false, wait
 	}
-	if g.state == Closed {
-		return want, false, 0
+	wait = g.until.Sub(now)
+	if g.state == Closed && wait <= 0 {
+		n, wait = g.pace.take(want, now)
+		return n, false, wait
 	}
-	if wait := g.probed.Add(g.o.Patience).Sub(g.o.Now()); g.probing && wait > 0 {
-		return 0, false, wait // its report wakes everybody sooner
+	if patience := g.probe.at.Add(g.o.Patience).Sub(now); g.probe.under && patience > 0 {
+		return 0, false, patience // its report wakes everybody sooner
 	}
-	g.probing, g.probed = true, g.o.Now()
+	if wait > 0 {
+		if !fresh() {
+			return 0, false, wait
+		}
+		if sooner := g.fresh.at.Sub(now); sooner > 0 {
+			return 0, false, min(wait, sooner)
+		}
+	}
+	g.probe = probe{under: true, at: now, in: g.state, fresh: wait > 0}
 	return 1, true, 0
 }
 
 // Withdraw gives a probe back that made no call.
-func (g *Gate) Withdraw(probe bool) {
-	if !probe {
+func (g *Gate) Withdraw(isProbe bool) {
+	if !isProbe {
 		return
 	}
 	g.mu.Lock()
-	g.probing = false
+	g.probe.under = false
 	g.mu.Unlock()
 	g.wake(false)
 }
@@ -177,8 +179,8 @@ func (g *Gate) Withdraw(probe bool) {
 func (g *Gate) Freshen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	was := g.fresh
-	g.fresh = true
+	was := g.anew
+	g.anew = true
 	return !was
 }
 
@@ -187,37 +189,39 @@ func (g *Gate) Freshen() bool {
 func (g *Gate) Hold(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if until := g.o.Now().Add(d); until.After(g.until) {
-		g.until = until
-		if g.state == Closed {
-			g.why = why.BrokerRefuses
-		}
-	}
+	g.hold = later(g.hold, g.o.Now().Add(d))
 }
 
-// Hurry makes the next probe due now, and the ones after it soon; a wait that the
-// target has asked for is over. What it returns is closed when the next attempt has
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Hurry makes the next probe due now, and the ones after it soon; waits that the target
+// has asked for are over, and keys that fail are tried now. What it returns is closed when the next attempt has
 // been reported: at once if calls flow.
 func (g *Gate) Hurry() <-chan struct{} {
 	done := make(chan struct{})
 	g.mu.Lock()
-	if g.state == Closed && !g.until.After(g.o.Now()) {
-		g.mu.Unlock()
+	if now := g.o.Now(); g.state == Closed && !g.until.After(now) && !g.hold.After(now) {
 		close(done)
-		return done
+	} else {
+		g.hurried = append(g.hurried, done)
 	}
-	g.hurried = append(g.hurried, done)
+	g.hold = time.Time{}
 	if g.state == Closed {
 		g.until = time.Time{}
-	} else if !g.probing {
+	} else if !g.probe.under {
 		g.probes.Reset()
-		g.until, g.fresh = g.o.Now(), false
+		g.until, g.anew = g.o.Now(), false
 	}
 	g.tellWatchers()
 	watchers := g.listWatchers()
 	g.mu.Unlock()
-	for _, w := range watchers { // a lane that waits for its next attempt may be the probe
-		w.GateFreed(0)
+	for _, w := range watchers { // a lane that waits for its next attempt may be the probe, or the one that fails
+		w.GateHurried()
 		w.GateMoved()
 	}
 	return done

@@ -14,12 +14,39 @@ import (
 // clockGate is a gate with a clock of its own.
 type clockGate struct {
 	*Gate
-	t  *testing.T
-	at time.Time
+	t     *testing.T
+	at    time.Time
+	stand map[string]Standing
+	fresh bool // there is a key that has not failed
+	keys  int
+}
+
+// key returns one that nobody has seen.
+func (g *clockGate) key() string {
+	g.keys++
+	return fmt.Sprint("key", g.keys)
+}
+
+// others has the gate meet other keys, so that one that fails is not everybody.
+func (g *clockGate) others() {
+	g.report("healthy", connectors.Done(), false)
+	g.report("other healthy", connectors.Done(), false)
+	g.at = g.at.Add(quiet)
+}
+
+// report reports the result of a key, and returns whether it counts.
+func (g *clockGate) report(key string, res connectors.Result, probe bool) bool {
+	v := g.Report(key, g.stand[key], res, probe)
+	g.stand[key] = v.Standing
+	return v.Counts
+}
+
+func (g *clockGate) admit(want int) (n int, probe bool, wait time.Duration) {
+	return g.Admit(want, func() bool { return g.fresh })
 }
 
 func newClockGate(t *testing.T) *clockGate {
-	g := &clockGate{t: t, at: time.Unix(1_000_000, 0)}
+	g := &clockGate{t: t, at: time.Unix(1_000_000, 0), stand: map[string]Standing{}}
 	g.Gate = New(Options{Log: zerolog.Nop(), Patience: time.Minute, Now: func() time.Time { return g.at }})
 	return g
 }
@@ -29,7 +56,7 @@ func failed(class connectors.Class) connectors.Result {
 }
 
 // wait returns how long nothing is admitted from now on.
-func (g *clockGate) wait() time.Duration { return max(0, g.until.Sub(g.at)) }
+func (g *clockGate) wait() time.Duration { return max(0, later(g.until, g.hold).Sub(g.at)) }
 
 func (g *clockGate) wantState(want State) {
 	g.t.Helper()
@@ -42,7 +69,7 @@ func (g *clockGate) wantState(want State) {
 func (g *clockGate) probe() {
 	g.t.Helper()
 	g.at = g.at.Add(g.wait())
-	if n, probe, _ := g.Admit(10); n != 1 || !probe {
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
 		g.t.Fatalf("admitted %d, probe %v", n, probe)
 	}
 }
@@ -50,35 +77,36 @@ func (g *clockGate) probe() {
 // open makes the circuit open by failures of different keys.
 func (g *clockGate) open() {
 	g.t.Helper()
-	g.at = g.at.Add(openQuiet)
-	for k := range OpenAfter {
-		g.Report(fmt.Sprint("k", k), failed(connectors.Transient), false)
+	g.at = g.at.Add(quiet)
+	for range OpenAfter {
+		g.report(g.key(), failed(connectors.Transient), false)
 	}
 	g.wantState(Open)
 }
 
 func TestGateOpensAfterFiveFailuresOfTwoKeys(t *testing.T) {
 	g := newClockGate(t)
-	for i := range 100 { // one poison key alone never opens it
-		if counts := g.Report("poison", failed(connectors.Transient), false); !counts {
-			t.Fatalf("failure %d does not count", i)
+	g.others()
+	for range 100 { // one key that fails alone never opens it, and is not known to be at fault
+		if counts := g.report("poison", failed(connectors.Transient), false); counts {
+			t.Fatal("a failure counts although nobody got through since")
 		}
 	}
 	g.wantState(Closed)
-	if counts := g.Report("other", failed(connectors.Transient), false); !counts {
-		t.Fatal("the failure that opens the circuit is the update's, too: it was made while it was closed")
+	if counts := g.report("other", failed(connectors.Transient), false); counts {
+		t.Fatal("the failure that opens the circuit counts")
 	}
 	g.wantState(Open)
-	if counts := g.Report("third", failed(connectors.Transient), false); counts {
+	if counts := g.report("third", failed(connectors.Transient), false); counts {
 		t.Fatal("a failure while the circuit is open counts against the update")
 	}
 
 	g = newClockGate(t)
 	for i := range 4 * OpenAfter { // a success in between starts the row anew
 		if i%OpenAfter == OpenAfter-1 {
-			g.Report("k", connectors.Done(), false)
+			g.report("k", connectors.Done(), false)
 		} else {
-			g.Report(fmt.Sprint("k", i), failed(connectors.Transient), false)
+			g.report(g.key(), failed(connectors.Transient), false)
 		}
 	}
 	g.wantState(Closed)
@@ -94,6 +122,7 @@ func (w changeWatcher) GateChanged() {
 	}
 }
 func (changeWatcher) GateFreed(time.Duration) {}
+func (changeWatcher) GateHurried()            {}
 func (changeWatcher) GateMoved()              {}
 
 // Nothing else has a partition that rests write what operators see.
@@ -115,18 +144,18 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 	}
 	g.Watch(w)
 	woken(true, "for the state that it found")
-	g.Report("k", connectors.Done(), false)
+	g.report("k", connectors.Done(), false)
 	woken(false, "by a success among others")
 	g.open()
 	woken(true, "when the circuit opened")
 	g.probe()
-	g.Report("k", failed(connectors.Transient), true)
+	g.report("k", failed(connectors.Transient), true)
 	woken(true, "by a probe in vain: the next one is shown")
 	g.probe()
-	g.Report("k", failed(connectors.Misconfigured), true)
+	g.report("k", failed(connectors.Misconfigured), true)
 	woken(true, "when the channel was blocked")
 	g.probe()
-	g.Report("k", connectors.Done(), true)
+	g.report("k", connectors.Done(), true)
 	woken(true, "when the target was back")
 	g.Unwatch(w)
 	g.open()
@@ -138,37 +167,37 @@ func TestChangesOfTheStateWakeThoseWhoShowIt(t *testing.T) {
 func TestFailuresInARowDoNotOpenTheCircuitWhileOthersGetThrough(t *testing.T) {
 	g := newClockGate(t)
 	for i := range 1000 {
-		g.Report("healthy", connectors.Done(), false)
-		for k := range 20 * OpenAfter {
-			g.Report(fmt.Sprint("poison", k), failed(connectors.Transient), false)
+		g.report("healthy", connectors.Done(), false)
+		for range 2 * OpenAfter {
+			g.report(g.key(), failed(connectors.Transient), false)
 		}
-		g.at = g.at.Add(openQuiet - time.Nanosecond)
+		g.at = g.at.Add(quiet - time.Nanosecond)
 		g.wantState(Closed)
 		if i%2 == 0 {
-			g.Report("poison", failed(connectors.Transient), false)
+			g.report(g.key(), failed(connectors.Transient), false)
 			g.wantState(Closed)
 		}
 	}
 	g.at = g.at.Add(time.Nanosecond)
-	g.Report("poison", failed(connectors.Transient), false)
+	g.report(g.key(), failed(connectors.Transient), false)
 	g.wantState(Open)
 }
 
 func TestGateLetsOneProbeThroughAtATime(t *testing.T) {
 	g := newClockGate(t)
 	g.open()
-	if n, _, wait := g.Admit(10); n != 0 || wait <= 0 {
+	if n, _, wait := g.admit(10); n != 0 || wait <= 0 {
 		t.Fatalf("before its time: %d, %s", n, wait)
 	}
 	g.probe()
 	for range 3 {
-		if n, probe, wait := g.Admit(10); n != 0 || probe || wait != g.o.Patience {
+		if n, probe, wait := g.admit(10); n != 0 || probe || wait != g.o.Patience {
 			t.Fatalf("a second probe: %d, %v, %s", n, probe, wait)
 		}
 	}
 	g.Withdraw(true) // it made no call: another one may
 	g.probe()
-	g.Report("k", failed(connectors.Transient), true)
+	g.report("k", failed(connectors.Transient), true)
 	if g.wait() <= 0 {
 		t.Fatal("the next probe does not wait")
 	}
@@ -187,7 +216,7 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newClockGate(t)
 			for k := range OpenAfter {
-				g.Report(fmt.Sprint("k", k), failed(tt.class), false)
+				g.report(fmt.Sprint("k", k), failed(tt.class), false)
 			}
 			for i := range 12 {
 				middle := min(tt.first<<i, tt.most*2/3) // its jitter ends at most
@@ -195,7 +224,7 @@ func TestGateProbesMoreAndMoreRarely(t *testing.T) {
 					t.Fatalf("probe %d waits %s, not about %s", i, wait, middle)
 				}
 				g.probe()
-				g.Report("k", failed(tt.class), true)
+				g.report("k", failed(tt.class), true)
 			}
 		})
 	}
@@ -211,12 +240,12 @@ func TestLateFailuresOfCallsInFlightDoNotPutProbesOff(t *testing.T) {
 				g := newClockGate(t)
 				g.open()
 				if state == Blocked {
-					g.Report("k", failed(connectors.Misconfigured), false)
+					g.report("k", failed(connectors.Misconfigured), false)
 				}
 				until := g.until
 				g.at = g.at.Add(time.Millisecond)
 				for k := range 50 {
-					if g.Report(fmt.Sprint("k", k), failed(class), false) {
+					if g.report(fmt.Sprint("k", k), failed(class), false) {
 						t.Fatal("it counts against the update")
 					}
 				}
@@ -234,14 +263,14 @@ func TestGateTakesAnyAnswerAsASignOfLife(t *testing.T) {
 		g := newClockGate(t)
 		g.open()
 		g.probe()
-		g.Report("k", failed(class), true)
+		g.report("k", failed(class), true)
 		g.wantState(Closed)
 	}
 }
 
 func TestMisconfiguredBlocksAtOnce(t *testing.T) {
 	g := newClockGate(t)
-	if g.Report("k", failed(connectors.Misconfigured), false); g.wait() < blockedProbeFirst/2 {
+	if g.report("k", failed(connectors.Misconfigured), false); g.wait() < blockedProbeFirst/2 {
 		t.Fatalf("waits %s", g.wait())
 	}
 	g.wantState(Blocked)
@@ -249,7 +278,7 @@ func TestMisconfiguredBlocksAtOnce(t *testing.T) {
 		t.Fatalf("status %q since %s because %q", state, since, reason)
 	}
 	g.probe()
-	g.Report("k", connectors.Done(), true)
+	g.report("k", connectors.Done(), true)
 	g.wantState(Closed)
 	if _, _, reason := g.Status(); reason != "" {
 		t.Fatalf("reason %q after recovery", reason)
@@ -259,22 +288,22 @@ func TestMisconfiguredBlocksAtOnce(t *testing.T) {
 func TestTwentyPermanentFailuresInARowBlock(t *testing.T) {
 	g := newClockGate(t)
 	for i := range blockAfter - 1 {
-		if !g.Report("k", failed(connectors.Permanent), false) {
+		if !g.report("k", failed(connectors.Permanent), false) {
 			t.Fatalf("failure %d does not count", i+1)
 		}
 	}
 	g.wantState(Closed)
-	g.Report("k", connectors.Done(), false)
+	g.report("k", connectors.Done(), false)
 	for range blockAfter - 1 {
-		g.Report("k", failed(connectors.Permanent), false)
+		g.report("k", failed(connectors.Permanent), false)
 	}
 	g.wantState(Closed)
-	if g.Report("k", failed(connectors.Permanent), false) {
+	if g.report("k", failed(connectors.Permanent), false) {
 		t.Fatal("the failure that blocks the channel counts against its update")
 	}
 	g.wantState(Blocked)
 	g.probe()
-	g.Report("k", failed(connectors.Permanent), true)
+	g.report("k", failed(connectors.Permanent), true)
 	g.wantState(Blocked)
 }
 
@@ -282,9 +311,9 @@ func TestTwentyPermanentFailuresInARowBlock(t *testing.T) {
 // keep a channel blocked for ever whose only update it is.
 func TestRefusedProbeLiftsABlockForMisconfiguration(t *testing.T) {
 	g := newClockGate(t)
-	g.Report("k", failed(connectors.Misconfigured), false)
+	g.report("k", failed(connectors.Misconfigured), false)
 	g.probe()
-	if g.Report("k", failed(connectors.Permanent), true) {
+	if g.report("k", failed(connectors.Permanent), true) {
 		t.Fatal("the probe's failure counts against its update")
 	}
 	g.wantState(Closed)
@@ -297,7 +326,7 @@ func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
 	}{
 		{"not said", 0, throttleDefault},
 		{"said", 7 * time.Second, 7 * time.Second},
-		{"too long", 24 * time.Hour, ThrottleMost},
+		{"a day", 24 * time.Hour, 24 * time.Hour},
 		{"nonsense", -time.Hour, throttleDefault},
 	}
 	for _, tt := range tests {
@@ -305,16 +334,16 @@ func TestThrottledWaitsAsLongAsAsked(t *testing.T) {
 			g := newClockGate(t)
 			res := failed(connectors.Throttled)
 			res.RetryAfter = tt.asked
-			g.Report("k", res, false)
+			g.report("k", res, false)
 			g.wantState(Closed)
 			if g.wait() != tt.want {
 				t.Fatalf("waits %s, not %s", g.wait(), tt.want)
 			}
-			if n, _, wait := g.Admit(10); n != 0 || wait != tt.want {
+			if n, _, wait := g.admit(10); n != 0 || wait != tt.want {
 				t.Fatalf("admitted %d, wait %s", n, wait)
 			}
 			g.at = g.at.Add(tt.want)
-			if n, probe, _ := g.Admit(10); n != 10 || probe {
+			if n, probe, _ := g.admit(10); n != 10 || probe {
 				t.Fatalf("afterwards: admitted %d, probe %v", n, probe)
 			}
 		})
@@ -327,8 +356,8 @@ func TestLateThrottledAnswerDoesNotShortenTheWait(t *testing.T) {
 	g := newClockGate(t)
 	res := failed(connectors.Throttled)
 	res.RetryAfter = time.Minute
-	g.Report("a", res, false)
-	g.Report("b", failed(connectors.Throttled), false)
+	g.report("a", res, false)
+	g.report("b", failed(connectors.Throttled), false)
 	if g.wait() != time.Minute {
 		t.Fatalf("waits %s", g.wait())
 	}
@@ -352,7 +381,7 @@ func TestProbesAreNeverFurtherApartThanTenSeconds(t *testing.T) {
 			t.Fatalf("the next probe is %s away", wait)
 		}
 		g.probe()
-		g.Report("k", failed(connectors.Transient), true)
+		g.report("k", failed(connectors.Transient), true)
 	}
 	if got := g.NextProbe(); !got.After(g.at) || got.After(g.at.Add(openProbeMost)) {
 		t.Fatalf("the next probe is said to be at %s, and it is %s", got, g.at)
@@ -364,16 +393,16 @@ func TestProbesAreNeverFurtherApartThanTenSeconds(t *testing.T) {
 func TestOneKeyOpensTheCircuitWhereNobodyIsThere(t *testing.T) {
 	refused := connectors.Failed(connectors.Transient, connectors.CodeRefused, errors.New("connection refused"))
 	g := newClockGate(t)
-	g.at = g.at.Add(openQuiet)
+	g.others()
 	for range OpenAfter - 1 {
-		g.Report("k", refused, false)
+		g.report("k", refused, false)
 	}
-	g.Report("k", failed(connectors.Transient), false) // an answer starts the row anew
+	g.report("k", failed(connectors.Transient), false) // an answer starts the row anew
 	for range OpenAfter - 1 {
-		g.Report("k", refused, false)
+		g.report("k", refused, false)
 	}
 	g.wantState(Closed)
-	g.Report("k", refused, false)
+	g.report("k", refused, false)
 	g.wantState(Open)
 }
 
@@ -387,7 +416,7 @@ func TestHurry(t *testing.T) {
 	}
 	g.open()
 	done := g.Hurry()
-	if n, probe, _ := g.Admit(10); n != 1 || !probe {
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
 		t.Fatalf("admitted %d, probe %v", n, probe)
 	}
 	if !g.NextProbe().IsZero() {
@@ -398,32 +427,9 @@ func TestHurry(t *testing.T) {
 		t.Fatal("done before the probe was reported")
 	default:
 	}
-	g.Report("k", connectors.Done(), true)
+	g.report("k", connectors.Done(), true)
 	<-done
 	g.wantState(Closed)
-}
-
-// A wait that the target has asked for ends when an operator wants so: it may have
-// asked for it by mistake, and for a quarter of an hour.
-func TestHurryEndsAWaitThatTheTargetAskedFor(t *testing.T) {
-	g := newClockGate(t)
-	res := failed(connectors.Throttled)
-	res.RetryAfter = ThrottleMost
-	g.Report("k", res, false)
-	if n, _, wait := g.Admit(10); n != 0 || wait != ThrottleMost {
-		t.Fatalf("%d admitted, wait %s; want none for %s", n, wait, ThrottleMost)
-	}
-	done := g.Hurry()
-	if n, probe, _ := g.Admit(10); n != 10 || probe {
-		t.Fatalf("%d admitted, probe %v; want all, for the circuit is closed", n, probe)
-	}
-	select {
-	case <-done:
-		t.Fatal("done before anything was reported")
-	default:
-	}
-	g.Report("k", connectors.Done(), false)
-	<-done
 }
 
 // A call from before the circuit opened succeeds and closes it while a probe is on its
@@ -435,14 +441,14 @@ func TestProbeThatIsLateHoldsNothingBack(t *testing.T) {
 		g.open()
 		for range 4 { // some probes fail: they are far apart by now
 			g.probe()
-			g.Report("p", failed(connectors.Transient), true)
+			g.report("p", failed(connectors.Transient), true)
 		}
 		g.probe() // on its way
-		g.Report("early", connectors.Done(), false)
+		g.report("early", connectors.Done(), false)
 		g.wantState(Closed)
-		g.Report("p", failed(class), true)
+		g.report("p", failed(class), true)
 		g.wantState(Closed)
-		if n, _, wait := g.Admit(10); n != 10 {
+		if n, _, wait := g.admit(10); n != 10 {
 			t.Errorf("after a late probe that is %s %d are admitted, and none for %s; want all", class, n, wait)
 		}
 	}
@@ -456,7 +462,7 @@ func TestReasonFollowsTheProbes(t *testing.T) {
 	}
 	g := newClockGate(t)
 	g.o.Hint = "restart it"
-	g.Report("k", say(connectors.Misconfigured, "401"), false)
+	g.report("k", say(connectors.Misconfigured, "401"), false)
 	for _, step := range []struct {
 		res  connectors.Result
 		want string
@@ -465,7 +471,7 @@ func TestReasonFollowsTheProbes(t *testing.T) {
 		{say(connectors.Misconfigured, "403"), "403 (restart it)"},
 	} {
 		g.probe()
-		g.Report("k", step.res, true)
+		g.report("k", step.res, true)
 		if _, _, reason := g.Status(); reason != step.want {
 			t.Errorf("reason %q, want %q", reason, step.want)
 		}

@@ -31,7 +31,7 @@ func (g *Gate) told() string {
 func (g *Gate) NextProbe() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.state == Closed || g.probing {
+	if g.state == Closed || g.probe.under {
 		return time.Time{}
 	}
 	return g.until
@@ -57,14 +57,11 @@ func (g *Gate) Troubled() string {
 	return g.trouble
 }
 
-// ClosedSince returns since when calls flow; the zero time if they do not.
-func (g *Gate) ClosedSince() time.Time {
+// Shut reports whether calls do not flow.
+func (g *Gate) Shut() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.state != Closed {
-		return time.Time{}
-	}
-	return g.since
+	return g.state != Closed
 }
 
 // explain keeps why calls do not flow. The caller holds mu.
@@ -80,22 +77,40 @@ func (g *Gate) explain(res connectors.Result) {
 func (g *Gate) Held(now time.Time) (w why.Reason, held bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.state == Closed && !g.until.After(now) {
-		return w, false
-	}
-	w.Code, w.Message, w.Since = g.why, g.told(), g.since
 	switch {
 	case g.state != Closed:
-	case g.why == why.RateLimited:
-		w.Message, w.Since = "the target has asked to wait", time.Time{}
+		w = why.Reason{Code: g.why, Message: g.told(), Since: g.since, Next: g.until, Failing: g.row.failing()}
+	case g.hold.After(now):
+		w = why.Reason{
+			Code: why.BrokerRefuses, Next: g.hold,
+			Message: "the broker does not take dead letters or ledger records; the worker's log says why",
+		}
+	case g.until.After(now):
+		w = why.Reason{Code: why.RateLimited, Next: g.until, Message: "the target has asked to wait", Failing: g.row.failing()}
 	default:
-		w.Message, w.Since = "the broker does not take dead letters or ledger records; the worker's log says why", time.Time{}
+		return w, false
 	}
-	if g.until.After(now) {
-		w.Next = g.until
+	if !w.Next.After(now) {
+		w.Next = time.Time{}
 	}
 	return w, true
 }
+
+// failing says for people which keys fail while nobody gets through.
+func (r *row) failing() *why.Failing {
+	f := &why.Failing{Since: r.began, More: r.more}
+	for _, enc := range r.keys {
+		key, err := events.DecodeKey(enc)
+		if err != nil {
+			key = enc
+		}
+		f.Keys = append(f.Keys, plain.Text(key, toldKeyLen))
+	}
+	return f
+}
+
+// toldKeyLen bounds what is shown of a key there, in bytes.
+const toldKeyLen = 64
 
 // shutBy returns the code of what has opened a circuit or blocked a channel.
 func shutBy(state State, res connectors.Result) why.Code {

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/why"
 )
@@ -21,18 +19,18 @@ func TestFailureWithoutACallIsNoSignOfLife(t *testing.T) {
 		g := newClockGate(t)
 		g.open()
 		if state == Blocked {
-			g.Report("k", failed(connectors.Misconfigured), false)
+			g.report("k", failed(connectors.Misconfigured), false)
 		}
 		g.wantState(state)
 		g.probe()
 		if !g.Freshen() || g.Freshen() {
 			t.Errorf("%s: the connector is not opened anew once for the probe that is due", state)
 		}
-		if counts := g.Report("k", unasked, true); !counts {
+		if counts := g.report("k", unasked, true); !counts {
 			t.Errorf("%s: the failure is the update's own, and does not count", state)
 		}
 		g.wantState(state)
-		if n, probe, wait := g.Admit(10); n != 1 || !probe {
+		if n, probe, wait := g.admit(10); n != 1 || !probe {
 			t.Errorf("%s: %d admitted, probe %v, wait %s; want another update to be the probe at once", state, n, probe, wait)
 		}
 		if g.Freshen() {
@@ -54,14 +52,14 @@ func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
 			if down {
 				g.probe()
 			}
-			counts := g.Report(fmt.Sprint("k", i), unasked, down)
+			counts := g.report(fmt.Sprint("k", i), unasked, down)
 			if last := i == blockAfter-1; counts == last {
 				t.Errorf("down %v: failure %d counts: %v, want %v", down, i, counts, !last)
 			}
 		}
 		g.wantState(Blocked)
 		g.probe()
-		if counts := g.Report("k", unasked, true); counts {
+		if counts := g.report("k", unasked, true); counts {
 			t.Errorf("down %v: a failure of a blocked channel counts against its update", down)
 		}
 		if g.wait() == 0 {
@@ -74,12 +72,12 @@ func TestFailuresWithoutACallBlockTheChannel(t *testing.T) {
 func TestFailuresOfOneKeyWithoutACallDoNotBlock(t *testing.T) {
 	g := newClockGate(t)
 	for range 2 * blockAfter {
-		if !g.Report("a", connectors.Unasked("mapping_failed", errors.New("no")), false) {
+		if !g.report("a", connectors.Unasked("mapping_failed", errors.New("no")), false) {
 			t.Fatal("a failure of the key's own does not count")
 		}
 	}
 	g.wantState(Closed)
-	if g.Report("b", connectors.Unasked("mapping_failed", errors.New("no")), false) {
+	if g.report("b", connectors.Unasked("mapping_failed", errors.New("no")), false) {
 		t.Error("the failure that blocks the channel counts")
 	}
 	g.wantState(Blocked)
@@ -93,27 +91,29 @@ func TestCostlyFailuresBlockWithASecondKey(t *testing.T) {
 	g := newClockGate(t)
 	report := func(key string, probe, want bool) {
 		t.Helper()
-		if got := g.Report(key, costly, probe); got != want {
+		if got := g.report(key, costly, probe); got != want {
 			t.Errorf("a failure of %s counts: %v", key, got)
 		}
 	}
 	g.at = g.at.Add(time.Hour)
 	for range 3 * OpenAfter {
 		report("a", false, true)
-		g.Report("ok", connectors.Done(), false)
+		g.report("ok", connectors.Done(), false)
 		report("b", false, true)
-		g.Report("ok", connectors.Done(), false)
+		g.report("ok", connectors.Done(), false)
 	}
 	g.wantState(Closed)
 	g.open()
 	g.probe()
 	report("a", true, true)
 	g.wantState(Open)
-	g.Report("ok", connectors.Done(), false)
+	g.report("ok", connectors.Done(), false)
 	report("a", false, true)
-	report("a", false, true)
+	report("b", false, true)
+	report("c", false, true)
+	report("c", false, true)
 	g.wantState(Closed)
-	report("b", false, false)
+	report("d", false, false)
 	g.wantState(Blocked)
 	g.probe()
 	report("a", true, false)
@@ -121,7 +121,7 @@ func TestCostlyFailuresBlockWithASecondKey(t *testing.T) {
 		t.Error("the next probe is not planned")
 	}
 	g.probe()
-	g.Report("ok", connectors.Done(), true)
+	g.report("ok", connectors.Done(), true)
 	g.wantState(Closed)
 }
 
@@ -133,7 +133,7 @@ func TestProbeThatIsThrottledSaysSo(t *testing.T) {
 	g.probe()
 	res := connectors.Failed(connectors.Throttled, "429", errors.New("slow down"))
 	res.RetryAfter = 10 * time.Minute
-	g.Report("p", res, true)
+	g.report("p", res, true)
 	if _, _, reason := g.Status(); !strings.Contains(reason, "slow down") {
 		t.Errorf("reason %q, want what the target said", reason)
 	}
@@ -145,11 +145,11 @@ func TestProbeThatNeverComesBack(t *testing.T) {
 	g := newClockGate(t)
 	g.open()
 	g.probe()
-	if n, _, wait := g.Admit(10); n != 0 || wait != g.o.Patience {
+	if n, _, wait := g.admit(10); n != 0 || wait != g.o.Patience {
 		t.Errorf("%d admitted, wait %s; want none for %s", n, wait, g.o.Patience)
 	}
 	g.at = g.at.Add(g.o.Patience)
-	if n, probe, _ := g.Admit(10); n != 1 || !probe {
+	if n, probe, _ := g.admit(10); n != 1 || !probe {
 		t.Errorf("%d admitted, probe %v; want another probe", n, probe)
 	}
 }
@@ -160,47 +160,45 @@ func TestWhatHoldsAChannel(t *testing.T) {
 		return connectors.Failed(class, code, errors.New("it says no"))
 	}
 	for name, c := range map[string]struct {
-		do   func(*Gate)
+		do   func(*clockGate)
 		want why.Code
 	}{
-		"login":     {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "401"), false) }, why.CredentialsRefused},
-		"SQL login": {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "28P01"), false) }, why.CredentialsRefused},
-		"table":     {func(g *Gate) { g.Report("k", refused(connectors.Misconfigured, "42P01"), false) }, why.Misconfigured},
-		"secret": {func(g *Gate) {
-			g.Report("k", connectors.Failed(connectors.Misconfigured, "secret", fmt.Errorf("%w: gone", connectors.ErrSecret)), false)
+		"login":     {func(g *clockGate) { g.report("k", refused(connectors.Misconfigured, "401"), false) }, why.CredentialsRefused},
+		"SQL login": {func(g *clockGate) { g.report("k", refused(connectors.Misconfigured, "28P01"), false) }, why.CredentialsRefused},
+		"table":     {func(g *clockGate) { g.report("k", refused(connectors.Misconfigured, "42P01"), false) }, why.Misconfigured},
+		"secret": {func(g *clockGate) {
+			g.report("k", connectors.Failed(connectors.Misconfigured, "secret", fmt.Errorf("%w: gone", connectors.ErrSecret)), false)
 		}, why.SecretMissing},
-		"refusals": {func(g *Gate) {
+		"refusals": {func(g *clockGate) {
 			for range blockAfter {
-				g.Report("k", refused(connectors.Permanent, "422"), false)
+				g.report("k", refused(connectors.Permanent, "422"), false)
 			}
 		}, why.TargetRefuses},
-		"down": {func(g *Gate) {
+		"down": {func(g *clockGate) {
 			for i := range OpenAfter {
-				g.Report(fmt.Sprint(i), refused(connectors.Transient, "503"), false)
+				g.report(fmt.Sprint(i), refused(connectors.Transient, "503"), false)
 			}
 		}, why.CircuitOpen},
-		"throttled": {func(g *Gate) {
+		"throttled": {func(g *clockGate) {
 			r := refused(connectors.Throttled, "429")
 			r.RetryAfter = time.Minute
-			g.Report("k", r, false)
+			g.report("k", r, false)
 		}, why.RateLimited},
-		"our side": {func(g *Gate) { g.Hold(time.Minute) }, why.BrokerRefuses},
+		"our side": {func(g *clockGate) { g.Hold(time.Minute) }, why.BrokerRefuses},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := New(Options{Log: zerolog.Nop()})
-			if w, held := g.Held(time.Now()); held {
+			g := newClockGate(t)
+			if w, held := g.Held(g.at); held {
 				t.Fatalf("at first %+v", w)
 			}
 			c.do(g)
-			w, held := g.Held(time.Now())
-			if !held || w.Code != c.want || w.Message == "" || !w.Next.After(time.Now()) {
+			w, held := g.Held(g.at)
+			if !held || w.Code != c.want || w.Message == "" || !w.Next.After(g.at) {
 				t.Errorf("%+v, want %s", w, c.want)
 			}
-			g.Report("k", connectors.Done(), true)
-			g.mu.Lock()
-			g.until = time.Time{} // a wait that was asked for is over
-			g.mu.Unlock()
-			if w, held := g.Held(time.Now()); held {
+			g.report("k", connectors.Done(), true)
+			g.at = g.at.Add(time.Minute) // a wait of our own is over
+			if w, held := g.Held(g.at); held {
 				t.Errorf("afterwards %+v", w)
 			}
 		})
@@ -208,10 +206,11 @@ func TestWhatHoldsAChannel(t *testing.T) {
 }
 
 // recorder notes what a gate tells its watchers.
-type recorder struct{ moved, freed int }
+type recorder struct{ moved, freed, hurried int }
 
 func (*recorder) GateChanged()              {}
 func (r *recorder) GateFreed(time.Duration) { r.freed++ }
+func (r *recorder) GateHurried()            { r.hurried++ }
 func (r *recorder) GateMoved()              { r.moved++ }
 
 func TestGateTellsItsWatchers(t *testing.T) {
@@ -220,24 +219,28 @@ func TestGateTellsItsWatchers(t *testing.T) {
 	g.Watch(w)
 	g.open()
 	g.probe()
-	g.Report("k", failed(connectors.Transient), true)
+	g.report("k", failed(connectors.Transient), true)
 	if w.moved != 1 || w.freed != 0 {
 		t.Fatalf("%+v; a failed probe must wake those who look for the next, and no lane", w)
 	}
 	g.probe()
-	g.Report("k", connectors.Done(), true)
+	g.report("k", connectors.Done(), true)
 	g.wantState(Closed)
 	if w.moved != 2 || w.freed != 1 {
 		t.Fatalf("%+v; the target is back: lanes that wait must be tried at once", w)
 	}
-	if n, probe, _ := g.Admit(10); n != 10 || probe {
+	if n, probe, _ := g.admit(10); n != 10 || probe {
 		t.Fatalf("after recovery: %d, %v", n, probe)
+	}
+	g.Hurry()
+	if w.moved != 3 || w.hurried != 1 {
+		t.Fatalf("%+v; an operator wants keys that fail to be tried, although calls flow", w)
 	}
 	g.Unwatch(w)
 	g.open()
 	g.probe()
 	g.Withdraw(true)
-	if w.moved != 2 {
+	if w.moved != 3 {
 		t.Fatal("told after Unwatch")
 	}
 }

@@ -18,6 +18,8 @@ type Actions struct {
 	Letters []Letter
 	// Again are acks to be sent once more; then call SentAgain, or Postpone.
 	Again []Repeat
+	// Ended are updates that somebody waits for who has had them given up.
+	Ended []Ended
 	// Replayed are replays that are over.
 	Replayed []Replayed
 	// Park are lanes whose updates are to be moved to the parked stream, see NextMove.
@@ -94,6 +96,7 @@ func (m *Lanes) Todo() *Actions { return &m.todo }
 // them takes them with TakeErrands.
 func (a *Actions) Clear() {
 	a.Commits = empty(a.Commits)
+	a.Ended = empty(a.Ended)
 	a.Replayed = empty(a.Replayed)
 	a.Park = empty(a.Park)
 	a.Load = empty(a.Load)

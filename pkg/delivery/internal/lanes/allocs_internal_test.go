@@ -8,6 +8,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -23,7 +24,7 @@ func TestAllocationsOfAnUpdate(t *testing.T) {
 	it := r.item("k", 7, 1)
 	r.want("judging", testing.AllocsPerRun(200, func() { judge(it, &rec, true, 0) }), 0)
 
-	a := Answered(connectors.Done(), true, start())
+	a := Answered(connectors.Done(), gate.Verdict{Counts: true, Closed: start()})
 	items := make([]*Item, 0, 300)
 	for range cap(items) {
 		items = append(items, r.item("k", 7, uint64(len(items)+1)))

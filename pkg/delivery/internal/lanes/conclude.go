@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -21,17 +22,13 @@ const CodeFault = "connector_fault"
 type Answer struct {
 	connectors.Result
 	Message string // of the result's error, for people
-	// Counts says that it is the update's own result, not that of a target which cannot be
-	// used.
-	Counts bool
-	// Closed is since when the circuit was closed when the call ended; zero: it was not.
-	Closed time.Time
+	gate.Verdict
 }
 
 // Answered makes an answer of a result. It calls what the connector has made, and is not
 // for the owner's lock.
-func Answered(res connectors.Result, counts bool, closed time.Time) Answer {
-	return Answer{Result: res, Message: plain.Message(res), Counts: counts, Closed: closed}
+func Answered(res connectors.Result, v gate.Verdict) Answer {
+	return Answer{Result: res, Message: plain.Message(res), Verdict: v}
 }
 
 // settlement returns what is known of an outcome by an answer.
@@ -64,6 +61,11 @@ func (m *Lanes) Filtered(l *Lane) {
 // reports whether the key is parked from now on.
 func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 	it := l.queue[0]
+	l.standing = a.Standing
+	l.asked = time.Time{}
+	if a.RetryAfter > 0 && l.standing.Failing() {
+		l.asked = m.o.Now().Add(a.RetryAfter)
+	}
 	if it.Resync != nil {
 		m.concludeResync(l, it, a)
 		return false
@@ -91,43 +93,43 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 		m.settle(l, s, a)
 	case connectors.Permanent:
 		if !a.Counts { // the channel is blocked: it is not the update's fault
-			m.failedFor(l, it, s, 0)
-			return false
+			return m.failed(l, it, s, a, false)
 		}
 		it.Tries.Spent++
 		s.Outcome = events.DeadLettered
 		m.settle(l, s, a)
-	case connectors.Throttled, connectors.Misconfigured:
-		m.failedFor(l, it, s, a.RetryAfter)
+	case connectors.Throttled: // it spends nothing
+		return m.failed(l, it, s, a, false)
 	default:
 		if a.Counts {
 			it.Tries.Spent++
 			it.Tries.failedAt(m.o.Now(), a.Closed)
 		}
-		return m.failed(l, it, s, a)
+		return m.failed(l, it, s, a, a.Counts && m.o.Retry.Spent(it.Tries.Spent, it.Tries.trying))
 	}
 	return false
 }
 
-// failed handles a transient failure: supersede, retry, park or give up.
-func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer) (parked bool) {
+// failed handles a failure that can pass: supersede, give up if that is due, retry or park.
+func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer, giveUp bool) (parked bool) {
 	it.Tries.alone = it.Tries.alone || a.Code == CodeFault || a.Unasked // it takes the time of others
 	if newer, ok := m.newerWaiting(l, it); ok {
 		s.Outcome, s.By = events.Superseded, newer
 		m.settle(l, s, a)
 		return false
 	}
-	if m.o.Retry.Spent(it.Tries.Spent, it.Tries.trying) {
+	it.Tries.failure = &s
+	switch {
+	case l.ending != nil:
+		m.endByHand(l)
+		return false
+	case giveUp:
 		s.Outcome = events.DeadLettered
 		m.settle(l, s, a)
 		return false
 	}
-	wait := time.Duration(0) // while the circuit is open its probes set the pace
-	if a.Counts {
-		wait = m.nextBackoff(l)
-	}
-	wait = max(wait, a.RetryAfter)
-	if !a.Counts || !m.shouldPark(it) {
+	wait := m.waitAfter(l, a)
+	if a.Shut || !m.shouldPark(it, a.RetryAfter) {
 		m.failedFor(l, it, s, wait)
 		return false
 	}
@@ -135,6 +137,14 @@ func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer) (parke
 	l.due = m.o.Now().Add(wait)
 	m.park(l)
 	return true
+}
+
+// waitAfter returns how long the lane's head waits after a failed attempt.
+func (m *Lanes) waitAfter(l *Lane, a *Answer) time.Duration {
+	if a.Shut { // probes set the pace
+		return a.RetryAfter
+	}
+	return max(m.nextBackoff(l), a.RetryAfter)
 }
 
 // newerWaiting returns the version that has overtaken the lane's head, in a

@@ -40,12 +40,13 @@ type Item struct {
 
 // Tries are what was tried to deliver an update.
 type Tries struct {
-	Spent   int       // attempts so far, of former owners too
-	First   time.Time // first attempt by this worker
-	failed  time.Time // last attempt that counted
-	logged  time.Time // when a failed attempt was last written to the outcome log
-	resumed bool      // attempts of a former owner were taken over
-	alone   bool      // not in a batch: it has broken one
+	Spent   int                // attempts so far, of former owners too
+	First   time.Time          // first attempt by this worker
+	failed  time.Time          // last attempt that counted
+	logged  time.Time          // when a failed attempt was last written to the outcome log
+	failure *events.Settlement // why it failed last, here
+	resumed bool               // attempts of a former owner were taken over
+	alone   bool               // not in a batch: it has broken one
 	// trying is for how long it has been tried without success, but for times in
 	// which nobody could.
 	trying time.Duration

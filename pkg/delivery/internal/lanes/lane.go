@@ -3,7 +3,9 @@ package lanes
 import (
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A Lane is the queue of one key. One call is in flight per lane at most, and
@@ -16,6 +18,11 @@ type Lane struct {
 	due    time.Time // no attempt before
 	place  int       // among those that wait, from 1; 0: it does not wait
 	back   Backoff   // of a head that fails; nil: it has not
+	asked  time.Time // the target has asked for no attempt before
+
+	standing gate.Standing // of the key
+	// ending hears what becomes of the head, which is to be given up; nil: it is not.
+	ending func(events.Settlement)
 
 	parked bool // what comes is moved to the parked stream, see park.go
 	// more: the parked stream holds updates of this key behind those in queue;
@@ -27,6 +34,9 @@ type Lane struct {
 
 // Key returns the key of the lane. It is pinned as long as the lane is there.
 func (l *Lane) Key() *ledger.Key { return l.key }
+
+// Standing returns how the key stands. It changes with Concluded only.
+func (l *Lane) Standing() gate.Standing { return l.standing }
 
 // Head returns the update that is next, or is being attempted. It is there as long as the
 // lane is in a call. Others may come meanwhile, so this needs the owner's lock.
@@ -82,7 +92,7 @@ func (m *Lanes) retryLater(l *Lane, wait time.Duration) {
 // settled takes the head out of its lane.
 func (m *Lanes) settled(l *Lane) {
 	l.queue = l.queue[1:]
-	l.busy, l.back, l.due = false, nil, time.Time{}
+	l.busy, l.back, l.due = false, nil, l.asked
 	m.proceed(l)
 }
 

@@ -193,7 +193,7 @@ func (m *Lanes) supersedeWaiting(l *Lane, it *Item) {
 	l.parked = slices.ContainsFunc(kept, func(it *Item) bool { return it.Parked > 0 })
 	if !l.busy {
 		m.waiting.remove(l)
-		l.back, l.due = nil, time.Time{}
+		l.back, l.due = nil, l.asked
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -109,7 +110,10 @@ func TestRetriesFollowTheBackoff(t *testing.T) {
 	r.want("the target asks for time", due.Sub(r.now), time.Minute)
 	r.m.Freed(0)
 	r.do()
-	r.want("once it is back", r.m.Ready(), 1)
+	r.want("once it is back: the key waits as long as it was asked", r.m.Ready(), 0)
+	r.m.Hurried()
+	r.do()
+	r.want("once an operator wants it", r.m.Ready(), 1)
 	r.deliver("k")
 	r.arrive("k", 2)
 	r.fail("k")
@@ -143,7 +147,7 @@ func TestUpdateIsGivenUp(t *testing.T) {
 	r.fail("k")
 	r.after(time.Second)
 	call := r.begin("k")
-	a := Answered(busy(), false, time.Time{}) // the circuit is open
+	a := Answered(busy(), gate.Verdict{Shut: true}) // the circuit is open
 	r.m.Concluded(call[0], &a)
 	r.m.CallEnded()
 	r.do()

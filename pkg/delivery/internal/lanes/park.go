@@ -33,14 +33,14 @@ type crowd struct {
 	there bool
 }
 
-// shouldPark reports whether a lane whose head has just failed is to be moved
-// out of the way.
-func (m *Lanes) shouldPark(it *Item) bool {
+// shouldPark reports whether a lane whose head has just failed, and for which the target
+// asks for some time, is to be moved out of the way.
+func (m *Lanes) shouldPark(it *Item, asked time.Duration) bool {
 	if it.Parked > 0 || it.Malformed != nil {
 		return false
 	}
 	now := m.o.Now()
-	if now.Sub(it.Came) >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind {
+	if now.Sub(it.Came)+asked >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind {
 		return true
 	}
 	half := m.o.Window / 2

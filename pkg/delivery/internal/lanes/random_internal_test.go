@@ -167,7 +167,10 @@ func (w *world) answer(ok bool) {
 			res = busy()
 		}
 	}
-	a := Answered(res, w.chance(80), start())
+	v := w.gate.Report(l.Key().Encoded(), l.Standing(), res, false)
+	v.Counts = w.chance(80)
+	v.Shut = !v.Counts
+	a := Answered(res, v)
 	w.m.Concluded(l, &a)
 	w.do()
 }

@@ -19,26 +19,31 @@ func (q *lineup) add(l *Lane) {
 	}
 }
 
-// removeLow takes a lane whose head is not live out.
-func (q *lineup) removeLow(l *Lane) {
+// remove takes a lane out.
+func (q *lineup) remove(l *Lane) {
 	if !l.queued {
 		return
 	}
 	l.queued = false
-	if i := slices.Index(q.low, l); i >= 0 {
-		q.low = slices.Concat(q.low[:i], q.low[i+1:])
+	for _, from := range []*[]*Lane{&q.live, &q.low} {
+		if i := slices.Index(*from, l); i >= 0 {
+			*from = slices.Concat((*from)[:i], (*from)[i+1:])
+		}
 	}
 }
 
-// preferHealthy puts a lane whose head has not failed yet in front of the others:
-// a key that always fails says nothing about the target.
-func (q *lineup) preferHealthy() {
-	for i, l := range q.live {
-		if l.queue[0].Tries.First.IsZero() {
-			copy(q.live[1:i+1], q.live[:i])
-			q.live[0] = l
-			return
-		}
+// fresh returns the place of the first lane whose key does not fail; -1: there is none.
+func (q *lineup) fresh() int {
+	return slices.IndexFunc(q.live, func(l *Lane) bool { return !l.standing.Failing() })
+}
+
+// preferFresh puts it in front of the others: a key that fails says nothing about the
+// target.
+func (q *lineup) preferFresh() {
+	if i := q.fresh(); i > 0 {
+		l := q.live[i]
+		copy(q.live[1:i+1], q.live[:i])
+		q.live[0] = l
 	}
 }
 
@@ -74,11 +79,14 @@ func (m *Lanes) Ready() int {
 	return m.ready.len()
 }
 
+// Fresh reports whether one of these is of a key that does not fail.
+func (m *Lanes) Fresh() bool { return m.ready.fresh() >= 0 }
+
 // Next returns up to n lanes whose heads are attempted together, in a call that is in
 // flight until CallEnded. For a probe of the target one comes first that has not failed.
 func (m *Lanes) Next(n int, probe bool) []*Lane {
 	if probe {
-		m.ready.preferHealthy()
+		m.ready.preferFresh()
 	}
 	m.count.inFlight++
 	return m.ready.pop(n)

@@ -1,8 +1,6 @@
 package lanes
 
 import (
-	"time"
-
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -47,7 +45,7 @@ func (m *Lanes) Withdraw(it *Item) bool {
 		return false
 	}
 	m.takeOut(l)
-	l.back, l.due = nil, time.Time{}
+	l.back, l.due = nil, l.asked
 	m.endReplay(Replayed{Item: it})
 	m.proceed(l)
 	return true

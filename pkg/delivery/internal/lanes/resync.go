@@ -2,7 +2,6 @@ package lanes
 
 import (
 	"slices"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -95,7 +94,7 @@ func (m *Lanes) yield(l *Lane) {
 	}
 	it := l.queue[0]
 	m.takeOut(l)
-	l.back, l.due = nil, time.Time{}
+	l.back, l.due = nil, l.asked
 	if it.Replay {
 		m.endReplay(Replayed{Item: it, Yields: true})
 	} else {
@@ -107,7 +106,7 @@ func (m *Lanes) yield(l *Lane) {
 func (m *Lanes) takeOut(l *Lane) {
 	l.queue = l.queue[1:]
 	m.waiting.remove(l)
-	m.ready.removeLow(l)
+	m.ready.remove(l)
 }
 
 // DropResync forgets what of a resync is not in flight. The rest counts when it
@@ -181,19 +180,23 @@ func (m *Lanes) concludeResync(l *Lane, it *Item, a *Answer) {
 // triedAgain counts a failed attempt of what is not live, and reports whether there is to
 // be another.
 func triedAgain(it *Item, a *Answer) bool {
-	if a.Class == connectors.Transient && a.Counts {
+	switch a.Class {
+	case connectors.Throttled:
+		return true
+	case connectors.Transient, connectors.Misconfigured:
+		if a.Shut {
+			return true
+		}
 		it.Tries.Spent++
 		return it.Tries.Spent < asideTries
+	default:
+		return a.Class == connectors.Permanent && !a.Counts
 	}
-	return a.Class == connectors.Throttled || a.Class == connectors.Misconfigured || !a.Counts
 }
 
 // asideLater has it attempted again.
 func (m *Lanes) asideLater(l *Lane, it *Item, a *Answer) {
-	wait := a.RetryAfter
-	if a.Counts && a.Class == connectors.Transient {
-		wait = max(wait, m.nextBackoff(l))
-	}
+	wait := m.waitAfter(l, a)
 	it.Tries.alone = it.Tries.alone || a.Code == CodeFault
 	m.retryLater(l, wait)
 }

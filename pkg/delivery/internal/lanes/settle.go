@@ -56,7 +56,7 @@ func (m *Lanes) resume(it *Item, rec *events.Record) time.Duration {
 	if m.o.AfterOutage { // as everybody who waited when the target came back
 		return 0
 	}
-	return min(rec.NextAttempt.Sub(m.o.Now()), m.o.Retry.MaxBackoff.D())
+	return min(rec.NextAttempt.Sub(m.o.Now()), connectors.MaxRetryAfter)
 }
 
 // settle gives the head of a lane its outcome, by an answer if there was one: a dead letter
@@ -69,7 +69,7 @@ func (m *Lanes) settle(l *Lane, s events.Settlement, a *Answer) {
 		m.Queue(Commit{Entry: e, Key: l.key, Item: it, Lane: l})
 		return
 	}
-	letter := Letter{Lane: l, Item: it, Entry: e}
+	letter := Letter{Lane: l, Item: it, Entry: e, Response: s.Response}
 	if a != nil {
 		letter.Response = plain.Text(a.Response, connectors.MaxResponse)
 	}
@@ -189,6 +189,7 @@ func (m *Lanes) Committed(c *Commit) {
 	switch {
 	case c.Lane == nil:
 	case c.Item != nil:
+		m.tellEnded(c.Lane, c.Entry.Settlement)
 		m.settled(c.Lane)
 	default: // it waited for a reset
 		c.Lane.busy = false
@@ -213,6 +214,7 @@ func (m *Lanes) Reset(c Commit) bool {
 // SentAgain says that an ack of Actions.Again is out.
 func (m *Lanes) SentAgain(r *Repeat) {
 	m.finish(r.Item)
+	m.tellEnded(r.Lane, r.Entry.Settlement)
 	m.settled(r.Lane)
 }
 

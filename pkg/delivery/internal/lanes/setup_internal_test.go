@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -21,6 +23,7 @@ import (
 type rig struct {
 	t    *testing.T
 	m    *Lanes
+	gate *gate.Gate // it has the standing of keys; whose fault a failure is the test says
 	view *ledger.View
 	now  time.Time
 	seq  uint64 // of the update that came last
@@ -69,6 +72,7 @@ func newRig(t *testing.T, mode channels.Mode, change ...func(*Options)) *rig {
 		c(&o)
 	}
 	r.m = New(o)
+	r.gate = gate.New(gate.Options{Log: zerolog.Nop(), Now: o.Now})
 	return r
 }
 
@@ -158,7 +162,9 @@ func (r *rig) begin(keys ...string) []*Lane {
 // conclude ends a call whose attempts all have this result.
 func (r *rig) conclude(batch []*Lane, res connectors.Result) {
 	for _, l := range batch {
-		a := Answered(res, true, start())
+		v := r.gate.Report(l.Key().Encoded(), l.Standing(), res, false)
+		v.Counts, v.Shut, v.Closed = true, false, start()
+		a := Answered(res, v)
 		r.m.Concluded(l, &a)
 	}
 	r.m.CallEnded()

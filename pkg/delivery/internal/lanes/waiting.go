@@ -92,12 +92,20 @@ func (m *Lanes) GoOn() {
 	m.todo.Wake.Dispatch = true
 }
 
-// free lets every lane that waits try now.
+// Hurried lets every lane that waits try now, whatever the target has asked for.
+func (m *Lanes) Hurried() {
+	for _, l := range m.waiting {
+		l.asked = time.Time{}
+	}
+	m.free()
+}
+
+// free lets every lane that waits try now, or when the target has asked for.
 func (m *Lanes) free() {
 	freed := m.waiting
 	m.waiting = nil
 	for _, l := range freed {
-		l.place, l.due = 0, time.Time{}
+		l.place, l.due = 0, l.asked
 		m.proceed(l)
 	}
 }

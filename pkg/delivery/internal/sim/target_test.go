@@ -196,7 +196,7 @@ func (d *door) apply(a connectors.Attempt) connectors.Result {
 		case slices.ContainsFunc(d.forbidden, in):
 			return connectors.Failed(connectors.Misconfigured, "403", errDown)
 		case is && sick.has(at):
-			return connectors.Failed(connectors.Transient, "500", errRefused)
+			return d.sickness(a.Key)
 		case f.refused:
 			return connectors.Failed(connectors.Permanent, "422", errRefused)
 		case f.errs && f.number(3)%4 == 0:
@@ -211,6 +211,15 @@ func (d *door) apply(a connectors.Attempt) connectors.Result {
 	if f.errs { // it was done, and the answer is lost
 		return connectors.Failed(connectors.Transient, "eof", errDown)
 	}
+	return res
+}
+
+// sickness is what a key answers that is sick: it is refused by itself, in one way or another.
+func (d *door) sickness(key string) connectors.Result {
+	n := sim.Hash(d.seed, key) >> 17
+	class := []connectors.Class{connectors.Transient, connectors.Misconfigured, connectors.Throttled}[n%3]
+	res := connectors.Failed(class, "sick", errRefused)
+	res.RetryAfter = time.Duration(n%2000) * time.Millisecond
 	return res
 }
 
