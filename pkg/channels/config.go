@@ -115,6 +115,10 @@ type Retry struct {
 	// its attempts: 1s to 8760h. Times in which the target was down, the channel
 	// paused or no worker there do not count. Defaults to 0: no bound.
 	MaxAge connectors.Duration `yaml:"max_age,omitempty" json:"max_age,omitempty"`
+	// UnreadyFor is for how long an update is tried that the target cannot take yet
+	// (connectors.Unready), 1s to 8760h; then it becomes a dead letter. Only times in which
+	// other keys of the channel got through count. Defaults to 15m.
+	UnreadyFor connectors.Duration `yaml:"unready_for,omitempty" json:"unready_for"`
 }
 
 // Spent reports whether an update that has failed so often, for so long, is given
@@ -132,6 +136,7 @@ const (
 	defaultMaxAttempts    = 20
 	defaultInitialBackoff = 500 * time.Millisecond
 	defaultMaxBackoff     = 5 * time.Minute
+	defaultUnreadyFor     = 15 * time.Minute
 
 	maxDescriptionLen = 1024
 	maxRate           = 1_000_000
@@ -156,6 +161,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Quota.Parked, c.MaxBytes/4)
 	setDefault(&c.Retry.InitialBackoff, connectors.Duration(defaultInitialBackoff))
 	setDefault(&c.Retry.MaxBackoff, connectors.Duration(defaultMaxBackoff))
+	setDefault(&c.Retry.UnreadyFor, connectors.Duration(defaultUnreadyFor))
 	return c
 }
 
@@ -212,6 +218,7 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 	if c.Retry.MaxAge != 0 {
 		durationInRange(&p, "retry.max_age", c.Retry.MaxAge, time.Second, 365*24*time.Hour)
 	}
+	durationInRange(&p, "retry.unready_for", c.Retry.UnreadyFor, time.Second, 365*24*time.Hour)
 	transform.Check(&p, c.Filter, c.Mapping)
 	if kind, err := catalog.Kind(c.Connector.Kind); err != nil {
 		p.Add("connector.kind", "%v", err)

@@ -31,13 +31,17 @@ const (
 	// Stale: the target holds a newer version; see Result.Held.
 	Stale
 	// Misconfigured: nothing will get through until an operator acts
-	// (credentials, permissions, a missing table). The channel is blocked; no
-	// attempt is spent.
+	// (credentials, permissions, a missing table). If that is so, the channel is
+	// blocked, and no attempt is spent; if another key gets through it is as Transient.
 	Misconfigured
+	// Unready: the target cannot take this update yet; time or another update may cure that
+	// (the row that it refers to is not there, another request is in the way). It waits for
+	// a while in which others get through, then it becomes a dead letter.
+	Unready
 )
 
 //nolint:gochecknoglobals // a constant that the language cannot express as one
-var classNames = [...]string{"transient", "ok", "throttled", "permanent", "conflict", "stale", "misconfigured"}
+var classNames = [...]string{"transient", "ok", "throttled", "permanent", "conflict", "stale", "misconfigured", "unready"}
 
 // String returns the class in lower case.
 func (c Class) String() string {
@@ -106,6 +110,15 @@ func Failed(class Class, code string, err error) Result {
 // not be nil, before the target was asked.
 func Unasked(code string, err error) Result {
 	return Result{Class: Permanent, Code: code, Err: err, Unasked: true}
+}
+
+// A Meaning says what a code of a target stands for, and why it has its class. It is for
+// documents.
+type Meaning struct {
+	Code  string
+	Class Class
+	What  string
+	Why   string
 }
 
 // An Error carries a class through a plain error, for Probe and for Open.

@@ -17,7 +17,7 @@ import (
 )
 
 // failing are the classes of failures that can pass.
-var failing = []connectors.Class{connectors.Transient, connectors.Throttled, connectors.Misconfigured} //nolint:gochecknoglobals // a constant
+var failing = []connectors.Class{connectors.Transient, connectors.Throttled, connectors.Misconfigured, connectors.Unready} //nolint:gochecknoglobals // a constant
 
 // circuit returns that of the first partition; "" if there is none.
 func (r *running) circuit() string {
@@ -217,5 +217,78 @@ func TestWaitThatWasAskedForIsKept(t *testing.T) {
 				t.Errorf("it was tried %d times", n)
 			}
 		})
+	}
+}
+
+// A child comes before its parent. It was a dead letter at its first attempt; it waits, and
+// is there once what it refers to is.
+func TestUpdateThatComesTooEarlyIsDelivered(t *testing.T) {
+	l := newLab(t, channel("child", channels.Latest))
+	var parent atomic.Bool
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key == "c" && !parent.Load() {
+			return connectors.Failed(connectors.Unready, "23503", errors.New("a foreign key refuses the row"))
+		}
+		return connectors.Done()
+	})
+	l.work("w1")
+	l.push(update("child", "c", 1))
+	l.othersPass("child", "c")
+	parent.Store(true)
+	if ack := l.outcome("child", "c", 1); ack.Outcome != events.Delivered || ack.Attempts != 1 {
+		t.Errorf("%+v", ack)
+	}
+}
+
+// A target that is being deployed answers 404 to everything. All were dead letters at once.
+func TestNothingIsGivenUpWhileATargetIsDeployed(t *testing.T) {
+	cfg := channel("crm", channels.Latest)
+	cfg.Retry.UnreadyFor = connectors.Duration(time.Second)
+	l := newLab(t, cfg)
+	var there atomic.Bool
+	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
+		if !there.Load() {
+			return connectors.Failed(connectors.Unready, "404", errors.New("not found"))
+		}
+		return connectors.Done()
+	})
+	w := l.work("w1")
+	for k := range 5 {
+		l.push(update("crm", fmt.Sprint("k", k), 1))
+	}
+	l.eventually("the channel to wait, and to probe", func() bool { return w.circuit() == "open" && w.Stats()["crm"].Probes > 1 })
+	there.Store(true)
+	for k := range 5 {
+		if ack := l.outcome("crm", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
+			t.Errorf("k%d: %+v", k, ack)
+		}
+	}
+}
+
+// What is not ready for longer than retry.unready_for, while others get through, is a dead
+// letter that says why.
+func TestUnreadyEndsWithItsReason(t *testing.T) {
+	cfg := channel("crm", channels.Latest)
+	cfg.Retry.UnreadyFor = connectors.Duration(time.Second)
+	l := newLab(t, cfg)
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key == "bad" {
+			return connectors.Failed(connectors.Unready, "404", errors.New("not found"))
+		}
+		return connectors.Done()
+	})
+	l.work("w1")
+	l.push(update("crm", "bad", 1))
+	ended := func() bool {
+		_, err := l.pub.Outcome(t.Context(), "crm", "bad", versioning.Tag{Version: testkit.Number(1)})
+		return err == nil
+	}
+	for v := int64(1); !ended(); v++ {
+		if ack := l.request(update("crm", "other", v)); ack.Outcome != events.Delivered {
+			t.Fatalf("another key: %+v", ack)
+		}
+	}
+	if ack := l.outcome("crm", "bad", 1); ack.Outcome != events.DeadLettered || ack.Class != "unready" || ack.Code != "404" || ack.Message != "not found" {
+		t.Errorf("%+v", ack)
 	}
 }

@@ -31,6 +31,7 @@ func (c control) giveUp(msg *nats.Msg, key string) {
 	defer timer.Stop()
 	select {
 	case s := <-ended:
+		c.awaitLedger(timer.C)
 		t.log.Warn().Str("key", key).Str("outcome", string(s.Outcome)).Msg("an administrator had the key's update given up")
 		c.respond(msg, channels.ControlReply{Worker: t.p.r.worker, Settled: &s})
 		return
@@ -58,4 +59,16 @@ func (c control) end(enc string, tell func(events.Settlement)) bool {
 	defer t.end()
 	t.lanes.CallEnded()
 	return true
+}
+
+// awaitLedger waits until the bucket, which people read, says what the log says, or until
+// the time is over.
+func (c control) awaitLedger(over <-chan time.Time) {
+	written := make(chan struct{})
+	c.t.view.Ask(func(error) { close(written) })
+	select {
+	case <-written:
+	case <-over:
+	case <-c.t.ctx.Done():
+	}
 }

@@ -209,6 +209,9 @@ func (t *tenure) wait(w workers.Wait, now, progress time.Time, trouble error) (w
 	case hand.Ready > 0:
 		w.Code = why.NoProgress
 		w.Message = fmt.Sprintf("nothing was settled: %d updates held, %d calls in flight", hand.Updates, hand.InFlight)
+	case hand.Unready > 0 && hand.Unready == hand.Failing+hand.Waiting:
+		w.Code, w.Next = why.Unready, hand.Next
+		w.Message = fmt.Sprintf("all that is left are keys whose updates the target cannot take yet: %d", hand.Unready)
 	case hand.Failing > 0:
 		w.Code, w.Next = why.TargetError, hand.Next
 		w.Message = fmt.Sprintf("all that is left are keys that fail and wait for their next attempt: %d of them, and %d that are parked", hand.Failing, hand.Waiting)

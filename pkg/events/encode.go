@@ -186,18 +186,14 @@ func (o *object) entry(e *Entry) {
 		o.time(`,"next_attempt":`, e.NextAttempt)
 	}
 	o.intIfAny(`,"trying_ms":`, e.TryingMS)
+	o.intIfAny(`,"unready_ms":`, e.UnreadyMS)
+	o.trueIf(`,"asked":`, e.Asked)
 	o.strIfAny(`,"reply_to":`, e.ReplyTo)
-	if e.ReplyLines {
-		o.name(`,"reply_lines":`)
-		o.out = append(o.out, "true"...)
-	}
+	o.trueIf(`,"reply_lines":`, e.ReplyLines)
 	if !e.Held.IsZero() {
 		o.version(`,"held":`, e.Held)
 	}
-	if e.Head {
-		o.name(`,"head":`)
-		o.out = append(o.out, "true"...)
-	}
+	o.trueIf(`,"head":`, e.Head)
 	if !e.Open.IsZero() {
 		o.version(`,"open":`, e.Open)
 	}
@@ -341,6 +337,8 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 		o.close(outer)
 	}
 	o.intIfAny(`,"trying_ms":`, r.TryingMS)
+	o.intIfAny(`,"unready_ms":`, r.UnreadyMS)
+	o.trueIf(`,"asked":`, r.Asked)
 	if r.Sequence != 0 {
 		o.uint(`,"sequence":`, r.Sequence)
 	}
@@ -349,6 +347,14 @@ func (r *Record) Append(out []byte) ([]byte, error) {
 	}
 	o.void(r.Void)
 	return finish("ledger record", o)
+}
+
+// trueIf writes a field that is left out where it is false.
+func (o *object) trueIf(name string, is bool) {
+	if is {
+		o.name(name)
+		o.out = append(o.out, "true"...)
+	}
 }
 
 func (o *object) tagIfAny(name string, t versioning.Tag) {

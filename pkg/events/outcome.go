@@ -115,7 +115,12 @@ type Entry struct {
 	NextAttempt time.Time `json:"next_attempt,omitzero"` // for Retrying
 	// TryingMS is for how many milliseconds the update has been tried in vain, for
 	// Retrying and Parked; times in which the target was down do not count.
-	TryingMS   int64  `json:"trying_ms,omitempty"`
+	TryingMS int64 `json:"trying_ms,omitempty"`
+	// UnreadyMS is for how many milliseconds the key has been not ready, see
+	// connectors.Unready; only those in which others got through count.
+	UnreadyMS int64 `json:"unready_ms,omitempty"`
+	// Asked says that the target has asked to wait until NextAttempt.
+	Asked      bool   `json:"asked,omitempty"`
 	ReplyTo    string `json:"reply_to,omitempty"`
 	ReplyLines bool   `json:"reply_lines,omitempty"` // see Update
 	// Held is the version that the target said it holds, if it said so.

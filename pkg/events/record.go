@@ -63,13 +63,16 @@ type Record struct {
 	// Recent holds the last settlements, newest first.
 	Recent []Settlement `json:"recent,omitempty"`
 	State  State        `json:"state"`
-	// Pending, Attempts, NextAttempt, TryingMS and Error describe a delivery that failed
+	// Pending, Attempts, NextAttempt, TryingMS, Asked and Error describe a delivery that failed
 	// and will be tried again; all zero when State is StateSettled.
 	Pending     versioning.Tag `json:"pending,omitzero"`
 	Attempts    int            `json:"attempts,omitempty"`
 	NextAttempt time.Time      `json:"next_attempt,omitzero"`
 	Error       *Failure       `json:"error,omitempty"`
 	TryingMS    int64          `json:"trying_ms,omitempty"` // see Entry
+	// UnreadyMS is the key's: a version that is superseded leaves it to the next one.
+	UnreadyMS int64 `json:"unready_ms,omitempty"` // see Entry
+	Asked     bool  `json:"asked,omitempty"`      // see Entry
 	// Sequence is, in the channel's stream, the last update of the key that was
 	// delivered or given up: everything of the key up to there has an outcome. It is one
 	// of the record's incarnation, see Ended.
@@ -114,6 +117,7 @@ func (r *Record) Add(e Entry, at LogPosition) {
 		}
 		r.Pending = versioning.Tag{Version: e.Version, Digest: e.Digest}
 		r.Attempts, r.NextAttempt, r.TryingMS = e.Attempts, e.NextAttempt, e.TryingMS
+		r.UnreadyMS, r.Asked = e.UnreadyMS, e.Asked
 		r.Error = e.Failure()
 		return
 	}
@@ -148,7 +152,10 @@ func (r *Record) Add(e Entry, at LogPosition) {
 	// parked.
 	if atLeast(e.Version, r.Pending.Version) {
 		r.State, r.Pending = StateSettled, versioning.Tag{}
-		r.Attempts, r.TryingMS, r.NextAttempt, r.Error = 0, 0, time.Time{}, nil
+		r.Attempts, r.TryingMS, r.NextAttempt, r.Error, r.Asked = 0, 0, time.Time{}, nil, false
+		if e.Outcome != Superseded {
+			r.UnreadyMS = 0
+		}
 	}
 }
 

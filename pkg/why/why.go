@@ -45,6 +45,8 @@ const (
 	RateLimited Code = "rate_limited"
 	// TargetError: keys fail and wait for their next attempt.
 	TargetError Code = "target_error"
+	// Unready: the target cannot take the updates of some keys yet.
+	Unready Code = "unready"
 	// Parked: keys keep failing and were moved out of the way of the others.
 	Parked Code = "parked"
 	// ReloadFailed: a worker cannot open the channel's connector anew, and goes on with the
@@ -91,6 +93,7 @@ func traits() []trait {
 		{CircuitOpen, true, false, "see that the target runs and can be reached; deliveries go on by themselves"},
 		{RateLimited, false, false, "nothing, or ask the target's owner for a higher limit"},
 		{TargetError, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
+		{Unready, false, false, "wait, or bring what the updates need to the target; after retry.unready_for they are dead letters that say what it was"},
 		{Parked, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
 		{ReloadFailed, false, false, "correct what the message names at that worker: the secrets that it has read anew are not used yet"},
 		{TakingOver, false, false, "wait a moment"},

@@ -41,10 +41,10 @@ func TestAnswersThatNeverEnd(t *testing.T) {
 channels:
   - name: switch
     timeout: 5m
-    connector: {kind: http, config: {url: %[1]s/switch, allow_cidrs: [127.0.0.0/8], timeouts: {header: 5m, total: 5m}}}
+    connector: {kind: http, config: {url: %[1]s/switch, allow_cidrs: [127.0.0.0/8]}}
   - name: half
     timeout: 5m
-    connector: {kind: http, config: {url: %[1]s/half, allow_cidrs: [127.0.0.0/8], timeouts: {header: 5m, total: 5m}}}
+    connector: {kind: http, config: {url: %[1]s/half, allow_cidrs: [127.0.0.0/8]}}
 `, url))).ok(t)
 	var doc testDoc
 	e := s.extsync("channels", "test", "switch", "--data", "{}", "--send", "--json").run(t)

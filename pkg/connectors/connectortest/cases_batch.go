@@ -66,8 +66,8 @@ func oneBadInBatch(r *run) {
 	defer cancel()
 	for i, res := range r.applyAll(ctx, c, all...) {
 		if i == bad {
-			if res.Class != connectors.Permanent {
-				r.Errorf("the bad one: class %s (code %q, error %v), want permanent", res.Class, res.Code, res.Err)
+			if res.Class != connectors.Permanent && res.Class != connectors.Unready {
+				r.Errorf("the bad one: class %s (code %q, error %v), want permanent or unready", res.Class, res.Code, res.Err)
 			}
 			r.wantAbsent(all[i].Key)
 			continue

@@ -45,7 +45,8 @@ func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, an
 	res.Response = c.scrubber.Excerpt(body, most, len(body) == maxBody)
 	// Half an answer does not say that the target has the update, nor what it holds
 	// instead. That it failed is said by the status alone.
-	if readErr != nil && !errors.Is(readErr, errEncoding) && (res.Class == connectors.OK || res.Class == connectors.Conflict) {
+	says := res.Class == connectors.OK || res.Class == connectors.Conflict || res.Class == connectors.Unready
+	if readErr != nil && !errors.Is(readErr, errEncoding) && says {
 		cut := c.failed(parent, ctx, fmt.Sprintf("%s answered %d, but the answer broke off", c.name(a), status), readErr)
 		cut.Class, cut.Response = connectors.Transient, res.Response
 		return cut
@@ -55,7 +56,13 @@ func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, an
 		c.checkAck(ctx, &res, status, body, readErr)
 	case connectors.Conflict:
 		c.compare(ctx, &res, a, answer.Header, body)
-	case connectors.Transient, connectors.Throttled, connectors.Misconfigured:
+	case connectors.Unready:
+		if status == http.StatusConflict {
+			c.compare(ctx, &res, a, answer.Header, body)
+		}
+	}
+	switch res.Class {
+	case connectors.Transient, connectors.Throttled, connectors.Misconfigured, connectors.Unready:
 		res.RetryAfter = wait
 	}
 	if res.Class != connectors.OK && res.Err == nil {
@@ -95,7 +102,8 @@ func (c *connector) checkAck(ctx context.Context, res *connectors.Result, status
 
 // compare looks at what the target says it holds: a newer version makes the
 // update stale, this very version with this very content makes it delivered
-// (guarantee 2). Whatever cannot be shown to be either stays a conflict.
+// (guarantee 2), anything else that can be compared a conflict. Where nothing is shown
+// the status alone decides.
 func (c *connector) compare(ctx context.Context, res *connectors.Result, a *connectors.Attempt, h http.Header, body []byte) {
 	held := versioning.Tag{Version: c.heldVersion(ctx, h, body)}
 	if held.IsZero() {
@@ -112,6 +120,8 @@ func (c *connector) compare(ctx context.Context, res *connectors.Result, a *conn
 		res.Class = connectors.Stale
 	case versioning.Duplicate:
 		*res = connectors.Result{Class: connectors.OK, Code: res.Code, Response: res.Response}
+	default:
+		res.Class = connectors.Conflict
 	}
 }
 

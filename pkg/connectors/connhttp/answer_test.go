@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -29,7 +30,8 @@ func TestWhatTheTargetHolds(t *testing.T) {
 		want            connectors.Class
 		held            string
 	}{
-		{name: "says nothing", status: 409, want: connectors.Conflict},
+		{name: "says nothing", status: 409, want: connectors.Unready},
+		{name: "says nothing, failed precondition", status: 412, want: connectors.Conflict},
 		{name: "newer", status: 409, version: "8", want: connectors.Stale, held: "8"},
 		{name: "newer, failed precondition", status: 412, version: "8", want: connectors.Stale, held: "8"},
 		{name: "newer by more than a float can tell", status: 409, version: "9007199254740993", want: connectors.Stale, held: "9007199254740993"},
@@ -39,8 +41,8 @@ func TestWhatTheTargetHolds(t *testing.T) {
 		{name: "same, other digest", status: 412, version: "7", digest: other, want: connectors.Conflict, held: "7"},
 		{name: "same, unreadable digest", status: 409, version: "7", digest: "abc", want: connectors.Conflict, held: "7"},
 		{name: "newer, same digest", status: 409, version: "8", digest: own, want: connectors.Stale, held: "8"},
-		{name: "a time", status: 409, version: "2026-01-01T00:00:00Z", want: connectors.Conflict},
-		{name: "not a version", status: 409, version: "new", want: connectors.Conflict},
+		{name: "a time", status: 409, version: "2026-01-01T00:00:00Z", want: connectors.Unready},
+		{name: "not a version", status: 409, version: "new", want: connectors.Unready},
 		{name: "not a refusal", status: 400, version: "8", want: connectors.Permanent},
 		{name: "success", status: 200, version: "8", want: connectors.OK},
 		{name: "status made a refusal", config: Config{Statuses: map[string]string{"422": "conflict"}}, status: 422, version: "8", want: connectors.Stale, held: "8"},
@@ -48,9 +50,9 @@ func TestWhatTheTargetHolds(t *testing.T) {
 		{name: "in the body", config: Config{HeldVersion: ".current.v"}, status: 409, body: `{"current":{"v":8}}`, want: connectors.Stale, held: "8"},
 		{name: "large, in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":9223372036854775807}`, want: connectors.Stale, held: "9223372036854775807"},
 		{name: "as a string in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":"9"}`, want: connectors.Stale, held: "9"},
-		{name: "not in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"w":8}`, want: connectors.Conflict},
-		{name: "a fraction in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":8.5}`, want: connectors.Conflict},
-		{name: "body is not JSON", config: Config{HeldVersion: ".v"}, status: 409, body: `<html>`, want: connectors.Conflict},
+		{name: "not in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"w":8}`, want: connectors.Unready},
+		{name: "a fraction in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":8.5}`, want: connectors.Unready},
+		{name: "body is not JSON", config: Config{HeldVersion: ".v"}, status: 409, body: `<html>`, want: connectors.Unready},
 		{name: "header before body", config: Config{HeldVersion: ".v"}, status: 409, version: "8", body: `{"v":6}`, want: connectors.Stale, held: "8"},
 		{name: "unreadable header, then body", config: Config{HeldVersion: ".v"}, status: 409, version: "x", body: `{"v":8}`, want: connectors.Stale, held: "8"},
 	} {
@@ -133,11 +135,12 @@ func TestRuleIsBounded(t *testing.T) {
 
 // TestWholeCallIsBounded: an answer whose body never ends is cut off.
 func TestWholeCallIsBounded(t *testing.T) {
-	config := Config{Ack: Ack{JQ: ".ok"}, Timeouts: Timeouts{Connect: ms(300), Header: ms(300), Total: ms(300)}}
-	conn := openTo(t, config, func(w http.ResponseWriter, r *http.Request) {
+	config := Config{Ack: Ack{JQ: ".ok"}, AllowCIDRs: []string{"127.0.0.0/8"}}
+	config.URL = connectors.Ref(listenHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-	})
+	}))
+	conn := openWithin(t, 300*time.Millisecond, config, deps{now: time.Now})
 	wantResult(t, conn.Apply(t.Context(), []connectors.Attempt{testAttempt()})[0], connectors.Transient, "timeout")
 }
 
@@ -282,7 +285,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		got := applyOne(t, conn)
-		wantResult(t, got, connectors.Permanent, fmt.Sprint(status))
+		wantResult(t, got, connectors.Unready, fmt.Sprint(status))
 		if elsewhere.Load() {
 			t.Errorf("%d was followed", status)
 		}

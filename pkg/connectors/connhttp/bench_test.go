@@ -99,11 +99,12 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			c.config.URL = connectors.Ref(sink(b, c.answer) + c.path)
 			c.config.AllowCIDRs = []string{"127.0.0.0/8"}
-			c.config.Timeouts.Total = connectors.Duration(time.Hour)
 			// As in a worker, the call has an end already.
 			ctx, cancel := context.WithTimeout(b.Context(), time.Hour/2)
 			defer cancel()
-			conn, err := New(b.Context(), testEnv(), c.config)
+			env := testEnv()
+			env.Timeout = time.Hour
+			conn, err := New(b.Context(), env, c.config)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -26,7 +26,7 @@ func newTable(statuses map[string]string, onGone string) (table, error) {
 	for _, text := range slices.Sorted(maps.Keys(statuses)) {
 		class, ok := settableClass(statuses[text])
 		if !ok {
-			bad = append(bad, fmt.Sprintf("%s: %q is none of ok, transient, throttled, permanent, conflict, misconfigured", text, statuses[text]))
+			bad = append(bad, fmt.Sprintf("%s: %q is none of ok, transient, throttled, permanent, conflict, misconfigured, unready", text, statuses[text]))
 			continue
 		}
 		if digit, found := strings.CutSuffix(text, "xx"); found && len(digit) == 1 && digit[0] >= '2' && digit[0] <= '5' {
@@ -51,6 +51,7 @@ func newTable(statuses map[string]string, onGone string) (table, error) {
 func settableClass(name string) (connectors.Class, bool) {
 	for _, c := range []connectors.Class{
 		connectors.OK, connectors.Transient, connectors.Throttled, connectors.Permanent, connectors.Conflict, connectors.Misconfigured,
+		connectors.Unready,
 	} {
 		if c.String() == name {
 			return c, true
@@ -62,49 +63,21 @@ func settableClass(name string) (connectors.Class, bool) {
 // classify returns the class of a status. asked says that the target asked for
 // time by Retry-After.
 func (t table) classify(status int, op events.Op, asked bool) connectors.Class {
+	if op == events.Delete && (status == http.StatusNotFound || status == http.StatusGone) {
+		return connectors.OK // what it asks for is so, whatever these mean for an upsert
+	}
 	if c, ok := t.status[status]; ok {
 		return c
 	}
 	if c, ok := t.family[status/100]; ok {
 		return c
 	}
-	switch status {
-	case http.StatusNotFound, http.StatusGone:
-		return t.absent(status, op)
-	case http.StatusConflict, http.StatusPreconditionFailed:
-		return connectors.Conflict
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-		return connectors.Misconfigured
-	case http.StatusTooManyRequests:
-		return connectors.Throttled
-	case http.StatusServiceUnavailable:
-		if asked {
-			return connectors.Throttled
-		}
-		return connectors.Transient
-	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return connectors.Transient
-	}
-	switch status / 100 {
-	case 2:
-		return connectors.OK
-	case 3, 4:
-		// A redirect is not followed: the client would turn a POST into an empty GET
-		// and take its 200 for a success.
-		return connectors.Permanent
-	default:
-		return connectors.Transient
-	}
-}
-
-// absent is the class of 404 and 410: what a tombstone asks for is so.
-func (t table) absent(status int, op events.Op) connectors.Class {
 	switch {
-	case op == events.Delete:
-		return connectors.OK
 	case status == http.StatusGone && t.pause:
 		return connectors.Misconfigured
+	case status == http.StatusServiceUnavailable && asked:
+		return connectors.Throttled
 	default:
-		return connectors.Permanent
+		return meaningOf(status)
 	}
 }

@@ -23,23 +23,37 @@ func TestEveryStatus(t *testing.T) {
 	}{
 		{100, 199, connectors.Transient}, // no final answer: unknown, so tried again
 		{200, 299, connectors.OK},
-		{300, 399, connectors.Permanent}, // never followed
-		{400, 400, connectors.Permanent},
-		{401, 401, connectors.Misconfigured},
-		{402, 402, connectors.Permanent},
-		{403, 403, connectors.Misconfigured},
-		{404, 406, connectors.Permanent},
-		{407, 407, connectors.Misconfigured},
+		{300, 300, connectors.Permanent}, // never followed
+		{301, 303, connectors.Unready},
+		{304, 306, connectors.Permanent},
+		{307, 308, connectors.Unready},
+		{309, 400, connectors.Permanent},
+		{401, 403, connectors.Misconfigured},
+		{404, 404, connectors.Unready},
+		{405, 407, connectors.Misconfigured},
 		{408, 408, connectors.Transient},
-		{409, 409, connectors.Conflict},
+		{409, 409, connectors.Unready},
 		{410, 411, connectors.Permanent},
 		{412, 412, connectors.Conflict},
-		{413, 424, connectors.Permanent},
+		{413, 414, connectors.Permanent},
+		{415, 415, connectors.Misconfigured},
+		{416, 420, connectors.Permanent},
+		{421, 421, connectors.Transient},
+		{422, 422, connectors.Permanent},
+		{423, 424, connectors.Unready},
 		{425, 425, connectors.Transient},
-		{426, 428, connectors.Permanent},
+		{426, 426, connectors.Misconfigured},
+		{427, 427, connectors.Permanent},
+		{428, 428, connectors.Misconfigured},
 		{429, 429, connectors.Throttled},
 		{430, 499, connectors.Permanent},
-		{500, 599, connectors.Transient},
+		{500, 500, connectors.Transient},
+		{501, 501, connectors.Misconfigured},
+		{502, 504, connectors.Transient},
+		{505, 506, connectors.Misconfigured},
+		{507, 509, connectors.Transient},
+		{510, 511, connectors.Misconfigured},
+		{512, 599, connectors.Transient},
 		{600, 999, connectors.Transient}, // net/http lets them pass
 	}
 	next := 100
@@ -80,13 +94,13 @@ func TestConfiguredStatuses(t *testing.T) {
 		want   connectors.Class
 	}{
 		{404, events.Upsert, connectors.Transient},
-		{404, events.Delete, connectors.Transient}, // the operator's word holds for both
+		{404, events.Delete, connectors.OK}, // what a delete asks for is so, whatever the word is
 		{418, events.Upsert, connectors.Misconfigured},
 		{429, events.Upsert, connectors.Misconfigured},
 		{500, events.Upsert, connectors.Conflict},
 		{503, events.Upsert, connectors.Permanent},
 		{301, events.Upsert, connectors.OK},
-		{302, events.Upsert, connectors.Permanent},
+		{302, events.Upsert, connectors.Unready},
 		{204, events.Upsert, connectors.OK},
 	} {
 		if got := table.classify(c.status, c.op, true); got != c.want {

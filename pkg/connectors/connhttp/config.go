@@ -12,8 +12,6 @@ const (
 	DefaultMethod         = "POST"
 	DefaultDeleteMethod   = "DELETE"
 	DefaultConnectTimeout = 5 * time.Second
-	DefaultHeaderTimeout  = 20 * time.Second
-	DefaultTotalTimeout   = 30 * time.Second
 )
 
 // Config is the connector.config of a channel with an HTTP target. Texts of type
@@ -46,23 +44,24 @@ type Config struct {
 	// Proxy is what requests go through. The proxy settings of the process's
 	// environment are not used.
 	Proxy Proxy `yaml:"proxy" json:"proxy,omitzero"`
-	// Timeouts bound the parts of one request.
-	Timeouts Timeouts `yaml:"timeouts" json:"timeouts,omitzero"`
+	// ConnectTimeout bounds TCP's part of a connection, and again that of TLS. The whole of
+	// a request is bounded by the channel's timeout alone. Default: 5s.
+	ConnectTimeout connectors.Duration `yaml:"connect_timeout" json:"connect_timeout,omitzero"`
 	// AllowCIDRs are the networks, out of those that are not public, in which the
 	// target (or the proxy, or the token endpoint) may be: "10.20.0.0/16". The worker's
 	// operator must allow them. Default: none, only public addresses are connected to.
 	AllowCIDRs []string `yaml:"allow_cidrs" json:"allow_cidrs,omitempty"`
 	// Statuses changes the class of answers: "409", or "5xx" for what has no entry
-	// of its own, to ok, transient, throttled, permanent, conflict or
-	// misconfigured.
+	// of its own, to ok, transient, throttled, permanent, conflict, misconfigured or
+	// unready. 404 and 410 to a delete are ok whatever it says.
 	Statuses map[string]string `yaml:"statuses" json:"statuses,omitempty"`
 	// OnGone says what an answer 410 to an upsert does: "dead_letter" the update,
 	// or "pause" the channel. Default: dead_letter.
 	OnGone string `yaml:"on_gone" json:"on_gone,omitempty"`
 	// Ack is what a successful answer must say besides its status.
 	Ack Ack `yaml:"ack" json:"ack,omitzero"`
-	// HeldVersion is a jq expression that takes the JSON body of an answer of class
-	// conflict and gives the version that the target holds, for targets that do
+	// HeldVersion is a jq expression that takes the JSON body of an answer 409, or of
+	// class conflict, and gives the version that the target holds, for targets that do
 	// not send it in the header ce-entityversion. Default: only the header.
 	HeldVersion string `yaml:"held_version" json:"held_version,omitempty"`
 	// ProbeURL answers GET with a 2xx status when the target is well. Default: the
@@ -131,35 +130,30 @@ type Proxy struct {
 	Password connectors.Ref `yaml:"password" json:"password,omitempty"` // a reference
 }
 
-// Timeouts bound the parts of one request.
-type Timeouts struct {
-	Connect connectors.Duration `yaml:"connect" json:"connect,omitzero"` // TCP, and again TLS; default 5s
-	Header  connectors.Duration `yaml:"header" json:"header,omitzero"`   // from the request's end to the answer's header; default 20s
-	Total   connectors.Duration `yaml:"total" json:"total,omitzero"`     // everything; default 30s
-}
-
 // Ack is a condition on the body of an answer whose status is a success.
 type Ack struct {
 	// JQ takes the JSON body (null if it is empty) and must give true. Required
 	// for the rule to be there.
 	JQ string `yaml:"jq" json:"jq,omitempty"`
-	// Otherwise is the class of an answer that does not hold: transient, permanent
-	// or misconfigured. Default: transient.
+	// Otherwise is the class of an answer that does not hold: transient, throttled,
+	// permanent, misconfigured or unready. Default: transient.
 	Otherwise string `yaml:"otherwise" json:"otherwise,omitempty"`
 }
 
 // Values of Config.Body and Config.OnGone.
 const (
-	bodyPayload   = "payload"
-	bodyEvent     = "cloudevent"
-	goneDead      = "dead_letter"
-	gonePause     = "pause"
-	styleHeader   = "header"
-	styleBody     = "body"
-	ackByDefault  = "transient"
-	maxTimeout    = time.Hour
-	minTimeout    = time.Millisecond
-	maxHeaderText = 16 << 10
+	bodyPayload  = "payload"
+	bodyEvent    = "cloudevent"
+	goneDead     = "dead_letter"
+	gonePause    = "pause"
+	styleHeader  = "header"
+	styleBody    = "body"
+	ackByDefault = "transient"
+	maxTimeout   = time.Hour
+	minTimeout   = time.Millisecond
+	// defaultTimeout bounds a request of a program that names no timeout.
+	defaultTimeout = 30 * time.Second
+	maxHeaderText  = 16 << 10
 )
 
 // Decode reads a configuration strictly, fills in the defaults and validates it.
@@ -182,9 +176,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.OnGone, goneDead)
 	setDefault(&c.Ack.Otherwise, ackByDefault)
 	setDefault(&c.Auth.OAuth2.Style, styleHeader)
-	setDefault(&c.Timeouts.Connect, connectors.Duration(DefaultConnectTimeout))
-	setDefault(&c.Timeouts.Header, connectors.Duration(DefaultHeaderTimeout))
-	setDefault(&c.Timeouts.Total, connectors.Duration(DefaultTotalTimeout))
+	setDefault(&c.ConnectTimeout, connectors.Duration(DefaultConnectTimeout))
 	if c.Delete == nil {
 		c.Delete = &Delete{Method: c.Method, URL: c.URL}
 		return c

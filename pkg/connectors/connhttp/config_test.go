@@ -18,14 +18,10 @@ func TestDecodeDefaults(t *testing.T) {
 	}
 	want := Config{
 		URL: "https://example.org/hook", Method: "POST", Body: "payload", OnGone: "dead_letter",
-		Delete: &Delete{Method: "POST", URL: "https://example.org/hook"},
-		Ack:    Ack{Otherwise: "transient"},
-		Auth:   Auth{OAuth2: OAuth2{Style: "header"}},
-		Timeouts: Timeouts{
-			Connect: connectors.Duration(DefaultConnectTimeout),
-			Header:  connectors.Duration(DefaultHeaderTimeout),
-			Total:   connectors.Duration(DefaultTotalTimeout),
-		},
+		Delete:         &Delete{Method: "POST", URL: "https://example.org/hook"},
+		Ack:            Ack{Otherwise: "transient"},
+		Auth:           Auth{OAuth2: OAuth2{Style: "header"}},
+		ConnectTimeout: connectors.Duration(DefaultConnectTimeout),
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
@@ -50,7 +46,7 @@ auth: {oauth2: {token_url: "https://id.example.org/token", client_id: me, client
 signing: {secrets: ["${env:A}", "${env:B}"]}
 tls: {ca: "${file:/ca.pem}", cert: "${file:/c.pem}", key: "${file:/k.pem}", server_name: example.org}
 proxy: {url: "socks5://proxy.example.org:1080", username: u, password: "${env:P}"}
-timeouts: {connect: 1s, header: 2s, total: 3s}
+connect_timeout: 1s
 allow_cidrs: [10.0.0.0/8, "fd00::/8"]
 statuses: {404: transient, 5xx: permanent}
 on_gone: pause
@@ -109,8 +105,7 @@ func TestBadConfigs(t *testing.T) {
 		{"tls", "url: https://example.org\ntls: {key: " + secret + "}", []string{"tls", "tls.key"}},
 		{"proxy", "url: https://example.org\nproxy: {url: 'http://u:" + secret + "@proxy', password: " + secret + "}", []string{"proxy", "proxy.password", "proxy.url"}},
 		{"proxy without URL", "url: https://example.org\nproxy: {username: a}", []string{"proxy.url"}},
-		{"timeouts", "url: https://example.org\ntimeouts: {connect: -1s, header: 40s, total: 2h}", []string{"timeouts.connect", "timeouts.total"}},
-		{"a part longer than the whole", "url: https://example.org\ntimeouts: {header: 40s}", []string{"timeouts.total"}},
+		{"connect_timeout", "url: https://example.org\nconnect_timeout: -1s", []string{"connect_timeout"}},
 		{"networks", "url: https://example.org\nallow_cidrs: [10.0.0.1/8, x, 10.0.0.1]", []string{"allow_cidrs", "10.0.0.1/8", `"x"`, `"10.0.0.1"`}},
 		{
 			"references in names", "url: 'https://${env:A}.example.org/'\nprobe_url: 'https://example.org/${env:A}'\nread: {url: 'https://example.org/{key}?${env:A}=x'}\n" +

@@ -115,8 +115,11 @@ func (r *receiver) faults() []connectortest.Fault {
 		status(http.StatusServiceUnavailable, connectors.Throttled),
 		status(http.StatusTooManyRequests, connectors.Throttled),
 		status(http.StatusForbidden, connectors.Misconfigured),
-		status(http.StatusFound, connectors.Permanent),
-		status(http.StatusConflict, connectors.Conflict),
+		status(http.StatusFound, connectors.Unready),
+		status(http.StatusNotFound, connectors.Unready),
+		status(http.StatusConflict, connectors.Unready),
+		status(http.StatusPreconditionFailed, connectors.Conflict),
+		status(http.StatusUnprocessableEntity, connectors.Permanent),
 		answers("no HTTP", connectors.Transient, "transport", func(w http.ResponseWriter) {
 			raw(w, func(out *bufio.ReadWriter) { _, _ = out.WriteString("not HTTP at all\r\n\r\n") })
 		}),

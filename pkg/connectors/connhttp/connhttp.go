@@ -57,7 +57,7 @@ func Kind() connectors.Kind {
 			return can
 		},
 		Config: Config{},
-		Access: []string{"auth", "signing", "tls", "proxy", "timeouts", "allow_cidrs", "on_gone", "probe_url", "read"},
+		Access: []string{"auth", "signing", "tls", "proxy", "connect_timeout", "allow_cidrs", "on_gone", "probe_url", "read"},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err
@@ -202,11 +202,11 @@ func (c *connector) routeOf(a *connectors.Attempt) *route {
 	return &c.upsert
 }
 
-// bounded returns a context that ends after Timeouts.Total. It is the parent
+// bounded returns a context that ends after the channel's timeout. It is the parent
 // itself where that ends no later, as the engine's mostly does: a context of our
 // own would cost a timer for each call.
 func (c *connector) bounded(parent context.Context) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(c.Timeouts.Total.D())
+	end := time.Now().Add(c.timeout)
 	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
 		return parent, func() {}
 	}

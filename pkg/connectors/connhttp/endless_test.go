@@ -16,9 +16,7 @@ import (
 )
 
 // forever is longer than a test may take: what ends within it has ended by itself.
-func forever() Timeouts {
-	return Timeouts{Connect: ms(600_000), Header: ms(600_000), Total: ms(600_000)}
-}
+const forever = 10 * time.Minute
 
 // rawTarget is a TCP server that reads one request of each connection and gives its
 // path, without the slash, to answer. It is told nothing of HTTP.
@@ -54,11 +52,10 @@ func TestEveryStatusFromASilentTarget(t *testing.T) {
 		}
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 %s X\r\n%s\r\n\r\n", path, about)
 	})
-	config := Config{URL: url + "/{key}", AllowCIDRs: []string{"127.0.0.0/8"}, Timeouts: forever()}
-	patient := openTest(t, config, deps{now: time.Now})
+	config := Config{URL: url + "/{key}", AllowCIDRs: []string{"127.0.0.0/8"}}
+	patient := openWithin(t, forever, config, deps{now: time.Now})
 	// 1xx but 101 announces another answer, which does not come.
-	config.Timeouts = Timeouts{Connect: ms(500), Header: ms(500), Total: ms(500)}
-	short := openTest(t, config, deps{now: time.Now})
+	short := openWithin(t, time.Second/2, config, deps{now: time.Now})
 	table, err := newTable(nil, goneDead) // see TestEveryStatus
 	if err != nil {
 		t.Fatal(err)
@@ -97,12 +94,11 @@ func TestEveryByteOfAnAnswer(t *testing.T) {
 						_ = conn.Close()
 					}
 				})
-				config := Config{URL: url + "/{key}", AllowCIDRs: []string{"127.0.0.0/8"}, Timeouts: forever()}
-				patient := openTest(t, config, deps{now: time.Now})
+				config := Config{URL: url + "/{key}", AllowCIDRs: []string{"127.0.0.0/8"}}
+				patient := openWithin(t, forever, config, deps{now: time.Now})
 				short := patient
 				if !closes {
-					config.Timeouts = Timeouts{Connect: ms(500), Header: ms(500), Total: ms(500)}
-					short = openTest(t, config, deps{now: time.Now})
+					short = openWithin(t, time.Second/2, config, deps{now: time.Now})
 				}
 				var wg sync.WaitGroup
 				for n := range len(whole) {
@@ -149,8 +145,8 @@ func TestCutAnswers(t *testing.T) {
 				_, _ = io.WriteString(conn, "HTTP/1.1 "+c.answer)
 				_ = conn.Close()
 			})
-			config.AllowCIDRs, config.Timeouts = []string{"127.0.0.0/8"}, forever()
-			got := applyOne(t, openTest(t, config, deps{now: time.Now}))
+			config.AllowCIDRs = []string{"127.0.0.0/8"}
+			got := applyOne(t, openWithin(t, forever, config, deps{now: time.Now}))
 			wantResult(t, got, c.want, c.code)
 			if c.want == connectors.Transient && got.Err != nil && !strings.Contains(got.Err.Error(), "broke off") {
 				t.Errorf("error: %v", got.Err)
@@ -164,8 +160,8 @@ func TestSwitchingProtocolsElsewhere(t *testing.T) {
 	url := rawTarget(t, func(conn net.Conn, _ string) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 	})
-	config := Config{URL: url, ProbeURL: url, Read: Read{URL: url + "/{key}"}, AllowCIDRs: []string{"127.0.0.0/8"}, Timeouts: forever()}
-	conn := openTest(t, config, deps{now: time.Now})
+	config := Config{URL: url, ProbeURL: url, Read: Read{URL: url + "/{key}"}, AllowCIDRs: []string{"127.0.0.0/8"}}
+	conn := openWithin(t, forever, config, deps{now: time.Now})
 	within(t, "the probe", func() {
 		if err := conn.(connectors.Prober).Probe(t.Context()); connectors.ClassOf(err) != connectors.Transient {
 			t.Errorf("probe: %v", err)
@@ -177,11 +173,11 @@ func TestSwitchingProtocolsElsewhere(t *testing.T) {
 		}
 	})
 	config.Auth.OAuth2 = OAuth2{TokenURL: url, ClientID: "me", ClientSecret: "${env:TOKEN}"}
-	conn = openTest(t, config, deps{now: time.Now})
+	conn = openWithin(t, forever, config, deps{now: time.Now})
 	within(t, "the token endpoint", func() { wantResult(t, applyOne(t, conn), connectors.Transient, codeOAuth2) })
 	config.Auth = Auth{}
 	config.Proxy.URL = string(url)
-	conn = openTest(t, config, deps{now: time.Now})
+	conn = openWithin(t, forever, config, deps{now: time.Now})
 	within(t, "the proxy", func() { wantResult(t, applyOne(t, conn), connectors.Transient, "101") })
 }
 

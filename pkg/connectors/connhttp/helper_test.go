@@ -17,15 +17,25 @@ import (
 // openTest opens a connector that is closed with the test.
 func openTest(t *testing.T, c Config, d deps) connectors.Connector {
 	t.Helper()
-	return openIn(t, testEnv(), c, d)
+	return openWithin(t, testEnv().Timeout, c, d)
 }
 
-// openResolving is openTest where another server resolves names.
-func openResolving(t *testing.T, c Config, names *net.Resolver) connectors.Connector {
+// openWithin opens a connector for a channel with a timeout.
+func openWithin(t *testing.T, timeout time.Duration, c Config, d deps) connectors.Connector {
+	t.Helper()
+	env := testEnv()
+	env.Timeout = timeout
+	return openIn(t, env, c, d)
+}
+
+// openResolving is openWithin where another server resolves names.
+func openResolving(t *testing.T, timeout time.Duration, c Config, names *net.Resolver) connectors.Connector {
 	t.Helper()
 	host := connectortest.Host(map[string]string{"TOKEN": testToken})
 	host.Resolver = names
-	return openIn(t, host.Env(connectortest.Channel), c, deps{now: time.Now})
+	env := host.Env(connectortest.Channel)
+	env.Timeout = timeout
+	return openIn(t, env, c, deps{now: time.Now})
 }
 
 func openIn(t *testing.T, env connectors.Env, c Config, d deps) connectors.Connector {

@@ -124,7 +124,7 @@ func (c *connector) tokenFailed(parent, ctx context.Context, err error) connecto
 		status := refused.Response.StatusCode
 		class := connectors.Transient
 		switch c.standard.classify(status, "", false) {
-		case connectors.Misconfigured, connectors.Permanent, connectors.Conflict:
+		case connectors.Misconfigured, connectors.Permanent, connectors.Conflict, connectors.Unready:
 			class = connectors.Misconfigured
 		}
 		return connectors.Failed(class, codeOAuth2, fmt.Errorf("token endpoint answered %d %s%s",

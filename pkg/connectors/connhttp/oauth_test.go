@@ -60,9 +60,9 @@ func listenHTTP(t *testing.T, h http.HandlerFunc) string {
 
 func openOAuth(t *testing.T, tokenURL string, style string, now func() time.Time, h http.HandlerFunc) connectors.Connector {
 	t.Helper()
-	return openTest(t, Config{
+	return openWithin(t, 3*time.Second, Config{
 		URL: connectors.Ref(listenHTTP(t, h)), AllowCIDRs: []string{"127.0.0.0/8"},
-		Timeouts: Timeouts{Connect: ms(1000), Header: ms(1000), Total: ms(3000)},
+		ConnectTimeout: ms(1000),
 		Auth: Auth{OAuth2: OAuth2{
 			TokenURL: connectors.Ref(tokenURL), ClientID: "me", ClientSecret: "${env:TOKEN}", Style: style,
 			Scopes: []string{"write"}, Params: map[string]connectors.Ref{"audience": "target"},
@@ -185,7 +185,7 @@ func TestTokenEndpointFails(t *testing.T) {
 				url = listenHTTP(t, c.issuer.ServeHTTP)
 			}
 			reached := false
-			conn := openResolving(t, Config{
+			conn := openResolving(t, testEnv().Timeout, Config{
 				URL: connectors.Ref(listenHTTP(t, func(http.ResponseWriter, *http.Request) { reached = true })), AllowCIDRs: []string{"127.0.0.0/8"},
 				Auth: Auth{OAuth2: OAuth2{TokenURL: connectors.Ref(url), ClientID: "me", ClientSecret: "${env:TOKEN}"}},
 			}, newNameServer(t).resolver())

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
@@ -16,6 +17,7 @@ import (
 type opened struct {
 	Config
 	env         connectors.Env
+	timeout     time.Duration // of a request
 	concurrency int
 	upsert      route
 	remove      route
@@ -40,7 +42,10 @@ type route struct {
 // resolve turns a valid configuration into one that can be used.
 func resolve(c Config, env connectors.Env) (*opened, error) {
 	s := connkit.NewSecrets(env)
-	o := &opened{Config: c, env: env, concurrency: env.Concurrency, headers: http.Header{}, scrubber: env.Scrubber()}
+	o := &opened{Config: c, env: env, concurrency: env.Concurrency, timeout: env.Timeout, headers: http.Header{}, scrubber: env.Scrubber()}
+	if o.timeout <= 0 {
+		o.timeout = defaultTimeout
+	}
 	upsert, remove := s.URL("url", c.URL), s.URL("delete.url", c.Delete.URL)
 	read, probe := s.URL("read.url", c.Read.URL), s.URL("probe_url", c.ProbeURL)
 	password := s.Text("proxy.password", c.Proxy.Password)
@@ -102,7 +107,7 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.dialer.Timeout = c.Timeouts.Connect.D()
+	o.dialer.Timeout = c.ConnectTimeout.D()
 	return o, nil
 }
 

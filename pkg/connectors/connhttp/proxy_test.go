@@ -138,7 +138,7 @@ func TestProxyAddressIsGuarded(t *testing.T) {
 	dns := newNameServer(t)
 	dns.answer([4]byte{127, 0, 0, 1})
 	c := Config{URL: "http://target.example/", Proxy: Proxy{URL: "http://proxy.example:3128"}}
-	wantResult(t, applyOne(t, openResolving(t, c, dns.resolver())), connectors.Misconfigured, "address_denied")
+	wantResult(t, applyOne(t, openResolving(t, testEnv().Timeout, c, dns.resolver())), connectors.Misconfigured, "address_denied")
 }
 
 func TestSOCKS(t *testing.T) {

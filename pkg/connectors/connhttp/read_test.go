@@ -55,7 +55,7 @@ func TestRead(t *testing.T) {
 		{name: "not a version", status: 200, header: map[string]string{"ce-entityversion": "new"}, class: "permanent"},
 		{name: "not a digest", status: 200, header: map[string]string{"ce-entityversion": "7", "ce-entitydigest": "x"}, class: "permanent"},
 		{name: "not an op", status: 200, header: map[string]string{"ce-entityversion": "7", "ce-op": "x"}, class: "permanent"},
-		{name: "redirect", status: 302, class: "permanent"},
+		{name: "redirect", status: 302, class: "unready"},
 		{name: "credentials", status: 401, class: "misconfigured"},
 		{name: "too many", status: 429, class: "throttled"},
 		{name: "broken", status: 500, class: "transient"},

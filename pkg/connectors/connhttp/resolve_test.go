@@ -34,7 +34,7 @@ func TestNameResolvesToSomethingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := openResolving(t, Config{
+	c := openResolving(t, testEnv().Timeout, Config{
 		URL: connectors.Ref("http://target.example:" + port + "/"), AllowCIDRs: []string{"127.0.0.2/32"},
 	}, dns.resolver())
 

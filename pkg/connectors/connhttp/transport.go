@@ -38,15 +38,10 @@ func (e *proxyError) Unwrap() error { return e.err }
 func newTransport(o *opened) answers {
 	dialer := o.dialer
 	conns := max(1, o.concurrency)
-	header := o.Timeouts.Header.D()
-	if header >= o.Timeouts.Total.D() {
-		header = 0 // the whole ends first, without a second timer for each call
-	}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        o.tls,
-		TLSHandshakeTimeout:    o.Timeouts.Connect.D(),
-		ResponseHeaderTimeout:  header,
+		TLSHandshakeTimeout:    o.ConnectTimeout.D(),
 		MaxIdleConns:           conns,
 		MaxIdleConnsPerHost:    conns,
 		IdleConnTimeout:        idleConnTimeout,

@@ -83,15 +83,13 @@ func TestNoAnswer(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	quick := Timeouts{Connect: ms(200), Header: ms(200), Total: ms(60_000)}
-	whole := Timeouts{Connect: ms(200), Header: ms(200), Total: ms(200)}
+	const quick, whole = time.Minute, 200 * time.Millisecond
 	for _, c := range []struct {
 		name, url string
-		timeouts  Timeouts
+		timeout   time.Duration
 		code      string
 	}{
 		{"nobody listens", "http://" + closed.Addr().String(), quick, "refused"},
-		{"no header in time", "http://" + silent.Addr().String(), quick, "timeout"},
 		{"nothing in time", "http://" + silent.Addr().String(), whole, "timeout"},
 		{"no TLS handshake in time", "https://" + silent.Addr().String(), quick, "timeout"},
 		{"closed at once", "http://" + closing.Addr().String(), quick, "closed"},
@@ -101,7 +99,7 @@ func TestNoAnswer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			url := connectors.Ref(c.url + "/secret-in-the-path?x=secret-in-the-query")
-			conn := openResolving(t, Config{URL: url, Timeouts: c.timeouts, AllowCIDRs: []string{"127.0.0.0/8"}}, newNameServer(t).resolver())
+			conn := openResolving(t, c.timeout, Config{URL: url, ConnectTimeout: ms(200), AllowCIDRs: []string{"127.0.0.0/8"}}, newNameServer(t).resolver())
 			start := time.Now()
 			got := applyOne(t, conn)
 			wantResult(t, got, connectors.Transient, c.code)
@@ -243,5 +241,21 @@ func TestPoolFitsConcurrency(t *testing.T) {
 	// of net/http, which keeps two, would cost n-2 in each round.
 	if got := int(conns.Load()); got > n*rounds/2 {
 		t.Errorf("%d connections for %d calls at once, %d times", got, n, rounds)
+	}
+}
+
+// A target that took 25 s was cut off after 20 by a bound of our own, on a channel with a
+// timeout of a minute.
+func TestChannelsTimeoutIsTheOneBound(t *testing.T) {
+	const timeout = time.Minute
+	conn := openWithin(t, timeout, Config{URL: "https://example.org"}, deps{now: time.Now}).(*connector) //nolint:forcetypeassert // it is one
+	if d := conn.transport.ResponseHeaderTimeout; d != 0 {
+		t.Errorf("the answer's header must come within %s", d)
+	}
+	before := time.Now()
+	ctx, cancel := conn.bounded(t.Context())
+	defer cancel()
+	if end, bounded := ctx.Deadline(); !bounded || end.Before(before.Add(timeout)) || end.After(time.Now().Add(timeout)) {
+		t.Errorf("a request ends after %s, want %s", end.Sub(before), timeout)
 	}
 }

@@ -38,7 +38,9 @@ func (c Config) Validate() error {
 	}
 	c.TLS.Check(&p)
 	c.Proxy.check(&p)
-	c.Timeouts.check(&p)
+	if d := c.ConnectTimeout.D(); d < minTimeout || d > maxTimeout {
+		p.Add("connect_timeout", "%v is outside %v..%v", d, minTimeout, maxTimeout)
+	}
 	if err := connectors.CheckNetworks(c.AllowCIDRs); err != nil {
 		p.Add("allow_cidrs", "%v", err)
 	}
@@ -50,7 +52,7 @@ func (c Config) Validate() error {
 		p.Add("ack.jq", "%v", err)
 	}
 	connkit.OneOf(&p, "ack.otherwise", c.Ack.Otherwise,
-		connectors.Transient.String(), connectors.Permanent.String(), connectors.Misconfigured.String())
+		connectors.Transient.String(), connectors.Throttled.String(), connectors.Permanent.String(), connectors.Misconfigured.String(), connectors.Unready.String())
 	if _, err := compileRule(c.HeldVersion); err != nil {
 		p.Add("held_version", "%v", err)
 	}
@@ -223,19 +225,5 @@ func (x Proxy) check(p *connectors.Problems) {
 	}
 	if _, err := x.parse(); err != nil {
 		p.Add("proxy.url", "%v", err)
-	}
-}
-
-func (t Timeouts) check(p *connectors.Problems) {
-	for _, f := range []struct {
-		path  string
-		value connectors.Duration
-	}{{"timeouts.connect", t.Connect}, {"timeouts.header", t.Header}, {"timeouts.total", t.Total}} {
-		if f.value.D() < minTimeout || f.value.D() > maxTimeout {
-			p.Add(f.path, "%v is outside %v..%v", f.value.D(), minTimeout, maxTimeout)
-		}
-	}
-	if t.Connect > t.Total || t.Header > t.Total {
-		p.Add("timeouts.total", "%v is less than one of its parts", t.Total.D())
 	}
 }

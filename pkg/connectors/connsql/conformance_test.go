@@ -152,7 +152,7 @@ func (d *target) faults() []connectortest.Fault {
 			Arm: rename("ALTER TABLE "+table+" RENAME COLUMN digest TO other", "ALTER TABLE "+table+" RENAME COLUMN other TO digest"),
 		},
 		{
-			Name: "refused by the database", Want: connectors.Permanent, Code: codes["refused"], Broken: true,
+			Name: "refused by the database", Want: connectors.Unready, Code: codes["refused"], Broken: true,
 			Arm: func(_ *testing.T, u *events.Update) func() {
 				u.Payload = []byte(poison)
 				return func() {}

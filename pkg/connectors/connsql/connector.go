@@ -174,7 +174,7 @@ func (c *connector) compare(r row, there holding) connectors.Result {
 			errors.New("the table holds a row of this key that the platform did not write"))
 	}
 	if !there.there && c.absentMeansTaken {
-		return connectors.Failed(connectors.Permanent, "1062", errors.New("another row has the same unique value"))
+		return connectors.Failed(connectors.Unready, "1062", errors.New("another row has the same unique value"))
 	}
 	verdict, err := versioning.Guard(there.Tag, r.tag, versioning.Version{})
 	res := connectors.Result{Held: there.Tag}

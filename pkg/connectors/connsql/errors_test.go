@@ -37,10 +37,11 @@ func (all classes) check(t *testing.T, judge func(code string) verdict) {
 			if (class == connectors.Misconfigured || class == connectors.Throttled) && !v.shared {
 				t.Errorf("%s is %s and not shared", code, class)
 			}
-			if class == connectors.Permanent && v.shared {
-				t.Errorf("%s is permanent for all rows", code)
+			own := class == connectors.Permanent || class == connectors.Unready
+			if own && v.shared {
+				t.Errorf("%s is %s for all rows", code, class)
 			}
-			if class == connectors.Permanent && strings.Contains(v.text, "value-canary") {
+			if own && strings.Contains(v.text, "value-canary") {
 				t.Errorf("%s shows a value: %s", code, v.text)
 			}
 		}
@@ -55,9 +56,10 @@ func TestPostgresClasses(t *testing.T) {
 		},
 		connectors.Throttled: {"53300", "53400"},
 		connectors.Permanent: {
-			"22001", "22003", "22007", "22021", "22P02", "22P05", "23000", "23502", "23503", "23505", "23514", "23P01",
-			"38000", "39004", "44000", "54000", "P0001",
+			"22001", "22003", "22007", "22021", "22P02", "22P05", "23000", "23502", "23514",
+			"38000", "39004", "44000", "54000", "P0002",
 		},
+		connectors.Unready: {"23001", "23503", "23505", "23P01", "P0001"},
 		connectors.Misconfigured: {
 			"0A000", "28000", "28P01", "3D000", "3F000", "42501", "42601", "42703", "42804", "42P01", "42P10", "57P04",
 		},
@@ -100,9 +102,10 @@ func TestMySQLClasses(t *testing.T) {
 		},
 		connectors.Throttled: {"1040", "1203", "1226"},
 		connectors.Permanent: {
-			"1022", "1062", "1048", "1216", "1217", "1451", "1452", "3819", "4025", "1264", "1265", "1292", "1366", "1406",
-			"1690", "3140", "4038", "1300", "1118", "1153", "1526", "1442", "1644",
+			"1048", "3819", "4025", "1264", "1265", "1292", "1366", "1406",
+			"1690", "3140", "4038", "1300", "1118", "1153", "1442",
 		},
+		connectors.Unready: {"1022", "1062", "1216", "1217", "1451", "1452", "1526", "1644"},
 		connectors.Misconfigured: {
 			"1044", "1045", "1130", "1698", "1820", "1862", "3118", "4151", "1142", "1143", "1227", "1049", "1146", "1054", "1364", "1288", "1471",
 		},
@@ -119,7 +122,7 @@ func TestMySQLClasses(t *testing.T) {
 func TestMySQLStates(t *testing.T) {
 	for state, want := range map[string]connectors.Class{
 		"08S01": connectors.Transient, "22007": connectors.Permanent, "23000": connectors.Permanent, "28000": connectors.Misconfigured,
-		"40001": connectors.Transient, "42000": connectors.Misconfigured, "45000": connectors.Permanent, "HY000": connectors.Transient,
+		"40001": connectors.Transient, "42000": connectors.Misconfigured, "45000": connectors.Unready, "HY000": connectors.Transient,
 	} {
 		e := &driver.MySQLError{Number: 9999, Message: "value-canary"}
 		copy(e.SQLState[:], state)
@@ -154,7 +157,8 @@ func TestMySQLDriverErrors(t *testing.T) {
 func TestSQLiteClasses(t *testing.T) {
 	classes{
 		connectors.Transient:     {"5", "6", "9", "7", "10", "13", "15", "17", "4", "261", "517", "2826", "99"},
-		connectors.Permanent:     {"19", "275", "787", "1299", "1555", "1811", "2067", "3091", "20", "18", "25", "1"},
+		connectors.Permanent:     {"19", "275", "1299", "3091", "20", "18", "25", "1"},
+		connectors.Unready:       {"787", "1555", "1811", "2067", "2579"},
 		connectors.Misconfigured: {"3", "23", "8", "14", "26", "11", "22", "1032", "270"},
 	}.check(t, func(code string) verdict {
 		var n int

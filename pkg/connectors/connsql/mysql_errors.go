@@ -18,6 +18,7 @@ func mysqlNumbers() map[uint16]meaning {
 		throttled     = connectors.Throttled
 		permanent     = connectors.Permanent
 		misconfigured = connectors.Misconfigured
+		unready       = connectors.Unready
 	)
 	all := make(map[uint16]meaning)
 	add := func(m meaning, numbers ...uint16) {
@@ -25,36 +26,37 @@ func mysqlNumbers() map[uint16]meaning {
 			all[n] = m
 		}
 	}
-	add(meaning{class: throttled, text: "the server has too many connections", shared: true}, 1040, 1203, 1226)
+	add(meaning{class: throttled, text: "the server has too many connections", why: whyLess, shared: true}, 1040, 1203, 1226)
 
-	add(meaning{class: transient, text: "a row is locked by somebody else", waited: true}, 1205, 3572)
-	add(meaning{class: transient, text: "the transaction was in a deadlock"}, 1213, 1614)
-	add(meaning{class: transient, text: "the transaction met a concurrent one"}, 1020)
-	add(meaning{class: transient, text: "the statement took too long or was ended"}, 1317, 1969, 3024)
-	add(meaning{class: transient, text: "the server ended the connection", shared: true},
+	add(meaning{class: transient, text: "a row is locked by somebody else", why: whyOthers, waited: true}, 1205, 3572)
+	add(meaning{class: transient, text: "the transaction was in a deadlock", why: whyOthers}, 1213, 1614)
+	add(meaning{class: transient, text: "the transaction met a concurrent one", why: whyOthers}, 1020)
+	add(meaning{class: transient, text: "the statement took too long or was ended", why: whyOthers}, 1317, 1969, 3024)
+	add(meaning{class: transient, text: "the server ended the connection", why: whyServer, shared: true},
 		1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013)
-	add(meaning{class: transient, text: "the server takes no writes", shared: true}, 1290, 1792, 1836)
-	add(meaning{class: transient, text: "the server is out of a resource", shared: true}, 1021, 1037, 1038, 1041, 1114, 1135)
+	add(meaning{class: transient, text: "the server takes no writes", why: whyServer, shared: true}, 1290, 1792, 1836)
+	add(meaning{class: transient, text: "the server is out of a resource", why: whyServer, shared: true}, 1021, 1037, 1038, 1041, 1114, 1135)
 
-	add(meaning{class: permanent, text: "another row has the same unique value"}, 1022, 1062, 1169, 1586, 1859)
-	add(meaning{class: permanent, text: "a column must not be NULL"}, 1048, 1263)
-	add(meaning{class: permanent, text: "a foreign key refuses the row"}, 1216, 1217, 1451, 1452)
-	add(meaning{class: permanent, text: "a check constraint refuses the row"}, 3819, 4025)
-	add(meaning{class: permanent, text: "a value does not fit its type"},
+	add(meaning{class: unready, text: "another row has the same unique value", why: whyTaken}, 1022, 1062, 1169, 1586, 1859)
+	add(meaning{class: permanent, text: "a column must not be NULL", why: whyNever}, 1048, 1263)
+	add(meaning{class: unready, text: "a foreign key refuses the row", why: whyRow}, 1216, 1217, 1451, 1452)
+	add(meaning{class: permanent, text: "a check constraint refuses the row", why: whyNever}, 3819, 4025)
+	add(meaning{class: permanent, text: "a value does not fit its type", why: whyNever},
 		1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 1690, 3140, 3141, 3144, 3146, 3156, 4037, 4038)
-	add(meaning{class: permanent, text: "a text has characters that the database cannot hold"}, 1300, 3854)
-	add(meaning{class: permanent, text: "a value or row is over a limit of the server"}, 1118, 1153, 1301)
-	add(meaning{class: permanent, text: "no partition of the table takes the row"}, 1526)
-	add(meaning{class: permanent, text: "a function or trigger refuses the row"}, 1329, 1442, 1643, 1644, 1645)
+	add(meaning{class: permanent, text: "a text has characters that the database cannot hold", why: whyNever}, 1300, 3854)
+	add(meaning{class: permanent, text: "a value or row is over a limit of the server", why: whyNever}, 1118, 1153, 1301)
+	add(meaning{class: unready, text: "no partition of the table takes the row", why: whyPlace}, 1526)
+	add(meaning{class: permanent, text: "a function or trigger fails", why: whyNever}, 1329, 1442, 1645)
+	add(meaning{class: unready, text: "a function or trigger refuses the row", why: whyTrigger}, 1643, 1644)
 
-	add(meaning{class: misconfigured, text: "the login is refused", shared: true, quote: true},
+	add(meaning{class: misconfigured, text: "the login is refused", why: whyLogin, shared: true, quote: true},
 		1044, 1045, 1129, 1130, 1251, 1275, 1698, 1820, 1862, 3118, 3159, 4151)
-	add(meaning{class: misconfigured, text: "a permission is missing", shared: true, quote: true}, 1142, 1143, 1227, 1370)
-	add(meaning{class: misconfigured, text: "there is no such database", shared: true, quote: true}, 1049)
-	add(meaning{class: misconfigured, text: "the table is missing", shared: true, quote: true}, 1146)
-	add(meaning{class: misconfigured, text: "a column is missing", shared: true, quote: true}, 1054)
-	add(meaning{class: misconfigured, text: "a column that is not written has no default", shared: true, quote: true}, 1364)
-	add(meaning{class: misconfigured, text: "the table cannot be written to", shared: true, quote: true}, 1036, 1288, 1347, 1471)
+	add(meaning{class: misconfigured, text: "a permission is missing", why: whyLogin, shared: true, quote: true}, 1142, 1143, 1227, 1370)
+	add(meaning{class: misconfigured, text: "there is no such database", why: whySchema, shared: true, quote: true}, 1049)
+	add(meaning{class: misconfigured, text: "the table is missing", why: whySchema, shared: true, quote: true}, 1146)
+	add(meaning{class: misconfigured, text: "a column is missing", why: whySchema, shared: true, quote: true}, 1054)
+	add(meaning{class: misconfigured, text: "a column that is not written has no default", why: whySchema, shared: true, quote: true}, 1364)
+	add(meaning{class: misconfigured, text: "the table cannot be written to", why: whySchema, shared: true, quote: true}, 1036, 1288, 1347, 1471)
 	return all
 }
 
@@ -62,13 +64,13 @@ func mysqlNumbers() map[uint16]meaning {
 // have none of their own. What is in neither list is Transient.
 func mysqlStates() map[string]meaning {
 	return map[string]meaning{
-		"08": {class: connectors.Transient, text: "the connection failed", shared: true},
-		"22": {class: connectors.Permanent, text: "a value does not fit its type"},
-		"23": {class: connectors.Permanent, text: "a constraint refuses the row"},
-		"28": {class: connectors.Misconfigured, text: "the login is refused", shared: true},
-		"40": {class: connectors.Transient, text: "the transaction was rolled back"},
-		"42": {class: connectors.Misconfigured, text: "the table is not as it must be", shared: true},
-		"45": {class: connectors.Permanent, text: "a function or trigger refuses the row"},
+		"08": {class: connectors.Transient, text: "the connection failed", why: whyServer, shared: true},
+		"22": {class: connectors.Permanent, text: "a value does not fit its type", why: whyNever},
+		"23": {class: connectors.Permanent, text: "a constraint refuses the row", why: whyNever},
+		"28": {class: connectors.Misconfigured, text: "the login is refused", why: whyLogin, shared: true},
+		"40": {class: connectors.Transient, text: "the transaction was rolled back", why: whyOthers},
+		"42": {class: connectors.Misconfigured, text: "the table is not as it must be", why: whySchema, shared: true},
+		"45": {class: connectors.Unready, text: "a function or trigger refuses the row", why: whyTrigger},
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 type meaning struct {
 	class  connectors.Class
 	text   string
-	shared bool // see verdict
+	why    string // it has this class
+	shared bool   // see verdict
 	waited bool
 	// quote adds the server's own words, where they can show no value of a row.
 	quote bool
@@ -27,45 +28,50 @@ func postgresStates() map[string]meaning {
 		throttled     = connectors.Throttled
 		permanent     = connectors.Permanent
 		misconfigured = connectors.Misconfigured
+		unready       = connectors.Unready
 	)
 	return map[string]meaning{
-		"08":    {class: transient, text: "the connection failed", shared: true},
-		"0A":    {class: misconfigured, text: "the table does not support this statement", shared: true, quote: true},
-		"21":    {class: transient, text: "one key is in the batch twice"},
-		"22":    {class: permanent, text: "a value does not fit its type"},
-		"22021": {class: permanent, text: "a text has characters that the database cannot hold"},
-		"22P05": {class: permanent, text: "a text has characters that the database cannot hold"},
-		"23":    {class: permanent, text: "a constraint refuses the row"},
-		"23502": {class: permanent, text: "a column must not be NULL"},
-		"23503": {class: permanent, text: "a foreign key refuses the row"},
-		"23505": {class: permanent, text: "another row has the same unique value"},
-		"23514": {class: permanent, text: "a check constraint refuses the row"},
-		"25006": {class: transient, text: "the server takes no writes", shared: true},
-		"28":    {class: misconfigured, text: "the login is refused", shared: true, quote: true},
-		"3D000": {class: misconfigured, text: "there is no such database", shared: true, quote: true},
-		"3F000": {class: misconfigured, text: "there is no such schema", shared: true, quote: true},
-		"38":    {class: permanent, text: "a function or trigger refuses the row"},
-		"39":    {class: permanent, text: "a function or trigger refuses the row"},
-		"40":    {class: transient, text: "the transaction was rolled back"},
-		"40001": {class: transient, text: "the transaction met a concurrent one"},
-		"40P01": {class: transient, text: "the transaction was in a deadlock"},
-		"42":    {class: misconfigured, text: "the table is not as it must be", shared: true, quote: true},
-		"42501": {class: misconfigured, text: "a permission is missing", shared: true, quote: true},
-		"42703": {class: misconfigured, text: "a column is missing", shared: true, quote: true},
-		"42P01": {class: misconfigured, text: "the table is missing", shared: true, quote: true},
-		"42P10": {class: misconfigured, text: "the table has no primary key or unique index of the key column", shared: true},
-		"44":    {class: permanent, text: "a check option of a view refuses the row"},
-		"53":    {class: transient, text: "the server is out of a resource", shared: true, quote: true},
-		"53300": {class: throttled, text: "the server has too many connections", shared: true},
-		"53400": {class: throttled, text: "a limit of the server is reached", shared: true, quote: true},
-		"54":    {class: permanent, text: "a value or row is over a limit of the server"},
-		"55P03": {class: transient, text: "a row is locked by somebody else", waited: true},
-		"57":    {class: transient, text: "the server ended the statement or the connection", shared: true},
-		"57014": {class: transient, text: "the statement took too long"},
-		"57P04": {class: misconfigured, text: "the database was dropped", shared: true},
-		"58":    {class: transient, text: "the server met an error of its system", shared: true},
-		"P0":    {class: permanent, text: "a function or trigger refuses the row"},
-		"XX":    {class: transient, text: "the server met an internal error"},
+		"08":    {class: transient, text: "the connection failed", why: whyServer, shared: true},
+		"0A":    {class: misconfigured, text: "the table does not support this statement", why: whySchema, shared: true, quote: true},
+		"21":    {class: transient, text: "one key is in the batch twice", why: "each row is tried alone"},
+		"22":    {class: permanent, text: "a value does not fit its type", why: whyNever},
+		"22021": {class: permanent, text: "a text has characters that the database cannot hold", why: whyNever},
+		"22P05": {class: permanent, text: "a text has characters that the database cannot hold", why: whyNever},
+		"23":    {class: permanent, text: "a constraint refuses the row", why: whyNever},
+		"23502": {class: permanent, text: "a column must not be NULL", why: whyNever},
+		"23001": {class: unready, text: "other rows refer to the row", why: whyRow},
+		"23503": {class: unready, text: "a foreign key refuses the row", why: whyRow},
+		"23505": {class: unready, text: "another row has the same unique value", why: whyTaken},
+		"23514": {class: permanent, text: "a check constraint refuses the row", why: whyNever},
+		"23P01": {class: unready, text: "an exclusion constraint refuses the row", why: whyTaken},
+		"25006": {class: transient, text: "the server takes no writes", why: whyServer, shared: true},
+		"28":    {class: misconfigured, text: "the login is refused", why: whyLogin, shared: true, quote: true},
+		"3D000": {class: misconfigured, text: "there is no such database", why: whySchema, shared: true, quote: true},
+		"3F000": {class: misconfigured, text: "there is no such schema", why: whySchema, shared: true, quote: true},
+		"38":    {class: permanent, text: "a function or trigger refuses the row", why: whyNever},
+		"39":    {class: permanent, text: "a function or trigger refuses the row", why: whyNever},
+		"40":    {class: transient, text: "the transaction was rolled back", why: whyOthers},
+		"40001": {class: transient, text: "the transaction met a concurrent one", why: whyOthers},
+		"40P01": {class: transient, text: "the transaction was in a deadlock", why: whyOthers},
+		"42":    {class: misconfigured, text: "the table is not as it must be", why: whySchema, shared: true, quote: true},
+		"42501": {class: misconfigured, text: "a permission is missing", why: whyLogin, shared: true, quote: true},
+		"42703": {class: misconfigured, text: "a column is missing", why: whySchema, shared: true, quote: true},
+		"42P01": {class: misconfigured, text: "the table is missing", why: whySchema, shared: true, quote: true},
+		"42P10": {class: misconfigured, text: "the table has no primary key or unique index of the key column", why: whySchema, shared: true},
+		"44":    {class: permanent, text: "a check option of a view refuses the row", why: whyNever},
+		"53":    {class: transient, text: "the server is out of a resource", why: whyServer, shared: true, quote: true},
+		"53300": {class: throttled, text: "the server has too many connections", why: whyLess, shared: true},
+		"53400": {class: throttled, text: "a limit of the server is reached", why: whyLess, shared: true, quote: true},
+		"54":    {class: permanent, text: "a value or row is over a limit of the server", why: whyNever},
+		"55006": {class: transient, text: "an object is locked by somebody else", why: whyOthers},
+		"55P03": {class: transient, text: "a row is locked by somebody else", why: whyOthers, waited: true},
+		"57":    {class: transient, text: "the server ended the statement or the connection", why: whyServer, shared: true},
+		"57014": {class: transient, text: "the statement took too long", why: whyOthers},
+		"57P04": {class: misconfigured, text: "the database was dropped", why: whySchema, shared: true},
+		"58":    {class: transient, text: "the server met an error of its system", why: whyServer, shared: true},
+		"P0":    {class: permanent, text: "a function or trigger fails", why: whyNever},
+		"P0001": {class: unready, text: "a function or trigger refuses the row", why: whyTrigger},
+		"XX":    {class: transient, text: "the server met an internal error", why: whyServer},
 	}
 }
 

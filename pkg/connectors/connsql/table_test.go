@@ -163,10 +163,10 @@ func TestTableWithAnotherUniqueIndex(t *testing.T) {
 		want(t, apply(t, c, attempt("a", 1, `{"number":1}`))[0], connectors.OK, "")
 		d.exec(t, "CREATE UNIQUE INDEX one ON p (number)")
 		results := apply(t, c, attempt("b", 7, `{"number":1}`), attempt("c", 1, `{"number":3}`))
-		want(t, results[0], connectors.Permanent, "")
+		want(t, results[0], connectors.Unready, "")
 		want(t, results[1], connectors.OK, "")
 		results = apply(t, c, attempt("c", 2, `{"number":1}`), attempt("d", 1, `{"number":4}`))
-		want(t, results[0], connectors.Permanent, "")
+		want(t, results[0], connectors.Unready, "")
 		want(t, results[1], connectors.OK, "")
 		for key, version := range map[string]string{"a": "1", "c": "1", "d": "1"} {
 			if got := d.held(t, "p", key)[key].Version.String(); got != version {
@@ -208,7 +208,7 @@ func TestTableWhoseKeysHaveNoCase(t *testing.T) {
 	d.exec(t, "CREATE TABLE p (`key` varchar(200) COLLATE utf8mb4_general_ci PRIMARY KEY, version bigint, version_nanos int, digest char(64), op varchar(10), updated_at datetime(6), a varchar(10))")
 	c := d.openHere(t, "mode: table\ntable: p\ncolumns: [{name: a}]\n")
 	want(t, apply(t, c, attempt("key", 1, `{"a":"one"}`))[0], connectors.OK, "")
-	want(t, apply(t, c, attempt("KEY", 2, `{"a":"two"}`))[0], connectors.Permanent, "1062")
+	want(t, apply(t, c, attempt("KEY", 2, `{"a":"two"}`))[0], connectors.Unready, "1062")
 	if n := d.count(t, "SELECT count(*) FROM p WHERE version = 1 AND a = 'one'"); n != 1 {
 		t.Error("the update of KEY changed the row of key")
 	}

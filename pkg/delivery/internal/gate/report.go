@@ -54,7 +54,7 @@ func (g *Gate) Report(key string, was Standing, res connectors.Result, isProbe b
 		if v.Standing = was; !v.Counts {
 			v.Standing = was.failed(g.successes)
 		}
-	case connectors.Transient, connectors.Throttled, connectors.Misconfigured:
+	case connectors.Transient, connectors.Throttled, connectors.Misconfigured, connectors.Unready:
 		v.Standing = was.failed(g.successes)
 		v.Counts = g.failed(&c)
 	default: // the target has answered

@@ -62,7 +62,7 @@ func (m *Lanes) Filtered(l *Lane) {
 func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 	it := l.queue[0]
 	l.standing = a.Standing
-	l.asked = time.Time{}
+	l.asked, l.notYet.is = time.Time{}, false
 	if a.RetryAfter > 0 && l.standing.Failing() {
 		l.asked = m.o.Now().Add(a.RetryAfter)
 	}
@@ -83,6 +83,7 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 		it.Tries.Spent++
 		s.Outcome, s.Class, s.Message = events.Delivered, "", ""
 		m.settle(l, s, a)
+		m.trySooner()
 	case connectors.Stale:
 		it.Tries.Spent++
 		s.Outcome, s.By = events.Superseded, a.Held.Version
@@ -100,6 +101,12 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 		m.settle(l, s, a)
 	case connectors.Throttled: // it spends nothing
 		return m.failed(l, it, s, a, false)
+	case connectors.Unready:
+		over := m.unready(l, a)
+		if over {
+			it.Tries.Spent++
+		}
+		return m.failed(l, it, s, a, over)
 	default:
 		if a.Counts {
 			it.Tries.Spent++
@@ -179,7 +186,7 @@ func (m *Lanes) logFailure(l *Lane, it *Item, s events.Settlement, wait time.Dur
 	it.Tries.logged = m.o.Now()
 	s.Outcome, s.Attempts = as, it.Tries.Spent
 	e := m.entry(it, s, nil)
-	e.TryingMS = it.Tries.trying.Milliseconds()
+	e.TryingMS, e.UnreadyMS, e.Asked = it.Tries.trying.Milliseconds(), l.notYet.passed.Milliseconds(), !l.asked.IsZero()
 	e.NextAttempt = it.Tries.logged.Add(wait).UTC()
 	m.Queue(Commit{Entry: e, Key: l.key})
 }

@@ -15,6 +15,7 @@ type Counts struct {
 	Ready    int       // of these keys: they wait for nothing but the worker and the target
 	// Failing and Waiting count the other keys, by whether they are parked.
 	Failing, Waiting int
+	Unready          int       // of these two: the target cannot take their update yet
 	Next             time.Time // when the first of all lanes is due; zero if none waits
 }
 
@@ -34,6 +35,9 @@ func (m *Lanes) Hand() Counts {
 		c.Keys++
 		if l.parked {
 			c.Parked++
+		}
+		if l.notYet.is && !l.busy && !l.queued {
+			c.Unready++
 		}
 		switch {
 		case l.busy || l.queued:

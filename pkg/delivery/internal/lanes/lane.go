@@ -21,6 +21,7 @@ type Lane struct {
 	asked  time.Time // the target has asked for no attempt before
 
 	standing gate.Standing // of the key
+	notYet   notYet
 	// ending hears what becomes of the head, which is to be given up; nil: it is not.
 	ending func(events.Settlement)
 

@@ -42,6 +42,8 @@ type Lanes struct {
 	floor   flow.Floor
 	ready   lineup
 	waiting waits
+	early   []*Lane   // that were not ready, those that wait for the longest time first
+	sooner  time.Time // when one of them was tried before its time
 	count   count
 	crowd   crowd
 	resyncs resyncs

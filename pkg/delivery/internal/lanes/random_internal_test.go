@@ -56,7 +56,7 @@ func newWorld(t *testing.T, seed uint64, mode channels.Mode) *world {
 	}
 	w.rig = newRig(t, mode, func(o *Options) {
 		o.Window, o.Calls, o.ParkAfter = 12, 3, 5*time.Second
-		o.Retry.MaxAttempts = 6
+		o.Retry.MaxAttempts, o.Retry.UnreadyFor = 6, connectors.Duration(20*time.Second)
 	})
 	w.m.mostParked = 3
 	for i := range 5 {
@@ -159,6 +159,8 @@ func (w *world) answer(ok bool) {
 			res.Class = connectors.Permanent
 		case 3:
 			res.Class, res.RetryAfter = connectors.Throttled, time.Second
+		case 5:
+			res.Class = connectors.Unready
 		case 4:
 			w.m.Postpone(time.Second, l)
 			w.do()

@@ -183,7 +183,7 @@ func triedAgain(it *Item, a *Answer) bool {
 	switch a.Class {
 	case connectors.Throttled:
 		return true
-	case connectors.Transient, connectors.Misconfigured:
+	case connectors.Transient, connectors.Misconfigured, connectors.Unready:
 		if a.Shut {
 			return true
 		}

@@ -13,7 +13,7 @@ import (
 // about to be attempted, and does it but where it needs a call.
 func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
 	it := l.queue[0]
-	if wait := m.resume(it, rec); wait > 0 {
+	if wait := m.resume(l, it, rec); wait > 0 {
 		m.retryLater(l, wait)
 		return Waits
 	}
@@ -44,16 +44,20 @@ func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
 
 // resume takes over the attempts that a former owner has spent on the update,
 // and returns how long its next attempt has still to wait.
-func (m *Lanes) resume(it *Item, rec *events.Record) time.Duration {
+func (m *Lanes) resume(l *Lane, it *Item, rec *events.Record) time.Duration {
 	if it.Tries.resumed {
 		return 0
 	}
 	it.Tries.resumed = true
-	if !it.Live() || rec.State == events.StateSettled || rec.Pending != it.Tag {
+	if !it.Live() {
+		return 0
+	}
+	l.notYet.passed = max(l.notYet.passed, time.Duration(rec.UnreadyMS)*time.Millisecond)
+	if rec.State == events.StateSettled || rec.Pending != it.Tag {
 		return 0
 	}
 	it.Tries.Spent, it.Tries.trying = rec.Attempts, time.Duration(rec.TryingMS)*time.Millisecond
-	if m.o.AfterOutage { // as everybody who waited when the target came back
+	if m.o.AfterOutage && !rec.Asked { // as everybody who waited when the target came back
 		return 0
 	}
 	return min(rec.NextAttempt.Sub(m.o.Now()), connectors.MaxRetryAfter)
@@ -189,6 +193,7 @@ func (m *Lanes) Committed(c *Commit) {
 	switch {
 	case c.Lane == nil:
 	case c.Item != nil:
+		c.Lane.notYet.ready(c.Entry.Outcome)
 		m.tellEnded(c.Lane, c.Entry.Settlement)
 		m.settled(c.Lane)
 	default: // it waited for a reset

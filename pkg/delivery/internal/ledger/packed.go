@@ -19,7 +19,7 @@ import (
 // not packed. The channel's id is not packed either: it is the same for all.
 func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []byte, ok bool) {
 	if r.Format != events.Format || r.State != events.StateSettled || !r.Pending.IsZero() ||
-		r.Attempts != 0 || r.TryingMS != 0 || !r.NextAttempt.IsZero() || r.Error != nil || r.Void != nil {
+		r.Attempts != 0 || r.TryingMS != 0 || r.UnreadyMS != 0 || r.Asked || !r.NextAttempt.IsZero() || r.Error != nil || r.Void != nil {
 		return "", buffer, false
 	}
 	p := packer{out: buffer[:0], ok: true}

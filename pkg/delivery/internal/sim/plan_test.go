@@ -42,7 +42,7 @@ func drawPlan(dice *rand.Rand) plan {
 	p.config = channels.Config{
 		Name: channel, Mode: pick(dice, channels.Latest, channels.Every), Connector: channels.Connector{Kind: "memory"},
 		Partitions: pick(dice, 1, 1, 4), Concurrency: pick(dice, 1, 4, 16), Window: pick(dice, 8, 64, 1024), Timeout: duration(2 * time.Second),
-		Retry: channels.Retry{MaxAttempts: pick(dice, 3, 20), InitialBackoff: duration(100 * time.Millisecond), MaxBackoff: duration(2 * time.Second)},
+		Retry: channels.Retry{MaxAttempts: pick(dice, 3, 20), InitialBackoff: duration(100 * time.Millisecond), MaxBackoff: duration(2 * time.Second), UnreadyFor: duration(3 * time.Second)},
 	}
 	p.temper = temper{
 		// What waited when the broker's files were saved is brought to the target again when

@@ -217,7 +217,7 @@ func (d *door) apply(a connectors.Attempt) connectors.Result {
 // sickness is what a key answers that is sick: it is refused by itself, in one way or another.
 func (d *door) sickness(key string) connectors.Result {
 	n := sim.Hash(d.seed, key) >> 17
-	class := []connectors.Class{connectors.Transient, connectors.Misconfigured, connectors.Throttled}[n%3]
+	class := []connectors.Class{connectors.Transient, connectors.Misconfigured, connectors.Throttled, connectors.Unready}[n%4]
 	res := connectors.Failed(class, "sick", errRefused)
 	res.RetryAfter = time.Duration(n%2000) * time.Millisecond
 	return res
