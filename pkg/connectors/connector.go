@@ -18,7 +18,8 @@ type Attempt struct {
 	// target that can keep it does, so that two contents of one version can be
 	// told apart there.
 	Digest versioning.Digest
-	// Number counts the tries of this update that spent an attempt, from 1.
+	// Number counts the tries of this update, from 1. A new owner knows of those that
+	// count against the update only.
 	Number int
 	// Again marks a deliberate second delivery (replay, resync): an equal
 	// version at the target is to be written again.

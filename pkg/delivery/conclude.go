@@ -82,7 +82,7 @@ func (p *partition) logAttempt(it *lanes.Item, res connectors.Result, took time.
 		e.Str("trace_id", id)
 	}
 	e.Str("kind", p.r.entry.Config.Connector.Kind).
-		Str("key", it.Update.Key).Stringer("version", it.Tag.Version).Str("id", it.Update.ID).Int("attempt", it.Tries.Spent+1).
+		Str("key", it.Update.Key).Stringer("version", it.Tag.Version).Str("id", it.Update.ID).Int("attempt", it.Tries.Made+1).
 		Stringer("class", res.Class).Str("code", res.Code).Str("error", plain.Message(res)).
 		Dur("took", took).Uint64("sequence", it.Seq).Msg("attempt")
 }

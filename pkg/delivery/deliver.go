@@ -68,7 +68,7 @@ func (c *caller) deliver(batch []*lanes.Lane, probe bool, room *workspace) {
 	room.attempts = room.attempts[:0]
 	for _, it := range room.items {
 		room.attempts = append(room.attempts, connectors.Attempt{
-			Update: it.Update, Digest: it.Tag.Digest, Number: it.Tries.Spent + 1, Again: !it.Live(),
+			Update: it.Update, Digest: it.Tag.Digest, Number: it.Tries.Made + 1, Again: !it.Live(),
 		})
 	}
 	started := time.Now()

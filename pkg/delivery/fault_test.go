@@ -220,6 +220,37 @@ func TestWaitThatWasAskedForIsKept(t *testing.T) {
 	}
 }
 
+// Updates of a key that always fails fill the window of a worker that has met no other key.
+// Another key behind them must be seen all the same: it alone can tell that it is not the
+// channel.
+func TestKeyBehindAFullWindowIsTried(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg := channel("log", mode)
+			cfg.Window = 4
+			l := newLab(t, cfg)
+			l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+				if strings.HasPrefix(a.Key, "bad") {
+					return connectors.Failed(connectors.Transient, "500", errors.New("not this one"))
+				}
+				return connectors.Done()
+			})
+			for n := range int64(20) {
+				if mode == channels.Every {
+					l.push(update("log", "bad", n+1))
+				} else if n < 5 {
+					l.push(update("log", fmt.Sprint("bad", n), 1))
+				}
+			}
+			l.push(update("log", "good", 1))
+			l.work("w1")
+			if ack := l.outcome("log", "good", 1); ack.Outcome != events.Delivered || ack.Attempts != 1 {
+				t.Errorf("%+v", ack)
+			}
+		})
+	}
+}
+
 // A child comes before its parent. It was a dead letter at its first attempt; it waits, and
 // is there once what it refers to is.
 func TestUpdateThatComesTooEarlyIsDelivered(t *testing.T) {

@@ -52,6 +52,7 @@ func TestUpdateWithThePlaceOfAParkedOneIsDelivered(t *testing.T) {
 			older := l.copyOf(events.DefaultNames().UpdateStream("cal"))
 			b := l.work("b", soon)
 			before := l.push(update("cal", "bad", 1))
+			l.othersPass("cal", "bad") // it is not the channel that fails
 			l.eventually("parked", func() bool { return parked(l) == 1 })
 			b.shutdown(t)
 			l.recovered(older)

@@ -77,6 +77,7 @@ func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 	if it.Tries.First.IsZero() {
 		it.Tries.First = m.o.Now()
 	}
+	it.Tries.Made++
 	s := a.settlement(it)
 	switch a.Class {
 	case connectors.OK:
@@ -136,7 +137,7 @@ func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer, giveUp
 		return false
 	}
 	wait := m.waitAfter(l, a)
-	if a.Shut || !m.shouldPark(it, a.RetryAfter) {
+	if !m.shouldPark(it, a) {
 		m.failedFor(l, it, s, wait)
 		return false
 	}

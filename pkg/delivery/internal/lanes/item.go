@@ -40,7 +40,8 @@ type Item struct {
 
 // Tries are what was tried to deliver an update.
 type Tries struct {
-	Spent   int                // attempts so far, of former owners too
+	Spent   int                // attempts so far that count, of former owners too
+	Made    int                // attempts so far; of former owners those that count
 	First   time.Time          // first attempt by this worker
 	failed  time.Time          // last attempt that counted
 	logged  time.Time          // when a failed attempt was last written to the outcome log

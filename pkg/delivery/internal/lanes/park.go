@@ -33,14 +33,15 @@ type crowd struct {
 	there bool
 }
 
-// shouldPark reports whether a lane whose head has just failed, and for which the target
-// asks for some time, is to be moved out of the way.
-func (m *Lanes) shouldPark(it *Item, asked time.Duration) bool {
+// shouldPark reports whether a lane whose head has just failed is to be moved out of the
+// way. While the channel waits nobody is in anybody's way, unless keys that fail leave no
+// room for one that has not: that one could tell that it is not the channel.
+func (m *Lanes) shouldPark(it *Item, a *Answer) bool {
 	if it.Parked > 0 || it.Malformed != nil {
 		return false
 	}
 	now := m.o.Now()
-	if now.Sub(it.Came)+asked >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind {
+	if !a.Shut && (now.Sub(it.Came)+a.RetryAfter >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind) {
 		return true
 	}
 	half := m.o.Window / 2
@@ -57,7 +58,7 @@ func (m *Lanes) shouldPark(it *Item, asked time.Duration) bool {
 func (m *Lanes) failing() int {
 	n := 0
 	for _, l := range m.lanes {
-		if len(l.queue) > 0 && l.back != nil && l.queue[0].Parked == 0 {
+		if len(l.queue) > 0 && l.standing.Failing() && l.queue[0].Parked == 0 {
 			n += len(l.queue)
 		}
 	}

@@ -56,6 +56,7 @@ func (m *Lanes) resume(l *Lane, it *Item, rec *events.Record) time.Duration {
 	if rec.State == events.StateSettled || rec.Pending != it.Tag {
 		return 0
 	}
+	it.Tries.Made = rec.Attempts
 	it.Tries.Spent, it.Tries.trying = rec.Attempts, time.Duration(rec.TryingMS)*time.Millisecond
 	if m.o.AfterOutage && !rec.Asked { // as everybody who waited when the target came back
 		return 0
