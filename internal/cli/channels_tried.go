@@ -18,9 +18,17 @@ func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 		return sh.WriteJSON(d)
 	}
 	var b strings.Builder
-	line := func(name, text string) {
+	write := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(&b, "%-9s %s\n", name+":", clean(text))
+			fmt.Fprintf(&b, "%-9s %s\n", name, clean(text))
+		}
+	}
+	line := func(name, text string) { write(name+":", text) }
+	document := func(name, text string) { // which may have lines
+		name += ":"
+		for text := range strings.Lines(text) {
+			write(name, strings.TrimRight(text, "\r\n"))
+			name = ""
 		}
 	}
 	line("update", fmt.Sprintf("channel %s, key %s, version %s, op %s", d.Channel, d.Key, d.Version, d.Op))
@@ -30,9 +38,10 @@ func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 	case tryout.Failed:
 		line("fails", d.Error.Class+reason(d.Error.Code, d.Error.Message))
 	}
-	line("payload", d.Payload)
+	line("content", d.ContentType)
+	document("payload", d.Payload)
 	if p := d.Preview; p != nil {
-		writePreview(d, p, line)
+		writePreview(d, p, line, document)
 	}
 	if r := d.Result; r != nil {
 		line("result", r.Class+reason(r.Code, r.Error))
@@ -45,13 +54,13 @@ func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 	return err
 }
 
-func writePreview(d *tryout.Report, p *connectors.Preview, line func(name, text string)) {
+func writePreview(d *tryout.Report, p *connectors.Preview, line, document func(name, text string)) {
 	if p.Method != "" {
 		line("request", p.Method+" "+p.URL)
 		for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
 			line("header", name+": "+p.Headers[name])
 		}
-		line("body", d.Body)
+		document("body", d.Body)
 	}
 	line("statement", p.Statement)
 	for i, v := range p.Parameters {

@@ -19,7 +19,7 @@ import (
 )
 
 const testHelp = `Show what a channel would send for a sample update: whether its filter lets the
-update pass, the payload after its mapping, and the request or the statement.
+update pass, the payload as it is sent, and the request or the statement.
 Nothing is sent, stored or acked, and secrets are shown as ***.
 
 CHANNEL is taken from the broker, or from the file given with -f, which needs no

@@ -99,7 +99,7 @@ func enter(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config
 			return nil, done, err
 		}
 		opened = append(opened, target)
-		if race.Writers[i], err = transform.Wrap(target, cfg.Filter, cfg.Mapping); err != nil {
+		if race.Writers[i], err = transform.Wrap(target, cfg.Transform()); err != nil {
 			return nil, done, err
 		}
 	}

@@ -24,12 +24,14 @@ type Report struct {
 	Version versioning.Version `json:"version"`
 	Op      events.Op          `json:"op"`
 	// Decision is send, filtered, or failed when filter, mapping or preview fail.
-	Decision string              `json:"decision" enum:"send,filtered,failed"`
-	Error    *events.Failure     `json:"error,omitempty"`
-	Payload  string              `json:"payload,omitempty"` // after the mapping
-	Preview  *connectors.Preview `json:"preview,omitempty"`
-	Body     string              `json:"body,omitempty"` // of the preview's request
-	Result   *Answer             `json:"result,omitempty"`
+	Decision string          `json:"decision" enum:"send,filtered,failed"`
+	Error    *events.Failure `json:"error,omitempty"`
+	// Payload is what the connector gets: mapped and rendered.
+	Payload     string              `json:"payload,omitempty"`
+	ContentType string              `json:"content_type,omitempty"` // of Payload
+	Preview     *connectors.Preview `json:"preview,omitempty"`
+	Body        string              `json:"body,omitempty"` // of the preview's request
+	Result      *Answer             `json:"result,omitempty"`
 }
 
 // An Answer is what came of an attempt.
@@ -56,7 +58,7 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout.D())
 	defer cancel()
 	report := &Report{Channel: cfg.Name, Key: a.Key, Version: a.Version, Op: a.Op, Decision: Send}
-	tr, err := transform.New(cfg.Filter, cfg.Mapping)
+	tr, err := transform.New(cfg.Transform())
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +72,9 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 		report.Error = &events.Failure{Class: res.Class.String(), Code: res.Code, Message: res.Err.Error()}
 		return report, fmt.Errorf("%w: %w", ErrFailed, res.Err)
 	}
-	report.Payload = readable(a.Payload)
+	if len(a.Payload) > 0 {
+		report.Payload, report.ContentType = readable(a.Payload), a.ContentType
+	}
 	kind, err := catalog.Kind(cfg.Connector.Kind)
 	if err != nil {
 		return nil, err

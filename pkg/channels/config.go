@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/render"
 	"github.com/hms-utl/extsync/pkg/transform"
 )
 
@@ -43,9 +44,11 @@ type Config struct {
 	// Filter is a jq expression over the payload; an update for which it gives
 	// false, null or nothing is not sent. Deletes always are. Mapping is one that
 	// gives the payload to send. What they see is described at package transform.
-	// Both default to none.
-	Filter  string `yaml:"filter,omitempty" json:"filter,omitempty"`
-	Mapping string `yaml:"mapping,omitempty" json:"mapping,omitempty"`
+	// Render writes that in another form than JSON, see package render. All three
+	// default to none.
+	Filter  string         `yaml:"filter,omitempty" json:"filter,omitempty"`
+	Mapping string         `yaml:"mapping,omitempty" json:"mapping,omitempty"`
+	Render  *render.Config `yaml:"render,omitempty" json:"render,omitempty"`
 	// Partitions is how many workers can share the channel: 1, 4 or 16. Defaults
 	// to 1.
 	Partitions int `yaml:"partitions,omitempty" json:"partitions"`
@@ -219,13 +222,20 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 		durationInRange(&p, "retry.max_age", c.Retry.MaxAge, time.Second, 365*24*time.Hour)
 	}
 	durationInRange(&p, "retry.unready_for", c.Retry.UnreadyFor, time.Second, 365*24*time.Hour)
-	transform.Check(&p, c.Filter, c.Mapping)
+	c.Transform().Check(&p)
 	if kind, err := catalog.Kind(c.Connector.Kind); err != nil {
 		p.Add("connector.kind", "%v", err)
 	} else if err := kind.Check(c.Connector.Config); err != nil {
 		p.Add("connector.config", "%v", err)
+	} else if kind.NeedsJSON != nil && kind.NeedsJSON(c.Connector.Config) && c.Render != nil && !events.IsJSON(c.Render.Type()) {
+		p.Add("render.format", "the connector, as it is configured, takes JSON only")
 	}
 	return p.Err()
+}
+
+// Transform returns what the channel does to its updates before its connector sees them.
+func (c *Config) Transform() transform.Config {
+	return transform.Config{Filter: c.Filter, Mapping: c.Mapping, Render: c.Render}
 }
 
 func inRange(p *connectors.Problems, path string, v, low, high int) {

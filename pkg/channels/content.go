@@ -33,7 +33,7 @@ func contentOf(c Config, catalog *connectors.Catalog) events.ContentID {
 			}
 		}
 	}
-	data, err := json.Marshal([]any{c.Filter, c.Mapping, c.Connector.Kind, config})
+	data, err := json.Marshal([]any{c.Filter, c.Mapping, c.Render, c.Connector.Kind, config})
 	if err != nil { // it is no JSON, and no kind takes it
 		data = c.Connector.Config
 	}

@@ -30,6 +30,9 @@ type Kind struct {
 	// by which way and with which rights the target is reached. After a change of any other
 	// one the target may have to hold something else, and its channel is to be resynced.
 	Access []string
+	// NeedsJSON reports whether no payload but JSON can be written with a valid
+	// configuration. nil: any payload can.
+	NeedsJSON func(config []byte) bool
 	// Check decodes a configuration strictly and validates it, without opening
 	// anything or resolving a secret. Its error names every bad field.
 	Check func(config []byte) error

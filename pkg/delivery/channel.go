@@ -63,7 +63,7 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		if err != nil {
 			return nil, err
 		}
-		sends, err := transform.Wrap(conn, cfg.Filter, cfg.Mapping)
+		sends, err := transform.Wrap(conn, cfg.Transform())
 		if err != nil {
 			return nil, errors.Join(err, conn.Close(ctx))
 		}

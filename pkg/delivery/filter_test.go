@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/render"
 )
 
 // An update that the filter keeps back has an outcome, and the ledger does not
@@ -151,6 +152,39 @@ func TestMappingErrorIsADeadLetterWithoutPayload(t *testing.T) {
 	}
 	if got := l.tg.attempts(); len(got) != 0 {
 		t.Errorf("the target was called: %v", got)
+	}
+}
+
+// A document that cannot be rendered is its own key's dead letter; what can be is sent, and a
+// delete is sent as it is.
+func TestRenderedDocumentsAreDelivered(t *testing.T) {
+	t.Parallel()
+	cfg := channel("erp", channels.Latest)
+	cfg.Render = &render.Config{Format: render.XML, Template: `<a k="{{$key}}" v="{{$version}}">{{.t}}</a>`}
+	l := newLab(t, cfg)
+	got := make(chan string, 10)
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		got <- a.ContentType + " " + string(a.Payload)
+		return connectors.Done()
+	})
+	l.work("w1")
+	u := update("erp", "k<1>", 1)
+	u.Payload = []byte(`{"t":"a & b"}`)
+	if ack := l.request(u); ack.Outcome != events.Delivered {
+		t.Errorf("ack: %+v", ack)
+	}
+	u = update("erp", "other", 1)
+	u.Payload = []byte(`{"t":"canary\u0001"}`)
+	if ack := l.request(u); ack.Outcome != events.DeadLettered || ack.Code != "render_failed" || strings.Contains(ack.Message, "canary") {
+		t.Errorf("ack of what XML cannot write: %+v", ack)
+	}
+	if ack := l.request(events.Update{Channel: "erp", Key: "k<1>", Version: testkit.Number(2), Op: events.Delete}); ack.Outcome != events.Delivered {
+		t.Errorf("ack of the delete: %+v", ack)
+	}
+	for _, want := range []string{`application/xml <a k="k&lt;1&gt;" v="1">a &amp; b</a>`, "application/json "} {
+		if text := <-got; text != want {
+			t.Errorf("the target got %s, want %s", text, want)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/render"
 	"github.com/hms-utl/extsync/pkg/transform"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -23,7 +24,7 @@ func attempt(payload string) connectors.Attempt {
 
 func compile(t *testing.T, filter, mapping string) *transform.Transform {
 	t.Helper()
-	tr, err := transform.New(filter, mapping)
+	tr, err := transform.New(transform.Config{Filter: filter, Mapping: mapping})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,58 @@ func TestMapping(t *testing.T) {
 		}
 		if out.Digest != a.Digest || string(a.Payload) != payload {
 			t.Errorf("%s: the digest or the update itself has changed", mapping)
+		}
+	}
+}
+
+func TestRender(t *testing.T) {
+	apply := func(c transform.Config, a connectors.Attempt) (connectors.Attempt, bool, connectors.Result) {
+		t.Helper()
+		tr, err := transform.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr.Apply(t.Context(), a)
+	}
+	csv := &render.Config{Format: render.CSV, Template: "{{$key}},{{$version}},{{$time}},{{.m}}\n"}
+	a := attempt(`{"n":9007199254740993}`)
+	out, send, res := apply(transform.Config{Mapping: `{m: .n}`, Render: csv}, a)
+	if want := "p-1,9007199254740993,2026-03-01T00:00:00Z,9007199254740993\r\n"; !send || string(out.Payload) != want || out.ContentType != "text/csv; charset=utf-8" {
+		t.Errorf("%s %q, %+v", out.ContentType, out.Payload, res)
+	}
+	if out.Digest != a.Digest {
+		t.Error("the digest has changed")
+	}
+	if out, send, _ := apply(transform.Config{Render: &render.Config{Format: render.JSON, ContentType: "application/vnd.x+json"}}, attempt(` {"b": 1} `)); !send ||
+		string(out.Payload) != `{"b":1}` || out.ContentType != "application/vnd.x+json" {
+		t.Errorf("without a mapping: %s %s", out.ContentType, out.Payload)
+	}
+	if _, send, res := apply(transform.Config{Filter: "false", Render: csv}, a); send || res.Code != events.CodeFiltered {
+		t.Errorf("filtered: %+v", res)
+	}
+	gone := attempt("")
+	gone.Op = events.Delete
+	if out, send, res := apply(transform.Config{Render: csv}, gone); !send || len(out.Payload) != 0 || out.ContentType != gone.ContentType {
+		t.Errorf("a delete: %+v %+v", out, res)
+	}
+	text := attempt(`{}`)
+	text.ContentType = "text/plain"
+	endless := &render.Config{Format: render.Text, Template: `{{range 1000000000000}}{{end}}`}
+	for name, c := range map[string]struct {
+		config  transform.Config
+		attempt connectors.Attempt
+		says    string
+	}{
+		"a payload that is not JSON": {transform.Config{Render: csv}, text, "text/plain"},
+		"a list where fields are":    {transform.Config{Mapping: "[1]", Render: csv}, a, "render_failed: line 1, .m: it fails"},
+		"a loop without end":         {transform.Config{Render: endless}, a, "more than 1000000 steps"},
+	} {
+		_, send, res := apply(c.config, c.attempt)
+		if res.Err == nil || !strings.Contains(res.Err.Error(), c.says) {
+			t.Errorf("%s: %v", name, res.Err)
+		}
+		if send || res.Class != connectors.Permanent || res.Code != transform.CodeRender || !res.Unasked {
+			t.Errorf("%s: %v %+v", name, send, res)
 		}
 	}
 }
@@ -130,7 +183,7 @@ const endless = `[.t // "" | scan("a.*b|a")] | length`
 // in the call.
 func TestCostlyMappingLeavesTimeForTheOthers(t *testing.T) {
 	f := &fake{}
-	w, err := transform.Wrap(batching{f}, "", endless)
+	w, err := transform.Wrap(batching{f}, transform.Config{Mapping: endless})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,11 +201,11 @@ func TestCostlyMappingLeavesTimeForTheOthers(t *testing.T) {
 
 func TestCheckNamesTheFields(t *testing.T) {
 	var p connectors.Problems
-	transform.Check(&p, ".[", "nosuch")
+	transform.Config{Filter: ".[", Mapping: "nosuch"}.Check(&p)
 	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "filter: ") || !strings.Contains(err.Error(), "mapping: ") {
 		t.Errorf("the error does not name filter and mapping: %v", err)
 	}
-	if _, err := transform.Wrap(batching{&fake{}}, "", "$nosuch"); connectors.ClassOf(err) != connectors.Misconfigured {
+	if _, err := transform.Wrap(batching{&fake{}}, transform.Config{Mapping: "$nosuch"}); connectors.ClassOf(err) != connectors.Misconfigured {
 		t.Errorf("an unknown variable is not misconfigured: %v", err)
 	}
 }
@@ -182,17 +235,17 @@ func (batching) MaxBatch() int { return 7 }
 
 func TestWrapTakesAsManyAtOnce(t *testing.T) {
 	f := batching{&fake{}}
-	if w, err := transform.Wrap(f, "true", ""); err != nil || w.MaxBatch() != 7 {
+	if w, err := transform.Wrap(f, transform.Config{Filter: "true"}); err != nil || w.MaxBatch() != 7 {
 		t.Errorf("%v, %v", w, err)
 	}
-	if w, err := transform.Wrap(f, "", ""); err != nil || w != connectors.Sender(f) {
+	if w, err := transform.Wrap(f, transform.Config{}); err != nil || w != connectors.Sender(f) {
 		t.Errorf("without expressions: %v, %v", w, err)
 	}
 }
 
 func TestWrapSendsTheRestInOrder(t *testing.T) {
 	f := &fake{}
-	w, err := transform.Wrap(batching{f}, ".send", ".n")
+	w, err := transform.Wrap(batching{f}, transform.Config{Filter: ".send", Mapping: ".n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +268,7 @@ func TestWrapSendsTheRestInOrder(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	f.Add(".a", ".b", `{"a":1,"b":2}`)
 	f.Fuzz(func(t *testing.T, filter, mapping, payload string) {
-		tr, err := transform.New(filter, mapping)
+		tr, err := transform.New(transform.Config{Filter: filter, Mapping: mapping})
 		if err != nil {
 			return
 		}
@@ -228,7 +281,7 @@ func FuzzApply(f *testing.F) {
 
 // An update behind others in a call whose time is over waits, and spends nothing.
 func TestWhatIsNotAskedForWaits(t *testing.T) {
-	w, err := transform.Wrap(batching{&fake{}}, "", endless)
+	w, err := transform.Wrap(batching{&fake{}}, transform.Config{Mapping: endless})
 	if err != nil {
 		t.Fatal(err)
 	}

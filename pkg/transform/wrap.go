@@ -6,20 +6,20 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// Wrap returns a connector that filters and maps what it is given and passes on the
-// rest. Without expressions it is conn itself.
-func Wrap(conn connectors.Sender, filter, mapping string) (connectors.Sender, error) {
-	if filter == "" && mapping == "" {
+// Wrap returns a connector that filters, maps and renders what it is given and passes on
+// the rest. With an empty configuration it is conn itself.
+func Wrap(conn connectors.Sender, c Config) (connectors.Sender, error) {
+	if c.empty() {
 		return conn, nil
 	}
-	t, err := New(filter, mapping)
+	t, err := New(c)
 	if err != nil {
 		return nil, &connectors.Error{Class: connectors.Misconfigured, Code: "config", Err: err}
 	}
 	return &wrapped{Sender: conn, transform: t}, nil
 }
 
-// wrapped is a connector behind a filter and a mapping.
+// wrapped is a connector behind a Transform.
 type wrapped struct {
 	connectors.Sender
 	transform *Transform

@@ -14,6 +14,7 @@ import (
 // testDoc is what channels test writes with --json.
 type testDoc struct {
 	Channel, Key, Version, Op, Decision, Payload, Body string
+	ContentType                                        string `json:"content_type"`
 	Error                                              *struct{ Class, Code, Message string }
 	Preview                                            *struct {
 		Method, URL, Statement string

@@ -53,6 +53,10 @@ func Kind() connectors.Kind {
 			return can
 		},
 		Config: Config{},
+		NeedsJSON: func(config []byte) bool {
+			c, err := decode(config)
+			return err == nil && (c.Mode == tableMode || c.Content == jsonType)
+		},
 		Access: []string{"auto_create", "tls", "allow_cidrs", "max_batch"},
 		Check: func(config []byte) error {
 			_, err := decode(config)
