@@ -106,7 +106,6 @@ func TestCostlyMappingIsItsOwnKeys(t *testing.T) {
 // The mapping of one channel took 22 s in one step for each of these, 16 at once. Leases
 // were lost, and other channels silent.
 func TestHostileMappingLeavesOtherChannelsAlone(t *testing.T) {
-	t.Parallel()
 	hostile := channel("hostile", channels.Latest)
 	hostile.Mapping = `{t: (.t|gsub(" ";"_"))}`
 	l := newLab(t, hostile)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 // A call that never returns, whatever its context says, costs its own key and
@@ -153,14 +156,19 @@ func TestFullDeadLetterStreamHoldsTheUpdateUntilThereIsRoom(t *testing.T) {
 	l.tg.answerWith(func(connectors.Attempt) connectors.Result {
 		return connectors.Failed(connectors.Permanent, "400", errors.New("no"))
 	})
-	l.work("a")
+	w := l.work("a")
 	l.push(update("cal", "k", 1))
-	l.eventually("two attempts", func() bool { return len(l.tg.attempts()) >= 2 })
+	l.eventually("the worker says that the broker takes no dead letter", func() bool {
+		return slices.ContainsFunc(w.Status().Waits, func(wait workers.Wait) bool { return wait.Code == why.BrokerRefuses })
+	})
 	if _, err := l.pub.Outcome(context.Background(), "cal", "k", versioning.Tag{Version: testkit.Number(1)}); !errors.Is(err, events.ErrNoRecord) {
 		t.Fatalf("outcome without a dead letter: %v", err)
 	}
 	l.full(names.DeadStream(), 1<<20)
 	if ack := l.outcome("cal", "k", 1); ack.Outcome != events.DeadLettered {
 		t.Fatalf("not dead-lettered: %+v", ack)
+	}
+	if n := len(l.tg.attempts()); n != 1 { // the letter was stored later, and the target not asked again
+		t.Errorf("%d attempts, want one", n)
 	}
 }

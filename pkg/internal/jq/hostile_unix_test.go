@@ -183,7 +183,7 @@ func TestSlowRunsWaitForEachOther(t *testing.T) {
 
 // Slow runs of one program do not fill the queue in front of those of another.
 func TestSlowRunsWaitBehindTheirOwn(t *testing.T) {
-	p, err := Compile(`until(false; .)`)
+	p, err := Compile(`until(false; tojson | fromjson)`)
 	if err != nil {
 		t.Fatal(err)
 	}
