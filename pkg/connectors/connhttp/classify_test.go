@@ -141,6 +141,7 @@ func TestBadStatuses(t *testing.T) {
 func FuzzStatuses(f *testing.F) {
 	f.Add("404", "ok", 404)
 	f.Add("5xx", "permanent", 599)
+	f.Add("200", "ok", 302)
 	f.Add("", "", 0)
 	f.Fuzz(func(t *testing.T, entry, class string, status int) {
 		table, err := newTable(map[string]string{entry: class}, "")
@@ -148,7 +149,7 @@ func FuzzStatuses(f *testing.F) {
 			return
 		}
 		got := table.classify(status, events.Upsert, false)
-		if got == connectors.Stale || got > connectors.Misconfigured {
+		if got == connectors.Stale || got > connectors.Unready {
 			t.Errorf("status %d with %q: %q gives %s", status, entry, class, got)
 		}
 		if want, ok := settableClass(class); !ok {
