@@ -34,14 +34,11 @@ itself still refuses what it holds to be older. A worker must be running.`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
-				found, err := client.Find(ctx, args[1], args[0])
+				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make channel %s forget key %s", args[0], args[1]))
 				if err != nil {
 					return err
 				}
-				if !yes {
-					return unconfirmed("make channel %s forget key %s, whose newest version is %s (%s)", args[0], args[1], found[0].Newest.Version, found[0].State)
-				}
-				act := auditlog.Act{Action: "key.reset", Target: "channel " + args[0], Before: found[0], After: map[string]string{"key": args[1]}}
+				act := auditlog.Act{Action: "key.reset", Target: "channel " + args[0], Before: was, After: map[string]string{"key": args[1]}}
 				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
 					return nil, r.ResetKey(ctx, args[0], args[1])
 				})
@@ -53,7 +50,7 @@ itself still refuses what it holds to be older. A worker must be running.`,
 						Channel string          `json:"channel"`
 						Key     string          `json:"key"`
 						Was     app.Whereabouts `json:"was"`
-					}{args[0], args[1], found[0]})
+					}{args[0], args[1], was})
 				}
 				_, err = fmt.Fprintf(sh.Out, "%s: key %s starts anew\n", args[0], clean(args[1]))
 				return err
@@ -82,15 +79,11 @@ says why the update failed, and can be replayed. A worker must be running.`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
-				found, err := client.Find(ctx, args[1], args[0])
+				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make a dead letter of the pending update in channel %s of key %s", args[0], args[1]))
 				if err != nil {
 					return err
 				}
-				if !yes {
-					return unconfirmed("make a dead letter of the pending update of key %s in channel %s, whose newest version is %s (%s)",
-						args[1], args[0], found[0].Newest.Version, found[0].State)
-				}
-				act := auditlog.Act{Action: "key.give_up", Target: "channel " + args[0], Before: found[0]}
+				act := auditlog.Act{Action: "key.give_up", Target: "channel " + args[0], Before: was}
 				var settled events.Settlement
 				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
 					var err error
@@ -127,4 +120,17 @@ func writeGivenUp(sh *Shell, g givenUp) error {
 	}
 	_, err := fmt.Fprintln(sh.Out, text)
 	return err
+}
+
+// confirmedKey returns where the key of the arguments CHANNEL KEY is, or an error that says
+// what would be done to it if that is not confirmed.
+func confirmedKey(ctx context.Context, client *app.Client, args []string, yes bool, what string) (app.Whereabouts, error) {
+	found, err := client.Find(ctx, args[1], args[0])
+	if err != nil {
+		return app.Whereabouts{}, err
+	}
+	if !yes {
+		return app.Whereabouts{}, unconfirmed("%s, whose newest version is %s (%s)", what, found[0].Newest.Version, found[0].State)
+	}
+	return found[0], nil
 }

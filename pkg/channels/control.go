@@ -140,3 +140,31 @@ func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string, v
 	}
 	return nil
 }
+
+// askPatience is for how long an owner's answer is awaited: an attempt may be under way.
+const askPatience = 20 * time.Second
+
+// ask asks the owner of a key's partition to do something that takes an attempt, and returns
+// its answer. refused is what an answer that is none wraps, or one that does not come; then
+// the thing that is named is to be looked at again.
+func (r *Registry) ask(ctx context.Context, channel, enc string, what ControlRequest, refused error, thing string) (ControlReply, error) {
+	e, err := r.Get(ctx, channel)
+	if err != nil {
+		return ControlReply{}, err
+	}
+	if !e.Deleted.IsZero() {
+		return ControlReply{}, deletedError(e)
+	}
+	asked := ctx
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	what.Format = events.Format
+	reply, err := r.control(ctx, channel, events.Partition(enc, e.Config.Partitions), what)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil: // the worker has died
+		return ControlReply{}, fmt.Errorf("%w: no answer in %s; it may have been all the same: look at the %s again", refused, askPatience, thing)
+	case err == nil && reply.Error != "":
+		return ControlReply{}, fmt.Errorf("%w: %s", refused, reply.Error)
+	}
+	return reply, err
+}

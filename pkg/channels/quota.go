@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -35,17 +37,14 @@ func quotas(names events.Names, configs []Config) map[string]int64 {
 // configsWith returns the configurations of a registry's channels, of which some are about
 // to be changed or made.
 func configsWith(entries []Entry, changed []Config) []Config {
-	out, at := []Config{}, map[string]int{}
-	for _, c := range changed {
-		at[c.Name] = len(out)
-		out = append(out, c.WithDefaults())
-	}
+	byName := map[string]Config{}
 	for _, e := range entries {
-		if _, is := at[e.Config.Name]; !is {
-			out = append(out, e.Config.WithDefaults())
-		}
+		byName[e.Config.Name] = e.Config.WithDefaults()
 	}
-	return out
+	for _, c := range changed {
+		byName[c.Name] = c.WithDefaults()
+	}
+	return slices.Collect(maps.Values(byName))
 }
 
 // known returns the entries of the registry, none if there is no registry.
@@ -67,8 +66,8 @@ func known(ctx context.Context, js jetstream.JetStream, names events.Names) ([]E
 // reserve enlarges the shared streams where the quotas of all channels, with those of one
 // that is about to be changed or made, are more than they hold.
 func (r *Registry) reserve(ctx context.Context, c Config) error {
-	entries, err := r.List(ctx)
-	if err != nil && len(entries) == 0 {
+	entries, err := known(ctx, r.js, r.names)
+	if err != nil {
 		return err
 	}
 	replicas, err := r.replicas(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -32,33 +31,15 @@ type Replayed struct {
 // ErrReplay says that the owner refused to send a dead letter again.
 var ErrReplay = errors.New("the dead letter was not sent again")
 
-// replayPatience is for how long the owner's answer is awaited: it tries for a while.
-const replayPatience = 20 * time.Second
-
 // Replay asks the owner of a key's partition to send the update of one of its dead letters
 // again, and waits some seconds for what comes of it. The errors: ErrNotFound, ErrDeleted, ErrNoOwner,
 // ErrReplay, or that of the request, after which the update may have been sent.
 func (r *Registry) Replay(ctx context.Context, channel, encodedKey string, letter uint64) (Replayed, error) {
-	e, err := r.Get(ctx, channel)
+	reply, err := r.ask(ctx, channel, encodedKey, ControlRequest{Op: ControlReplay, Letter: letter}, ErrReplay, "letter")
 	if err != nil {
 		return Replayed{}, err
 	}
-	if !e.Deleted.IsZero() {
-		return Replayed{}, deletedError(e)
-	}
-	asked := ctx
-	ctx, cancel := context.WithTimeout(ctx, replayPatience)
-	defer cancel()
-	partition := events.Partition(encodedKey, e.Config.Partitions)
-	reply, err := r.control(ctx, channel, partition, ControlRequest{Format: events.Format, Op: ControlReplay, Letter: letter})
-	switch {
-	case errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil: // the worker has died
-		return Replayed{}, fmt.Errorf("%w: no answer in %s; it may have been all the same: look at the letter again", ErrReplay, replayPatience)
-	case err != nil:
-		return Replayed{}, err
-	case reply.Error != "":
-		return Replayed{}, fmt.Errorf("%w: %s", ErrReplay, reply.Error)
-	case reply.Replayed == nil:
+	if reply.Replayed == nil {
 		return Replayed{}, fmt.Errorf("%w: its worker does not know how", ErrReplay)
 	}
 	return *reply.Replayed, nil

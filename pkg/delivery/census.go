@@ -2,7 +2,7 @@ package delivery
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
@@ -15,10 +15,8 @@ const censusRetry = 5 * time.Second
 
 // A census is what a tenure knows of what the partition has in the shared streams.
 type census struct {
-	t *tenure
-
-	mu        sync.Mutex
-	estimated bool // it goes on from what a worker left that was killed
+	t         *tenure
+	estimated atomic.Bool // it goes on from what a worker left that was killed
 }
 
 // resume goes on from what the owner before has left. Of a channel whose configuration
@@ -29,12 +27,12 @@ func (c *census) resume(left *channels.Progress) {
 		return
 	}
 	c.t.view.Resume(ledger.Stock{Keys: was.Keys, Outdated: was.Outdated, Bytes: was.LedgerBytes})
-	c.setEstimated(was.Estimated || !left.Clean)
+	c.estimated.Store(was.Estimated || !left.Clean)
 }
 
 // run counts what could not be taken over, one partition of the worker at a time.
 func (c *census) run(ctx context.Context) {
-	if _, known := c.t.view.Stock(); known && !c.isEstimated() {
+	if _, known := c.t.view.Stock(); known && !c.estimated.Load() {
 		return
 	}
 	select {
@@ -46,7 +44,7 @@ func (c *census) run(ctx context.Context) {
 	for {
 		err := c.t.view.Tally(ctx)
 		if err == nil {
-			c.setEstimated(false)
+			c.estimated.Store(false)
 			c.t.view.Stir() // the progress tells
 			return
 		}
@@ -66,18 +64,6 @@ func (c *census) now() channels.Census {
 		return channels.Census{}
 	}
 	return channels.Census{
-		Content: c.t.p.r.entry.Content, Keys: stock.Keys, Outdated: stock.Outdated, LedgerBytes: stock.Bytes, Estimated: c.isEstimated(),
+		Content: c.t.p.r.entry.Content, Keys: stock.Keys, Outdated: stock.Outdated, LedgerBytes: stock.Bytes, Estimated: c.estimated.Load(),
 	}
-}
-
-func (c *census) isEstimated() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.estimated
-}
-
-func (c *census) setEstimated(is bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.estimated = is
 }

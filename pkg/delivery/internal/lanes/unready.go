@@ -47,26 +47,25 @@ func (n *notYet) ready(outcome events.Outcome) {
 
 // trySooner has one update that was not ready tried again: another one was delivered.
 func (m *Lanes) trySooner() {
+	if len(m.early) == 0 { // as nearly always
+		return
+	}
 	now := m.o.Now()
-	if len(m.early) == 0 || now.Sub(m.sooner) < soonerEvery {
+	if now.Sub(m.sooner) < soonerEvery {
 		return
 	}
-	for i, l := range m.early {
-		gone := m.lanes[l.key.Encoded()] != l || !l.notYet.is
-		waits := l.place > 0 && !l.asked.After(now)
-		if !gone && !waits {
-			continue
-		}
-		l.notYet.listed = false
-		m.early = slices.Delete(m.early, i, i+1)
-		if gone {
-			m.trySooner()
-			return
-		}
-		m.sooner = now
-		m.waiting.remove(l)
-		l.due = time.Time{}
-		m.proceed(l)
+	m.early = slices.DeleteFunc(m.early, func(l *Lane) bool {
+		l.notYet.listed = m.lanes[l.key.Encoded()] == l && l.notYet.is
+		return !l.notYet.listed
+	})
+	i := slices.IndexFunc(m.early, func(l *Lane) bool { return l.place > 0 && !l.asked.After(now) })
+	if i < 0 {
 		return
 	}
+	l := m.early[i]
+	m.early = slices.Delete(m.early, i, i+1)
+	l.notYet.listed, m.sooner = false, now
+	m.waiting.remove(l)
+	l.due = time.Time{}
+	m.proceed(l)
 }
