@@ -29,7 +29,7 @@ demo: ## Show what the product does, in a few seconds and without a trace
 	$(GO) run ./cmd/extsync demo
 
 .PHONY: deps
-deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, a C compiler
+deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, Python, Node, a C compiler
 	scripts/test-deps.sh
 
 .PHONY: check
@@ -70,7 +70,7 @@ sim: ## Histories in simulated time: make sim SEED=1 N=2000; one alone tells wha
 		scripts/go-test.sh plain -v -count=1 -timeout=0 -run='^TestHistories$$' ./pkg/delivery/internal/sim
 
 .PHONY: docs
-docs: ## Write docs/cli.md and deploy/nats from the commands
+docs: ## Write the references in docs, the schema in examples and deploy/nats from the programs
 	EXTSYNC_UPDATE_DOCS=1 $(GO) test -count=1 -run 'IsUpToDate$$' ./test/integration
 
 .PHONY: fuzz
@@ -94,8 +94,8 @@ BENCH ?=
 
 .PHONY: bench
 bench: deps ## Measure against the floor; results and picture into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/extsync
-	bin/extsync bench --benchstat bin/bench.txt --svg bin/bench.svg $(BENCH) | tee bin/bench.md
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./bench
+	bin/bench --benchstat bin/bench.txt --markdown bin/bench.md --svg bin/bench.svg $(BENCH)
 
 .PHONY: bench-docs
 bench-docs: ## Measure, and put the results into docs/performance.md, those of failed cases as such

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: the servers of PostgreSQL
-# and MariaDB, which the tests start for themselves in temporary directories,
-# promtool (in the package prometheus), which checks the alert rules, a C compiler
-# for the race detector, and valgrind, which counts instructions. It does nothing
+# and MariaDB and PgBouncer, which the tests start for themselves in temporary directories,
+# promtool (in the package prometheus), which checks the alert rules, Python and Node,
+# in which plugins of the examples are written, a C compiler for the race detector,
+# and valgrind, which counts instructions. It does nothing
 # when all is there. Where it may not install, it says what to install, and fails
 # if tests could not run.
 set -euo pipefail
@@ -17,8 +18,20 @@ have_mariadb() {
 	PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/libexec" command -v mariadbd >/dev/null
 }
 
+have_pgbouncer() {
+	PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v pgbouncer >/dev/null
+}
+
 have_promtool() {
 	command -v promtool >/dev/null
+}
+
+have_python() {
+	command -v python3 >/dev/null
+}
+
+have_node() {
+	command -v node >/dev/null
 }
 
 have_compiler() {
@@ -32,7 +45,10 @@ have_valgrind() {
 missing=()
 have_postgresql || missing+=(postgresql)
 have_mariadb || missing+=(mariadb-server)
+have_pgbouncer || missing+=(pgbouncer)
 have_promtool || missing+=(prometheus)
+have_python || missing+=(python3)
+have_node || missing+=(nodejs)
 have_compiler || missing+=(gcc libc6-dev)
 have_valgrind || missing+=(valgrind)
 if [[ ${#missing[@]} -eq 0 ]]; then
@@ -46,7 +62,7 @@ fi
 if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
 	echo "The tests need packages that this script may not install here. Run this, or your system's equivalent:" >&2
 	echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
-	if have_postgresql && have_mariadb && have_promtool; then
+	if have_postgresql && have_mariadb && have_pgbouncer && have_promtool && have_python && have_node; then
 		echo "Without a C compiler the tests run, but without the race detector; without valgrind no instructions are counted." >&2
 		exit 0
 	fi

@@ -16,9 +16,9 @@ if [[ ${1-} == full ]]; then
 	part "all, raced, three times" scripts/go-test.sh race -shuffle=on -count=3 -timeout=60m ./...
 	part "all, at full size" env EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=120m ./...
 else
-	# Most tests wait for a broker: more at once than there are processors.
-	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -parallel=4 -timeout=12m "${raced[@]}"
-	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=4 -count=1 -timeout=15m "${plain[@]}"
+	# Most tests wait for a broker, a database or a disk: more at once than there are processors.
+	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=12m "${raced[@]}"
+	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=15m "${plain[@]}"
 fi
 part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
 part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -24,8 +25,8 @@ func update() events.Update {
 }
 
 // entry is the outcome that a worker logs for a delivered update.
-func entry(u *events.Update, version int64) events.Entry {
-	return events.Entry{
+func entry(u *events.Update, version int64) wire.Entry {
+	return wire.Entry{
 		Key: u.Key, Op: events.Upsert, ReplyTo: u.ReplyTo, Sequence: 41,
 		Settlement: events.Settlement{
 			Version: versioning.Must(versioning.Number(version)), Digest: u.Digest(), ID: u.ID, Outcome: events.Delivered, Attempts: 1, Response: "204 No Content",
@@ -39,17 +40,17 @@ func entry(u *events.Update, version int64) events.Entry {
 func BenchmarkHotPath(b *testing.B) {
 	names := events.DefaultNames()
 	u := update().WithDefaults()
-	msg, err := events.Encode(names, u)
+	msg, err := wire.Encode(names, u)
 	if err != nil {
 		b.Fatal(err)
 	}
-	raw := wire(msg)
-	subject := names.StoredUpdate(u.Channel, u.Key)
-	group := events.Group{Format: events.Format, Channel: u.Channel, ChannelID: "CVT7Q2K4WZ3M", Epoch: 17, Number: 2, Worker: "w-1", At: time.Unix(1_700_000_000, 0).UTC()}
-	record := events.Record{ChannelID: group.ChannelID}
+	raw := headers(msg)
+	subject := wire.StoredUpdate(names, events.ToChannel(u.Channel), u.Key)
+	group := wire.Group{Format: wire.Format, Channel: u.Channel, ChannelID: "CVT7Q2K4WZ3M", Epoch: 17, Number: 2, Worker: "w-1", At: time.Unix(1_700_000_000, 0).UTC()}
+	record := wire.Record{ChannelID: group.ChannelID}
 	for i := range int64(entries) {
 		group.Entries = append(group.Entries, entry(&u, i+1))
-		record.Add(group.Entries[i], events.LogPosition{Seq: uint64(i) + 1})
+		record.Add(group.Entries[i], wire.LogPosition{Seq: uint64(i) + 1})
 	}
 	next := entry(&u, entries+1)
 	acked := group
@@ -69,25 +70,25 @@ func BenchmarkHotPath(b *testing.B) {
 		name string
 		run  func() error
 	}{
-		{"encode-update", func() error { _, err := events.Encode(names, update()); return err }},
+		{"encode-update", func() error { _, err := wire.Encode(names, update()); return err }},
 		{"decode-update", func() error {
 			h, err := nats.DecodeHeadersMsg(raw)
 			if err != nil {
 				return err
 			}
-			_, err = events.Decode(names, subject, h, msg.Data)
+			_, err = wire.Decode(names, subject, h, msg.Data)
 			return err
 		}},
 		{"digest-300-bytes", func() error { _ = large.Tag(); return nil }},
 		{"encode-100-plain-keys", func() error { return encodeKeys("k000123") }},
 		{"encode-100-other-keys", func() error { return encodeKeys("tenant/ä 7.b") }},
-		{"add-to-record", func() error { r := record; r.Add(next, events.LogPosition{Seq: entries + 1}); return nil }},
+		{"add-to-record", func() error { r := record; r.Add(next, wire.LogPosition{Seq: entries + 1}); return nil }},
 		{"encode-record", func() error { out, err = record.Append(out[:0]); return err }},
-		{"decode-record", func() error { _, err := events.DecodeRecord(stored); return err }},
+		{"decode-record", func() error { _, err := wire.DecodeRecord(stored); return err }},
 		{"encode-100-acks", func() error {
 			out = out[:0]
 			for i := range acked.Entries {
-				if out, err = acked.Entries[i].AppendAck(out, u.Channel); err != nil {
+				if out, err = acked.Entries[i].AppendAck(out, u.Channel, ""); err != nil {
 					return err
 				}
 			}
@@ -115,8 +116,8 @@ func encodeKeys(key string) error {
 	return nil
 }
 
-// wire returns the headers as they come from the broker.
-func wire(m *nats.Msg) []byte {
+// headers returns the headers as they come from the broker.
+func headers(m *nats.Msg) []byte {
 	var b strings.Builder
 	b.WriteString("NATS/1.0\r\n")
 	for _, name := range slices.Sorted(maps.Keys(m.Header)) {

@@ -7,9 +7,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app/demo"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/demo"
 )
 
 const demoHelp = `Show what extsync does, in a few seconds and on a machine with nothing installed.
@@ -27,7 +27,7 @@ func demoCommand(sh *cli.Shell) *cobra.Command {
 		Example: "  extsync demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loader.Load(sh.Environ)
+			cfg, err := sh.OwnSettings(loader)
 			if err != nil {
 				return err
 			}

@@ -8,15 +8,16 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app/local"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/local"
 )
 
-const devHelp = `Run broker, connector-worker and a receiver in this process, with the data on disk.
+const devHelp = `Run broker, connector-worker, HTTP API and a receiver in this process, with the data on disk.
 
 Other commands find the broker at its usual address. It takes connections from
-this machine only and asks for no credentials: it is for development. Without
+this machine only and asks for no credentials: it is for development. The
+API is at --http-listen, and asks for tokens if --http-token-keys-file is given. Without
 --channels there are two channels: appointment_calendar, to a receiver in this
 process, and erp_db, into a SQLite file. Channels may reach this machine and keep
 databases in the data directory, besides what the settings "allow" say.
@@ -35,17 +36,17 @@ func devCommand(sh *cli.Shell) *cobra.Command {
   extsync dev --data-dir /tmp/extsync --channels channels.yaml --telemetry-listen 127.0.0.1:9464`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loader.Load(sh.Environ)
+			cfg, err := sh.OwnSettings(loader)
 			if err != nil {
 				return err
 			}
 			o := local.DevOptions{
-				Dir: dir, Listen: listen, Config: cfg,
+				Dir: dir, Listen: listen, Config: cfg, Version: cli.Version(),
 				Logger: sh.Logger(cfg.Log, zerolog.InfoLevel),
 				Ready:  func(d local.Dev) error { return writeDev(sh, d) },
 			}
 			if file != "" {
-				if o.Channels, err = cli.ReadChannels(sh.In, file); err != nil {
+				if o.File, err = cli.ReadFile(sh.In, file); err != nil {
 					return err
 				}
 			}
@@ -54,8 +55,8 @@ func devCommand(sh *cli.Shell) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&dir, "data-dir", "./extsync-data", "directory of all data")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:4222", "the broker's address on loopback; port 0 takes a free one")
-	cmd.Flags().StringVarP(&file, "channels", "f", "", "YAML file with the channels to apply, - for standard input")
-	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker, config.GroupAllow, config.GroupTelemetry)
+	cmd.Flags().StringVarP(&file, "channels", "f", "", "YAML file with the topics and channels to apply, - for standard input")
+	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupStorage, config.GroupEmbedded, config.GroupWorker, config.GroupAllow, config.GroupTelemetry, config.GroupHTTP)
 	return cmd
 }
 
@@ -66,6 +67,7 @@ func writeDev(sh *cli.Shell, d local.Dev) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker:    %s\n", d.BrokerURL)
+	fmt.Fprintf(&b, "HTTP API:  %s (%[1]s/docs lists its routes)\n", d.APIURL)
 	if d.ReceiverURL != "" {
 		fmt.Fprintf(&b, "receiver:  %s (GET shows what it holds)\n", d.ReceiverURL)
 		fmt.Fprintf(&b, "database:  %s (table %s)\n", d.SQLiteFile, local.ERPTable)

@@ -13,10 +13,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hms-utl/extsync/internal/app/local"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
+	"github.com/hms-utl/extsync/pkg/extsync"
 )
 
 func main() {
@@ -32,57 +31,46 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
 
-	// What stands for the calendar's API, and for broker and worker.
+	// What stands for the calendar's API, and for the broker.
 	calendar := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer calendar.Close()
-	stack, err := local.Start(ctx, local.Options{Dir: filepath.Join(dir, "broker"), Databases: dir})
+	broker, err := startBroker(dir)
 	if err != nil {
 		return err
 	}
-	defer stack.Close() //nolint:errcheck // the example is over
+	defer broker.WaitForShutdown()
+	defer broker.Shutdown()
 
 	// 1. Register two channels.
-	registry, err := stack.Registry(ctx)
+	client, err := extsync.Connect(ctx, broker.ClientURL(), extsync.WithKinds(kinds.All()), extsync.WithStorage(channels.Storage{}))
 	if err != nil {
 		return err
 	}
-	for _, channel := range []channels.Config{
-		{
-			Name: "appointment_calendar",
-			Connector: channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{
-				"url": calendar.URL + "/appointments", "allow_cidrs": []string{"127.0.0.0/8"},
-			})},
-		},
-		{
-			Name: "erp_db",
-			Connector: channels.Connector{Kind: "sql", Config: channels.NewRaw(map[string]any{
-				"dialect": "sqlite", "dsn": filepath.Join(dir, "erp.db"), "auto_create": true,
-			})},
-		},
-	} {
-		if _, err := registry.Put(ctx, channel, 0); err != nil {
+	defer client.Close()
+	toCalendar := extsync.Channel{Name: "appointment_calendar", Connector: channels.Connector{Kind: "http", Config: channels.NewRaw(map[string]any{
+		"url": calendar.URL + "/appointments", "allow_cidrs": []string{"127.0.0.0/8"}, // it is on this machine
+	})}} // extsync.HTTP makes one for a target on a public network
+	for _, channel := range []extsync.Channel{toCalendar, extsync.SQL("erp_db", "sqlite", filepath.Join(dir, "erp.db"))} {
+		if err := client.Register(ctx, channel); err != nil {
 			return err
 		}
 	}
+	stop, err := startWorker(ctx, broker.ClientURL(), dir)
+	if err != nil {
+		return err
+	}
+	defer stop() //nolint:errcheck // the example is over
 
 	// 2. Push an update, and wait until the calendar has it.
-	publisher, err := stack.Publisher(ctx)
-	if err != nil {
-		return err
-	}
-	version, err := versioning.Number(7)
-	if err != nil {
-		return err
-	}
-	_, ack, err := publisher.Request(ctx, events.Update{
+	ack, err := client.PushAndWait(ctx, extsync.Update{
 		Channel: "appointment_calendar",
 		Key:     "p-2023-vax",
-		Version: version,
+		Version: extsync.Number(7),
 		Payload: []byte(`{"content": "Booster every 6 months"}`),
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Println("Sync success:", ack.Outcome == events.Delivered)
+	fmt.Println("Sync success:", ack.Outcome == extsync.Delivered)
 	return nil
 }

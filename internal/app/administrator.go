@@ -10,26 +10,28 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // administers reports whether the connection's role at the broker lets it change
 // anything. It is so where the broker restricts nobody, and tells nobody what he may do.
-func (c *Client) administers(ctx context.Context) (bool, error) {
-	access, err := broker.ReadAccess(ctx, c.conn)
+func administers(ctx context.Context, c *operate.Client) (bool, error) {
+	access, err := broker.ReadAccess(ctx, c.Conn)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("see what the role at the broker allows: %w", err)
 	}
-	return access.Publish.Has(c.Names.AuditSubjects()), nil // each act is recorded first
+	return access.Publish.Has(wire.AuditSubjects(c.Names)), nil // each act is recorded first
 }
 
 // answerGateways has a handler answer what gateways forward, until stop is called, whose
 // context bounds how long what is in hand may take.
-func (c *Client) answerGateways(h http.Handler, log zerolog.Logger) (stop func(context.Context), err error) {
-	server, err := relay.Serve(c.conn, c.Names.Administration(), h, log)
+func answerGateways(c *operate.Client, h http.Handler, log zerolog.Logger) (stop func(context.Context), err error) {
+	server, err := relay.Serve(c.Conn, wire.Administration(c.Names), h, log)
 	if err != nil {
 		return nil, err
 	}

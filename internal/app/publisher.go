@@ -9,18 +9,19 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/httpapi"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // PublisherOptions say how to run the HTTP API.
@@ -37,19 +38,19 @@ type PublisherOptions struct {
 // there at the start, or not provisioned, is an error; one that goes away later is
 // waited for.
 func RunPublisher(ctx context.Context, o PublisherOptions) error {
-	return withClient(ctx, o.Config, o.Logger, Connect, func(c *Client) error { return c.Serve(ctx, o) })
+	return withClient(ctx, o.Config, o.Logger, operate.Connect, func(c *operate.Client) error { return Serve(ctx, c, o) })
 }
 
-// Serve serves the HTTP API on the client's connection, as RunPublisher does.
-func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
+// Serve serves the HTTP API on a client's connection, as RunPublisher does.
+func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 	if err := checkListen(o); err != nil {
 		return err
 	}
-	administers, err := c.administers(ctx)
+	administering, err := administers(ctx, c)
 	if err != nil {
 		return err
 	}
-	cache, err := c.tokens(ctx, o)
+	cache, err := readTokens(ctx, c, o)
 	if err != nil {
 		return err
 	}
@@ -62,14 +63,14 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 			o.Logger.Warn().Err(err).Msg("traces")
 		}
 	}()
-	incarnation, err := events.ReadIncarnation(ctx, c.JS, c.Names)
+	incarnation, err := wire.ReadIncarnation(ctx, c.JS, c.Names)
 	if err != nil {
 		return err
 	}
 	var handler http.Handler
 	var keep func(context.Context)
-	err = c.refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
-		handler, keep, err = c.api(opening, ctx, o, cache, tracing, administers)
+	err = c.Refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
+		handler, keep, err = api(opening, ctx, c, o, cache, tracing, administering)
 		return err
 	})
 	if err != nil {
@@ -77,8 +78,8 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	}
 	handler = tracing.Middleware(handler, func(r *http.Request) string { return r.Method + " " + r.Pattern })
 	stopAnswering := func(context.Context) {}
-	if administers && cache.Required() { // without a key it could not tell who asks
-		if stopAnswering, err = c.answerGateways(handler, o.Logger); err != nil {
+	if administering && cache.Required() { // without a key it could not tell who asks
+		if stopAnswering, err = answerGateways(c, handler, o.Logger); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,7 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 	group.Go(func() error { keep(background); return nil })
 	restored := make(chan error, 1)
 	group.Go(func() error {
-		restored <- c.watchIncarnation(background, incarnation)
+		restored <- watchIncarnation(background, c, incarnation)
 		return nil
 	})
 	group.Go(func() error {
@@ -104,7 +105,7 @@ func (c *Client) Serve(ctx context.Context, o PublisherOptions) error {
 		}
 		return nil
 	})
-	o.Logger.Info().Str("address", address(o, listener)).Bool("tokens", cache.Required()).Bool("administers", administers).Msg("publisher started")
+	o.Logger.Info().Str("address", address(o, listener)).Bool("tokens", cache.Required()).Bool("administers", administering).Msg("publisher started")
 	if o.Ready != nil {
 		o.Ready(address(o, listener))
 	}
@@ -135,8 +136,8 @@ func address(o PublisherOptions, l net.Listener) string {
 	return "http://" + l.Addr().String()
 }
 
-// tokens reads the tokens that the configured keys have signed.
-func (c *Client) tokens(ctx context.Context, o PublisherOptions) (*tokens.Cache, error) {
+// readTokens reads the tokens that the configured keys have signed.
+func readTokens(ctx context.Context, c *operate.Client, o PublisherOptions) (*tokens.Cache, error) {
 	if o.Config.HTTP.TokenKeysFile == "" {
 		return tokens.NoTokens(), nil
 	}
@@ -145,7 +146,7 @@ func (c *Client) tokens(ctx context.Context, o PublisherOptions) (*tokens.Cache,
 		return nil, fmt.Errorf("http.token_keys_file: %w", err)
 	}
 	var cache *tokens.Cache
-	err = c.refusals.Do(ctx, broker.Anything, func(ctx context.Context) error {
+	err = c.Refusals.Do(ctx, broker.Anything, func(ctx context.Context) error {
 		store, err := tokens.Open(ctx, c.JS, c.Names, keys)
 		if err != nil {
 			return err
@@ -193,7 +194,7 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("%w: http.listen: %w", connectors.ErrConfig, err)
+		return nil, fmt.Errorf("%w: http.listen: %w; stop what uses %s or choose another with --http-listen (port 0 takes a free one)", connectors.ErrConfig, err, h.Listen)
 	}
 	if tlsConfig != nil {
 		tlsConfig.NextProtos = []string{"http/1.1"}
@@ -203,26 +204,21 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 }
 
 // api opens what the API works with. draining ends when the process shall end.
-func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing, administers bool) (http.Handler, func(context.Context), error) {
-	publisher, err := c.Publisher(ctx)
+func api(ctx, draining context.Context, c *operate.Client, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing, administers bool) (http.Handler, func(context.Context), error) {
+	publisher, err := c.PromptPublisher(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	registry, err := c.Registry(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	dead, err := c.DeadLetters(ctx)
+	keeping, err := c.Keeping(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	metrics := telemetry.NewRegistry()
 	counters := telemetry.NewPublisherMetrics(metrics)
-	measured := telemetry.NewPublisher(&promptly{Publisher: publisher, c: c, registry: registry}, counters, tracing)
+	measured := telemetry.NewPublisher(publisher, counters, tracing)
 	everything := telemetry.MetricsHandler(metrics)
 	return httpapi.New(ctx, httpapi.Options{
-		JS: c.JS, Names: c.Names, Catalog: c.Catalog, Publisher: measured, Registry: registry,
-		DeadLetters: dead, Tokens: cache, Audit: auditlog.Open(c.JS, c.Names), Refusals: c.refusals, Forward: !administers, Find: c.findOne,
+		Client: keeping, Publisher: measured, Tokens: cache, Forward: !administers,
 		Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
 		Metrics: func(allows func(string) bool) http.Handler {
 			if allows == nil {
@@ -233,30 +229,22 @@ func (c *Client) api(ctx, draining context.Context, o PublisherOptions, cache *t
 	})
 }
 
-// findOne is Find for one channel, in the API's terms.
-func (c *Client) findOne(ctx context.Context, channel, key string) (httpapi.Whereabouts, error) {
-	var found []Whereabouts
-	err := c.forChannel(ctx, channel, func(ctx context.Context) (err error) {
-		found, err = c.Find(ctx, key, channel)
-		return err
-	})
-	if errors.Is(err, ErrUnknownKey) {
-		return httpapi.Whereabouts{}, fmt.Errorf("%w: nothing was published for it", httpapi.ErrUnknownKey)
-	}
-	if err != nil {
-		return httpapi.Whereabouts{}, err
-	}
-	w := found[0]
-	return httpapi.Whereabouts{
-		Channel: w.Channel, Key: key, State: w.State, Newest: copyOf(w.Newest), Target: copyOf(w.Target),
-		Attempts: w.Attempts, Error: w.Error, NextAttempt: w.NextAttempt, Why: httpapi.NewWhy(w.Why),
-	}, nil
-}
+// incarnationLook is how often a process that serves looks at the incarnation.
+const incarnationLook = 2 * time.Second
 
-func copyOf(c Copy) *httpapi.Copy {
-	if c.Version.IsZero() {
-		return nil
+// watchIncarnation returns events.ErrIncarnation when the installation gets another
+// incarnation than it had, and nil when ctx ends.
+func watchIncarnation(ctx context.Context, c *operate.Client, had wire.Incarnation) error {
+	tick := time.NewTicker(incarnationLook)
+	defer tick.Stop()
+	for {
+		if err := wire.CheckIncarnation(ctx, c.JS, c.Names, had); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
 	}
-	out := httpapi.Copy(c)
-	return &out
 }

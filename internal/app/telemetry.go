@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
@@ -52,7 +53,7 @@ func (t *workerTelemetry) apply(o *delivery.Options) {
 }
 
 // start lets the worker be looked at until close is called.
-func (t *workerTelemetry) start(ctx context.Context, c *Client, w *delivery.Worker) error {
+func (t *workerTelemetry) start(ctx context.Context, c *operate.Client, w *delivery.Worker) error {
 	if address := t.cfg.Telemetry.Pprof; address != "" {
 		if err := t.serve(ctx, "profiles", address, "/debug/pprof/", telemetry.ProfileHandler()); err != nil {
 			return err
@@ -61,8 +62,8 @@ func (t *workerTelemetry) start(ctx context.Context, c *Client, w *delivery.Work
 	if t.metrics == nil {
 		return nil
 	}
-	health := telemetry.NewWorkerHealth(w, c.conn.Status, t.cfg.Worker.StallAfter.D())
-	t.metrics.Attach(w, health, func() bool { return c.conn.Status() == nats.CONNECTED })
+	health := telemetry.NewWorkerHealth(w, c.Conn.Status, t.cfg.Worker.StallAfter.D())
+	t.metrics.Attach(w, health, func() bool { return c.Conn.Status() == nats.CONNECTED })
 	// The worker drains after ctx has ended, and can be looked at until then.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t.stops = append(t.stops, stop)

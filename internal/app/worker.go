@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
 
@@ -33,7 +34,7 @@ type WorkerOptions struct {
 // start is an error.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
 	defer relaxCollector()()
-	return withClient(ctx, o.Config, o.Logger, connectOrWait, func(c *Client) error { return c.Deliver(ctx, o) })
+	return withClient(ctx, o.Config, o.Logger, connectOrWait, func(c *operate.Client) error { return Deliver(ctx, c, o) })
 }
 
 // relaxCollector lets garbage lie until it is worth a collection, unless GOGC says
@@ -52,8 +53,8 @@ func relaxCollector() (end func()) {
 	}
 }
 
-// Deliver runs a worker on the client's connection, as RunWorker does.
-func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
+// Deliver runs a worker on a client's connection, as RunWorker does.
+func Deliver(ctx context.Context, c *operate.Client, o WorkerOptions) error {
 	t, err := newWorkerTelemetry(ctx, o.Config, o.Logger)
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (c *Client) Deliver(ctx context.Context, o WorkerOptions) error {
 		JS:           c.JS,
 		Names:        c.Names,
 		Catalog:      c.Catalog,
-		Host:         host(&o.Config),
+		Host:         operate.Host(&o.Config),
 		Logger:       o.Logger,
 		LeaseTTL:     o.Config.Worker.LeaseTTL.D(),
 		DrainTimeout: o.Config.Worker.DrainTimeout.D(),

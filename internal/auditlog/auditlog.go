@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -68,7 +69,7 @@ type Act struct {
 // done.
 func (l *Log) Do(ctx context.Context, a Act, do func(context.Context) (after any, err error)) error {
 	r := Record{
-		Format: events.Format, ID: uuid.NewString(), Actor: a.Actor, From: a.From, Action: a.Action, Target: a.Target,
+		Format: wire.Format, ID: uuid.NewString(), Actor: a.Actor, From: a.From, Action: a.Action, Target: a.Target,
 		Result: Started, Before: value(a.Before), After: value(a.After),
 	}
 	if err := l.write(ctx, r); err != nil {
@@ -97,11 +98,11 @@ func (l *Log) write(ctx context.Context, r Record) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.js.Publish(ctx, l.names.Audit(r.Action), data, jetstream.WithMsgID(r.ID+"/"+r.Result))
+	_, err = l.js.Publish(ctx, wire.Audit(l.names, r.Action), data, jetstream.WithMsgID(r.ID+"/"+r.Result))
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
-	case events.IsUnavailable(err) && !errors.Is(err, events.ErrUnavailable):
+	case wire.IsUnavailable(err) && !errors.Is(err, events.ErrUnavailable):
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	return err
@@ -128,10 +129,10 @@ func clip(s string) string {
 func (l *Log) Read(ctx context.Context, since time.Time) ([]Record, error) {
 	var out []Record
 	index := map[string]int{}
-	q := events.StreamQuery{Stream: l.names.AuditStream(), Subject: l.names.AuditSubjects(), Since: since}
-	for msg, err := range events.ReadStream(ctx, l.js, q) {
+	q := wire.StreamQuery{Stream: wire.AuditStream(l.names), Subject: wire.AuditSubjects(l.names), Since: since}
+	for msg, err := range wire.ReadStream(ctx, l.js, q) {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil, fmt.Errorf("%w: stream %s is missing; apply the channels again", events.ErrNotProvisioned, l.names.AuditStream())
+			return nil, fmt.Errorf("%w: stream %s is missing; apply the channels again", events.ErrNotProvisioned, wire.AuditStream(l.names))
 		}
 		if err != nil {
 			return nil, err

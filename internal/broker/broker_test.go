@@ -14,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/pkg/extsync"
 )
 
 func TestConnectInProcessNeedsNoURL(t *testing.T) {
@@ -127,10 +128,10 @@ func TestConnectErrors(t *testing.T) {
 				nc.Close()
 				t.Fatal("connected")
 			}
-			if !errors.Is(err, broker.ErrConnect) {
+			if !errors.Is(err, extsync.ErrConnect) {
 				t.Errorf("error = %v, want ErrConnect", err)
 			}
-			if away := errors.Is(err, broker.ErrAway); away != tt.away {
+			if away := errors.Is(err, extsync.ErrAway); away != tt.away {
 				t.Errorf("error = %v, that it is away: %t", err, away)
 			}
 			if tt.is != nil && !errors.Is(err, tt.is) {
@@ -186,7 +187,7 @@ func TestContextEndsTheHandshake(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err := broker.Connect(ctx, broker.Config{URL: silent}, zerolog.Nop())
-	if !errors.Is(err, broker.ErrConnect) || !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, extsync.ErrConnect) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error = %v, want ErrConnect and the deadline", err)
 	}
 	if !strings.Contains(err.Error(), silent) || !strings.Contains(err.Error(), "no answer in time") {
@@ -202,7 +203,7 @@ func TestEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := broker.Connect(ctx, broker.Config{URL: freeAddress(t)}, zerolog.Nop())
-	if !errors.Is(err, broker.ErrConnect) || !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, extsync.ErrConnect) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error = %v, want ErrConnect and context.Canceled", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/extsync"
 )
 
 // Config says where the broker is and who we are there. It holds no secrets but
@@ -16,38 +17,35 @@ import (
 type Config struct {
 	// URL of the broker, several separated by commas: nats://, tls://, ws:// or
 	// wss://. Required, unless the connection is made in process.
-	URL string `yaml:"url"`
+	URL string `yaml:"url,omitempty"`
 	// CredsFile holds a user JWT and its seed. At most one of CredsFile and
 	// NKeySeedFile may be given. Defaults to none.
-	CredsFile string `yaml:"creds_file"`
+	CredsFile string `yaml:"creds_file,omitempty"`
 	// NKeySeedFile holds the seed of a user's nkey. Defaults to none.
-	NKeySeedFile string `yaml:"nkey_seed_file"`
+	NKeySeedFile string `yaml:"nkey_seed_file,omitempty"`
 	// TLS is used when any of it is given, when the URL says tls:// or wss://,
 	// and when the broker asks for it.
-	TLS TLS `yaml:"tls"`
+	TLS TLS `yaml:"tls,omitempty"`
 	// Name is what the broker shows for this connection. Defaults to "extsync".
-	Name string `yaml:"name"`
+	Name string `yaml:"name,omitempty"`
 	// InboxPrefix is the first part of the subjects that replies come back on.
 	// It must start with _INBOX: workers send acks to no other inboxes. Defaults
 	// to _INBOX.
-	InboxPrefix string `yaml:"inbox_prefix"`
+	InboxPrefix string `yaml:"inbox_prefix,omitempty"`
 }
 
 // TLS names the files for an encrypted connection, in PEM form.
 type TLS struct {
 	// CAFile holds the authorities that may have signed the broker's
 	// certificate. Defaults to those of the system.
-	CAFile string `yaml:"ca_file"`
+	CAFile string `yaml:"ca_file,omitempty"`
 	// CertFile and KeyFile are the client's certificate and key, for a broker
 	// that asks for them. Both or neither.
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	CertFile string `yaml:"cert_file,omitempty"`
+	KeyFile  string `yaml:"key_file,omitempty"`
 }
 
-const (
-	defaultName        = "extsync"
-	defaultInboxPrefix = "_INBOX"
-)
+const defaultInboxPrefix = "_INBOX"
 
 // Validate checks everything but whether the files are there. Its error wraps
 // connectors.ErrConfig, names every bad field and shows no part of a URL that
@@ -57,7 +55,9 @@ func (c Config) Validate() error { return c.validate(false) }
 func (c Config) validate(inProcess bool) error {
 	var p connectors.Problems
 	if !inProcess {
-		c.validateURL(&p)
+		if _, err := extsync.Servers(c.URL); err != nil {
+			p.Add("url", "%s", err)
+		}
 	}
 	if c.CredsFile != "" && c.NKeySeedFile != "" {
 		p.Add("nkey_seed_file", "creds_file is given too; give one of them")
@@ -71,30 +71,6 @@ func (c Config) validate(inProcess bool) error {
 	return p.Err()
 }
 
-func (c Config) validateURL(p *connectors.Problems) {
-	urls := splitURLs(c.URL)
-	if len(urls) == 0 {
-		p.Add("url", "it is missing; give the address of a NATS server, such as nats://127.0.0.1:4222")
-	}
-	for i, text := range urls {
-		// The parser's error would repeat the text, password and all.
-		u, err := url.Parse(text)
-		if err != nil || u.Hostname() == "" || !validScheme(u.Scheme) {
-			p.Add("url", "number %d is not like nats://host:4222 (nats, tls, ws and wss are known; "+
-				"write special characters of a password as %%XX)", i+1)
-		}
-	}
-}
-
-func validScheme(s string) bool {
-	switch s {
-	case "nats", "tls", "ws", "wss":
-		return true
-	default:
-		return false
-	}
-}
-
 func validInbox(s string) bool {
 	for part := range strings.SplitSeq(s, ".") {
 		if part == "" || strings.ContainsAny(part, "*> \t\r\n") {
@@ -104,33 +80,16 @@ func validInbox(s string) bool {
 	return strings.HasPrefix(s, defaultInboxPrefix)
 }
 
-// splitURLs returns the URLs of a comma-separated list, each with a scheme.
-func splitURLs(list string) []string {
-	var out []string
-	for text := range strings.SplitSeq(list, ",") {
-		text = strings.TrimSpace(text)
-		if text == "" {
-			continue
-		}
-		if !strings.Contains(text, "://") {
-			text = "nats://" + text
-		}
-		out = append(out, text)
-	}
-	return out
-}
-
-// address returns the URLs without anything that could be a credential: a user
-// without password is a token.
-func (c Config) address() string {
-	urls := splitURLs(c.URL)
-	for i, text := range urls {
+// Address returns the addresses without anything that could be a credential: a user without
+// password is a token. "" if they are none.
+func (c Config) Address() string {
+	servers, _ := extsync.Servers(c.URL) // Validate says what is wrong with them
+	for i, text := range servers {
 		u, err := url.Parse(text)
 		if err != nil {
-			urls[i] = "(unreadable URL)"
-			continue
+			return ""
 		}
-		urls[i] = u.Scheme + "://" + u.Host
+		servers[i] = u.Scheme + "://" + u.Host
 	}
-	return strings.Join(urls, ", ")
+	return strings.Join(servers, ", ")
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/extsync"
 )
 
 func TestPublishFailsAtOnceWhileDisconnected(t *testing.T) {
@@ -66,7 +68,7 @@ func TestPullThatIsFullIsNoError(t *testing.T) {
 	}
 	defer it.Stop()
 	full := func() bool { return strings.Contains(log.String(), nats.ErrSlowConsumer.Error()) }
-	for deadline := time.Now().Add(10 * time.Second); !full(); {
+	for deadline := time.Now().Add(testkit.Patience); !full(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("there was room for everything: %s", log.String())
 		}
@@ -76,7 +78,7 @@ func TestPullThatIsFullIsNoError(t *testing.T) {
 			}
 		}
 		for i := range 2 * most {
-			if _, err := it.Next(jetstream.NextMaxWait(10 * time.Second)); err != nil {
+			if _, err := it.Next(jetstream.NextMaxWait(testkit.Patience)); err != nil {
 				t.Fatal(err)
 			}
 			if i == most-1 { // the next ones are asked for, and mostly before these were all
@@ -113,7 +115,7 @@ func TestMessagesThatAreLostAreAnError(t *testing.T) {
 	if err := sub.SetPendingLimits(1, -1); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.After(10 * time.Second); !strings.Contains(log.String(), `"level":"error"`); {
+	for deadline := time.After(testkit.Patience); !strings.Contains(log.String(), `"level":"error"`); {
 		if err := nc.Publish("s", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -221,13 +223,13 @@ func TestTLS(t *testing.T) {
 	t.Run("unknown authority", func(t *testing.T) {
 		_, err := broker.Connect(t.Context(), broker.Config{URL: url, TLS: broker.TLS{CAFile: foreign.file}}, zerolog.Nop())
 		var unverified *tls.CertificateVerificationError
-		if !errors.Is(err, broker.ErrConnect) || !errors.As(err, &unverified) || !strings.Contains(err.Error(), "tls.ca_file") {
+		if !errors.Is(err, extsync.ErrTLS) || !errors.As(err, &unverified) || !strings.Contains(err.Error(), "tls.ca_file") {
 			t.Errorf("error = %v", err)
 		}
 	})
 	t.Run("no client certificate", func(t *testing.T) {
 		_, err := broker.Connect(t.Context(), broker.Config{URL: url, TLS: broker.TLS{CAFile: ours.file}}, zerolog.Nop())
-		if !errors.Is(err, broker.ErrConnect) || !strings.Contains(err.Error(), "check the tls settings") {
+		if !errors.Is(err, extsync.ErrTLS) || !errors.Is(err, extsync.ErrConnect) || !strings.Contains(err.Error(), "check the tls settings") {
 			t.Errorf("error = %v", err)
 		}
 	})
@@ -240,7 +242,7 @@ func TestNKey(t *testing.T) {
 
 	_, stranger := newUser(t)
 	_, err := broker.Connect(t.Context(), broker.Config{URL: s.ClientURL(), NKeySeedFile: writeFile(t, "seed", stranger)}, zerolog.Nop())
-	if !errors.Is(err, nats.ErrAuthorization) || strings.Contains(err.Error(), string(stranger)) {
+	if !errors.Is(err, nats.ErrAuthorization) || !errors.Is(err, extsync.ErrCredentials) || strings.Contains(err.Error(), string(stranger)) {
 		t.Errorf("error = %v, want ErrAuthorization without the seed", err)
 	}
 }

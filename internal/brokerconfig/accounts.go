@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/hms-utl/extsync/internal/broker"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // owner is the account that owns the streams.
@@ -98,10 +98,10 @@ func (o *Options) workerExports() []Export {
 	for _, r := range slices.Concat([]Role{Admin}, o.publishers(), []Role{Gateway}) {
 		out = append(out, Export{Subject: r.InboxPrefix() + ".>", To: []string{r.Account()}})
 	}
-	out = append(out, Export{Subject: o.Names.AckSubjects(), To: []string{gateway}})
+	out = append(out, Export{Subject: wire.AckSubjects(o.Names), To: []string{gateway}})
 	for _, channel := range o.Channels {
 		theirs := slices.DeleteFunc(o.publishers(), func(r Role) bool { return !slices.Contains(o.of(r).Channels, channel) })
-		out = append(out, Export{Subject: o.Names.LedgerRecords(channel), To: append(accountsOf(theirs), gateway)})
+		out = append(out, Export{Subject: wire.LedgerRecords(o.Names, channel), To: append(accountsOf(theirs), gateway)})
 	}
 	return out
 }
@@ -114,7 +114,7 @@ func accountsOf(roles []Role) []string {
 	return out
 }
 
-func (o *Options) heard() string { return o.Names.Heard(o.Names.RegistryBucket()) }
+func (o *Options) heard() string { return wire.Heard(o.Names, wire.RegistryBucket(o.Names)) }
 
 // imports returns what a role's account takes of others, by the role's permissions.
 func (o *Options) imports(r Role) []Import {
@@ -133,7 +133,7 @@ func (o *Options) imports(r Role) []Import {
 		switch {
 		case subject == o.heard():
 			out = append(out, Import{false, owner, subject})
-		case subject == o.Names.AckSubjects(), broker.Within(subject, events.KVSubject(o.Names.LedgerBucket(), ">")):
+		case subject == wire.AckSubjects(o.Names), broker.Within(subject, wire.KVSubject(wire.LedgerBucket(o.Names), ">")):
 			// Straight from the workers: what they store through an import is heard by
 			// nobody in the owner's account but its own users.
 			out = append(out, Import{false, Worker.Account(), subject})

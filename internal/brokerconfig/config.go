@@ -91,6 +91,11 @@ func (o *Options) check() error {
 			p.Add("channels", "%v", err)
 		}
 	}
+	for _, t := range o.Topics {
+		if err := events.CheckTopic(t); err != nil {
+			p.Add("topics", "%v", err)
+		}
+	}
 	for _, s := range o.Services {
 		if _, err := o.Names.ServiceAcks(s); err != nil {
 			p.Add("services", "%v", err)

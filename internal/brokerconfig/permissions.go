@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -55,7 +56,9 @@ type Scope struct {
 	Names events.Names
 	// Channels that publishers publish to and workers deliver.
 	Channels []string
-	// Services whose kept acks publishers read, see events.ServiceAcks.
+	// Topics that publishers publish to and the channels of workers read.
+	Topics []string
+	// Services whose kept acks publishers read, see publish.ServiceAcks.
 	Services []string
 	// Groups of publishers with accounts of their own.
 	Groups []Group
@@ -82,35 +85,49 @@ func (s Scope) Permissions(role Role) Permissions {
 	return p
 }
 
+// routes returns where updates are published.
+func (s Scope) routes() []events.Route {
+	out := make([]events.Route, 0, len(s.Channels)+len(s.Topics))
+	for _, channel := range s.Channels {
+		out = append(out, events.ToChannel(channel))
+	}
+	for _, topic := range s.Topics {
+		out = append(out, events.ToTopic(topic))
+	}
+	return out
+}
+
 func (s Scope) publisher() Permissions {
 	n := s.Names
 	g := grants{names: n}
-	g.readBucket(n.RegistryBucket())
-	g.hear(n.RegistryBucket())
-	g.readBucket(n.LedgerBucket())
-	g.readBucket(n.ProgressBucket())
-	g.readBucket(n.InstallationBucket())
-	g.readBucket(n.WorkersBucket()) // why an update waits
+	g.readBucket(wire.RegistryBucket(n))
+	g.hear(wire.RegistryBucket(n))
+	g.readBucket(wire.LedgerBucket(n))
+	g.readBucket(wire.ProgressBucket(n))
+	g.readBucket(wire.InstallationBucket(n))
+	g.readBucket(wire.WorkersBucket(n)) // why an update waits
 	// The delivery history of its channels.
-	g.api("STREAM.INFO", n.OutcomeStream())
-	g.api("STREAM.MSG.GET", n.OutcomeStream())
-	for _, channel := range s.Channels {
-		stream := n.UpdateStream(channel)
-		g.publish(n.Update(channel, "*"))
+	g.api("STREAM.INFO", wire.OutcomeStream(n))
+	g.api("STREAM.MSG.GET", wire.OutcomeStream(n))
+	for _, route := range s.routes() {
+		stream := wire.UpdateStream(n, route)
+		g.publish(n.Update(route, "*"))
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 		g.api("DIRECT.GET", stream)
-		g.api("DIRECT.GET", stream, n.StoredUpdates(channel))
-		g.p.Subscribe = append(g.p.Subscribe, n.LedgerRecords(channel))
+		g.api("DIRECT.GET", stream, wire.StoredUpdates(n, route))
+	}
+	for _, channel := range s.Channels {
+		g.p.Subscribe = append(g.p.Subscribe, wire.LedgerRecords(n, channel))
 	}
 	if len(s.Services) > 0 {
-		g.api("STREAM.MSG.GET", n.AckStream())
+		g.api("STREAM.MSG.GET", wire.AckStream(n))
 	}
 	for _, service := range s.Services {
-		consumer := "svc-" + service // an administrator has made it, see events.AddService
-		g.api("CONSUMER.INFO", n.AckStream(), consumer)
-		g.api("CONSUMER.MSG.NEXT", n.AckStream(), consumer)
-		g.publish("$JS.ACK." + n.AckStream() + "." + consumer + ".>")
+		consumer := "svc-" + service // an administrator has made it, see publish.AddService
+		g.api("CONSUMER.INFO", wire.AckStream(n), consumer)
+		g.api("CONSUMER.MSG.NEXT", wire.AckStream(n), consumer)
+		g.publish("$JS.ACK." + wire.AckStream(n) + "." + consumer + ".>")
 	}
 	return g.p
 }
@@ -121,22 +138,23 @@ func (s Scope) publisher() Permissions {
 func (s Scope) gateway() Permissions {
 	n := s.Names
 	g := grants{s.publisher(), n}
-	g.readBucket(n.TokensBucket())
-	g.readBucket(n.IdempotencyBucket())
-	g.publish(events.KVSubject(n.IdempotencyBucket(), ">"))
-	for _, stream := range []string{n.ParkedStream(), n.DeadStream()} {
+	g.readBucket(wire.TokensBucket(n))
+	g.readBucket(wire.IdempotencyBucket(n))
+	g.publish(wire.KVSubject(wire.IdempotencyBucket(n), ">"))
+	for _, stream := range []string{wire.ParkedStream(n), wire.DeadStream(n)} {
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 	}
-	g.api("STREAM.INFO", n.AuditStream()) // to see that the broker is provisioned
-	g.readBucket(n.LettersBucket())
+	g.api("DIRECT.GET", wire.DeadStream(n))   // to count dead letters
+	g.api("STREAM.INFO", wire.AuditStream(n)) // to see that the broker is provisioned
+	g.readBucket(wire.LettersBucket(n))
 	// Which service's acks a token may read is for the API to say.
-	g.api("STREAM.INFO", n.AckStream())
-	g.api("STREAM.MSG.GET", n.AckStream())
-	g.p.Subscribe = append(g.p.Subscribe, n.AckSubjects())
-	g.publish(n.Administration()) // what it may not do itself
-	for _, channel := range s.Channels {
-		g.api("CONSUMER.LIST", n.UpdateStream(channel)) // what is undelivered
+	g.api("STREAM.INFO", wire.AckStream(n))
+	g.api("STREAM.MSG.GET", wire.AckStream(n))
+	g.p.Subscribe = append(g.p.Subscribe, wire.AckSubjects(n))
+	g.publish(wire.Administration(n)) // what it may not do itself
+	for _, route := range s.routes() {
+		g.api("CONSUMER.LIST", wire.UpdateStream(n, route)) // what is undelivered
 	}
 	return g.p
 }
@@ -144,22 +162,22 @@ func (s Scope) gateway() Permissions {
 func (s Scope) worker() Permissions {
 	n := s.Names
 	g := grants{names: n}
-	for _, bucket := range []string{n.RegistryBucket(), n.LedgerBucket(), n.ProgressBucket(), n.WorkersBucket(), n.LeasesBucket(), n.LettersBucket(), n.InstallationBucket()} {
+	for _, bucket := range []string{wire.RegistryBucket(n), wire.LedgerBucket(n), wire.ProgressBucket(n), wire.WorkersBucket(n), wire.LeasesBucket(n), wire.LettersBucket(n), wire.InstallationBucket(n)} {
 		g.readBucket(bucket)
 	}
-	g.hear(n.RegistryBucket())
-	for _, shared := range []string{n.WorkersBucket(), n.LeasesBucket()} {
-		g.publish(events.KVSubject(shared, ">"))
+	g.hear(wire.RegistryBucket(n))
+	for _, shared := range []string{wire.WorkersBucket(n), wire.LeasesBucket(n)} {
+		g.publish(wire.KVSubject(shared, ">"))
 	}
-	for _, stream := range []string{n.OutcomeStream(), n.ParkedStream(), n.DeadStream()} {
+	for _, stream := range []string{wire.OutcomeStream(n), wire.ParkedStream(n), wire.DeadStream(n)} {
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 	}
-	g.api("STREAM.MSG.DELETE", n.DeadStream())
-	g.api("STREAM.MSG.DELETE", n.ParkedStream())
-	g.api("STREAM.PURGE", n.ParkedStream())
-	for _, channel := range s.Channels {
-		stream := n.UpdateStream(channel)
+	g.api("STREAM.MSG.DELETE", wire.DeadStream(n))
+	g.api("STREAM.MSG.DELETE", wire.ParkedStream(n))
+	g.api("STREAM.PURGE", wire.ParkedStream(n))
+	for _, route := range s.routes() {
+		stream := wire.UpdateStream(n, route)
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 		g.api("STREAM.MSG.DELETE", stream)
@@ -167,17 +185,22 @@ func (s Scope) worker() Permissions {
 		// A consumer of all, as of the only partition, and one of several filters, as of a
 		// resync of some keys, name none in the request.
 		g.readers(stream, "")
-		g.readers(stream, n.StoredUpdates(channel))
+		g.readers(stream, wire.StoredUpdates(n, route))
 		g.publish("$JS.ACK." + stream + ".>")
-		g.publish(n.OutcomesOf(channel), n.ParkedFilter(channel), n.DeadFilter(channel),
-			n.LedgerRecords(channel), events.KVSubject(n.ProgressBucket(), channel+".>"),
-			events.KVSubject(n.LettersBucket(), channel+".*"))
-		g.readers(n.ParkedStream(), n.ParkedFilter(channel))
-		g.readers(n.DeadStream(), n.DeadFilter(channel))
+	}
+	for _, topic := range s.Topics { // in place of what clients do not hand out
+		g.publish(n.Update(events.ToTopic(topic), "*"))
+	}
+	for _, channel := range s.Channels {
+		g.publish(wire.OutcomesOf(n, channel), wire.ParkedFilter(n, channel), wire.DeadFilter(n, channel),
+			wire.LedgerRecords(n, channel), wire.KVSubject(wire.ProgressBucket(n), channel+".>"),
+			wire.KVSubject(wire.LettersBucket(n), channel+".*"))
+		g.readers(wire.ParkedStream(n), wire.ParkedFilter(n, channel))
+		g.readers(wire.DeadStream(n), wire.DeadFilter(n, channel))
 		g.p.Subscribe = append(g.p.Subscribe, n.Prefix()+".ctl."+channel+".*")
 	}
 	// Acks. Answers to administrators go where their requests say.
-	g.publish(n.AckSubjects(), Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
+	g.publish(wire.AckSubjects(n), Gateway.InboxPrefix()+".>", Admin.InboxPrefix()+".>")
 	for _, r := range s.publishers() {
 		g.publish(r.InboxPrefix() + ".>")
 	}
@@ -185,7 +208,7 @@ func (s Scope) worker() Permissions {
 }
 
 func (s Scope) admin() Permissions {
-	ours, records := s.Names.Prefix()+".>", events.KVSubject(s.Names.LedgerBucket(), ">")
+	ours, records := s.Names.Prefix()+".>", wire.KVSubject(wire.LedgerBucket(s.Names), ">")
 	return Permissions{
 		// $JS.SNAPSHOT.> is for backups: what is acknowledged of one, and what is restored.
 		Publish:   []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.SNAPSHOT.>", "$KV.>", ours},
@@ -212,13 +235,13 @@ func (g *grants) api(verb string, about ...string) {
 
 // readBucket allows to bind a bucket and to read its keys, from the leader.
 func (g *grants) readBucket(bucket string) {
-	g.api("STREAM.INFO", events.KVStream(bucket))
-	g.api("STREAM.MSG.GET", events.KVStream(bucket))
+	g.api("STREAM.INFO", wire.KVStream(bucket))
+	g.api("STREAM.MSG.GET", wire.KVStream(bucket))
 }
 
 // hear allows to hear which keys of a bucket are written.
 func (g *grants) hear(bucket string) {
-	g.p.Subscribe = append(g.p.Subscribe, g.names.Heard(bucket))
+	g.p.Subscribe = append(g.p.Subscribe, wire.Heard(g.names, bucket))
 }
 
 // readers allows pull consumers of a stream with one filter; none, if it is "".

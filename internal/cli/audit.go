@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -18,8 +19,9 @@ what the ledger says was delivered:
   missing    the target does not have the key
   behind     it holds an older version
   ahead      it holds a newer version, which extsync did not deliver
-  different  it holds the same version with another digest: content that was changed
-             behind an unchanged digest is not seen
+  different  it holds the same version with another digest, or with content that
+             somebody has changed there: kind sql compares its columns with what the
+             channel's stream has, mapped as it is delivered, in mode latest
   extra      it has a key that was never delivered
 
 The target is read from here: this process needs the channel's secrets
@@ -32,7 +34,7 @@ something does.
 --repair delivers the current version again to keys that are missing, behind or
 different, in channels of mode latest. What is ahead or extra stays: extsync never
 puts an older version over a newer one and removes only what the platform
-deletes.`
+deletes. The last lines say what to do about it.`
 
 type auditFlags struct{ repair, yes bool }
 
@@ -51,7 +53,7 @@ func AuditCommand(sh *Shell) *cobra.Command {
   extsync audit erp_db --json | jq .summary`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, 0, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+			return sh.withRegistry(cmd, loader, 0, func(ctx context.Context, client *operate.Client, r *channels.Registry) error {
 				return auditTarget(ctx, sh, client, r, args[0], f)
 			})
 		},
@@ -64,13 +66,14 @@ func AuditCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func auditTarget(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, f auditFlags) (err error) {
+func auditTarget(ctx context.Context, sh *Shell, client *operate.Client, r *channels.Registry, channel string, f auditFlags) (err error) {
+	sh.goOn = "nothing was changed at the target; an audit begins anew when it is run again"
 	doc := &auditDocument{sh: sh}
 	keys := &keyFile{}
 	defer func() { err = errors.Join(err, keys.close()) }()
 	toRepair := int64(0)
 	bar := sh.progress("keys", 0)
-	sum, err := client.Audit(ctx, channel, func(found app.Finding) error {
+	sum, err := client.Audit(ctx, channel, func(found operate.Finding) error {
 		if f.repair && repairable(found.Difference) {
 			toRepair++
 			if f.yes {
@@ -80,13 +83,14 @@ func auditTarget(ctx context.Context, sh *Shell, client *app.Client, r *channels
 			}
 		}
 		return doc.found(found)
-	}, func(s app.AuditSummary) { bar.set(s.Looked) })
+	}, func(s operate.AuditSummary) { bar.set(s.Looked) })
 	bar.end()
 	if err != nil {
 		return errors.Join(err, doc.cutOff())
 	}
 	var done repaired
 	if toRepair > 0 && f.yes {
+		sh.goOn = "the workers go on with what was begun ('extsync resync " + channel + " --follow'); run the audit again for the rest"
 		done, err = repair(ctx, sh, client, r, channel, keys, toRepair)
 	}
 	if err := errors.Join(err, doc.end(sum, done)); err != nil {
@@ -101,16 +105,21 @@ func auditTarget(ctx context.Context, sh *Shell, client *app.Client, r *channels
 	return nil
 }
 
-func repairable(d app.Difference) bool {
-	return d == app.DiffMissing || d == app.DiffBehind || d == app.DiffDifferent
+func repairable(d operate.Difference) bool {
+	return d == operate.DiffMissing || d == operate.DiffBehind || d == operate.DiffDifferent
 }
 
-func findingText(f app.Finding) string {
+func findingText(f operate.Finding) string {
 	switch f.Difference {
-	case app.DiffMissing:
+	case operate.DiffMissing:
 		return fmt.Sprintf("missing    %s: version %s was delivered", f.Key, f.Ledger.Version)
-	case app.DiffExtra:
+	case operate.DiffExtra:
 		return "extra      " + f.Key
+	case operate.DiffDifferent:
+		if len(f.Changed) > 0 {
+			return fmt.Sprintf("different  %s: version %s was delivered, and changed at the target in: %s", f.Key, f.Ledger.Version, strings.Join(f.Changed, ", "))
+		}
+		fallthrough
 	default:
 		return fmt.Sprintf("%-10s %s: version %s was delivered, the target holds %s", f.Difference, f.Key, f.Ledger.Version, f.Holds.Version)
 	}

@@ -42,7 +42,7 @@ func AuditLogCommand(sh *Shell) *cobra.Command {
 			return writeAudit(sh, records)
 		},
 	}
-	cmd.Flags().DurationVar(&since, "since", 7*24*time.Hour, "how far to look back")
+	durationVar(cmd.Flags(), &since, "since", 7*24*time.Hour, "how far to look back")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
 	return cmd
 }

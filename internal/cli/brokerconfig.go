@@ -15,9 +15,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -26,8 +26,9 @@ const brokerConfigHelp = `Write the configuration of a NATS server with the role
 channels, and nothing else.
 
 Publishers that must not be taken for each other are groups (--group, which may be
-repeated): each has the role publisher-NAME, with its channels and services only. The
-role publisher has all.
+repeated): each has the role publisher-NAME, with its channels, topics and services
+only. To wait for the outcome of a topic's updates, it needs the channels that read the
+topic, too. The role publisher has all.
 
 The directory gets server/nats.conf, or server/HOST.conf for every host of a
 cluster, and for each role a directory with its nkey (seed.nk). Keys that are
@@ -51,6 +52,7 @@ enough for trying out. An address that other machines can reach needs them.`
 const brokerConfigExample = `  extsync broker-config --out broker --channels appointment_calendar,policy_portal
   extsync broker-config --out broker --registry --certificates --host nats.example --server-listen 0.0.0.0:4222
   extsync broker-config --out broker --channels calendar,policies --services billing --group portal:calendar --group erp:policies:billing
+  extsync broker-config --out broker --channels crm,web --topics policies --group portal:topics/policies,crm,web
   extsync broker-config --out broker --channels calendar --certificates --cluster nats-1,nats-2,nats-3 --server-listen 0.0.0.0:4222 --durability power
 
   # a process then runs as its role
@@ -58,7 +60,7 @@ const brokerConfigExample = `  extsync broker-config --out broker --channels app
 
 type brokerConfigFlags struct {
 	out, serverDir, storeDir, listen, monitor, durability string
-	channels, services, groups, hosts, cluster            []string
+	channels, topics, services, groups, hosts, cluster    []string
 	registry, certificates                                bool
 	maxStore                                              string
 }
@@ -82,9 +84,10 @@ func BrokerConfigCommand(sh *Shell) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "directory for the configuration and the keys")
 	flags.StringSliceVar(&f.channels, "channels", nil, "channels to publish to and deliver")
-	flags.BoolVar(&f.registry, "registry", false, "take the channels that the broker knows")
+	flags.StringSliceVar(&f.topics, "topics", nil, "topics to publish to, which the channels read")
+	flags.BoolVar(&f.registry, "registry", false, "take the channels and topics that the broker knows")
 	flags.StringSliceVar(&f.services, "services", nil, "services whose kept acks publishers may read")
-	flags.StringArrayVar(&f.groups, "group", nil, "NAME:CHANNEL,... or NAME:CHANNEL,...:SERVICE,...: publishers with an account of their own")
+	flags.StringArrayVar(&f.groups, "group", nil, "NAME:CHANNEL,... or NAME:CHANNEL,...:SERVICE,...: publishers with an account of their own; a topic is topics/TOPIC")
 	flags.StringVar(&f.serverDir, "server-dir", "", "where the server will see the directory server/ (default: where it is)")
 	flags.StringVar(&f.storeDir, "store-dir", "/var/lib/nats", "where the server keeps the streams")
 	flags.StringVar(&f.maxStore, "max-store", "16GiB", "bound of all streams together")
@@ -99,12 +102,12 @@ func BrokerConfigCommand(sh *Shell) *cobra.Command {
 }
 
 func (sh *Shell) brokerConfig(ctx context.Context, loader *config.Loader, f brokerConfigFlags) error {
-	cfg, err := loader.Load(sh.Environ)
+	cfg, err := sh.Settings(loader)
 	if err != nil {
 		return err
 	}
 	if f.registry {
-		if f.channels, err = registeredChannels(ctx, sh, cfg); err != nil {
+		if err = f.readRegistry(ctx, sh, cfg); err != nil {
 			return err
 		}
 	}
@@ -119,7 +122,7 @@ func (sh *Shell) brokerConfig(ctx context.Context, loader *config.Loader, f brok
 		return fmt.Errorf("%w: --max-store: %w", errUsage, err)
 	}
 	slices.Sort(f.channels)
-	o.Channels, o.Services = slices.Compact(f.channels), f.services
+	o.Channels, o.Topics, o.Services = slices.Compact(f.channels), slices.Compact(slices.Sorted(slices.Values(f.topics))), f.services
 	if o.Names, err = cfg.Names(); err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (sh *Shell) tellBrokerConfig(f brokerConfigFlags, o brokerconfig.Options, f
 				"nkey": key, "seed_file": filepath.Join(f.out, string(r), brokerconfig.SeedFile), "inbox_prefix": r.InboxPrefix(),
 			}
 		}
-		return sh.WriteJSON(map[string]any{"files": files, "roles": roles, "channels": o.Channels})
+		return sh.WriteJSON(map[string]any{"files": files, "roles": roles, "channels": o.Channels, "topics": append([]string{}, o.Topics...)})
 	}
 	text := "wrote " + strings.Join(files, ", ") + "\n"
 	for _, r := range o.Roles() {
@@ -183,31 +186,34 @@ func (sh *Shell) tellBrokerConfig(f brokerConfigFlags, o brokerconfig.Options, f
 	return err
 }
 
-// registeredChannels asks the broker for its channels.
-func registeredChannels(ctx context.Context, sh *Shell, cfg config.Config) ([]string, error) {
+// readRegistry asks the broker for its channels and topics.
+func (f *brokerConfigFlags) readRegistry(ctx context.Context, sh *Shell, cfg config.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	client, err := app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
+	client, err := operate.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer client.Close()
 	registry, err := client.Registry(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	entries, err := registry.List(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(entries) == 0 {
-		return nil, fmt.Errorf("%w: the registry is empty", channels.ErrNotFound)
+		return fmt.Errorf("%w: the registry is empty", channels.ErrNotFound)
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Config.Name
+	for _, e := range entries {
+		f.channels = append(f.channels, e.Config.Name)
 	}
-	return names, nil
+	topics, err := registry.Topics(ctx)
+	for _, t := range topics {
+		f.topics = append(f.topics, t.Topic.Name)
+	}
+	return err
 }
 
 // serverTLS returns the server's certificates, if there are any.

@@ -5,34 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
-	"github.com/hms-utl/extsync/internal/standing"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 )
 
 // ChannelsCommand returns the commands about channels.
 func ChannelsCommand(sh *Shell) *cobra.Command {
 	return Group("channels", "Make, change and show channels", channelsApply(sh), channelsPlan(sh), channelsList(sh), channelsShow(sh),
-		channelsPause(sh), channelsResume(sh), channelsDelete(sh), channelsRestore(sh), channelsClone(sh), channelsTest(sh),
-		channelsReload(sh), channelsProbe(sh))
+		channelsPause(sh), channelsResume(sh), channelsEdit(sh), channelsDelete(sh), channelsRestore(sh), channelsClone(sh), channelsTest(sh),
+		channelsReload(sh), channelsProbe(sh), channelsSchema(sh))
 }
 
-const applyHelp = `Make or change the channels that a file, or the files of a directory, list, and
-provision the broker.
+const applyHelp = `Make or change the topics and channels that a file, or the files of a directory, list,
+and provision the broker. A channel reads a topic with 'from: {topic: NAME}'.
 
-Channels that the file does not name stay as they are. So does a channel that was
-paused, unless the file says 'paused: false'; 'paused: true' pauses it. Secrets are
-written as ${env:NAME} or ${file:/path}; the connector-workers resolve them.
+Topics and channels that the file does not name stay as they are; with --prune such
+channels are deleted after the others were applied, and can be restored for 7 days. A
+channel that was paused stays so unless the file says 'paused: false'; 'paused: true'
+pauses it. Secrets are written as ${env:NAME} or ${file:/path}; the connector-workers resolve them.
 
 A stream that is gone is made again, empty, and what it held is said. Storage is
 reserved for all channels before one is changed: if the broker has not enough, the
@@ -41,6 +40,7 @@ command waits, for half a minute at most.`
 
 const applyExample = `  extsync channels apply -f channels.yaml --dry-run
   extsync channels apply -f channels.d
+  extsync channels apply -f channels.d --prune --yes
 
   # channels.yaml
   channels:
@@ -51,8 +51,8 @@ const applyExample = `  extsync channels apply -f channels.yaml --dry-run
 
 func channelsApply(sh *Shell) *cobra.Command {
 	var (
-		file   string
-		dryRun bool
+		what       applying
+		prune, yes bool
 	)
 	loader := config.NewLoader()
 	cmd := &cobra.Command{
@@ -61,15 +61,8 @@ func channelsApply(sh *Shell) *cobra.Command {
 		Long:  applyHelp, Example: applyExample,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if file == "" {
-				return fmt.Errorf("%w: name the file with -f", errUsage)
-			}
-			configs, err := ReadChannels(sh.In, file)
+			listed, err := what.read(sh)
 			if err != nil {
-				return err
-			}
-			// What is wrong with the file is said without a broker.
-			if err := channels.ValidateAll(configs, app.Catalog()); err != nil {
 				return err
 			}
 			client, err := sh.Connect(cmd.Context(), loader)
@@ -77,30 +70,69 @@ func channelsApply(sh *Shell) *cobra.Command {
 				return err
 			}
 			defer client.Close()
-			applied, err := client.Apply(cmd.Context(), configs, dryRun)
-			return errors.Join(err, writeApplied(sh, applied, dryRun))
+			var unnamed []channels.Entry
+			if prune {
+				if unnamed, err = client.Unnamed(cmd.Context(), listed.Channels); err != nil {
+					return err
+				}
+				if len(unnamed) > 0 && !what.dryRun && !yes {
+					return unconfirmed("delete the channels that the file does not name: %s", namesOf(unnamed))
+				}
+			}
+			applied, err := client.Apply(cmd.Context(), listed, what.dryRun)
+			if err == nil && prune {
+				err = client.Prune(cmd.Context(), unnamed, &applied)
+			}
+			return errors.Join(err, writeApplied(sh, applied))
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "YAML file with the channels, a directory of such files, or - for standard input")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, change nothing; whether the broker has room shows only when it is done")
+	what.declare(cmd, "the topics and channels")
+	cmd.Flags().BoolVar(&prune, "prune", false, "delete the channels that the file does not name")
+	cmd.Flags().BoolVar(&yes, "yes", false, "with --prune: do it")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage)
 	return cmd
 }
 
-func writeApplied(sh *Shell, applied app.Applied, dryRun bool) error {
+// applying is what a command applies that takes a file.
+type applying struct {
+	file   string
+	dryRun bool
+}
+
+func (a *applying) declare(cmd *cobra.Command, what string) {
+	cmd.Flags().StringVarP(&a.file, "file", "f", "", "YAML file with "+what+", a directory of such files, or - for standard input")
+	cmd.Flags().BoolVar(&a.dryRun, "dry-run", false, "say what would be done, change nothing; whether the broker has room shows only when it is done")
+}
+
+func (a *applying) read(sh *Shell) (channels.File, error) {
+	if a.file == "" {
+		return channels.File{}, fmt.Errorf("%w: name the file with -f", errUsage)
+	}
+	return ReadFile(sh.In, a.file)
+}
+
+func namesOf(entries []channels.Entry) string {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Config.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+func writeApplied(sh *Shell, applied operate.Applied) error {
 	if sh.JSON {
-		return sh.WriteJSON(struct {
-			DryRun bool `json:"dry_run"`
-			app.Applied
-		}{dryRun, applied})
+		return sh.WriteJSON(applied)
 	}
 	would := ""
-	if dryRun {
+	if applied.DryRun {
 		would = " (dry run)"
 	}
 	var b strings.Builder
 	for _, s := range applied.Streams {
 		writeLoss(&b, sh, s.Stream, s.Lost, would)
+	}
+	for _, t := range applied.Topics {
+		fmt.Fprintf(&b, "topic %s: %s%s\n", t.Topic, t.Change, would)
 	}
 	for _, c := range applied.Channels {
 		fmt.Fprintf(&b, "%s: %s%s%s\n", c.Channel, c.Change, pausedNote(c), would)
@@ -110,6 +142,9 @@ func writeApplied(sh *Shell, applied app.Applied, dryRun bool) error {
 		} else if d != nil {
 			fmt.Fprintf(&b, "  %s: %s\n", d.Stream, strings.Join(d.Fields, "; "))
 		}
+	}
+	for _, name := range applied.Pruned {
+		fmt.Fprintf(&b, "%s: deleted, since the file does not name it; it can be restored for 7 days%s\n", name, would)
 	}
 	_, err := io.WriteString(sh.Out, b.String())
 	return err
@@ -121,7 +156,7 @@ func writeLoss(b *strings.Builder, sh *Shell, stream, lost, would string) {
 }
 
 // pausedNote says what apply has done to a channel's pause.
-func pausedNote(c app.Change) string {
+func pausedNote(c operate.Change) string {
 	switch {
 	case c.Paused && c.PausedBefore:
 		return ", stays paused ('extsync channels resume " + c.Channel + "' lets it go on)"
@@ -134,28 +169,10 @@ func pausedNote(c app.Change) string {
 	}
 }
 
-// channelView is a channel as list and show tell it.
-type channelView struct {
-	channels.Config
-	Revision   uint64    `json:"revision"`
-	Generation int       `json:"generation"`
-	Updated    time.Time `json:"updated"`
-	Deleted    time.Time `json:"deleted,omitzero"`
-	// Capabilities are those of its connector, as it is configured.
-	Capabilities connectors.Capabilities `json:"capabilities"`
-}
-
-func view(e channels.Entry) channelView {
-	return channelView{
-		Config: e.Config, Revision: e.Revision, Generation: e.Generation, Updated: e.Updated, Deleted: e.Deleted,
-		Capabilities: capabilities(e.Config),
-	}
-}
-
 // capabilities are those of a channel's connector; none of a kind that this program does
 // not know.
 func capabilities(c channels.Config) connectors.Capabilities {
-	kind, err := app.Catalog().Kind(c.Connector.Kind)
+	kind, err := kinds.All().Kind(c.Connector.Kind)
 	if err != nil {
 		return connectors.Capabilities{}
 	}
@@ -172,41 +189,26 @@ partitions), or deleted and still to be restored.`,
 		Example: "  extsync channels list\n  extsync channels list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), readTimeout)
-			defer cancel()
-			client, err := sh.Connect(ctx, loader)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			registry, err := client.Registry(ctx)
-			if err != nil {
-				return err
-			}
-			entries, err := registry.List(ctx)
-			return errors.Join(err, writeChannels(sh, entries))
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				list, err := client.Channels(ctx, nil)
+				if err != nil && len(list.Channels) == 0 {
+					return err
+				}
+				return errors.Join(err, writeChannels(sh, list)) // those that can be read are better than none
+			})
 		},
 	}
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
 	return cmd
 }
 
-func writeChannels(sh *Shell, entries []channels.Entry) error {
+func writeChannels(sh *Shell, list operate.ChannelList) error {
 	if sh.JSON {
-		views := make([]channelView, len(entries))
-		for i, e := range entries {
-			views[i] = view(e)
-		}
-		return sh.WriteJSON(struct {
-			Channels []channelView `json:"channels"`
-		}{views})
+		return sh.WriteJSON(list)
 	}
-	rows := make([][]string, len(entries))
-	for i, e := range entries {
-		rows[i] = []string{
-			e.Config.Name, e.Config.Connector.Kind, string(e.Config.Mode), standing.State(e),
-			strconv.Itoa(e.Config.Partitions), timeText(e.Updated), e.Config.Description,
-		}
+	rows := make([][]string, len(list.Channels))
+	for i, c := range list.Channels {
+		rows[i] = []string{c.Name, c.Kind, string(c.Mode), c.State, strconv.Itoa(c.Partitions), timeText(c.Updated), c.Description}
 	}
 	return writeTable(sh.Out, []string{"CHANNEL", "KIND", "MODE", "STATE", "PARTITIONS", "UPDATED", "DESCRIPTION"}, rows)
 }
@@ -225,72 +227,63 @@ which are paused: that is for their operators, and the file would undo it.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeChannels(sh, loader, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := sh.Connect(cmd.Context(), loader)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			entries, err := namedChannels(cmd.Context(), client, args)
-			if err != nil {
-				return err
-			}
-			switch {
-			case sh.JSON && len(args) == 1:
-				return sh.WriteJSON(view(entries[0]))
-			case sh.JSON:
-				return writeChannels(sh, entries)
-			}
-			return writeConfigs(sh, entries)
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				list, err := shown(ctx, client, args)
+				switch {
+				case err != nil:
+					return err
+				case sh.JSON && len(args) == 1:
+					return sh.WriteJSON(list[0])
+				case sh.JSON:
+					return sh.WriteJSON(map[string][]operate.ChannelConfig{"channels": list})
+				}
+				return writeConfigs(sh, list)
+			})
 		},
 	}
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
 	return cmd
 }
 
+// shown returns the channels with some names; without any, all that are not deleted.
+func shown(ctx context.Context, client *operate.Client, names []string) ([]operate.ChannelConfig, error) {
+	if len(names) == 0 {
+		all, err := client.Channels(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all.Channels {
+			if c.Deleted.IsZero() {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	list := make([]operate.ChannelConfig, len(names))
+	for i, name := range names {
+		var err error
+		if list[i], err = client.Channel(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 // writeConfigs writes the configurations of channels in the form that apply takes.
-func writeConfigs(sh *Shell, entries []channels.Entry) error {
-	configs := make([]channels.Config, len(entries))
-	for i, e := range entries {
-		if _, err := fmt.Fprintf(sh.Out, "# %s: %s.\n", e.Config.Name, capabilities(e.Config)); err != nil {
+func writeConfigs(sh *Shell, list []operate.ChannelConfig) error {
+	configs := make([]channels.Config, len(list))
+	for i, c := range list {
+		if _, err := fmt.Fprintf(sh.Out, "# %s: %s.\n", c.Name, c.Capabilities); err != nil {
 			return err
 		}
-		if e.Paused() {
-			if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", e.Config.Name); err != nil {
+		if c.Entry.Paused() {
+			if _, err := fmt.Fprintf(sh.Out, "# %s is paused.\n", c.Name); err != nil {
 				return err
 			}
 		}
-		configs[i] = e.Config
+		configs[i] = c.Entry.Config
 		configs[i].Paused = nil
 	}
 	enc := yaml.NewEncoder(sh.Out)
 	enc.SetIndent(2)
 	return errors.Join(enc.Encode(map[string]any{"channels": configs}), enc.Close())
-}
-
-// namedChannels returns the channels with some names; without any, all that are not
-// deleted.
-func namedChannels(ctx context.Context, client *app.Client, names []string) ([]channels.Entry, error) {
-	registry, err := client.Registry(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		all, err := registry.List(ctx)
-		return slices.DeleteFunc(all, func(e channels.Entry) bool { return !e.Deleted.IsZero() }), err
-	}
-	entries := make([]channels.Entry, len(names))
-	for i, name := range names {
-		if entries[i], err = registry.Get(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	return entries, nil
-}
-
-func getChannel(ctx context.Context, client *app.Client, name string) (channels.Entry, error) {
-	entries, err := namedChannels(ctx, client, []string{name})
-	if err != nil {
-		return channels.Entry{}, err
-	}
-	return entries[0], nil
 }

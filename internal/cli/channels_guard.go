@@ -7,11 +7,11 @@ import (
 	"io"
 	"strings"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -39,7 +39,7 @@ func (f testFlags) race(ctx context.Context, sh *Shell, cfg channels.Config, env
 			return err
 		}
 	}
-	report, err := tryout.Race(ctx, app.Catalog(), cfg, env, u)
+	report, err := tryout.Race(ctx, kinds.All(), cfg, env, u)
 	if report == nil {
 		return err
 	}

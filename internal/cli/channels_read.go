@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,24 +8,27 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
-// ReadChannels reads a file of channels, all YAML files of a directory, or in if
-// the name is "-". A channel may be in one place only.
-func ReadChannels(in io.Reader, name string) ([]channels.Config, error) {
+// ReadFile reads a file of topics and channels, all YAML files of a directory, or in if
+// the name is "-", and validates them. Each may be in one place only. The error names
+// everything that is wrong with any of them.
+func ReadFile(in io.Reader, name string) (channels.File, error) {
 	if name == "-" {
-		return decodeChannels(in, name)
+		return decodeFile(in, "")
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("channels: %w", err)
+		return channels.File{}, err
 	}
 	if !info.IsDir() {
-		return readChannelFile(name)
+		return readOneFile(name)
 	}
 	listed, err := os.ReadDir(name) // in the order of names
 	if err != nil {
-		return nil, fmt.Errorf("channels: %w", err)
+		return channels.File{}, err
 	}
 	var files []string
 	for _, entry := range listed {
@@ -35,42 +37,46 @@ func ReadChannels(in io.Reader, name string) ([]channels.Config, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: directory %s has no file *.yaml or *.yml", connectors.ErrConfig, name)
+		return channels.File{}, fmt.Errorf("%w: directory %s has no file *.yaml or *.yml", connectors.ErrConfig, name)
 	}
-	var all []channels.Config
+	var all channels.File
 	var errs []error
-	where := map[string]string{}
-	for _, file := range files {
-		configs, err := readChannelFile(file)
-		errs = append(errs, err)
-		for _, c := range configs {
-			if other, twice := where[c.Name]; twice {
-				errs = append(errs, fmt.Errorf("%w: channel %s is in %s and in %s", connectors.ErrConfig, c.Name, other, file))
-			}
-			where[c.Name] = file
+	where := map[string]string{} // what is listed, and in which file
+	once := func(file, list string, i int, what, name string) {
+		if other, twice := where[what+name]; twice && other != file {
+			var p connectors.Problems
+			p.InFile(file).Add(fmt.Sprintf("%s[%d].name", list, i), "%s%s is in %s, too", what, name, other)
+			errs = append(errs, p.Err())
 		}
-		all = append(all, configs...)
+		where[what+name] = file
 	}
-	return all, errors.Join(errs...)
+	for _, file := range files {
+		one, err := readOneFile(file)
+		errs = append(errs, err)
+		for i, t := range one.Topics {
+			once(file, "topics", i, "topic ", t.Name)
+		}
+		for i, c := range one.Channels {
+			once(file, "channels", i, "channel ", c.Name)
+		}
+		all.Topics, all.Channels = append(all.Topics, one.Topics...), append(all.Channels, one.Channels...)
+	}
+	return all, schema.Join(errs...)
 }
 
-func readChannelFile(name string) ([]channels.Config, error) {
+func readOneFile(name string) (channels.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("channels: %w", err)
+		return channels.File{}, err
 	}
 	defer func() { _ = f.Close() }() // only read from
-	return decodeChannels(f, name)
+	return decodeFile(f, name)
 }
 
-func decodeChannels(in io.Reader, name string) ([]channels.Config, error) {
+func decodeFile(in io.Reader, name string) (channels.File, error) {
 	data, err := io.ReadAll(io.LimitReader(in, connectors.MaxConfigLen+1))
 	if err != nil {
-		return nil, fmt.Errorf("channels: %w", err)
+		return channels.File{}, err
 	}
-	configs, err := channels.DecodeFile(data)
-	if err != nil {
-		return nil, fmt.Errorf("file %s: %w", name, err)
-	}
-	return configs, nil
+	return channels.DecodeFile(name, data, kinds.All())
 }

@@ -6,32 +6,20 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
-	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
-	"github.com/hms-utl/extsync/internal/standing"
-	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/internal/operate"
 )
 
 func channelsReload(sh *Shell) *cobra.Command {
 	return channelStep{
-		action: "channel.reload", use: "reload NAME", short: "Have the workers read a channel's secrets again", args: 1, example: "  extsync channels reload erp_db",
+		step: operate.Reload, use: "reload NAME", short: "Have the workers read a channel's secrets again", example: "  extsync channels reload erp_db",
 		long: `Have every worker open the channel's connector anew, so that it reads its secrets
 again. Deliveries go on meanwhile. Workers do this by themselves when a file
 that the channel refers to changes, and before they try a target again that
 refuses them. A variable of a worker's environment changes only when the worker
 is restarted.`,
-		do: func(ctx context.Context, r *channels.Registry, args []string) (channels.Entry, string, error) {
-			e, err := r.Reload(ctx, args[0])
-			return e, "its workers open the connector anew", err
-		},
+		done: "its workers open the connector anew",
 	}.command(sh)
-}
-
-// probed is what probe tells.
-type probed struct {
-	Channel    string            `json:"channel"`
-	Partitions []channels.Probed `json:"partitions"`
 }
 
 func channelsProbe(sh *Shell) *cobra.Command {
@@ -46,15 +34,8 @@ is tried.`,
 		Example: "  extsync channels probe erp_db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
-				doc := probed{Channel: args[0]}
-				act := auditlog.Act{Action: "channel.probe", Target: "channel " + args[0]}
-				err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
-					var err error
-					look := standing.Looker{JS: client.JS, Names: client.Names, Registry: r}
-					doc.Partitions, err = look.Probe(ctx, args[0])
-					return nil, err
-				})
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				doc, err := client.Probe(ctx, args[0])
 				if err != nil {
 					return err
 				}
@@ -70,7 +51,7 @@ is tried.`,
 	return cmd
 }
 
-func writeProbed(sh *Shell, doc probed) error {
+func writeProbed(sh *Shell, doc operate.Probed) error {
 	rows := make([][]string, len(doc.Partitions))
 	for i, p := range doc.Partitions {
 		why := p.Reason

@@ -34,7 +34,7 @@ func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 	line("update", fmt.Sprintf("channel %s, key %s, version %s, op %s", d.Channel, d.Key, d.Version, d.Op))
 	switch d.Decision {
 	case tryout.Filtered:
-		line("filter", "does not pass: nothing would be sent, and the outcome would be delivered with code filtered")
+		line("filter", unpassed(d))
 	case tryout.Failed:
 		line("fails", d.Error.Class+reason(d.Error.Code, d.Error.Message))
 	}
@@ -46,12 +46,23 @@ func writeTried(sh *Shell, d *tryout.Report, unsent string) error {
 	if r := d.Result; r != nil {
 		line("result", r.Class+reason(r.Code, r.Error))
 		line("held", r.Held.String())
+		if r.RetryAfter > 0 {
+			line("wait", r.RetryAfter.D().String())
+		}
 		line("answer", oneLine(r.Response))
 	} else if d.Decision == tryout.Send {
 		b.WriteString(unsent + "\n")
 	}
 	_, err := io.WriteString(sh.Out, b.String())
 	return err
+}
+
+// unpassed says what becomes of an update that does not pass the filter.
+func unpassed(d *tryout.Report) string {
+	if d.Removes {
+		return "does not pass: the key would be deleted where the target holds it, and the outcome would be delivered with code removed; else with code filtered"
+	}
+	return "does not pass: nothing would be sent, and the outcome would be delivered with code filtered"
 }
 
 func writePreview(d *tryout.Report, p *connectors.Preview, line, document func(name, text string)) {

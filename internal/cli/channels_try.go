@@ -9,12 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/guardrace"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -28,6 +29,11 @@ broker. KEY is "sample" and VERSION is 1 unless given.
 With --send this one attempt is really made, past the queue and the ledger, with
 the secrets and networks of this machine that the settings "allow" give. The target may keep what it gets: use a key that
 is nobody's.
+
+--answer says what an answer of the target would mean: which of the channel's rules
+match it, which one decides, and what the engine would then do. The sample is a file,
+or - for standard input: {"status": 200, "headers": {}, "body": {}}, or what curl -i
+prints. --op and --data are those of the update that is answered. Kind http only.
 
 --guard finds out whether the target keeps an older version from replacing a newer
 one. It shows the first version that it would send; with --send, eight writers race
@@ -47,11 +53,13 @@ is 8 if the guard does not hold.`
 const testExample = `  extsync channels test erp_db --data @policy.json
   extsync channels test erp_db -f channels.yaml p-2023-vax 7 --data '{"content":"x"}' --json
   extsync channels test erp_db test-key 1 --data '{"content":"x"}' --send
+  curl -si https://crm.example/v1/contacts/7 | extsync channels test crm --answer -
   extsync channels test erp_db --guard --data '{"content":"x"}' --send`
 
 type testFlags struct {
 	pushFlags
 	file, source, typ string
+	answer            string
 	send, guard       bool
 }
 
@@ -75,6 +83,7 @@ func channelsTest(sh *Shell) *cobra.Command {
 	flags.StringVar(&f.contentType, "content-type", events.DefaultContentType, "media type of the payload")
 	flags.StringVar(&f.source, "source", "", "source of the update; default as push has it")
 	flags.StringVar(&f.typ, "type", "", "type of the update; default as push has it")
+	flags.StringVar(&f.answer, "answer", "", "say what this answer would mean: a file, or - for standard input")
 	flags.BoolVar(&f.guard, "guard", false, "have writers race at the target (with --send)")
 	flags.BoolVar(&f.send, "send", false, "really make this one attempt, or with --guard run the race")
 	loader.Declare(flags, config.GroupCommon, config.GroupNATS, config.GroupAllow)
@@ -82,8 +91,11 @@ func channelsTest(sh *Shell) *cobra.Command {
 }
 
 func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, args []string) error {
-	if f.file == "-" && f.data == "-" {
-		return fmt.Errorf("%w: standard input is either the channels or the payload", errUsage)
+	if inputs(f.file, f.data, f.answer) > 1 {
+		return fmt.Errorf("%w: standard input is either the channels, the payload or the answer", errUsage)
+	}
+	if f.answer != "" && (f.guard || f.send) {
+		return fmt.Errorf("%w: --answer sends nothing: give it without --send and --guard", errUsage)
 	}
 	if f.guard && (f.op != string(events.Upsert) || f.base != "") {
 		return fmt.Errorf("%w: --guard takes neither --op nor --base: it sends versions of its own", errUsage)
@@ -91,6 +103,9 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	key := "sample"
 	if f.guard {
 		key = fmt.Sprintf("%s%08x", guardrace.KeyPrefix, rand.Uint32())
+	}
+	if f.answer != "" && f.data == "" && f.op == string(events.Upsert) {
+		f.data = "null" // it says nothing of the answer but by its digest
 	}
 	sample := append(slices.Clone(args), []string{"", key, "1"}[len(args):]...)
 	u, err := f.update(sh.In, sample)
@@ -107,11 +122,14 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 	if err != nil {
 		return err
 	}
-	settings, err := loader.Load(sh.Environ)
+	if f.answer != "" {
+		return f.explain(ctx, sh, cfg, u)
+	}
+	settings, err := sh.Settings(loader)
 	if err != nil {
 		return err
 	}
-	env := app.Env(&settings, cfg.Name)
+	env := operate.Env(&settings, cfg.Name)
 	if f.guard {
 		return f.race(ctx, sh, cfg, env, u)
 	}
@@ -123,7 +141,7 @@ func (f testFlags) run(ctx context.Context, sh *Shell, loader *config.Loader, ar
 }
 
 func (f testFlags) try(ctx context.Context, cfg channels.Config, env connectors.Env, u events.Update, send bool) (*tryout.Report, error) {
-	return tryout.Run(ctx, app.Catalog(), cfg, env, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, send)
+	return tryout.Run(ctx, kinds.All(), cfg, env, connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}, send)
 }
 
 // channel finds the channel in the file, or at the broker.
@@ -134,16 +152,16 @@ func (f testFlags) channel(ctx context.Context, sh *Shell, loader *config.Loader
 			return channels.Config{}, err
 		}
 		defer client.Close()
-		entry, err := getChannel(ctx, client, name)
-		return entry.Config, err
+		c, err := client.Channel(ctx, name)
+		return c.Entry.Config, err
 	}
-	configs, err := ReadChannels(sh.In, f.file)
+	listed, err := ReadFile(sh.In, f.file)
 	if err != nil {
 		return channels.Config{}, err
 	}
-	i := slices.IndexFunc(configs, func(c channels.Config) bool { return c.Name == name })
+	i := slices.IndexFunc(listed.Channels, func(c channels.Config) bool { return c.Name == name })
 	if i < 0 {
 		return channels.Config{}, fmt.Errorf("%w: %s is not in %s", channels.ErrNotFound, name, f.file)
 	}
-	return configs[i], channels.ValidateAll(configs[i:i+1], app.Catalog())
+	return listed.Channels[i], nil
 }

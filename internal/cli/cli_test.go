@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -14,11 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/app"
-	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/extsync"
+	"github.com/hms-utl/extsync/pkg/schema"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -37,9 +41,9 @@ func TestExitCodes(t *testing.T) {
 		"too large":             {events.ErrTooLarge, ExitUsage},
 		"fixed field":           {channels.ErrImmutable, ExitUsage},
 		"file is missing":       {fs.ErrNotExist, ExitUsage},
-		"no connection":         {broker.ErrConnect, ExitBroker},
-		"no credentials file":   {wrap(broker.ErrConnect, fs.ErrNotExist), ExitUsage},
-		"no connection in time": {wrap(broker.ErrConnect, context.DeadlineExceeded), ExitBroker},
+		"no connection":         {extsync.ErrConnect, ExitBroker},
+		"no credentials file":   {wrap(extsync.ErrConnect, fs.ErrNotExist), ExitUsage},
+		"no connection in time": {wrap(extsync.ErrConnect, context.DeadlineExceeded), ExitBroker},
 		"not provisioned":       {events.ErrNotProvisioned, ExitBroker},
 		"no JetStream":          {jetstream.ErrJetStreamNotEnabled, ExitBroker},
 		"no answer":             {events.ErrUnavailable, ExitBroker},
@@ -54,21 +58,21 @@ func TestExitCodes(t *testing.T) {
 		"unknown channel":       {events.ErrUnknownChannel, ExitUnknown},
 		"channel not found":     {channels.ErrNotFound, ExitUnknown},
 		"bad channel name":      {wrap(channels.ErrNotFound, events.ErrName), ExitUnknown},
-		"unknown key":           {app.ErrUnknownKey, ExitUnknown},
-		"changed meanwhile":     {channels.ErrRevision, ExitUnexpected},
+		"unknown key":           {operate.ErrUnknownKey, ExitUnknown},
+		"changed meanwhile":     {channels.ErrRevision, ExitRefused},
 		"canceled":              {context.Canceled, ExitInterrupted},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			code, hint := classify(fmt.Errorf("some context: %w", tt.err))
-			if code != tt.code {
-				t.Errorf("exit code %d, want %d", code, tt.code)
+			v := classify(fmt.Errorf("some context: %w", tt.err))
+			if v.exit != tt.code {
+				t.Errorf("exit code %d, want %d", v.exit, tt.code)
 			}
-			if hint == "" && code != ExitInterrupted {
-				t.Error("there is no hint")
+			if v.hint == "" && v.exit != ExitInterrupted || v.code == "" {
+				t.Errorf("the code %q, the hint %q", v.code, v.hint)
 			}
-			if !strings.Contains(ExitCodes, fmt.Sprintf("\n  %d ", code)) {
-				t.Errorf("exit code %d is not documented", code)
+			if !strings.Contains(ExitCodes, fmt.Sprintf("\n  %d ", v.exit)) {
+				t.Errorf("exit code %d is not documented", v.exit)
 			}
 		})
 	}
@@ -79,6 +83,7 @@ func run(err error, args ...string) (code int, stderr string) {
 	var out bytes.Buffer
 	sh := &Shell{Out: &bytes.Buffer{}, Err: &out}
 	root := Group("program", "", &cobra.Command{Use: "fail", RunE: func(*cobra.Command, []string) error { return err }})
+	sh.AddJSON(root)
 	code = sh.Run(context.Background(), root, args)
 	return code, out.String()
 }
@@ -118,5 +123,55 @@ func TestTableShowsEmptyCells(t *testing.T) {
 	}
 	if got := out.String(); got != "A  B\n-  x\ufffdy\n" {
 		t.Errorf("table = %q", got)
+	}
+}
+
+// With --json the last line of standard error is the error, wherever the flag stands.
+func TestErrorsAreJSONWithJSON(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		args []string
+		want failure
+	}{
+		"of a command":        {events.ErrBusy, []string{"fail", "--json"}, failure{Exit: ExitUnexpected, Code: "changed_meanwhile", Message: "key is being changed by others", Hint: "somebody else was faster: look at what is there now, and run it again"}},
+		"of the command line": {nil, []string{"fail", "--nope", "--json"}, failure{Exit: ExitUsage, Code: "usage", Message: "program fail: there is no flag --nope", Hint: "usage: program fail [flags]; see 'program fail --help'"}},
+		"of a configuration": {
+			&schema.Error{Problems: []schema.Problem{{Path: "a", Message: "one"}, {Path: "b", Message: "two"}}},
+			[]string{"--json", "fail"},
+			failure{Exit: ExitUsage, Code: "invalid", Message: "invalid configuration", Problems: []string{"a: one", "b: two"}, Hint: "correct what is named; --help lists every flag and variable"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, got := run(tt.err, tt.args...)
+			var doc struct{ Error failure }
+			if err := json.Unmarshal([]byte(got), &doc); err != nil || strings.Count(got, "\n") != 1 {
+				t.Fatalf("%v: %q", err, got)
+			}
+			if code != tt.want.Exit || !reflect.DeepEqual(doc.Error, tt.want) {
+				t.Errorf("exit code %d, %+v", code, doc.Error)
+			}
+		})
+	}
+}
+
+func TestUsageArguments(t *testing.T) {
+	for use, want := range map[string]struct {
+		required string
+		most     int
+	}{
+		"push CHANNEL KEY VERSION":            {"CHANNEL KEY VERSION", 3},
+		"get [CHANNEL] KEY":                   {"KEY", 2},
+		"test CHANNEL [KEY [VERSION]]":        {"CHANNEL", 3},
+		"show [NAME...]":                      {"", -1},
+		"set CHANNEL KEY NAME=VALUE...":       {"CHANNEL KEY NAME=VALUE", -1},
+		"wait CHANNEL KEY@VERSION":            {"CHANNEL KEY@VERSION", 2},
+		"apply -f FILE":                       {"", 0},
+		"list":                                {"", 0},
+		"broker-config --out DIR (--channels": {"", 0},
+	} {
+		required, most := usageArguments(use)
+		if strings.Join(required, " ") != want.required || most != want.most {
+			t.Errorf("%s: %q, %d", use, required, most)
+		}
 	}
 }

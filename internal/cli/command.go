@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
 // connected runs work with a client, for at most most (0: as long as it takes).
-func (sh *Shell) connected(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *app.Client) error) error {
+func (sh *Shell) connected(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *operate.Client) error) error {
 	ctx := cmd.Context()
 	if most > 0 {
 		var cancel context.CancelFunc
@@ -26,12 +26,54 @@ func (sh *Shell) connected(cmd *cobra.Command, loader *config.Loader, most time.
 		return err
 	}
 	defer client.Close()
-	return work(ctx, client)
+	return meant(ctx, client, work(ctx, client))
+}
+
+// meant adds to the error of a channel that is not there the name of the one that was
+// probably meant.
+func meant(ctx context.Context, client *operate.Client, err error) error {
+	var missing *channels.NotFoundError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	return meantChannel(ctx, client, missing.Name, err)
+}
+
+func meantChannel(ctx context.Context, client *operate.Client, name string, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, completionTime)
+	defer cancel()
+	registry, rerr := client.Registry(ctx)
+	if rerr != nil {
+		return err // what is wrong with the registry is not the question
+	}
+	entries, _ := registry.List(ctx) // the names that can be read are better than none
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Config.Name
+	}
+	if near := nearest(name, names); near != "" {
+		return fmt.Errorf("%w%s", err, didYouMean("", near))
+	}
+	return err
+}
+
+// checkChannels returns an error if one of some channels is not there.
+func checkChannels(ctx context.Context, client *operate.Client, names ...string) error {
+	registry, err := client.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := registry.Get(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withRegistry is connected, with the registry of channels at hand.
-func (sh *Shell) withRegistry(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *app.Client, *channels.Registry) error) error {
-	return sh.connected(cmd, loader, most, func(ctx context.Context, client *app.Client) error {
+func (sh *Shell) withRegistry(cmd *cobra.Command, loader *config.Loader, most time.Duration, work func(context.Context, *operate.Client, *channels.Registry) error) error {
+	return sh.connected(cmd, loader, most, func(ctx context.Context, client *operate.Client) error {
 		registry, err := client.Registry(ctx)
 		if err != nil {
 			return err
@@ -97,4 +139,9 @@ func completeChannels(sh *Shell, loader *config.Loader, most int) cobra.Completi
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeWords completes a flag that takes one of a few words.
+func completeWords(cmd *cobra.Command, flag string, words ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }

@@ -11,10 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 // DeadCommand returns the commands about dead letters.
@@ -42,8 +43,8 @@ func (f *letterFilter) declare(cmd *cobra.Command, states bool) {
 	flags.StringVar(&f.outcome, "outcome", "", "dead_lettered or conflict")
 	flags.StringVar(&f.Class, "class", "", "of this error class only, such as permanent")
 	flags.StringVar(&f.Code, "code", "", "of this error code only, such as 422")
-	flags.StringVar(&f.after, "after", "", "stored at this RFC 3339 time or later, or so long ago (2h)")
-	flags.StringVar(&f.before, "before", "", "stored before this RFC 3339 time, or longer ago than this (2h)")
+	flags.StringVar(&f.after, "after", "", "stored at this RFC 3339 time or later, or so long ago (2h, 7d)")
+	flags.StringVar(&f.before, "before", "", "stored before this RFC 3339 time, or longer ago than this (2h, 7d)")
 	if states {
 		flags.StringVar(&f.state, "state", string(deadletters.StateOpen), "open, pending, resolved or any")
 	}
@@ -73,12 +74,12 @@ func moment(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+	if ago, err := schema.ParseDuration(text); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, fmt.Errorf("%q is neither an RFC 3339 time nor a duration such as 2h", text)
+		return at, fmt.Errorf("%q is neither a time such as 2026-05-01T12:00:00Z nor a duration such as 2h or 7d", clean(text))
 	}
 	return at, nil
 }
@@ -107,23 +108,10 @@ otherwise. The first column is the number by which the other commands know them.
 			if limit < 1 || limit > deadletters.MaxPage {
 				return fmt.Errorf("%w: --limit: %d is outside 1..%d", errUsage, limit, deadletters.MaxPage)
 			}
-			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
-				store, err := client.DeadLetters(ctx)
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				page, err := client.Letters(ctx, filter, limit, cursor)
 				if err != nil {
 					return err
-				}
-				page, err := store.List(ctx, filter, limit, cursor)
-				if err != nil {
-					return err
-				}
-				if len(page.Entries) == 0 && filter.Channel != "" { // a name that is misspelt has no letters either
-					registry, err := client.Registry(ctx)
-					if err != nil {
-						return err
-					}
-					if _, err := registry.Get(ctx, filter.Channel); err != nil {
-						return err
-					}
 				}
 				return writeLetters(sh, page)
 			})
@@ -136,12 +124,12 @@ otherwise. The first column is the number by which the other commands know them.
 	return cmd
 }
 
-func writeLetters(sh *Shell, page deadletters.Page) error {
+func writeLetters(sh *Shell, page operate.LetterPage) error {
 	if sh.JSON {
 		return sh.WriteJSON(page)
 	}
-	rows := make([][]string, len(page.Entries))
-	for i, e := range page.Entries {
+	rows := make([][]string, len(page.Letters))
+	for i, e := range page.Letters {
 		rows[i] = []string{
 			strconv.FormatUint(e.Sequence, 10), timeText(e.Stored), e.Channel, letterKey(&e), e.Version.String(), string(e.State),
 			string(e.Outcome), attemptsText(e.Attempts), strings.TrimPrefix(reason(e.Class, e.Code, e.Reason), ": "),
@@ -161,15 +149,6 @@ func letterKey(e *deadletters.Entry) string {
 	return e.Key
 }
 
-// shownLetter is what show tells.
-type shownLetter struct {
-	deadletters.Entry
-	Header  map[string][]string `json:"header,omitempty"`
-	Payload string              `json:"payload,omitempty"`
-	// PayloadBase64 takes the place of Payload where that is no text.
-	PayloadBase64 []byte `json:"payload_base64,omitempty"`
-}
-
 func deadShow(sh *Shell) *cobra.Command {
 	var loader *config.Loader
 	cmd := &cobra.Command{
@@ -184,16 +163,12 @@ answered, and the update with its payload. --json has its headers as well.`,
 			if err != nil {
 				return err
 			}
-			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
-				store, err := client.DeadLetters(ctx)
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				l, err := client.Letter(ctx, letters[0])
 				if err != nil {
 					return err
 				}
-				e, err := store.Get(ctx, letters[0])
-				if err != nil {
-					return err
-				}
-				return writeLetter(sh, e)
+				return writeLetter(sh, l)
 			})
 		},
 	}
@@ -201,21 +176,15 @@ answered, and the update with its payload. --json has its headers as well.`,
 	return cmd
 }
 
-func writeLetter(sh *Shell, e deadletters.Entry) error {
+func writeLetter(sh *Shell, e operate.Letter) error {
 	if sh.JSON {
-		doc := shownLetter{Entry: e, Header: e.Header}
-		if utf8.Valid(e.Update.Payload) {
-			doc.Payload = string(e.Update.Payload)
-		} else {
-			doc.PayloadBase64 = e.Update.Payload
-		}
-		return sh.WriteJSON(doc)
+		return sh.WriteJSON(e)
 	}
 	var b strings.Builder
 	for _, line := range [][2]string{
 		{"letter", strconv.FormatUint(e.Sequence, 10)},
 		{"channel", e.Channel},
-		{"key", letterKey(&e)},
+		{"key", letterKey(&e.Entry)},
 		{"version", e.Version.String()},
 		{"op", string(e.Op)},
 		{"state", string(e.State)},
@@ -259,27 +228,19 @@ func letterNumbers(args []string) ([]uint64, error) {
 
 // A deadAction is what can be done to letters.
 type deadAction struct {
-	verb, short, long, example string
-	states                     bool // letters of all states can be meant
-	one                        func(context.Context, *deadletters.Replayer, uint64) (string, error)
-	many                       func(context.Context, *deadletters.Replayer, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)
+	act                  operate.LetterAct
+	short, long, example string
+	states               bool // letters of all states can be meant
 }
 
 func replay() deadAction {
 	return deadAction{
-		verb: "replay", short: "Send dead letters again",
+		act: operate.Replay, short: "Send dead letters again",
 		long: `Have the workers send the updates of dead letters again, now, and a few times within
 ten seconds where the target cannot take them. What a newer version has overtaken is not sent, so a
 replay never puts old content over new. A letter whose update fails again stays
 as it is. Without a worker nothing is sent.`,
 		example: `  extsync dead replay 17
   extsync dead replay --channel erp_db --code 42P01 --yes`,
-		one: func(ctx context.Context, s *deadletters.Replayer, n uint64) (string, error) {
-			result, err := s.Replay(ctx, n)
-			return result.String(), err
-		},
-		many: func(ctx context.Context, s *deadletters.Replayer, f deadletters.Filter, progress func(deadletters.Summary)) (deadletters.Summary, error) {
-			return s.ReplayAll(ctx, f, progress)
-		},
 	}
 }

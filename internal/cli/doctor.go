@@ -9,9 +9,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 )
 
 const doctorHelp = `Look at everything that extsync needs, and say for each finding what to do:
@@ -68,13 +68,14 @@ func DoctorCommand(sh *Shell) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "tidy up what can be tidied without harm")
 	cmd.Flags().StringVar(&role, "role", "", "publisher, gateway, worker or admin (default: that of the inbox prefix, or else admin)")
+	completeWords(cmd, "role", "publisher", "gateway", "worker", "admin")
 	loader = config.NewLoader()
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupStorage, config.GroupAllow)
 	return cmd
 }
 
 func (sh *Shell) doctor(ctx context.Context, loader *config.Loader, name string, fix bool) error {
-	cfg, err := loader.Load(sh.Environ)
+	cfg, err := sh.Settings(loader)
 	if err != nil {
 		return err
 	}
@@ -83,16 +84,16 @@ func (sh *Shell) doctor(ctx context.Context, loader *config.Loader, name string,
 		return err
 	}
 	// What the broker refuses is what it looks for: that must not end it.
-	client, err := app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.Disabled))
+	client, err := operate.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.Disabled))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	findings, err := client.Examine(ctx, app.ExamineOptions{Fix: fix, Role: role})
+	found, err := client.Examine(ctx, operate.ExamineOptions{Fix: fix, Role: role})
 	if err != nil {
 		return err
 	}
-	return writeFindings(sh, findings)
+	return writeFindings(sh, found)
 }
 
 // brokerRole returns the role of a name or, without one, of an inbox prefix.
@@ -113,19 +114,15 @@ func brokerRole(name, inboxPrefix string) (brokerconfig.Role, error) {
 	return "", fmt.Errorf("%w: --role: %q is none of %v, nor publisher-NAME of a group", errUsage, clean(name), brokerconfig.Roles())
 }
 
-func writeFindings(sh *Shell, findings []app.Diagnosis) error {
-	bad := 0
+func writeFindings(sh *Shell, found operate.Examination) error {
 	text := ""
-	for _, f := range findings {
-		if f.Level != app.LevelOK {
-			bad++
-		}
+	for _, f := range found.Findings {
 		line := f.Check + ": "
 		if f.Subject != "" {
 			line += f.Subject + ": "
 		}
 		level := f.Level
-		if level != app.LevelOK {
+		if level != operate.LevelOK {
 			level = sh.Strong(level)
 		}
 		text += level + "  " + clean(line+f.Message) + "\n"
@@ -135,14 +132,11 @@ func writeFindings(sh *Shell, findings []app.Diagnosis) error {
 	}
 	var err error
 	if sh.JSON {
-		err = sh.WriteJSON(struct {
-			Bad      int             `json:"bad"`
-			Findings []app.Diagnosis `json:"findings"`
-		}{bad, findings})
+		err = sh.WriteJSON(found)
 	} else {
 		_, err = io.WriteString(sh.Out, text)
 	}
-	if err == nil && bad > 0 {
+	if err == nil && found.Bad > 0 {
 		return errFound
 	}
 	return err

@@ -7,16 +7,31 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 )
 
-// documentCommand writes the reference of a program's commands. It is hidden: it
-// is for whoever builds the documents.
+// documentCommand writes a reference: of a program's commands, of channels, or of a kind
+// of connectors. It is hidden: it is for whoever builds the documents.
 func documentCommand(sh *Shell) *cobra.Command {
 	return &cobra.Command{
-		Use: "document", Hidden: true, Args: cobra.NoArgs,
-		Short: "Write the reference of all commands as Markdown",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(sh.Out, document(cmd.Root()))
+		Use: "document [channels|KIND]", Hidden: true, Args: cobra.MaximumNArgs(1),
+		Short: "Write the reference of all commands, of channels or of a kind as Markdown",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := ""
+			switch {
+			case len(args) == 0:
+				text = document(cmd.Root())
+			case args[0] == "channels":
+				text = documentChannels()
+			default:
+				kind, err := kinds.All().Kind(args[0])
+				if err != nil {
+					return err
+				}
+				text = documentKind(kind)
+			}
+			_, err := io.WriteString(sh.Out, text)
 			return err
 		},
 	}

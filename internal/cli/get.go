@@ -9,13 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
 )
 
-const getHelp = `Tell where the newest update of a key is, in every channel or in one.
+const getHelp = `Tell where the newest update of a key is, in every channel or in one. The topics that
+hold the key come first: their version is what the channels that read them are to hold.
 
 State is the outcome of the newest version (delivered, superseded, conflict or
 dead_lettered), or absent, pending, retrying, parked or malformed. The answer
@@ -28,26 +30,11 @@ is shown; 'extsync channels probe' does not wait for it.
 --timeline adds what the outcome log says of the key, newest first. The log is
 read backwards for a few seconds at most.`
 
-// timelineTime bounds the look into the log of one channel: it has no index by
-// key.
-const timelineTime = 5 * time.Second
-
 // getFlags say what get looks for.
 type getFlags struct {
 	channel  string
 	timeline bool
 	entries  int
-}
-
-// found is what get tells.
-type found struct {
-	Key      string         `json:"key"`
-	Channels []foundChannel `json:"channels"`
-}
-
-type foundChannel struct {
-	app.Whereabouts
-	Timeline *events.Timeline `json:"timeline,omitempty"`
 }
 
 // GetCommand returns the command that tells where an update is.
@@ -69,11 +56,11 @@ func GetCommand(sh *Shell) *cobra.Command {
 				}
 				f.channel = args[0]
 			}
-			if f.entries < 1 || f.entries > events.MaxHistory {
-				return fmt.Errorf("%w: --entries: %d is outside 1..%d", errUsage, f.entries, events.MaxHistory)
+			if f.entries < 1 || f.entries > wire.MaxHistory {
+				return fmt.Errorf("%w: --entries: %d is outside 1..%d", errUsage, f.entries, wire.MaxHistory)
 			}
-			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
-				doc, err := get(ctx, client, key, f)
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				doc, err := client.Look(ctx, f.lookup(key))
 				if err != nil {
 					return err
 				}
@@ -92,38 +79,33 @@ func GetCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func get(ctx context.Context, client *app.Client, key string, f getFlags) (found, error) {
-	doc := found{Key: key}
-	all, err := client.Find(ctx, key, f.channel)
-	if err != nil {
-		return doc, err
+func (f *getFlags) lookup(key string) operate.Lookup {
+	l := operate.Lookup{Key: key, Channel: f.channel}
+	if f.timeline {
+		l.Timeline = f.entries
 	}
-	for _, w := range all {
-		c := foundChannel{Whereabouts: w}
-		if f.timeline && w.State != app.StateAbsent {
-			ctx, cancel := context.WithTimeout(ctx, timelineTime)
-			line, err := events.History(ctx, client.JS, client.Names, w.Channel, key, f.entries)
-			cancel()
-			if err != nil {
-				return doc, err
-			}
-			c.Timeline = &line
-		}
-		doc.Channels = append(doc.Channels, c)
-	}
-	return doc, nil
+	return l
 }
 
 // writeFound writes the answer of get for people.
-func writeFound(sh *Shell, doc found) error {
+func writeFound(sh *Shell, doc operate.Found) error {
+	for _, w := range doc.Topics {
+		holds := versionText(w.Newest)
+		if w.Malformed != "" {
+			holds = "a message that is no update: " + w.Malformed
+		}
+		if _, err := fmt.Fprintf(sh.Out, "%s %s\n", sh.Strong("topic "+w.Topic+":"), clean(holds)); err != nil {
+			return err
+		}
+	}
 	rows := make([][]string, len(doc.Channels))
 	for i, w := range doc.Channels {
 		rows[i] = []string{
-			w.Channel, versionText(w.Newest), versionText(w.Target), w.State, attemptsText(w.Attempts),
-			nextText(w.Whereabouts), failureText(w.Error),
+			w.Channel, versionText(w.Newest), versionText(w.Target), string(w.Sync), string(w.Health), w.State, attemptsText(w.Attempts),
+			nextText(w), failureText(w.Error),
 		}
 	}
-	if err := writeTable(sh.Out, []string{"CHANNEL", "NEWEST", "AT TARGET", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR"}, rows); err != nil {
+	if err := writeTable(sh.Out, []string{"CHANNEL", "NEWEST", "AT TARGET", "SYNC", "HEALTH", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR"}, rows); err != nil {
 		return err
 	}
 	for _, w := range doc.Channels {
@@ -135,7 +117,7 @@ func writeFound(sh *Shell, doc found) error {
 		if w.Why == nil {
 			continue
 		}
-		if _, err := fmt.Fprintf(sh.Out, "%s  %s\n    %s\n", sh.Strong(w.Channel), clean(whyText(w.Why)), w.Why.Code.Advice()); err != nil {
+		if _, err := fmt.Fprintf(sh.Out, "%s  %s\n    %s\n", sh.Strong(w.Channel), clean(whyText(w.Why)), w.Why.Advice); err != nil {
 			return err
 		}
 	}
@@ -151,10 +133,10 @@ func writeFound(sh *Shell, doc found) error {
 }
 
 // nextText returns when a key is tried again.
-func nextText(w app.Whereabouts) string {
+func nextText(w operate.Whereabouts) string {
 	probed := w.Why != nil && w.Why.Code.Probed()
 	switch {
-	case !probed && w.NextAttempt.IsZero() && w.State == string(events.StateRetrying):
+	case !probed && w.NextAttempt.IsZero() && w.State == string(wire.StateRetrying):
 		return "due"
 	case !probed:
 		return timeText(w.NextAttempt)
@@ -172,7 +154,7 @@ func probeText(next time.Time) string {
 	return "next probe " + timeText(next)
 }
 
-func writeTimeline(sh *Shell, channel string, line events.Timeline) error {
+func writeTimeline(sh *Shell, channel string, line wire.Timeline) error {
 	text := "\n" + sh.Strong(channel) + "\n"
 	for _, e := range line.Entries {
 		text += "  " + clean(timeText(e.At)+"  "+entryText(e.Entry)+"  ("+e.Worker+")") + "\n"
@@ -198,7 +180,7 @@ func whyText(r *why.Reason) string {
 	return string(r.Code) + ": " + r.String()
 }
 
-func versionText(c app.Copy) string {
+func versionText(c operate.Copy) string {
 	if c.Op == events.Delete {
 		return c.Version.String() + " (deleted)"
 	}

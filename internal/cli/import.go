@@ -2,16 +2,18 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/words"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const importHelp = `Publish the entities of a file, one JSON object a line:
@@ -19,10 +21,12 @@ const importHelp = `Publish the entities of a file, one JSON object a line:
   {"key": "p-2023-vax", "version": 7, "payload": {"content": "Booster"}}
   {"key": "p-2024-flu", "version": "2024-05-01T12:00:00Z", "op": "delete"}
 
-content_type, type and source may be given too, and payload_base64 for what is
-not JSON. What the channel has already is skipped, and so is what is older than
+  {"key": "p-2022-tbe", "version": 3, "payload": {}, "refs": {"id": "4711"}}
+
+base, content_type, id, type, source, time and ack_service may be given too, and
+payload_base64 for what is not JSON. What the channel has already is skipped, and so is what is older than
 what it has. Lines that cannot be published go to a file with their line number and the
-reason, and the exit code is 8.
+reason, and the exit code is 9.
 
 How far all is done is kept in a file beside the input: an import that was
 interrupted goes on there, and one that is finished ends at once, and says so. That
@@ -32,7 +36,27 @@ when something was changed in what is done. So lines that were rejected may be c
 in place, and the import run again: what the channel has already is skipped. Standard
 input (-) has no such file.
 
-A broker that is full ends the import, with exit code 3; it can go on later.`
+A CSV file (--csv, or a name that ends in .csv) has a header. --csv-key, --csv-version and
+--csv-op name three of its columns; all others are the fields of the payload, texts unless
+--csv-json names them.
+
+With --refs, what a line has under "refs" is remembered of its key first, for objects
+that the target had before: its next call gets it, as if the target had answered it. That
+needs a running worker.
+
+With --topic, in place of CHANNEL, the entities are published to a topic.
+
+A broker that is full ends the import, with exit code 3; it can go on later.
+
+With --dry-run nothing is published, and nothing is kept beside the input. It says how many
+lines would be stored, which the channel has already, or has newer, and which could not be
+published. Filter, mapping and render of the channel are applied to what would be stored. It
+shows the first of the lines that are wrong; --rejects has all of them written.
+
+With --wait the command then waits until each key has an outcome, for the version of the
+input or a newer one. It publishes all of the input for that, also what an earlier import has
+done: the channel skips it. The exit code is 5 if something has no outcome in time, else 6 if
+something was given up, else 9 if lines were rejected.`
 
 // maxInFlight bounds --in-flight.
 const maxInFlight = 4096
@@ -40,7 +64,16 @@ const maxInFlight = 4096
 type importFlags struct {
 	rejects  string
 	restart  bool
+	refs     bool
 	inFlight int
+	dryRun   bool
+	wait     bool
+	timeout  time.Duration
+	topic    string
+
+	csv       bool
+	columns   operate.CSV
+	separator string
 }
 
 // ImportCommand returns the command that publishes the entities of a file.
@@ -54,20 +87,34 @@ func ImportCommand(sh *Shell) *cobra.Command {
 		Short: "Publish the entities of a file",
 		Long:  importHelp,
 		Example: `  extsync import erp_db policies.ndjson
-  zcat policies.ndjson.gz | extsync import erp_db - --rejects bad.ndjson`,
-		Args: cobra.ExactArgs(2),
+  extsync import erp_db policies.csv --csv-key id --csv-version revision --csv-json premium,active
+  zcat policies.ndjson.gz | extsync import erp_db - --rejects bad.ndjson
+  extsync import erp_db policies.ndjson --dry-run
+  extsync import erp_db policies.ndjson --wait --timeout 1h
+  extsync import --topic policies policies.ndjson`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			route, args, err := routed(f.topic, args)
+			if err != nil {
+				return err
+			}
 			if f.inFlight < 1 || f.inFlight > maxInFlight {
 				return fmt.Errorf("%w: --in-flight: %d is outside 1..%d", errUsage, f.inFlight, maxInFlight)
 			}
-			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
-				return runImport(ctx, sh, client, args[0], args[1], f)
+			if err := f.checkWait(cmd.Flags()); err != nil {
+				return err
+			}
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *operate.Client) error {
+				return runImport(ctx, sh, client, route, args[0], f)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&f.rejects, "rejects", "", "file for what cannot be published (default FILE.CHANNEL.rejects)")
+	cmd.Flags().BoolVar(&f.refs, "refs", false, "have what lines say under \"refs\" remembered of their keys")
 	cmd.Flags().BoolVar(&f.restart, "restart", false, "begin anew, wherever an earlier import has ended")
-	cmd.Flags().IntVar(&f.inFlight, "in-flight", 64, "how many updates are on their way to the broker at once")
+	cmd.Flags().IntVar(&f.inFlight, "in-flight", 256, "how many updates are on their way to the broker at once")
+	topicFlag(cmd, &f.topic, 2)
+	f.waitFlags(cmd)
+	f.csvFlags(cmd)
 	loader = brokerFlags(cmd)
 	cmd.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -80,29 +127,28 @@ func ImportCommand(sh *Shell) *cobra.Command {
 
 // imported is what import tells.
 type imported struct {
-	Channel string `json:"channel"`
+	Channel string `json:"channel,omitempty"`
+	Topic   string `json:"topic,omitempty"`
 	From    int64  `json:"from"`
 	// SkippedLines were done by an earlier import to the same stream. Anew says why one
 	// that there was does not count.
 	SkippedLines int64  `json:"skipped_lines,omitempty"`
 	Anew         string `json:"anew,omitempty"`
-	app.ImportSummary
+	operate.ImportSummary
 	Rejects string `json:"rejects,omitempty"`
+	// Arrived is what became of it, with --wait.
+	Arrived *operate.Arrived `json:"arrived,omitempty"`
 }
 
-func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name string, f importFlags) error {
-	registry, err := client.Registry(ctx)
+func runImport(ctx context.Context, sh *Shell, client *operate.Client, route events.Route, name string, f importFlags) error {
+	if err := client.CheckRoute(ctx, route); err != nil {
+		return err
+	}
+	stream, err := client.StreamIdentity(ctx, route)
 	if err != nil {
 		return err
 	}
-	if _, err := registry.Get(ctx, channel); err != nil {
-		return err
-	}
-	stream, err := client.StreamIdentity(ctx, channel)
-	if err != nil {
-		return err
-	}
-	input, err := openImport(sh, channel, stream, name, f.restart)
+	input, err := openImport(sh, route, stream, name, f.restart || f.wait || f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -110,35 +156,63 @@ func runImport(ctx context.Context, sh *Shell, client *app.Client, channel, name
 		return err
 	}
 	defer func() { _ = input.close() }() // only read from
-	if f.rejects == "" {
-		f.rejects = name + "." + channel + ".rejects"
+	if f.rejects == "" && !f.dryRun {
+		f.rejects = name + "." + routeInFiles(route) + ".rejects"
 		if name == "-" {
-			f.rejects = "import." + channel + ".rejects"
+			f.rejects = "import." + routeInFiles(route) + ".rejects"
 		}
+	}
+	if err := notTheSame(f.rejects, name, input.path); err != nil {
+		return err
 	}
 	rejects := rejectFile{name: f.rejects, keep: input.from > 0}
 	defer func() { _ = rejects.close() }() // each line was written
-	bar := sh.progress("bytes", input.size)
-	sum, err := client.Import(ctx, app.ImportOptions{
-		Channel: channel, In: input.in, From: input.from, Line: input.line, InFlight: f.inFlight,
+	from, line, in, err := f.header(input, name)
+	if err != nil {
+		return err
+	}
+	o := operate.ImportOptions{
+		Route: route, In: in, From: from, Line: line, InFlight: f.inFlight, Refs: f.refs, CSV: f.columnsOf(name),
 		Reject: rejects.write,
-		Progress: func(s app.ImportSummary) error {
-			bar.set(s.Offset)
-			return input.save(s)
-		},
-	})
-	bar.end()
-	doc := imported{Channel: channel, From: input.from, SkippedLines: input.line, Anew: input.anew, ImportSummary: sum}
-	if sum.Rejected+input.before > 0 {
+		Waits:  sh.sayWaiting(),
+	}
+	if f.dryRun {
+		return tryImport(ctx, sh, client, input, &rejects, o)
+	}
+	sh.goOn = "run the same command again: it goes on behind what is done"
+	if input.path == "" || f.wait { // it cannot be known how far another input is done
+		sh.goOn = "run it again with all of the input: what the channel has already is skipped"
+	}
+	doc := imported{Channel: route.Channel(), Topic: route.Topic(), From: input.from, SkippedLines: input.line, Anew: input.anew}
+	err = publishImport(ctx, sh, client, input, o, f, &doc)
+	if doc.Rejected+input.before > 0 {
 		doc.Rejects = f.rejects
 	}
 	if err := errors.Join(err, writeImported(sh, doc)); err != nil {
 		return err
 	}
-	if sum.Rejected+input.before > 0 {
-		return errFound
+	return doc.verdict(input.before)
+}
+
+// publishImport publishes and, with --wait, waits.
+func publishImport(ctx context.Context, sh *Shell, client *operate.Client, input *importInput, o operate.ImportOptions, f importFlags, doc *imported) (err error) {
+	if f.wait {
+		if o.Arrivals, err = client.Follow(ctx, o.Route.Name()); err != nil {
+			return err
+		}
+		defer o.Arrivals.Close()
 	}
-	return nil
+	bar := sh.progress("bytes", input.size)
+	o.Progress = func(s operate.ImportSummary) error {
+		bar.set(s.Offset)
+		return input.save(s)
+	}
+	doc.ImportSummary, err = client.Import(ctx, o)
+	bar.end()
+	if err != nil || !f.wait {
+		return err
+	}
+	return awaitImport(ctx, sh, o, f.timeout, doc)
 }
 
 // sayResumed says, before anything is published, what of the input is left out and
@@ -149,7 +223,7 @@ func sayResumed(sh *Shell, input *importInput, name string) error {
 	case input.anew != "":
 		text = fmt.Sprintf("%s begins anew: %s\n", name, input.anew)
 	case input.from > 0 && input.from == input.size:
-		text = fmt.Sprintf("%s NOTHING IS LEFT TO PUBLISH: all %d lines were done by an earlier import to this very stream, says %s; --restart begins anew\n",
+		text = fmt.Sprintf("%s: nothing is left to publish: all %d lines were done by an earlier import to this very stream, says %s; --restart begins anew\n",
 			name, input.line, input.path)
 		if input.before > 0 {
 			text += fmt.Sprintf("%d of them were rejected then: correct them in the input and run it again\n", input.before)
@@ -167,45 +241,31 @@ func writeImported(sh *Shell, doc imported) error {
 		return sh.WriteJSON(doc)
 	}
 	text := fmt.Sprintf("%s: %d stored, %d there before, %d older than what is there, %d rejected; done up to line %d\n",
-		doc.Channel, doc.Stored, doc.Duplicates, doc.Stale, doc.Rejected, doc.Line)
+		doc.Channel+doc.Topic, doc.Stored, doc.Duplicates, doc.Stale, doc.Rejected, doc.Line)
 	if doc.Rejects != "" {
 		text += "rejects: " + doc.Rejects + "\n"
+	}
+	if doc.Arrived != nil {
+		text += arrivedText(doc.Arrived)
 	}
 	_, err := io.WriteString(sh.Out, text)
 	return err
 }
 
-// A rejectFile takes what cannot be published. It is made with the first line.
-type rejectFile struct {
-	name string
-	keep bool // what an earlier part of the import has written
-	file *os.File
-}
+// sayEvery is how often is said that a command waits for the broker.
+const sayEvery = 10 * time.Second
 
-func (r *rejectFile) write(reject app.ImportReject) error {
-	if r.file == nil {
-		flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
-		if !r.keep {
-			flags |= os.O_TRUNC
+// sayWaiting returns what says on standard error, now and then, why a command stands still.
+func (sh *Shell) sayWaiting() func(error) {
+	var mu sync.Mutex
+	var said time.Time
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(said) < sayEvery {
+			return
 		}
-		var err error
-		if r.file, err = os.OpenFile(r.name, flags, 0o600); err != nil {
-			return fmt.Errorf("rejects: %w", err)
-		}
+		said = time.Now()
+		_, _ = fmt.Fprintf(sh.Err, "\nwaiting for the broker: %s\n", clean(oneLine(words.Of(err)))) // there is nobody else to tell
 	}
-	data, err := json.Marshal(reject)
-	if err != nil {
-		return fmt.Errorf("rejects: %w", err)
-	}
-	if _, err := r.file.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("rejects: %w", err)
-	}
-	return nil
-}
-
-func (r *rejectFile) close() error {
-	if r.file == nil {
-		return nil
-	}
-	return r.file.Close()
 }

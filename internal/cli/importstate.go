@@ -10,8 +10,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
-	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // importFormat is that of the file beside an input. Another one is no state: what was
@@ -27,7 +29,7 @@ type importState struct {
 	Format  int    `json:"f"`
 	Channel string `json:"channel"`
 	// Stream is the identity of the stream that has what was published, see
-	// app.Client.StreamIdentity.
+	// operate.Client.StreamIdentity.
 	Stream string `json:"stream"`
 	Offset int64  `json:"offset"`
 	Line   int64  `json:"line"`
@@ -52,7 +54,7 @@ type importInput struct {
 	anew       string    // why an earlier import of the input does not count; "" if none does
 }
 
-func openImport(sh *Shell, channel, stream, name string, restart bool) (*importInput, error) {
+func openImport(sh *Shell, route events.Route, stream, name string, restart bool) (*importInput, error) {
 	if name == "-" {
 		return &importInput{in: sh.In, close: func() error { return nil }}, nil
 	}
@@ -60,8 +62,8 @@ func openImport(sh *Shell, channel, stream, name string, restart bool) (*importI
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
-	i := &importInput{in: file, close: file.Close, path: name + "." + channel + ".state"}
-	if err := i.resume(file, channel, stream, restart); err != nil {
+	i := &importInput{in: file, close: file.Close, path: name + "." + routeInFiles(route) + ".state"}
+	if err := i.resume(file, route.ID(), stream, restart); err != nil {
 		return nil, errors.Join(fmt.Errorf("import: %w", err), file.Close())
 	}
 	return i, nil
@@ -143,7 +145,7 @@ func decodeImportState(data []byte) importState {
 
 // save keeps how far all is done. The file is replaced as a whole: it is never
 // half-written.
-func (i *importInput) save(sum app.ImportSummary) error {
+func (i *importInput) save(sum operate.ImportSummary) error {
 	if i.path == "" {
 		return nil
 	}
@@ -165,3 +167,6 @@ func (i *importInput) save(sum app.ImportSummary) error {
 	}
 	return nil
 }
+
+// routeInFiles returns the part of a file's name that says for which channel or topic it is.
+func routeInFiles(r events.Route) string { return strings.ReplaceAll(r.ID(), "/", ".") }

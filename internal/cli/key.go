@@ -6,21 +6,22 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // KeyCommand returns the commands about a single key.
 func KeyCommand(sh *Shell) *cobra.Command {
-	return Group("key", "Repair a single key", keyReset(sh), keyGiveUp(sh))
+	return Group("key", "Repair a single key", keyReset(sh), keyGiveUp(sh), keyRef(sh))
 }
 
 func keyReset(sh *Shell) *cobra.Command {
 	var (
 		yes    bool
+		topic  string
 		loader *config.Loader
 	)
 	cmd := &cobra.Command{
@@ -29,11 +30,16 @@ func keyReset(sh *Shell) *cobra.Command {
 		Long: `Make a channel forget what it knows of a key: its versions, its ledger record and
 its dead letters. This is for a platform that was restored from a backup and
 counts versions anew. The target is not touched, and one that compares versions
-itself still refuses what it holds to be older. A worker must be running.`,
-		Example: "  extsync key reset erp_db p-2023-vax --yes",
-		Args:    cobra.ExactArgs(2),
+itself still refuses what it holds to be older. A worker must be running.
+
+With --topic, in place of CHANNEL, the topic forgets the key, and so do all channels that
+read it.`,
+		Example: "  extsync key reset erp_db p-2023-vax --yes\n  extsync key reset --topic policies p-2023-vax --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client, r *channels.Registry) error {
+				if topic != "" {
+					return sh.resetTopicKey(ctx, client, r, topic, args[0], yes)
+				}
 				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make channel %s forget key %s", args[0], args[1]))
 				if err != nil {
 					return err
@@ -47,9 +53,9 @@ itself still refuses what it holds to be older. A worker must be running.`,
 				}
 				if sh.JSON {
 					return sh.WriteJSON(struct {
-						Channel string          `json:"channel"`
-						Key     string          `json:"key"`
-						Was     app.Whereabouts `json:"was"`
+						Channel string              `json:"channel"`
+						Key     string              `json:"key"`
+						Was     operate.Whereabouts `json:"was"`
 					}{args[0], args[1], was})
 				}
 				_, err = fmt.Fprintf(sh.Out, "%s: key %s starts anew\n", args[0], clean(args[1]))
@@ -58,9 +64,33 @@ itself still refuses what it holds to be older. A worker must be running.`,
 		},
 	}
 	yesFlag(cmd, &yes)
+	topicFlag(cmd, &topic, 2)
 	loader = brokerFlags(cmd)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
+}
+
+func (sh *Shell) resetTopicKey(ctx context.Context, client *operate.Client, r *channels.Registry, topic, key string, yes bool) error {
+	held, err := client.TopicKey(ctx, topic, key)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		return unconfirmed("make topic %s and all channels that read it forget key %s, whose newest version is %s", topic, clean(key), held.Newest.Version)
+	}
+	act := auditlog.Act{Action: "key.reset", Target: "topic " + topic, Before: held, After: map[string]string{"key": key}}
+	err = client.Act(ctx, act, func(ctx context.Context) (any, error) { return nil, r.ResetTopicKey(ctx, topic, key) })
+	if err != nil {
+		return err
+	}
+	if sh.JSON {
+		return sh.WriteJSON(struct {
+			operate.Wanted
+			Key string `json:"key"`
+		}{held, key})
+	}
+	_, err = fmt.Fprintf(sh.Out, "topic %s: key %s starts anew\n", topic, clean(key))
+	return err
 }
 
 func keyGiveUp(sh *Shell) *cobra.Command {
@@ -78,7 +108,7 @@ says why the update failed, and can be replayed. A worker must be running.`,
 		Example: "  extsync key give-up erp_db p-2023-vax --yes",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
+			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client, r *channels.Registry) error {
 				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make a dead letter of the pending update in channel %s of key %s", args[0], args[1]))
 				if err != nil {
 					return err
@@ -124,13 +154,13 @@ func writeGivenUp(sh *Shell, g givenUp) error {
 
 // confirmedKey returns where the key of the arguments CHANNEL KEY is, or an error that says
 // what would be done to it if that is not confirmed.
-func confirmedKey(ctx context.Context, client *app.Client, args []string, yes bool, what string) (app.Whereabouts, error) {
+func confirmedKey(ctx context.Context, client *operate.Client, args []string, yes bool, what string) (operate.Whereabouts, error) {
 	found, err := client.Find(ctx, args[1], args[0])
 	if err != nil {
-		return app.Whereabouts{}, err
+		return operate.Whereabouts{}, err
 	}
 	if !yes {
-		return app.Whereabouts{}, unconfirmed("%s, whose newest version is %s (%s)", what, found[0].Newest.Version, found[0].State)
+		return operate.Whereabouts{}, unconfirmed("%s, whose newest version is %s (%s)", what, found[0].Newest.Version, found[0].State)
 	}
 	return found[0], nil
 }

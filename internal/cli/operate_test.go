@@ -2,11 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/hms-utl/extsync/internal/app"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/pkg/channels"
 )
 
 func TestSplitKeyVersion(t *testing.T) {
@@ -40,19 +44,18 @@ func TestMoment(t *testing.T) {
 }
 
 func TestStatusRates(t *testing.T) {
-	at := time.Now()
-	before := []app.ChannelStatus{{Channel: "a", Published: 100, Undelivered: 10}, {Channel: "again", Published: 50}}
-	now := []app.ChannelStatus{
-		{Channel: "a", Published: 140, Undelivered: 30, Oldest: at.Add(-3 * time.Second)},
+	before := []operate.ChannelStatus{{Channel: "a", Published: 100, Undelivered: 10}, {Channel: "again", Published: 50}}
+	now := []operate.ChannelStatus{
+		{Channel: "a", Published: 140, Undelivered: 30},
 		{Channel: "again", Published: 2},
 		{Channel: "new", Published: 7},
 	}
-	lines := statusLines(before, now, 2*time.Second, at)
-	if l := lines[0]; l.In != 20 || l.Out != 10 || l.OldestSeconds != 3 {
-		t.Errorf("not 20 in, 10 out and 3 s old: %+v", l)
+	lines := statusLines(before, now, 2*time.Second)
+	if l := lines[0]; *l.In != 20 || *l.Out != 10 {
+		t.Errorf("not 20 in and 10 out: %+v", l)
 	}
 	for _, l := range lines[1:] {
-		if l.In != 0 || l.Out != 0 {
+		if l.In != nil || l.Out != nil {
 			t.Errorf("a rate where nothing is known: %+v", l)
 		}
 	}
@@ -68,6 +71,24 @@ func TestProgressWithoutTerminalIsPlainLines(t *testing.T) {
 	p.end()
 	if got := out.String(); !strings.HasPrefix(got, "keys: 50 of 100, 1m") || strings.ContainsAny(got, "\x1b\r") || strings.Count(got, "\n") != 1 {
 		t.Errorf("progress %q", got)
+	}
+}
+
+// Live work adds to what was counted: the bar is full then, and not wrong.
+func TestProgressIsNeverMoreThanAll(t *testing.T) {
+	p := &progress{total: 10, bar: progressbar.NewOptions64(10, progressbar.OptionSetWriter(io.Discard))}
+	for _, step := range []struct{ done, want int64 }{{4, 4}, {15, 10}} {
+		if p.set(step.done); p.bar.State().CurrentNum != step.want {
+			t.Errorf("%d of 10 is shown as %d, want %d", step.done, p.bar.State().CurrentNum, step.want)
+		}
+	}
+}
+
+// To hold a resync is no failure, whatever it has met before.
+func TestPausedResyncWithFailures(t *testing.T) {
+	sh := &Shell{Out: io.Discard}
+	if err := writeResync(sh, operate.Resync{State: channels.ResyncPaused, Failed: 1}); err != nil {
+		t.Error(err)
 	}
 }
 

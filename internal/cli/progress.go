@@ -40,7 +40,10 @@ func (sh *Shell) progress(what string, total int64) *progress {
 // set says how much is done.
 func (p *progress) set(done int64) {
 	if p.bar != nil {
-		_ = p.bar.Set64(min(done, max(p.total, done))) // who cannot be shown a bar does not need one
+		if p.total > 0 {
+			done = min(done, p.total) // live work adds to what was counted, and the bar takes no more than that
+		}
+		_ = p.bar.Set64(done) // who cannot be shown a bar does not need one
 		return
 	}
 	now := time.Now()

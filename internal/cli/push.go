@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -23,12 +23,17 @@ import (
 // unless somebody raised it to the most that NATS allows.
 const maxData = 64 << 20
 
-const pushHelp = `Publish one version of an entity on a channel.
+const pushHelp = `Publish one version of an entity on a channel, or on a topic for all channels that
+read it (--topic, in place of CHANNEL).
 
-The broker stores it unless the channel has a newer version of the key (stale),
+The broker stores it unless the channel or topic has a newer version of the key (stale),
 or the same version with other content (conflict). Repeating a push is safe.
 
 VERSION is a number (7) or an RFC 3339 time (2024-05-01T12:00:00Z).
+
+With --topic, --wait waits for the outcome in each channel that reads the topic then.
+The exit code is 0 if all targets hold the version or a newer one, 6 if one was given
+up, 5 if one has no outcome in time.
 
 With the variable OTEL_EXPORTER_OTLP_ENDPOINT the push is the beginning of a trace
 that leads over the attempts of the worker to the ack.`
@@ -36,11 +41,12 @@ that leads over the attempts of the worker to the ack.`
 // pushExample is of the program that has the command.
 const pushExample = `  PROGRAM push appointment_calendar p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
   PROGRAM push erp_db p-2023-vax 8 --data @policy.json --base 7
-  PROGRAM push erp_db p-2023-vax 9 --op delete`
+  PROGRAM push erp_db p-2023-vax 9 --op delete
+  PROGRAM push --topic policies p-2023-vax 7 --data @policy.json --wait 10s`
 
 type pushFlags struct {
-	data, op, base, contentType, service string
-	wait                                 time.Duration
+	data, op, base, contentType, service, topic string
+	wait                                        time.Duration
 }
 
 // PushCommand returns the command that publishes one update, for a program.
@@ -51,18 +57,18 @@ func PushCommand(sh *Shell, program string) *cobra.Command {
 		Use:   "push CHANNEL KEY VERSION",
 		Short: "Publish one version of an entity",
 		Long:  pushHelp, Example: strings.ReplaceAll(pushExample, "PROGRAM", program),
-		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return push(cmd.Context(), sh, loader, program, f, args)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data, "data", "", "payload: the text itself, @file, or - for standard input")
+	flags.StringVar(&f.data, "data", "", "payload: the text itself, @file, or - for standard input; a delete has none")
 	flags.StringVar(&f.op, "op", string(events.Upsert), "upsert or delete")
 	flags.StringVar(&f.base, "base", "", "version that this one was made from; refused unless it is the newest")
 	flags.StringVar(&f.contentType, "content-type", events.DefaultContentType, "media type of the payload")
 	flags.StringVar(&f.service, "service", "", "name of a service for which the broker keeps the ack for 24h")
-	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for the ack; 0 does not wait")
+	durationVar(flags, &f.wait, "wait", 0, "how long to wait for the ack; 0 does not wait")
+	topicFlag(cmd, &f.topic, 3)
 	loader.Declare(flags, config.GroupCommon, config.GroupNATS)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
@@ -75,11 +81,15 @@ type pushed struct {
 	Ack        *events.Ack `json:"ack,omitempty"`
 	// Why no ack came, if something is known to hold the update back.
 	Why *why.Reason `json:"why,omitempty"`
+	// Outcome and Channels are, of a topic's update, in place of Ack and Why.
+	Outcome  operate.TopicOutcome  `json:"outcome,omitempty"`
+	Channels []operate.TopicAnswer `json:"channels,omitempty"`
 }
 
 // refused is what push tells when the version guard said no.
 type refused struct {
-	Channel string             `json:"channel"`
+	Channel string             `json:"channel,omitempty"`
+	Topic   string             `json:"topic,omitempty"`
 	Key     string             `json:"key"`
 	Version versioning.Version `json:"version"`
 	Refused string             `json:"refused"` // stale or conflict
@@ -101,10 +111,17 @@ func push(ctx context.Context, sh *Shell, loader *config.Loader, program string,
 			return fmt.Errorf("%w: --service: %w", events.ErrInvalidUpdate, err)
 		}
 	}
+	if f.wait > 0 {
+		at := strings.TrimPrefix(u.Channel+" "+clean(u.Key), " ")
+		sh.goOn = "it may be stored: 'extsync get " + at + "' says where it is, and the same command may be run again"
+	}
 	result, err := send(ctx, client, program, u, f.wait)
 	var head *events.HeadError
 	if errors.As(err, &head) && sh.JSON {
-		return errors.Join(err, sh.WriteJSON(refused{head.Channel, head.Key, head.Refused.Version, head.Reason.Error(), head.Head}))
+		return errors.Join(err, sh.WriteJSON(refused{head.Channel, head.Topic, head.Key, head.Refused.Version, head.Reason.Error(), head.Head}))
+	}
+	if errors.Is(err, events.ErrUnknownChannel) {
+		return meantChannel(ctx, client, u.Channel, err)
 	}
 	if result == nil {
 		return err
@@ -112,17 +129,23 @@ func push(ctx context.Context, sh *Shell, loader *config.Loader, program string,
 	if werr := result.write(sh); werr != nil {
 		return werr
 	}
-	if err == nil && result.Ack != nil {
+	switch {
+	case err == nil && result.Ack != nil:
 		return result.verdict()
+	case err == nil && result.Outcome != "":
+		return topicVerdict(result.Receipt, result.Channels)
 	}
 	return err
 }
 
 // update puts the update together and checks it before there is a connection.
 func (f pushFlags) update(in io.Reader, args []string) (events.Update, error) {
-	u := events.Update{Channel: args[0], Key: args[1], Op: events.Op(f.op), ContentType: f.contentType}
-	var err error
-	if u.Version, err = versioning.Parse(args[2]); err != nil {
+	route, args, err := routed(f.topic, args)
+	if err != nil {
+		return events.Update{}, err
+	}
+	u := events.Update{Channel: route.Channel(), Topic: route.Topic(), Key: args[0], Op: events.Op(f.op), ContentType: f.contentType}
+	if u.Version, err = versioning.Parse(args[1]); err != nil {
 		return u, fmt.Errorf("%w: version: %w", events.ErrInvalidUpdate, err)
 	}
 	if f.base != "" {
@@ -172,13 +195,21 @@ func readData(in io.Reader, data string) ([]byte, error) {
 
 // send publishes, and waits for the ack if asked to. The result is nil if
 // nothing was stored.
-func send(ctx context.Context, client *app.Client, program string, u events.Update, wait time.Duration) (*pushed, error) {
+func send(ctx context.Context, client *operate.Client, program string, u events.Update, wait time.Duration) (*pushed, error) {
 	publisher, done, err := client.TracedPublisher(ctx, program)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	result := &pushed{AckSubject: u.ReplyTo}
+	if u.Topic != "" {
+		p, err := client.PublishTopic(ctx, publisher, u, wait, nil)
+		if err != nil {
+			return nil, err
+		}
+		result.Receipt, result.Outcome, result.Channels = p.Receipt, p.Outcome, p.Channels
+		return result, nil
+	}
 	if wait == 0 {
 		result.Receipt, err = publisher.Publish(ctx, u)
 		if err != nil {
@@ -195,7 +226,10 @@ func send(ctx context.Context, client *app.Client, program string, u events.Upda
 		if ctx.Err() != nil {
 			return result, err
 		}
-		if result.Why = client.Why(ctx, u.Channel, u.Key); result.Why != nil {
+		if !client.Conn.IsConnected() { // whether there is an outcome is not known
+			return result, fmt.Errorf("%w: the connection to the broker is lost; the update is stored: %v", events.ErrUnavailable, err) //nolint:errorlint // it is no matter of the ack
+		}
+		if result.Why = client.Why(ctx, u.Channel, u.Key, u.Version); result.Why != nil {
 			err = fmt.Errorf("%w: %s", err, whyText(result.Why))
 		}
 		return result, err
@@ -220,6 +254,9 @@ func (p *pushed) verdict() error {
 func reason(parts ...string) string {
 	var b strings.Builder
 	for i, part := range parts {
+		if i+1 < len(parts) && strings.HasPrefix(parts[i+1], part+": ") {
+			continue // the message says it, too
+		}
 		if part != "" && (i == 0 || part != parts[i-1]) {
 			b.WriteString(": " + part)
 		}
@@ -235,12 +272,15 @@ func (p *pushed) write(sh *Shell) error {
 	if p.Duplicate {
 		what = "was stored before"
 	}
-	text := fmt.Sprintf("%s: channel %s, key %s, version %s (sequence %d)\n", what, p.Channel, clean(p.Key), p.Version, p.Sequence)
+	text := fmt.Sprintf("%s: %s, key %s, version %s (sequence %d)\n", what, routeOf(p.Receipt), clean(p.Key), p.Version, p.Sequence)
 	if p.AckSubject != "" {
 		text += "ack subject: " + p.AckSubject + "\n"
 	}
 	if p.Ack != nil {
 		text += ackText(*p.Ack)
+	}
+	if p.Outcome != "" {
+		text += topicText(p.Outcome, p.Channels)
 	}
 	_, err := io.WriteString(sh.Out, text)
 	return err

@@ -12,7 +12,7 @@ import (
 // dropped the second.
 func TestPushedContentsHaveTheirOwnIDs(t *testing.T) {
 	ids := map[string]string{}
-	for _, f := range []pushFlags{{data: `{"a":1}`}, {data: "-"}, {data: "-", op: "delete"}} {
+	for _, f := range []pushFlags{{data: `{"a":1}`}, {data: "-"}, {op: "delete"}} {
 		if f.op == "" {
 			f.op = string(events.Upsert)
 		}
@@ -21,8 +21,8 @@ func TestPushedContentsHaveTheirOwnIDs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want, err := u.MessageID(); err != nil || u.ID != want {
-			t.Errorf("id %q, want %q (%v)", u.ID, want, err)
+		if want := events.MessageID(events.ToChannel("erp"), "k", u.Tag()); u.ID != want {
+			t.Errorf("id %q, want %q", u.ID, want)
 		}
 		if other, there := ids[u.ID]; there {
 			t.Errorf("%q and %q have the id %q", other, u.Payload, u.ID)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 )
 
 const recoverHelp = `Tell extsync that the broker's files were restored: from a backup, from a copy of
@@ -48,7 +48,7 @@ func RecoverCommand(sh *Shell) *cobra.Command {
   extsync recover --yes --json | jq -r .after`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
 				if !yes {
 					plan, err := client.PlanRecovery(ctx)
 					if err != nil {
@@ -70,10 +70,10 @@ func RecoverCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func writeRecovery(sh *Shell, r app.Recovery) error {
+func writeRecovery(sh *Shell, r operate.Recovery) error {
 	if sh.JSON {
 		return sh.WriteJSON(struct {
-			app.Recovery
+			operate.Recovery
 			Next []string `json:"next"`
 		}{r, recoverNext})
 	}

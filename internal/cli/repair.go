@@ -10,8 +10,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -27,7 +27,7 @@ const repairLook = 100 * time.Millisecond
 
 // repair has the workers deliver keys again, as many together as a resync takes,
 // with one record in the audit log.
-func repair(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, keys *keyFile, total int64) (done repaired, err error) {
+func repair(ctx context.Context, sh *Shell, client *operate.Client, r *channels.Registry, channel string, keys *keyFile, total int64) (done repaired, err error) {
 	bar := sh.progress("keys repaired", total)
 	defer bar.end()
 	act := auditlog.Act{Action: "audit.repair", Target: "channel " + channel, After: map[string]int64{"keys": total}}

@@ -8,9 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
-	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -43,8 +42,8 @@ func ResyncCommand(sh *Shell) *cobra.Command {
   extsync resync erp_db --follow`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, 0, func(ctx context.Context, client *app.Client, r *channels.Registry) error {
-				return resync(ctx, sh, client, r, args[0], f)
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *operate.Client) error {
+				return resync(ctx, sh, client, args[0], f)
 			})
 		},
 	}
@@ -64,59 +63,29 @@ func ResyncCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func resync(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel string, f resyncFlags) error {
+func resync(ctx context.Context, sh *Shell, client *operate.Client, channel string, f resyncFlags) error {
+	var r operate.Resync
+	var err error
 	switch {
-	case f.dryRun:
-		return countResync(ctx, sh, r, channel, f.Selection)
 	case f.follow:
-		return followResync(ctx, sh, r, channel)
+		return followResync(ctx, sh, client, channel)
+	case f.dryRun:
+		r, err = client.PlanResync(ctx, channel, f.Selection)
 	case f.pause:
-		return setResync(ctx, sh, client, r, channel, "pause", channels.ResyncPaused)
+		r, err = client.ChangeResync(ctx, channel, operate.PauseResync)
 	case f.resume:
-		return setResync(ctx, sh, client, r, channel, "resume", channels.ResyncRunning)
+		r, err = client.ChangeResync(ctx, channel, operate.ResumeResync)
 	case f.stop:
-		return setResync(ctx, sh, client, r, channel, "stop", channels.ResyncStopped)
+		r, err = client.ChangeResync(ctx, channel, operate.StopResync)
+	default:
+		if r, err = client.StartResync(ctx, channel, f.Selection); err == nil && !f.detach {
+			return followResync(ctx, sh, client, channel)
+		}
 	}
-	act := auditlog.Act{Action: "resync.start", Target: "channel " + channel, After: f.Selection}
-	err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
-		_, err := r.StartResync(ctx, channel, f.Selection)
-		return nil, err
-	})
 	if err != nil {
 		return err
 	}
-	if f.detach {
-		return writeResync(ctx, sh, r, channel)
-	}
-	return followResync(ctx, sh, r, channel)
-}
-
-func countResync(ctx context.Context, sh *Shell, r *channels.Registry, channel string, s channels.Selection) error {
-	n, err := r.CountResync(ctx, channel, s)
-	if err != nil {
-		return err
-	}
-	if sh.JSON {
-		return sh.WriteJSON(struct {
-			Channel string `json:"channel"`
-			DryRun  bool   `json:"dry_run"`
-			Total   uint64 `json:"total"`
-		}{channel, true, n})
-	}
-	_, err = fmt.Fprintf(sh.Out, "%s: %d keys would be looked at (dry run)\n", channel, n)
-	return err
-}
-
-func setResync(ctx context.Context, sh *Shell, client *app.Client, r *channels.Registry, channel, action string, state channels.ResyncState) error {
-	act := auditlog.Act{Action: "resync." + action, Target: "channel " + channel}
-	err := client.Act(ctx, act, func(ctx context.Context) (any, error) {
-		_, err := r.SetResync(ctx, channel, state)
-		return nil, err
-	})
-	if err != nil {
-		return err
-	}
-	return writeResync(ctx, sh, r, channel)
+	return writeResync(sh, r)
 }
 
 // resyncLook is how often a resync is looked at.
@@ -124,23 +93,34 @@ const resyncLook = 500 * time.Millisecond
 
 // followResync shows how far a resync is until it ends, or is held. Interrupting
 // it does not stop the resync.
-func followResync(ctx context.Context, sh *Shell, r *channels.Registry, channel string) error {
+func followResync(ctx context.Context, sh *Shell, client *operate.Client, channel string) error {
+	sh.goOn = "the workers go on all the same; 'extsync resync " + channel + " --follow' shows how far they are, --pause holds them, --stop ends it"
 	tick := time.NewTicker(resyncLook)
 	defer tick.Stop()
 	var bar *progress
+	said := false
 	for {
-		status, err := r.ResyncStatus(ctx, channel)
+		r, err := client.Resync(ctx, channel)
 		if err != nil {
 			return err
 		}
 		if bar == nil {
-			bar = sh.progress("keys", int64(status.Total)) //nolint:gosec // a stream has fewer messages
+			bar = sh.progress("keys", int64(r.Total)) //nolint:gosec // a stream has fewer messages
 			defer bar.end()
 		}
-		bar.set(int64(status.Looked())) //nolint:gosec // likewise
-		if status.State != channels.ResyncRunning {
+		bar.set(int64(r.Looked)) //nolint:gosec // likewise
+		if r.ChannelPaused && r.State == channels.ResyncRunning && !said {
+			said = true
+			if _, err := io.WriteString(sh.Err, pausedText(channel)); err != nil {
+				return err
+			}
+		}
+		if r.State != channels.ResyncRunning {
 			bar.end()
-			return writeResync(ctx, sh, r, channel)
+			if err := writeResync(sh, r); err != nil || r.Failed == 0 {
+				return err
+			}
+			return fmt.Errorf("%w: %d keys", errUndelivered, r.Failed)
 		}
 		select {
 		case <-ctx.Done():
@@ -150,23 +130,20 @@ func followResync(ctx context.Context, sh *Shell, r *channels.Registry, channel 
 	}
 }
 
-// resynced is what resync tells.
-type resynced struct {
-	Channel string `json:"channel"`
-	channels.ResyncStatus
-}
-
-func writeResync(ctx context.Context, sh *Shell, r *channels.Registry, channel string) error {
-	status, err := r.ResyncStatus(ctx, channel)
-	if err != nil {
-		return err
-	}
-	if sh.JSON {
-		err = sh.WriteJSON(resynced{channel, status})
-	} else {
-		text := fmt.Sprintf("%s: resync %s: %d of %d keys, %d delivered, %d skipped, %d failed\n", channel,
-			status.State, status.Looked(), status.Total, status.Delivered, status.Skipped, status.Failed)
-		for _, f := range status.Failures {
+func writeResync(sh *Shell, r operate.Resync) error {
+	var err error
+	switch {
+	case sh.JSON:
+		err = sh.WriteJSON(r)
+	case r.DryRun:
+		_, err = fmt.Fprintf(sh.Out, "%s: %d keys would be looked at (dry run)\n", r.Channel, r.Total)
+	default:
+		text := fmt.Sprintf("%s: resync %s: %d of %d keys, %d delivered, %d skipped, %d failed\n", r.Channel,
+			r.State, r.Looked, r.Total, r.Delivered, r.Skipped, r.Failed)
+		if r.ChannelPaused && (r.State == channels.ResyncRunning || r.State == channels.ResyncPaused) {
+			text += pausedText(r.Channel)
+		}
+		for _, f := range r.Failures {
 			text += "  " + clean(f.Key+" "+f.Version+reason(f.Class, f.Code, f.Message)) + "\n"
 			if f.Response != "" {
 				text += "    answer: " + clean(f.Response) + "\n"
@@ -174,8 +151,10 @@ func writeResync(ctx context.Context, sh *Shell, r *channels.Registry, channel s
 		}
 		_, err = io.WriteString(sh.Out, text)
 	}
-	if err == nil && status.Failed > 0 {
-		return fmt.Errorf("%w: %d keys", errUndelivered, status.Failed)
-	}
 	return err
+}
+
+// pausedText says what a resync of a paused channel waits for.
+func pausedText(channel string) string {
+	return fmt.Sprintf("%s is paused: the resync begins, or goes on, when the channel is resumed ('extsync channels resume %s')\n", channel, channel)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/config"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // ServicesCommand returns the commands about services that read their acks.
@@ -34,7 +34,7 @@ a publisher may read from it, and make none itself. If it is there, it keeps its
 			}
 			defer client.Close()
 			for _, name := range args {
-				if err := events.AddService(ctx, client.JS, client.Names, name); err != nil {
+				if err := publish.AddService(ctx, client.JS, client.Names, name); err != nil {
 					return err
 				}
 			}

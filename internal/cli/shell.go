@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,10 +21,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // A Shell is what surrounds a command.
@@ -31,10 +32,12 @@ type Shell struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Environ  []string // in the form of os.Environ
-	JSON     bool     // set by --json: Out gets one JSON document
+	JSON     bool     // set by --json: Out gets one JSON document, Err one for an error
 
-	started bool // the command line was understood
-	end     context.CancelCauseFunc
+	contexts *string // what --context names; nil in a program without contexts
+	started  bool    // the command line was understood
+	goOn     string  // what to do after an interruption; "" if there is nothing to go on with
+	end      context.CancelCauseFunc
 }
 
 // Main runs a program and returns its exit code. The first SIGINT, SIGTERM or
@@ -62,11 +65,20 @@ func Main(build func(*Shell) *cobra.Command) int {
 // Err.
 func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.AddCommand(documentCommand(sh))
+	sh.addVersion(root)
 	root.SetArgs(args)
 	root.SetIn(sh.In)
 	root.SetOut(sh.Out)
 	root.SetErr(sh.Err)
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		sh.JSON = sh.JSON || asksForJSON(args) // the flag may stand behind the one that is wrong
+		if rest := cmd.Flags().Args(); cmd.HasSubCommands() && len(rest) > 0 {
+			return unknownCommand(cmd, rest[0])
+		}
+		return flagError(err, cmd.Flags())
+	})
+	sh.checked(root)
 	sh.noteStart(root)
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -79,18 +91,22 @@ func (sh *Shell) Run(ctx context.Context, root *cobra.Command, args []string) in
 		return ExitFound
 	case !sh.started || errors.Is(err, errUsage):
 		// Whatever goes wrong before a command runs is in the command line.
-		sh.report(err, "see '"+cmd.CommandPath()+" --help'")
-		return ExitUsage
+		return sh.report(misused(cmd, err))
 	case ctx.Err() != nil:
-		sh.report(errors.New("interrupted"), "")
-		return ExitInterrupted
+		return sh.report(failure{Exit: ExitInterrupted, Code: "interrupted", Message: "interrupted", Hint: sh.goOn})
 	}
 	if cause := context.Cause(running); errors.Is(cause, broker.ErrRefused) && consequence(err) {
 		err = cause
 	}
-	code, hint := classify(err)
-	sh.report(err, hint)
-	return code
+	return sh.report(failed(err))
+}
+
+// asksForJSON reports whether --json is among the arguments.
+func asksForJSON(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+	return slices.Contains(args, "--json")
 }
 
 // noteStart has a command and those below it say when they run. A hook of the
@@ -109,23 +125,52 @@ func (sh *Shell) noteStart(cmd *cobra.Command) {
 
 // consequence reports whether an error says only that no answer came.
 func consequence(err error) bool {
-	return events.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return wire.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // AddJSON gives a program's commands the flag --json.
 func (sh *Shell) AddJSON(root *cobra.Command) {
-	root.PersistentFlags().BoolVar(&sh.JSON, "json", false, "write one JSON document to standard output")
+	root.PersistentFlags().BoolVar(&sh.JSON, "json", false, "write one JSON document to standard output; an error is one line of JSON, the last of standard error")
+}
+
+// AddContexts gives a program's commands the flag --context: whoever works with several
+// installations names them.
+func (sh *Shell) AddContexts(root *cobra.Command) {
+	sh.contexts = root.PersistentFlags().String("context", "", "installation that 'extsync context add' has named [$"+config.ContextEnv+"]")
+	_ = root.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { // it is there
+		names, _ := config.ContextsOf(sh.Environ).List() // who presses a key gets no error
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// Settings loads the configuration of a command that may be told a context.
+func (sh *Shell) Settings(l *config.Loader) (config.Config, error) {
+	if sh.contexts != nil {
+		l.UseContexts(config.ContextsOf(sh.Environ), sh.contexts)
+	}
+	return l.Load(sh.Environ)
+}
+
+// OwnSettings loads the configuration of a command that runs a broker itself.
+func (sh *Shell) OwnSettings(l *config.Loader) (config.Config, error) {
+	if sh.contexts != nil && *sh.contexts != "" {
+		return config.Config{}, fmt.Errorf("%w: --context: this command runs a broker of its own", errUsage)
+	}
+	return l.Load(slices.DeleteFunc(slices.Clone(sh.Environ), func(entry string) bool {
+		return strings.HasPrefix(entry, config.ContextEnv+"=")
+	}))
 }
 
 // Group returns a command that only holds others.
 func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short,
-		// Without this, cobra would answer an unknown subcommand with the help
-		// text and exit code 0.
+		// Without these, cobra would answer an unknown subcommand with the help
+		// text and exit code 0, or in its own words.
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%w: there is no command %q", errUsage, args[0])
+				return unknownCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		},
@@ -136,12 +181,12 @@ func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 // Connect loads the configuration and connects, for a command that ends by
 // itself.
-func (sh *Shell) Connect(ctx context.Context, l *config.Loader) (*app.Client, error) {
-	cfg, err := l.Load(sh.Environ)
+func (sh *Shell) Connect(ctx context.Context, l *config.Loader) (*operate.Client, error) {
+	cfg, err := sh.Settings(l)
 	if err != nil {
 		return nil, err
 	}
-	client, err := app.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
+	client, err := operate.Connect(ctx, cfg, sh.Logger(cfg.Log, zerolog.ErrorLevel))
 	if err != nil {
 		return nil, err
 	}

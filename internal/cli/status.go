@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 )
 
 const statusHelp = `Show how the channels stand, on one screen.
@@ -19,8 +19,8 @@ const statusHelp = `Show how the channels stand, on one screen.
 UNDELIVERED counts updates without an outcome, parked ones included. With <= a few
 too many may be counted: workers say every 0.5 to 3 s what they have done, and where
 none is at work the updates behind the floor count, of which some may be settled.
-OLDEST is since when the oldest of them waits. IN and OUT are updates a second,
-measured between two looks. DEAD counts dead letters. A circuit that is open waits
+OLDEST is since when the oldest of them waits. IN and OUT are updates a second, with
+--watch or --interval: they are measured between two looks. DEAD counts dead letters. A circuit that is open waits
 for the target to come back; one that is blocked waits for you. Both are probed from
 time to time; the next probe is shown, and 'extsync channels probe' does not wait for it.
 
@@ -38,10 +38,10 @@ const (
 
 // statusLine is a channel's status with its rates.
 type statusLine struct {
-	app.ChannelStatus
-	OldestSeconds float64 `json:"oldest_seconds"`
-	In            float64 `json:"in_per_second"`
-	Out           float64 `json:"out_per_second"`
+	operate.ChannelStatus
+	// In and Out are measured between two looks; nil if there was one.
+	In  *float64 `json:"in_per_second,omitempty"`
+	Out *float64 `json:"out_per_second,omitempty"`
 }
 
 // StatusCommand returns the command that shows how all channels stand.
@@ -64,20 +64,24 @@ func StatusCommand(sh *Shell) *cobra.Command {
 				return fmt.Errorf("%w: --interval: %s is less than %s", errUsage, interval, minInterval)
 			}
 			channel := strings.Join(args, "")
-			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *operate.Client) error {
+				if !watch && !cmd.Flags().Changed("interval") {
+					interval = 0
+				}
 				return showStatus(ctx, sh, client, channel, interval, watch)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again and again until interrupted")
-	cmd.Flags().DurationVar(&interval, "interval", time.Second, "time between two looks")
+	durationVar(cmd.Flags(), &interval, "interval", time.Second, "measure rates between two looks, so far apart")
 	loader = brokerFlags(cmd)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)
 	return cmd
 }
 
-func showStatus(ctx context.Context, sh *Shell, client *app.Client, channel string, interval time.Duration, watch bool) error {
-	look := func() ([]app.ChannelStatus, error) {
+// showStatus shows the channels once, and how they change in an interval unless that is 0.
+func showStatus(ctx context.Context, sh *Shell, client *operate.Client, channel string, interval time.Duration, watch bool) error {
+	look := func() (operate.Status, error) {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
 		return client.Status(ctx, channel)
@@ -87,6 +91,9 @@ func showStatus(ctx context.Context, sh *Shell, client *app.Client, channel stri
 		return err
 	}
 	at := time.Now()
+	if interval == 0 {
+		return writeStatus(sh, statusLines(nil, before.Channels, 0), false)
+	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -105,7 +112,7 @@ func showStatus(ctx context.Context, sh *Shell, client *app.Client, channel stri
 		if err != nil {
 			return err
 		}
-		lines := statusLines(before, now, time.Since(at), time.Now())
+		lines := statusLines(before.Channels, now.Channels, time.Since(at))
 		before, at = now, time.Now()
 		if err := writeStatus(sh, lines, watch); err != nil || !watch {
 			return err
@@ -113,25 +120,23 @@ func showStatus(ctx context.Context, sh *Shell, client *app.Client, channel stri
 	}
 }
 
-// statusLines adds the rates between two looks.
-func statusLines(before, now []app.ChannelStatus, apart time.Duration, at time.Time) []statusLine {
-	old := map[string]app.ChannelStatus{}
+// statusLines adds the rates between two looks, of channels that both have seen.
+func statusLines(before, now []operate.ChannelStatus, apart time.Duration) []statusLine {
+	old := map[string]operate.ChannelStatus{}
 	for _, s := range before {
 		old[s.Channel] = s
 	}
 	lines := make([]statusLine, len(now))
 	for i, s := range now {
 		lines[i].ChannelStatus = s
-		if !s.Oldest.IsZero() {
-			lines[i].OldestSeconds = max(at.Sub(s.Oldest).Seconds(), 0)
-		}
 		b, ok := old[s.Channel]
 		if !ok || s.Published < b.Published { // it is new, or was made anew
 			continue
 		}
 		in := float64(s.Published - b.Published)
 		out := in - (float64(s.Undelivered) - float64(b.Undelivered))
-		lines[i].In, lines[i].Out = in/apart.Seconds(), max(out/apart.Seconds(), 0)
+		in, out = in/apart.Seconds(), max(out/apart.Seconds(), 0)
+		lines[i].In, lines[i].Out = &in, &out
 	}
 	return lines
 }
@@ -164,11 +169,11 @@ func writeStatus(sh *Shell, lines []statusLine, watch bool) error {
 			circuit += "; " + probeText(l.NextProbe)
 		}
 		rows[i] = []string{
-			l.Channel, l.State, undelivered, oldest, rateText(l.In), rateText(l.Out),
+			l.Channel, l.State, string(l.Health), undelivered, oldest, rateText(l.In), rateText(l.Out),
 			strconv.FormatUint(l.Dead, 10), strings.Join(l.Workers, ","), circuit,
 		}
 	}
-	if err := writeTable(&screen, []string{"CHANNEL", "STATE", "UNDELIVERED", "OLDEST", "IN/S", "OUT/S", "DEAD", "WORKER", "CIRCUIT"}, rows); err != nil {
+	if err := writeTable(&screen, []string{"CHANNEL", "STATE", "HEALTH", "UNDELIVERED", "OLDEST", "IN/S", "OUT/S", "DEAD", "WORKER", "CIRCUIT"}, rows); err != nil {
 		return err
 	}
 	for _, l := range lines {
@@ -190,4 +195,10 @@ func writeReasons(screen *strings.Builder, sh *Shell, l statusLine) {
 	}
 }
 
-func rateText(r float64) string { return strconv.FormatFloat(r, 'f', 1, 64) }
+// rateText returns a rate for people, "" if it was not measured.
+func rateText(r *float64) string {
+	if r == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*r, 'f', 1, 64)
+}

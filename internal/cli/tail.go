@@ -12,8 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -44,13 +45,13 @@ failed attempts that will be repeated. With --json each entry is one line.`,
 			if f.since < 0 || f.count < 0 {
 				return fmt.Errorf("%w: --since and --count are not less than 0", errUsage)
 			}
-			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *app.Client) error {
+			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *operate.Client) error {
 				return tail(ctx, sh, client, strings.Join(args, ""), f)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&f.key, "key", "", "of this key only")
-	cmd.Flags().DurationVar(&f.since, "since", 0, "begin so long ago; 0 begins now")
+	durationVar(cmd.Flags(), &f.since, "since", 0, "begin so long ago; 0 begins now")
 	cmd.Flags().IntVar(&f.count, "count", 0, "end after so many entries; 0 does not end")
 	cmd.Flags().BoolVar(&f.failing, "failing", false, "leave out what was delivered or superseded")
 	loader = brokerFlags(cmd)
@@ -61,11 +62,11 @@ failed attempts that will be repeated. With --json each entry is one line.`,
 // tailed is an entry as tail writes it.
 type tailed struct {
 	Channel string `json:"channel"`
-	events.HistoryEntry
+	wire.HistoryEntry
 }
 
-func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f tailFlags) error {
-	filter := client.Names.OutcomeSubjects()
+func tail(ctx context.Context, sh *Shell, client *operate.Client, channel string, f tailFlags) error {
+	filter := wire.OutcomeSubjects(client.Names)
 	if channel != "" {
 		registry, err := client.Registry(ctx)
 		if err != nil {
@@ -74,16 +75,16 @@ func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f 
 		if _, err := registry.Get(ctx, channel); err != nil {
 			return err
 		}
-		filter = client.Names.OutcomesOf(channel)
+		filter = wire.OutcomesOf(client.Names, channel)
 	}
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverNewPolicy}
 	if f.since > 0 {
 		start := time.Now().Add(-f.since)
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
-	consumer, err := client.JS.OrderedConsumer(ctx, client.Names.OutcomeStream(), cfg)
+	consumer, err := client.JS.OrderedConsumer(ctx, wire.OutcomeStream(client.Names), cfg)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, client.Names.OutcomeStream())
+		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, wire.OutcomeStream(client.Names))
 	}
 	if err != nil {
 		return fmt.Errorf("read the outcome log: %w", err)
@@ -95,14 +96,14 @@ func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f 
 	defer it.Stop()
 	shown := 0
 	for {
-		msg, err := events.NextMessage(ctx, it)
+		msg, err := wire.NextMessage(ctx, it)
 		if ctx.Err() != nil {
 			return nil // that is how it ends
 		}
 		if err != nil {
 			return fmt.Errorf("read the outcome log: %w", err)
 		}
-		group, err := events.DecodeGroup(msg.Data())
+		group, err := wire.DecodeGroup(msg.Data())
 		if err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func tail(ctx context.Context, sh *Shell, client *app.Client, channel string, f 
 			if f.key != "" && e.Key != f.key || f.failing && (e.Outcome == events.Delivered || e.Outcome == events.Superseded || e.Head) {
 				continue
 			}
-			entry := tailed{group.Channel, events.HistoryEntry{Entry: e, Worker: group.Worker, Partition: group.Partition, LogSequence: meta.Sequence.Stream}}
+			entry := tailed{group.Channel, wire.HistoryEntry{Entry: e, Worker: group.Worker, Partition: group.Partition, LogSequence: meta.Sequence.Stream}}
 			if err := writeTailed(sh, entry); err != nil {
 				return err
 			}
@@ -140,7 +141,7 @@ func writeTailed(sh *Shell, e tailed) error {
 }
 
 // entryText returns what an entry of the log says of its key, for people.
-func entryText(e events.Entry) string {
+func entryText(e wire.Entry) string {
 	text := e.Version.String() + " " + string(e.Outcome)
 	if e.Head {
 		text += " behind an older version"

@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // TokensCommand returns the commands about API tokens.
@@ -24,8 +26,8 @@ func TokensCommand(sh *Shell) *cobra.Command {
 
 // withTokens runs a command with the tokens that a key, or its public half, has
 // signed.
-func (sh *Shell) withTokens(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Store, *app.Client) error) error {
-	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *app.Client) error {
+func (sh *Shell) withTokens(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Store, *operate.Client) error) error {
+	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *operate.Client) error {
 		keys, err := tokens.ReadKeys(file)
 		if err != nil {
 			return err
@@ -39,8 +41,8 @@ func (sh *Shell) withTokens(ctx context.Context, loader *config.Loader, do func(
 }
 
 // withIssuer runs a command that signs.
-func (sh *Shell) withIssuer(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Issuer, *app.Client) error) error {
-	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *app.Client) error {
+func (sh *Shell) withIssuer(ctx context.Context, loader *config.Loader, do func(context.Context, *tokens.Issuer, *operate.Client) error) error {
+	return sh.withKey(ctx, loader, func(ctx context.Context, file string, client *operate.Client) error {
 		key, err := tokens.ReadAdminKey(file)
 		if err != nil {
 			return err
@@ -53,10 +55,10 @@ func (sh *Shell) withIssuer(ctx context.Context, loader *config.Loader, do func(
 	})
 }
 
-func (sh *Shell) withKey(ctx context.Context, loader *config.Loader, do func(ctx context.Context, file string, client *app.Client) error) error {
+func (sh *Shell) withKey(ctx context.Context, loader *config.Loader, do func(ctx context.Context, file string, client *operate.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	cfg, err := loader.Load(sh.Environ)
+	cfg, err := sh.Settings(loader)
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func (sh *Shell) withKey(ctx context.Context, loader *config.Loader, do func(ctx
 		return err
 	}
 	defer client.Close()
-	return do(ctx, cfg.AdminKey, client)
+	return meant(ctx, client, do(ctx, cfg.AdminKey, client))
 }
 
 func tokensKey(sh *Shell) *cobra.Command {
@@ -118,7 +120,7 @@ A key that others may have is replaced without that: all its tokens end with it.
 }
 
 func tokensCreate(sh *Shell) *cobra.Command {
-	var scopes, channels []string
+	var scopes, channels, topics []string
 	var rate float64
 	var expires time.Duration
 	var from string
@@ -127,22 +129,33 @@ func tokensCreate(sh *Shell) *cobra.Command {
 		Use:   "create NAME",
 		Short: "Make a token and show it, once",
 		Long: `Make a token and show it, once: only its hash is kept, in a record that the
-administrator's key signs. A scope includes no other: publish, read, admin.
+administrator's key signs. A scope includes no other: publish, read, admin. The
+channels of --channel and the topics of --topic must be there. A token that is limited
+to some of either sees nothing of the others: one for a topic needs the channels, too,
+whose outcomes it reads.
 
 With --from-file it is not made: the file has the text of one that was made
 before, here or at another broker. If this broker has it, nothing is changed.`,
-		Example: `  extsync tokens create portal --admin-key admin.key --scope publish,read --channel erp_db --expires 2160h
+		Example: `  extsync tokens create portal --admin-key admin.key --scope publish,read --channel erp_db --expires 90d
   extsync tokens create portal --admin-key admin.key --scope publish,read --from-file /run/secrets/portal_token`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t := tokens.Token{Name: args[0], Channels: channels, Rate: rate}
+			t := tokens.Token{Name: args[0], Channels: channels, Topics: topics, Rate: rate}
 			for _, s := range scopes {
 				t.Scopes = append(t.Scopes, tokens.Scope(s))
 			}
 			if expires != 0 {
 				t.Expires = time.Now().UTC().Add(expires).Truncate(time.Second)
 			}
-			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, store *tokens.Issuer, client *app.Client) error {
+			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, store *tokens.Issuer, client *operate.Client) error {
+				if err := checkChannels(ctx, client, t.Channels...); err != nil {
+					return err
+				}
+				for _, topic := range t.Topics {
+					if err := client.CheckRoute(ctx, events.ToTopic(topic)); err != nil {
+						return err
+					}
+				}
 				if from != "" {
 					return sh.adoptToken(ctx, store, client, t, from)
 				}
@@ -169,8 +182,9 @@ before, here or at another broker. If this broker has it, nothing is changed.`,
 	}
 	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it may do: publish, read, admin")
 	cmd.Flags().StringSliceVar(&channels, "channel", nil, "limit it to these channels")
+	cmd.Flags().StringSliceVar(&topics, "topic", nil, "limit it to these topics")
 	cmd.Flags().Float64Var(&rate, "rate", tokens.DefaultRate, "requests (and lines of a batch) a second, at each instance")
-	cmd.Flags().DurationVar(&expires, "expires", 0, "how long it is valid; 0 is for ever")
+	durationVar(cmd.Flags(), &expires, "expires", 0, "how long it is valid; 0 is for ever")
 	cmd.Flags().StringVar(&from, "from-file", "", "file with the text of a token that was made before")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS, config.GroupAdminKey)
 	return cmd
@@ -178,7 +192,7 @@ before, here or at another broker. If this broker has it, nothing is changed.`,
 
 // adoptToken makes a token of which somebody has the text already known to the
 // broker.
-func (sh *Shell) adoptToken(ctx context.Context, store *tokens.Issuer, client *app.Client, t tokens.Token, file string) error {
+func (sh *Shell) adoptToken(ctx context.Context, store *tokens.Issuer, client *operate.Client, t tokens.Token, file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("--from-file: %w", err)
@@ -219,7 +233,7 @@ is no token and is only counted. The public half of the key is enough to list.`,
 		Example: "  extsync tokens list --admin-key admin.key.pub",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sh.withTokens(cmd.Context(), loader, func(ctx context.Context, store *tokens.Store, _ *app.Client) error {
+			return sh.withTokens(cmd.Context(), loader, func(ctx context.Context, store *tokens.Store, _ *operate.Client) error {
 				list, foreign, err := store.List(ctx)
 				if err != nil {
 					return err
@@ -238,6 +252,7 @@ type tokenView struct {
 	Name     string         `json:"name"`
 	Scopes   []tokens.Scope `json:"scopes"`
 	Channels []string       `json:"channels,omitempty"`
+	Topics   []string       `json:"topics,omitempty"`
 	Rate     float64        `json:"rate"`
 	Created  time.Time      `json:"created"`
 	Expires  time.Time      `json:"expires,omitzero"`
@@ -247,10 +262,14 @@ func writeTokens(sh *Shell, list []tokens.Token, foreign int) error {
 	views := make([]tokenView, len(list))
 	rows := make([][]string, len(list))
 	for i, t := range list {
-		views[i] = tokenView{t.ID, t.Name, t.Scopes, t.Channels, t.Rate, t.Created, t.Expires}
+		views[i] = tokenView{t.ID, t.Name, t.Scopes, t.Channels, t.Topics, t.Rate, t.Created, t.Expires}
 		channels := "all"
-		if len(t.Channels) > 0 {
-			channels = strings.Join(t.Channels, ",")
+		if t.Limited() {
+			limits := slices.Clone(t.Channels)
+			for _, topic := range t.Topics {
+				limits = append(limits, events.ToTopic(topic).ID())
+			}
+			channels = strings.Join(limits, ",")
 		}
 		rows[i] = []string{t.ID, t.Name, strings.Trim(fmt.Sprint(t.Scopes), "[]"), channels, fmt.Sprint(t.Rate), timeText(t.Created), timeText(t.Expires)}
 	}
@@ -283,7 +302,7 @@ backup; --unseen revokes ids that the restored broker does not know.`,
 		Example: "  extsync tokens revoke 0a1b2c3d4e5f --admin-key admin.key",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, issuer *tokens.Issuer, client *app.Client) error {
+			return sh.withIssuer(cmd.Context(), loader, func(ctx context.Context, issuer *tokens.Issuer, client *operate.Client) error {
 				t, err := issuer.Get(ctx, args[0])
 				if errors.Is(err, tokens.ErrNotFound) && unseen {
 					t, err = tokens.Token{ID: args[0], Name: args[0]}, nil

@@ -38,6 +38,9 @@ func readVersion() versionInfo {
 	return v
 }
 
+// Version returns the version of the program, "unknown" if the build does not say.
+func Version() string { return readVersion().Version }
+
 // VersionCommand returns the command that tells which build this is.
 func VersionCommand(sh *Shell) *cobra.Command {
 	return &cobra.Command{
@@ -47,13 +50,32 @@ func VersionCommand(sh *Shell) *cobra.Command {
 platform. It asks no broker.`,
 		Example: "  extsync version --json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := readVersion()
-			if sh.JSON {
-				return sh.WriteJSON(v)
-			}
-			_, err := fmt.Fprintf(sh.Out, "%s %s %s %s %s\n", cmd.Root().Name(), v.Version, v.Revision, v.Go, v.Platform)
-			return err
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return sh.writeVersion(cmd) },
+	}
+}
+
+func (sh *Shell) writeVersion(cmd *cobra.Command) error {
+	v := readVersion()
+	if sh.JSON {
+		return sh.WriteJSON(v)
+	}
+	revision := ""
+	if v.Revision != "" {
+		revision = " " + v.Revision
+	}
+	_, err := fmt.Fprintf(sh.Out, "%s %s%s %s %s\n", cmd.Root().Name(), v.Version, revision, v.Go, v.Platform)
+	return err
+}
+
+// addVersion gives a program the flag --version, which does what the command version does.
+func (sh *Shell) addVersion(root *cobra.Command) {
+	var version bool
+	root.Flags().BoolVar(&version, "version", false, "tell which build this is")
+	run := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if version {
+			return sh.writeVersion(cmd)
+		}
+		return run(cmd, args)
 	}
 }

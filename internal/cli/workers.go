@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/why"
 )
 
@@ -39,7 +39,7 @@ func WorkersCommand(sh *Shell) *cobra.Command {
   extsync workers --json | jq '.unowned'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *app.Client) error {
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
 				found, err := client.Workers(ctx)
 				if err != nil {
 					return err
@@ -60,7 +60,7 @@ func WorkersCommand(sh *Shell) *cobra.Command {
 	return cmd
 }
 
-func writeWorkers(sh *Shell, found app.Workers) error {
+func writeWorkers(sh *Shell, found operate.Workers) error {
 	rows := make([][]string, len(found.Workers))
 	for i, w := range found.Workers {
 		state := "alive"
@@ -93,7 +93,7 @@ func writeWorkers(sh *Shell, found app.Workers) error {
 		text += sh.Strong(clean(w.Worker)) + "\n"
 		for i := range w.Waits {
 			wait := &w.Waits[i]
-			text += "  " + clean(fmt.Sprintf("%s%s: %s: %s", wait.Channel, partitionsOf(wait.Partitions), wait.Code, wait.Reason("").String())) + "\n"
+			text += "  " + clean(fmt.Sprintf("%s%s: %s: %s", wait.Channel, partitionsOf(wait.Partitions), wait.Code, wait.String())) + "\n"
 		}
 		if w.More > 0 {
 			text += fmt.Sprintf("  and %d more that its record has no room for\n", w.More)

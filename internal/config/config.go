@@ -4,9 +4,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -15,6 +15,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 // Config is the configuration of every extsync process; each uses the parts that
@@ -38,6 +39,8 @@ type Config struct {
 
 	// File is the configuration file that was read; "" if there is none.
 	File string `yaml:"-"`
+	// Context is the name of the context that was used; "" if there is none.
+	Context string `yaml:"-"`
 }
 
 // HTTP says how the publisher serves its API.
@@ -178,15 +181,17 @@ func (c *Config) Names() (events.Names, error) {
 // error wraps connectors.ErrConfig and names every bad field.
 func (c *Config) Validate() error {
 	var p connectors.Problems
-	c.check(&p, func(path string) string { return path })
+	c.check(p.Add)
 	return p.Err()
 }
 
-// check adds every problem; where tells how to name a field to the user.
-func (c *Config) check(p *connectors.Problems, where func(path string) string) {
-	bad := func(path, format string, args ...any) { p.Add(where(path), format, args...) }
-	if err := c.NATS.Validate(); err != nil {
-		p.Add("nats", "%s", strings.TrimPrefix(err.Error(), connectors.ErrConfig.Error()+": "))
+// check has every problem noted.
+func (c *Config) check(bad func(path, format string, args ...any)) {
+	var e *schema.Error
+	if errors.As(c.NATS.Validate(), &e) {
+		for _, one := range e.Problems {
+			bad("nats."+one.Path, "%s", one.Message)
+		}
 	}
 	if _, err := events.NewNames(c.Prefix); err != nil {
 		bad("prefix", "%v", err)

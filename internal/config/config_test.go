@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		"unknown field below":   {file: "nats: {urls: x}", want: "urls"},
 		"field given twice":     {file: "prefix: a\nprefix: b\n", want: "prefix"},
 		"two documents":         {file: "prefix: a\n---\nprefix: b\n", want: "more than one document"},
-		"not YAML":              {file: "a: [", want: "file"},
+		"not YAML":              {file: "a: [", want: "neither YAML nor JSON"},
 		"no such file":          {args: []string{"--config=/no/such/file.yaml"}, want: "/no/such/file.yaml"},
 		"empty address":         {args: []string{"--nats-url="}, want: "url"},
 		"two credentials":       {file: "nats: {creds_file: a, nkey_seed_file: b}", want: "nkey_seed_file"},

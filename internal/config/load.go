@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 // fileFlag and fileEnv name the configuration file.
@@ -25,6 +25,8 @@ type Loader struct {
 	settings []setting
 	flags    map[string]*value // by path, of the groups that were declared
 	file     value
+	contexts Contexts
+	chosen   *string // the context that a flag names; nil if there are no contexts
 }
 
 // NewLoader returns a loader without flags.
@@ -48,67 +50,67 @@ func (l *Loader) Declare(fs *pflag.FlagSet, groups ...Group) {
 	}
 }
 
-// Load returns the configuration: default, file, variables, flags, each over the
+// DeclareContext adds a flag for every setting that a context holds. Variables and files do
+// not count for one.
+func (l *Loader) DeclareContext(fs *pflag.FlagSet) {
+	defaults := Default()
+	for _, s := range l.settings {
+		if s.group == GroupNATS || s.group == GroupAdminKey || s.path == "prefix" {
+			v := &value{kind: s.kind, text: s.text(&defaults)}
+			l.flags[s.path] = v
+			fs.Var(v, s.flag(), s.usage)
+		}
+	}
+}
+
+// Load returns the configuration: default, context, file, variables, flags, each over the
 // ones before. environ has the form of os.Environ. The error wraps
 // connectors.ErrConfig and names everything that is wrong, in all sources.
 func (l *Loader) Load(environ []string) (Config, error) {
 	c := Default()
 	env, unknown := l.ours(environ)
 	origins := map[string]string{}
-	var p connectors.Problems
+	var inFile, given connectors.Problems
 	for _, name := range unknown {
-		p.Add(name, "there is no such variable; see --help")
+		given.Add(name, "there is no such variable; see --help")
 	}
 	file := env[fileEnv]
 	if l.file.set {
 		file = l.file.text
 	}
-	fileErr := readFile(file, &c)
-	c.File = file
+	context, name, err := l.context(env, file)
+	if err != nil {
+		return Config{}, err
+	}
+	if name != "" {
+		context.over(&c)
+	}
+	if err := readFile(&inFile, file, &c); err != nil {
+		return Config{}, err
+	}
+	c.File, c.Context = file, name
 	for _, s := range l.settings {
 		if text, ok := env[s.env()]; ok {
 			origins[s.path] = s.env()
-			assign(&p, &c, s, s.env(), text)
+			given.AddError(s.env(), s.set(&c, text))
 		}
 		if v := l.flags[s.path]; v != nil && v.set {
 			origins[s.path] = "--" + s.flag()
-			assign(&p, &c, s, "--"+s.flag(), v.text)
+			given.AddError("--"+s.flag(), s.set(&c, v.text))
 		}
 	}
-	c.check(&p, func(path string) string {
+	c.check(func(path, format string, args ...any) {
 		if from := origins[path]; from != "" {
-			return path + " (" + from + ")"
+			given.Add(path+" ("+from+")", format, args...)
+		} else {
+			inFile.Add(path, format, args...)
 		}
-		return path
 	})
-	if err := errors.Join(fileErr, p.Err()); err != nil {
-		return Config{}, oneLine(err)
+	if err := schema.Join(inFile.Err(), given.Err()); err != nil {
+		return Config{}, err
 	}
 	return c, nil
 }
-
-func assign(p *connectors.Problems, c *Config, s setting, source, text string) {
-	if err := s.set(c, text); err != nil {
-		p.Add(source, "%v", err)
-	}
-}
-
-// oneLine keeps a joined error on one line.
-func oneLine(err error) error {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if text == err.Error() {
-		return err
-	}
-	return &joined{text: text, err: err}
-}
-
-type joined struct {
-	text string
-	err  error
-}
-
-func (j *joined) Error() string { return j.text }
-func (j *joined) Unwrap() error { return j.err }
 
 // allowPrefix starts the names of the variables that say what channels may use. An empty
 // one of these allows nothing; it must not leave the default.
@@ -123,7 +125,7 @@ func (l *Loader) ours(environ []string) (known map[string]string, unknown []stri
 		if !strings.HasPrefix(name, envPrefix) || text == "" && !strings.HasPrefix(name, allowPrefix) {
 			continue
 		}
-		isOurs := name == fileEnv || slices.ContainsFunc(l.settings, func(s setting) bool { return s.env() == name })
+		isOurs := name == fileEnv || name == ContextEnv && l.chosen != nil || slices.ContainsFunc(l.settings, func(s setting) bool { return s.env() == name })
 		switch {
 		case isOurs:
 			known[name] = text
@@ -139,11 +141,16 @@ func (l *Loader) ours(environ []string) (known map[string]string, unknown []stri
 // service named extsync or extsync-something. They are nobody's mistake.
 var serviceLink = regexp.MustCompile(`^EXTSYNC_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// readFile reads a configuration file over c. No name is no file.
-func readFile(name string, c *Config) error {
+// readFile reads a configuration file over c, and notes what is wrong with it. No name is
+// no file.
+func readFile(p *connectors.Problems, name string, c *Config) error {
 	if name == "" {
 		return nil
 	}
+	return decodeFile(p, name, c)
+}
+
+func decodeFile(p *connectors.Problems, name string, out any) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("%w: configuration file: %w", connectors.ErrConfig, err)
@@ -153,9 +160,7 @@ func readFile(name string, c *Config) error {
 	if err != nil {
 		return fmt.Errorf("%w: configuration file: %w", connectors.ErrConfig, err)
 	}
-	if err := connectors.DecodeStrict(data, c); err != nil {
-		return fmt.Errorf("file %s: %w", name, err)
-	}
+	p.DecodeFile(name, data, out)
 	return nil
 }
 

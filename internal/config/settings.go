@@ -69,6 +69,7 @@ func settings() []setting {
 		{"allow.files", GroupAllow, "directories", "directories of files that channels may refer to as secrets", func(c *Config) any { return &c.Allow.Files }},
 		{"allow.networks", GroupAllow, "networks", "networks besides the public ones that channels may name in allow_cidrs, such as 10.20.0.0/16", func(c *Config) any { return &c.Allow.Networks }},
 		{"allow.databases", GroupAllow, "directories", "directories in which channels may have database files, and sockets of servers", func(c *Config) any { return &c.Allow.Databases }},
+		{"allow.programs", GroupAllow, "paths", "programs that channels of the kind plugin may start, and directories of such", func(c *Config) any { return &c.Allow.Programs }},
 		{"allow.channels", GroupAllow, "yaml", "other lists for single channels, such as {erp: {networks: [10.20.0.0/16]}}", func(c *Config) any { return &c.Allow.Channels }},
 
 		{"telemetry.listen", GroupTelemetry, "host:port", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464 (default none)", func(c *Config) any { return &c.Telemetry.Listen }},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -77,7 +78,7 @@ func newChecker(h History, accepted []Accepted, outcomes *Outcomes, mode channel
 	}
 	for _, e := range outcomes.Entries {
 		id := version{e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest}}
-		if _, twice := c.settled[id]; !twice && e.Outcome.Final() {
+		if _, twice := c.settled[id]; !twice && wire.Final(e.Outcome) {
 			c.settled[id] = e.Settlement
 		}
 	}
@@ -137,7 +138,7 @@ func (c *checker) ledgerAgrees() {
 	}
 }
 
-func recentTwice(r events.Record) bool {
+func recentTwice(r wire.Record) bool {
 	seen := map[versioning.Tag]bool{}
 	for _, s := range r.Recent {
 		tag := versioning.Tag{Version: s.Version, Digest: s.Digest}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -15,7 +16,7 @@ func (c *checker) oneOutcome() {
 	}
 	first := map[version]Logged{}
 	for _, e := range c.outcomes.Entries {
-		if !e.Outcome.Final() || e.Version.IsZero() {
+		if !wire.Final(e.Outcome) || e.Version.IsZero() {
 			continue
 		}
 		id := version{e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest}}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -60,9 +61,9 @@ func (s *story) call(worker, key string, from, to int) {
 
 func (s *story) log(key string, v int64, o events.Outcome) {
 	s.seq++
-	s.outcomes.Add(events.Group{Format: events.Format, Worker: "w", Entries: []events.Entry{{
+	s.outcomes.Add(wire.Group{Format: wire.Format, Worker: "w", Entries: []wire.Entry{{
 		Key: key, Settlement: events.Settlement{Version: tag(v).Version, Digest: tag(v).Digest, Outcome: o},
-	}}}, events.LogPosition{Seq: s.seq})
+	}}}, wire.LogPosition{Seq: s.seq})
 }
 
 func (s *story) deliver(key string, versions ...int64) {
@@ -96,9 +97,9 @@ func TestCheckAcceptsWhatIsRight(t *testing.T) {
 		{"another content of a version came first and was refused", channels.Every, func(s *story) {
 			s.accepted = append(s.accepted, faults.Accepted{Key: "a", Tag: tag(1, "other")})
 			s.deliver("a", 1, 2)
-			s.outcomes.Add(events.Group{Format: events.Format, Entries: []events.Entry{{
+			s.outcomes.Add(wire.Group{Format: wire.Format, Entries: []wire.Entry{{
 				Key: "a", Settlement: events.Settlement{Version: tag(1).Version, Digest: tag(1, "other").Digest, Outcome: events.Conflict},
-			}}}, events.LogPosition{Seq: 99})
+			}}}, wire.LogPosition{Seq: 99})
 		}},
 		{"the newest ended as a conflict", channels.Latest, func(s *story) {
 			s.deliver("a", 1)
@@ -107,7 +108,7 @@ func TestCheckAcceptsWhatIsRight(t *testing.T) {
 		}},
 		{"a failed attempt is no outcome", channels.Latest, func(s *story) {
 			s.accept("a", 1)
-			s.log("a", 1, events.Retrying)
+			s.log("a", 1, wire.Retrying)
 			s.write("a", 1)
 			s.log("a", 1, events.Delivered)
 		}},
@@ -134,7 +135,7 @@ func TestCheckAcceptsWhatIsRight(t *testing.T) {
 		}},
 		{"the ledger says what the log adds up to", channels.Latest, func(s *story) {
 			s.deliver("a", 1, 2)
-			s.outcomes.Ledger = map[string]events.Record{"a": *s.outcomes.Records["a"]}
+			s.outcomes.Ledger = map[string]wire.Record{"a": *s.outcomes.Records["a"]}
 		}},
 	}
 	for _, tt := range tests {
@@ -238,17 +239,17 @@ func TestCheckNamesTheFirstViolation(t *testing.T) {
 		}},
 		{"only retried", channels.Latest, 3, []string{"version 1", "no outcome"}, func(s *story) {
 			s.accept("a", 1)
-			s.log("a", 1, events.Retrying)
+			s.log("a", 1, wire.Retrying)
 		}},
 		{"the ledger lost a version", channels.Latest, 3, []string{"key a", "ledger"}, func(s *story) {
 			s.deliver("a", 1)
 			old := *s.outcomes.Records["a"]
 			s.deliver("a", 2)
-			s.outcomes.Ledger = map[string]events.Record{"a": old}
+			s.outcomes.Ledger = map[string]wire.Record{"a": old}
 		}},
 		{"the ledger has no record", channels.Latest, 3, []string{"key a", "no record"}, func(s *story) {
 			s.deliver("a", 1)
-			s.outcomes.Ledger = map[string]events.Record{}
+			s.outcomes.Ledger = map[string]wire.Record{}
 		}},
 		{"the target holds an older version at the end", channels.Latest, 4, []string{"version 2", "holds version 1"}, func(s *story) {
 			s.deliver("a", 1, 2)

@@ -8,12 +8,13 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A Logged is an entry of the outcome log with where it stands.
 type Logged struct {
-	events.Entry
+	wire.Entry
 	Seq    uint64 // of its group
 	Worker string
 }
@@ -22,15 +23,15 @@ type Logged struct {
 type Outcomes struct {
 	Entries []Logged // in the order of the log
 	// Records are what the entries add up to, by key.
-	Records map[string]*events.Record
+	Records map[string]*wire.Record
 	// Ledger are the records that the ledger holds, by key. nil: it was not read.
-	Ledger map[string]events.Record
+	Ledger map[string]wire.Record
 }
 
 // Add takes the next group of the log.
-func (o *Outcomes) Add(g events.Group, at events.LogPosition) {
+func (o *Outcomes) Add(g wire.Group, at wire.LogPosition) {
 	if o.Records == nil {
-		o.Records = map[string]*events.Record{}
+		o.Records = map[string]*wire.Record{}
 	}
 	for _, e := range g.Entries {
 		o.Entries = append(o.Entries, Logged{Entry: e, Seq: at.Seq, Worker: g.Worker})
@@ -39,7 +40,7 @@ func (o *Outcomes) Add(g events.Group, at events.LogPosition) {
 		}
 		rec := o.Records[e.Key]
 		if rec == nil {
-			rec = &events.Record{}
+			rec = &wire.Record{}
 			o.Records[e.Key] = rec
 		}
 		rec.Add(e, at)
@@ -74,23 +75,23 @@ func NewLogReader(js jetstream.JetStream, names events.Names, channel string) *L
 // CatchUp reads what has come since the last time. It asks for one record after
 // the other, so that no broken subscription can hide any.
 func (r *LogReader) CatchUp(ctx context.Context) error {
-	stream, err := r.js.Stream(ctx, r.names.OutcomeStream())
+	stream, err := r.js.Stream(ctx, wire.OutcomeStream(r.names))
 	if err != nil {
 		return fmt.Errorf("outcome log: %w", err)
 	}
 	for {
-		msg, err := stream.GetMsg(ctx, r.next, jetstream.WithGetMsgSubject(r.names.OutcomesOf(r.channel)))
+		msg, err := stream.GetMsg(ctx, r.next, jetstream.WithGetMsgSubject(wire.OutcomesOf(r.names, r.channel)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("outcome log: %w", err)
 		}
-		group, err := events.DecodeGroup(msg.Data)
+		group, err := wire.DecodeGroup(msg.Data)
 		if err != nil {
 			return err
 		}
-		at, err := r.names.OutcomePosition(msg.Subject, msg.Sequence)
+		at, err := wire.OutcomePosition(r.names, msg.Subject, msg.Sequence)
 		if err != nil {
 			return err
 		}
@@ -130,11 +131,11 @@ func (r *LogReader) Await(ctx context.Context, accepted []Accepted) error {
 
 // ReadLedger reads the ledger's record of every key that the log names.
 func (r *LogReader) ReadLedger(ctx context.Context) error {
-	ledger, err := events.OpenLedger(ctx, r.js, r.names)
+	ledger, err := wire.OpenLedger(ctx, r.js, r.names)
 	if err != nil {
 		return err
 	}
-	r.Ledger = make(map[string]events.Record, len(r.Records))
+	r.Ledger = make(map[string]wire.Record, len(r.Records))
 	for key := range r.Records {
 		rec, err := ledger.Get(ctx, r.channel, key)
 		if errors.Is(err, events.ErrNoRecord) {

@@ -60,6 +60,7 @@ type Process struct {
 func AllowHere() []string {
 	return []string{
 		"EXTSYNC_ALLOW_NETWORKS=127.0.0.0/8,::1/128", "EXTSYNC_ALLOW_FILES=" + os.TempDir(), "EXTSYNC_ALLOW_DATABASES=" + os.TempDir(),
+		"EXTSYNC_ALLOW_PROGRAMS=" + os.TempDir(),
 	}
 }
 

@@ -28,13 +28,13 @@ func TestProcessesAreControlled(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	p.Thaw()
-	if code, err := p.ExitCode(10 * time.Second); err != nil || code != 3 || p.Log() != "ready\nasked\n" {
+	if code, err := p.ExitCode(testkit.Patience); err != nil || code != 3 || p.Log() != "ready\nasked\n" {
 		t.Errorf("exit code %d, %v, log %q", code, err, p.Log())
 	}
 	q := start("killed")
 	q.Kill()
 	q.Kill()
-	if code, err := q.ExitCode(time.Second); err != nil || code != -1 {
+	if code, err := q.ExitCode(testkit.Patience); err != nil || code != -1 {
 		t.Errorf("exit code %d, %v", code, err)
 	}
 }

@@ -30,7 +30,7 @@ func publicRoutes() map[string]bool {
 }
 
 // Every route of the description is tried with every scope, with none, and for a
-// channel that the token is not for.
+// channel or topic that the token is not for.
 func TestAuthorisationMatrix(t *testing.T) {
 	r := newRig(t).asking().serve()
 	all := map[tokens.Scope]string{}
@@ -55,7 +55,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 			t.Run(method+" "+path, func(t *testing.T) {
 				tried++
 				scope := needed(t, path, op)
-				target := strings.NewReplacer("{channel}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1").Replace(path)
+				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1").Replace(path)
 				try := func(token string) int {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
@@ -82,9 +82,9 @@ func TestAuthorisationMatrix(t *testing.T) {
 						t.Errorf("with scope %s: %d", have, got)
 					}
 				}
-				if strings.Contains(path, "{channel}") {
+				if strings.Contains(path, "{channel}") || strings.Contains(path, "{topic}") {
 					if got := try(elsewhere[scope]); got != http.StatusForbidden {
-						t.Errorf("with a token for another channel: %d", got)
+						t.Errorf("with a token for another channel or topic: %d", got)
 					}
 				}
 			})
@@ -141,7 +141,7 @@ func TestWithoutTokens(t *testing.T) {
 	r := newRig(t)
 	open := r.cfg
 	open.HTTP.Listen = "0.0.0.0:0"
-	err := r.client.Serve(t.Context(), app.PublisherOptions{Config: open, Logger: quiet()})
+	err := app.Serve(t.Context(), r.client, app.PublisherOptions{Config: open, Logger: quiet()})
 	if !errors.Is(err, connectors.ErrConfig) {
 		t.Errorf("open to the network without tokens: %v", err)
 	}

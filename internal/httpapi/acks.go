@@ -15,7 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 const (
@@ -41,7 +42,7 @@ func (s *server) acksRoute() {
 			Content:     map[string]*huma.MediaType{eventStreamType: {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 	}, func(ctx context.Context, in *acksInput) (*huma.StreamResponse, error) {
-		subject, err := s.o.Names.ServiceAcks(in.Service)
+		subject, err := s.o.Client.Names.ServiceAcks(in.Service)
 		if err != nil {
 			return nil, err
 		}
@@ -103,13 +104,13 @@ func (f *following) close() { _ = f.sub.Unsubscribe() } // the connection may be
 func (s *server) openAcks(ctx context.Context, subject string, behind ackID) (*following, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	stream, err := s.o.JS.Stream(ctx, s.o.Names.AckStream())
+	stream, err := s.o.Client.JS.Stream(ctx, wire.AckStream(s.o.Client.Names))
 	if err != nil {
 		return nil, err
 	}
 	f := &following{subject: subject, created: stream.CachedInfo().Created, heard: make(chan struct{}, 1)}
 	if behind.seq != 0 {
-		msg, err := events.ReadFromLeader(ctx, s.o.JS, s.o.Names.AckStream(), events.MessageQuery{Sequence: behind.seq})
+		msg, err := wire.ReadFromLeader(ctx, s.o.Client.JS, wire.AckStream(s.o.Client.Names), wire.MessageQuery{Sequence: behind.seq})
 		switch {
 		case err == nil && idOf(msg) == behind:
 			f.last = behind
@@ -117,7 +118,7 @@ func (s *server) openAcks(ctx context.Context, subject string, behind ackID) (*f
 			return nil, err
 		}
 	}
-	f.sub, err = s.o.JS.Conn().Subscribe(subject, func(*nats.Msg) {
+	f.sub, err = s.o.Client.JS.Conn().Subscribe(subject, func(*nats.Msg) {
 		select {
 		case f.heard <- struct{}{}:
 		default:
@@ -134,13 +135,13 @@ func (s *server) next(ctx context.Context, f *following) (*jetstream.RawStreamMs
 	defer over.Stop()
 	waited := false
 	for pause := lookSoon; ; pause *= 2 {
-		msg, err := events.ReadFromLeader(ctx, s.o.JS, s.o.Names.AckStream(), events.MessageQuery{NextOn: f.subject, Sequence: f.last.seq + 1})
+		msg, err := wire.ReadFromLeader(ctx, s.o.Client.JS, wire.AckStream(s.o.Client.Names), wire.MessageQuery{NextOn: f.subject, Sequence: f.last.seq + 1})
 		switch {
 		case err == nil && waited: // it may be of a stream that was made anew meanwhile
 			return msg, s.checkAcks(ctx, f)
 		case err == nil:
 			return msg, nil
-		case !errors.Is(err, jetstream.ErrMsgNotFound) && !events.IsUnavailable(err):
+		case !errors.Is(err, jetstream.ErrMsgNotFound) && !wire.IsUnavailable(err):
 			return nil, err
 		}
 		waited = true
@@ -167,7 +168,7 @@ var errMoved = errors.New("the stream of acks was lost, and a reader has to look
 func (s *server) checkAcks(ctx context.Context, f *following) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	stream, err := s.o.JS.Stream(ctx, s.o.Names.AckStream())
+	stream, err := s.o.Client.JS.Stream(ctx, wire.AckStream(s.o.Client.Names))
 	if err != nil {
 		return nil //nolint:nilerr // the broker is away: nothing comes, and nothing is missed
 	}
@@ -221,7 +222,7 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 func (s *server) sendAck(c *caller, f *following, msg *jetstream.RawStreamMsg, send func(string) error) error {
 	f.last = idOf(msg)
 	var out []string
-	for ack, err := range events.DecodeAcks(msg.Data) {
+	for ack, err := range publish.DecodeAcks(msg.Data) {
 		if err != nil || !c.allows(ack.Channel) {
 			continue // nobody can read it, or this one may not
 		}

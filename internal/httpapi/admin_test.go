@@ -62,17 +62,20 @@ func TestChannelsOverHTTP(t *testing.T) {
 	body := r.config("third", func(map[string]any) {})
 	r.call(http.StatusPreconditionRequired, http.MethodPut, path, body)
 	dry := r.call(http.StatusOK, http.MethodPut, path+"?dry_run=true", body)
-	if dry["change"] != "created" || dry["dry_run"] != true {
+	if dry["change"] != "created" || dry["revision"] != nil {
 		t.Errorf("dry run: %v", dry)
 	}
 	r.call(http.StatusNotFound, http.MethodGet, path, "")
+	for _, tag := range []string{`"0"`, "*"} { // nothing is there that could match
+		r.call(http.StatusPreconditionFailed, http.MethodPut, path, body, "If-Match", tag)
+	}
 	r.call(http.StatusCreated, http.MethodPut, path, body, "If-None-Match", "*")
 	r.call(http.StatusPreconditionFailed, http.MethodPut, path, body, "If-None-Match", "*")
 	resp, _ := r.do(r.request(http.MethodGet, path, ""))
 	tag := resp.Header.Get("ETag")
 	faster := r.config("third", func(m map[string]any) { m["rate"] = 5 })
 	changed := r.call(http.StatusOK, http.MethodPut, path, faster, "If-Match", tag)
-	if d, _ := changed["differences"].([]any); len(d) != 1 || changed["change"] != "changed" {
+	if d, _ := changed["fields"].([]any); len(d) != 1 || changed["change"] != "changed" {
 		t.Errorf("change: %v", changed)
 	}
 	r.call(http.StatusPreconditionFailed, http.MethodPut, path, body, "If-Match", tag)
@@ -81,11 +84,17 @@ func TestChannelsOverHTTP(t *testing.T) {
 	if d, _ := bad["detail"].(string); !strings.Contains(d, "colour") {
 		t.Errorf("bad fields: %v", bad)
 	}
+	for _, location := range []string{"body.colour", "body.connector.config.url"} {
+		list, _ := bad["errors"].([]any)
+		if !slices.ContainsFunc(list, func(e any) bool { return at(e, "location") == location }) {
+			t.Errorf("%s is not among %v", location, list)
+		}
+	}
 
 	r.call(http.StatusOK, http.MethodPut, path+"/pause", "")
 	r.call(http.StatusAccepted, http.MethodPost, path+"/updates", update("k", "1", "x"))
 	st := r.call(http.StatusOK, http.MethodGet, path+"/status", "")
-	if st["state"] != "paused" || st["lag"] != 1.0 || st["oldest_pending"] == nil || st["circuit"] != nil { // no worker runs
+	if st["state"] != "paused" || st["undelivered"] != 1.0 || st["oldest"] == nil || st["circuit"] != nil { // no worker runs
 		t.Errorf("status: %v", st)
 	}
 	if reasons, _ := st["reasons"].([]any); len(reasons) != 1 || !strings.Contains(fmt.Sprint(reasons...), "code:paused") || st["alarm"] != false {
@@ -129,13 +138,18 @@ func TestConnectorKinds(t *testing.T) {
 	for _, k := range kinds {
 		m, _ := k.(map[string]any)
 		name, _ := m["name"].(string)
-		if guard := map[string]string{"http": "by format", "sql": "atomic"}[name]; guard == "" || at(m, "capabilities", "guard") != guard || at(m, "capabilities", "reads") != true {
+		if guard := map[string]string{"http": "by format", "sql": "atomic", "plugin": "atomic"}[name]; guard == "" || at(m, "capabilities", "guard") != guard || at(m, "capabilities", "reads") != true {
 			t.Errorf("%s: %v", name, m["capabilities"])
 		}
 		found[name] = at(m, "schema", "properties", "url") != nil || at(m, "schema", "properties", "dsn") != nil
 	}
 	if !found["http"] || !found["sql"] {
 		t.Errorf("kinds: %v", out)
+	}
+	api := r.call(http.StatusOK, http.MethodGet, "/openapi.json", "")
+	body := at(api, "paths", "/v1/channels/{channel}", "put", "requestBody", "content", "application/json", "schema")
+	if at(body, "type") != "object" || at(body, "properties", "retry", "properties", "max_attempts", "default") != 20.0 || at(body, "properties", "connector", "allOf") == nil {
+		t.Errorf("what PUT takes: %v", body)
 	}
 	r.call(http.StatusOK, http.MethodGet, "/docs", "")
 }
@@ -151,10 +165,10 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 	}
 	r.eventually("the letters", func() bool {
 		page := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters?channel=erp", "")
-		list, _ := page["entries"].([]any)
+		list, _ := page["letters"].([]any)
 		return len(list) == 3
 	})
-	failing := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?state=failing", "")
+	failing := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?health=retrying,parked,dead", "")
 	if list, _ := failing["entities"].([]any); len(list) != 3 {
 		t.Errorf("failing: %v", failing)
 	}
@@ -166,11 +180,13 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/1/replay", ""); done["outcome"] != "delivered" {
 		t.Errorf("replayed: %v", done)
 	}
-	r.call(http.StatusNoContent, http.MethodDelete, "/v1/dead-letters/2", "")
+	if gone := r.call(http.StatusOK, http.MethodDelete, "/v1/dead-letters/2", ""); gone["discarded"] != true {
+		t.Errorf("discarded: %v", gone)
+	}
 	r.call(http.StatusNotFound, http.MethodGet, "/v1/dead-letters/99", "")
 	r.eventually("the replayed letter to go", func() bool {
 		page := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters", "")
-		list, _ := page["entries"].([]any)
+		list, _ := page["letters"].([]any)
 		return len(list) == 1
 	})
 	ask := r.call(http.StatusConflict, http.MethodPost, "/v1/dead-letters/replay?channel=erp", "")

@@ -16,6 +16,9 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
+
+	"github.com/hms-utl/extsync/internal/draft"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -33,25 +36,34 @@ type batchInput struct {
 }
 
 func (s *server) batchRoute() {
+	register(s, s.batchOf(route{id: "publish-batch", path: "/v1/channels/{channel}" + batchSuffix, summary: "Publish many updates, one JSON object a line"}),
+		func(_ context.Context, in *batchInput) (*huma.StreamResponse, error) {
+			return s.batching(events.ToChannel(in.Channel)), nil
+		})
+}
+
+// batchOf completes a route that takes batches.
+func (s *server) batchOf(r route) route {
 	schemas := s.api.OpenAPI().Components.Schemas
 	line := func(desc string, schema *huma.Schema) map[string]*huma.MediaType {
 		schema.Description = desc
 		return map[string]*huma.MediaType{ndjsonType: {Schema: &huma.Schema{Type: huma.TypeString, Description: desc}}}
 	}
-	register(s, route{
-		id: "publish-batch", method: http.MethodPost, path: "/v1/channels/{channel}" + batchSuffix, tag: "Updates",
-		summary: "Publish many updates, one JSON object a line", rule: publish, status: http.StatusOK,
-		body: &huma.RequestBody{Required: true, Content: line("Updates as for /updates, one a line", huma.SchemaFromType(schemas, typeOf[UpdateBody]()))},
-		responses: map[string]*huma.Response{"200": {
-			Description: "A result for each line, in their order, while lines are still sent",
-			Content:     line("Results, one a line", huma.SchemaFromType(schemas, typeOf[Result]())),
-		}},
-	}, func(_ context.Context, in *batchInput) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(ctx huma.Context) {
-			r, w := humago.Unwrap(ctx)
-			s.batch(ctx.Context(), in.Channel, r, w)
-		}}, nil
-	})
+	r.method, r.tag, r.rule, r.status = http.MethodPost, "Updates", publishing, http.StatusOK
+	r.body = &huma.RequestBody{Required: true, Content: line("Updates as for /updates, one a line", huma.SchemaFromType(schemas, typeOf[UpdateBody]()))}
+	r.responses = map[string]*huma.Response{"200": {
+		Description: "A result for each line, in their order, while lines are still sent",
+		Content:     line("Results, one a line", huma.SchemaFromType(schemas, typeOf[Result]())),
+	}}
+	return r
+}
+
+// batching returns what answers a batch.
+func (s *server) batching(route events.Route) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		r, w := humago.Unwrap(ctx)
+		s.batch(ctx.Context(), route, r, w)
+	}}
 }
 
 // A job is a line on its way to its result.
@@ -59,7 +71,7 @@ type job struct {
 	line   int
 	data   []byte
 	weight int64
-	draft  *draft
+	draft  drafted
 	result Result
 	done   chan struct{}
 }
@@ -67,7 +79,7 @@ type job struct {
 // batch reads lines, publishes them side by side but for those of one key, and
 // writes results in the order of the lines. What is on the way is bounded, so a
 // client that does not read is not read from.
-func (s *server) batch(ctx context.Context, channel string, r *http.Request, w http.ResponseWriter) {
+func (s *server) batch(ctx context.Context, route events.Route, r *http.Request, w http.ResponseWriter) {
 	rc := http.NewResponseController(w)
 	if err := rc.EnableFullDuplex(); err != nil && r.ProtoMajor == 1 {
 		s.problemOf(fmt.Errorf("read and write at once: %w", err)).write(w)
@@ -78,7 +90,7 @@ func (s *server) batch(ctx context.Context, channel string, r *http.Request, w h
 	w.Header().Set("Content-Type", ndjsonType)
 	w.WriteHeader(http.StatusOK)
 
-	b := &batching{s: s, channel: channel, room: semaphore.NewWeighted(batchWindow), order: make(chan *job, batchAhead)}
+	b := &batching{s: s, route: route, room: semaphore.NewWeighted(batchWindow), order: make(chan *job, batchAhead)}
 	var workers sync.WaitGroup
 	for i := range b.lanes {
 		b.lanes[i] = make(chan *job, batchAhead/batchWorkers)
@@ -93,11 +105,11 @@ func (s *server) batch(ctx context.Context, channel string, r *http.Request, w h
 }
 
 type batching struct {
-	s       *server
-	channel string
-	room    *semaphore.Weighted
-	lanes   [batchWorkers]chan *job
-	order   chan *job
+	s     *server
+	route events.Route
+	room  *semaphore.Weighted
+	lanes [batchWorkers]chan *job
+	order chan *job
 }
 
 func (b *batching) close() {
@@ -127,8 +139,7 @@ func (b *batching) read(ctx context.Context, rc *http.ResponseController, body i
 			close(j.done)
 			j.data = nil
 		} else {
-			j.draft = &draft{prefix: ""}
-			j.draft.object(data, j.draft.field)
+			j.draft.Draft = draft.Request(data)
 		}
 		if !b.put(ctx, j) || err != nil {
 			return
@@ -150,7 +161,7 @@ func (b *batching) put(ctx context.Context, j *job) bool {
 	case <-ctx.Done():
 		return false
 	}
-	if j.draft == nil {
+	if j.draft.Draft == nil {
 		return true
 	}
 	h := fnv.New32a()
@@ -166,7 +177,7 @@ func (b *batching) put(ctx context.Context, j *job) bool {
 func (b *batching) work(ctx context.Context, lane <-chan *job) {
 	for j := range lane {
 		j.result = b.publish(ctx, j)
-		j.draft, j.data = nil, nil
+		j.draft, j.data = drafted{}, nil
 		close(j.done)
 	}
 }
@@ -176,11 +187,11 @@ func (b *batching) work(ctx context.Context, lane <-chan *job) {
 func (b *batching) publish(ctx context.Context, j *job) Result {
 	// A line counts whatever it is: a few bytes of gzip can be millions of bad ones.
 	b.wait(ctx, callerOf(ctx).limiter)
-	u, p := j.draft.update(b.s.o.Names, b.channel)
+	u, p := j.draft.update(b.s.o.Client.Names, b.route)
 	if p != nil {
 		return Result{}.failed(p)
 	}
-	b.wait(ctx, b.s.channels.get(b.channel).limiter)
+	b.wait(ctx, b.s.channels.get(b.route).limiter)
 	if b.s.o.Draining.Err() != nil {
 		return Result{}.failed(b.s.problemOf(fmt.Errorf("this instance is stopping; send the line again: %w", context.Canceled)))
 	}

@@ -8,22 +8,23 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // refresh is how old the configurations can be when the watch is silent.
 const refresh = 10 * time.Second
 
-// channelCache knows the quotas of all channels without a round trip.
+// channelCache knows the quotas of all channels and topics without a round trip.
 type channelCache struct {
 	registry *channels.Registry
 
 	mu     sync.Mutex
-	known  map[string]*quota
+	known  map[string]*quota // by the id of the route
 	loaded time.Time
 }
 
 type quota struct {
-	channels.Quota
+	channels.TopicQuota
 	limiter *rate.Limiter // nil: no bound
 }
 
@@ -39,17 +40,27 @@ func (c *channelCache) load(ctx context.Context) error {
 	if len(entries) == 0 && err != nil {
 		return err
 	}
+	topics, err := c.registry.Topics(ctx)
+	if len(topics) == 0 && err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := make(map[string]*quota, len(entries))
-	for _, e := range entries {
-		q := &quota{Quota: e.Config.Quota}
-		if old := c.known[e.Config.Name]; old != nil && old.Rate == q.Rate {
+	next := make(map[string]*quota, len(entries)+len(topics))
+	add := func(id string, bound channels.TopicQuota) {
+		q := &quota{TopicQuota: bound}
+		if old := c.known[id]; old != nil && old.Rate == q.Rate {
 			q.limiter = old.limiter
 		} else if q.Rate > 0 {
 			q.limiter = rate.NewLimiter(rate.Limit(q.Rate), max(1, int(q.Rate)))
 		}
-		next[e.Config.Name] = q
+		next[id] = q
+	}
+	for _, e := range entries {
+		add(e.Config.Name, channels.TopicQuota{Rate: e.Config.Quota.Rate, MaxPayload: e.Config.Quota.MaxPayload})
+	}
+	for _, t := range topics {
+		add(events.ToTopic(t.Topic.Name).ID(), t.Topic.Quota)
 	}
 	c.known, c.loaded = next, time.Now()
 	return nil
@@ -77,12 +88,12 @@ func (c *channelCache) keep(ctx context.Context) {
 	}
 }
 
-// get returns the quota of a channel; that of an unknown one has no bounds, and
+// get returns the quota of a route; that of an unknown one has no bounds, and
 // publishing says that it is unknown.
-func (c *channelCache) get(name string) *quota {
+func (c *channelCache) get(r events.Route) *quota {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q := c.known[name]; q != nil {
+	if q := c.known[r.ID()]; q != nil {
 		return q
 	}
 	return &quota{}

@@ -2,13 +2,12 @@ package httpapi
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -47,41 +46,28 @@ func (f *DeadFilter) filter(ctx context.Context) (deadletters.Filter, error) {
 	return out, nil
 }
 
-// DeadLetter is a dead letter with its payload.
-type DeadLetter struct {
-	deadletters.Entry
-	Payload       json.RawMessage `json:"payload,omitempty" doc:"If it is JSON"`
-	PayloadBase64 string          `json:"payload_base64,omitempty" doc:"If it is not"`
-	ContentType   string          `json:"content_type,omitempty"`
-}
-
 type deadListInput struct {
 	DeadFilter
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor uint64 `query:"cursor" doc:"Of the page before"`
 }
 
-type deadListOutput struct{ Body deadletters.Page }
+type deadListOutput struct{ Body operate.LetterPage }
 
 type deadInput struct {
 	Sequence uint64 `path:"sequence" minimum:"1"`
 }
 
-type deadOutput struct{ Body DeadLetter }
+type deadOutput struct{ Body operate.Letter }
 
-type replayOutput struct{ Body deadletters.Result }
+type letterOutput struct{ Body operate.LetterResult }
 
 type manyInput struct {
 	DeadFilter
 	Confirm string `query:"confirm" maxLength:"20" doc:"How many there are. Without it nothing is done, and the answer says how many"`
 }
 
-type manyOutput struct {
-	Body struct {
-		deadletters.Summary
-		Messages []string `json:"errors,omitempty" doc:"The first failures"`
-	}
-}
+type manyOutput struct{ Body operate.LetterSummary }
 
 func (s *server) deadRoutes() {
 	const all, one = "/v1/dead-letters", "/v1/dead-letters/{sequence}"
@@ -95,92 +81,62 @@ func (s *server) deadRoutes() {
 		}
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		page, err := s.o.DeadLetters.List(ctx, f, in.Limit, in.Cursor)
+		page, err := s.o.Client.Letters(ctx, f, in.Limit, in.Cursor)
 		return &deadListOutput{Body: page}, err
 	})
 	register(s, route{
 		id: "get-dead-letter", method: http.MethodGet, path: one, tag: "Dead letters",
 		summary: "Show one dead letter, with its payload", rule: read, status: http.StatusOK,
 	}, s.getDead)
-	register(s, route{
-		id: "replay-dead-letter", method: http.MethodPost, path: one + "/replay", tag: "Dead letters",
-		summary: "Send one again", rule: admin, status: http.StatusOK,
-	}, s.replayDead)
-	register(s, route{
-		id: "discard-dead-letter", method: http.MethodDelete, path: one, tag: "Dead letters",
-		summary: "Give one up for good", rule: admin, status: http.StatusNoContent,
-	}, s.discardDead)
 	for _, act := range []struct {
-		name, method, path, summary string
-		do                          func(context.Context, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)
+		act                        operate.LetterAct
+		method, path, summary, all string
 	}{
-		{"replay", http.MethodPost, all + "/replay", "Send again what a filter selects", s.o.DeadLetters.ReplayAll},
-		{"discard", http.MethodDelete, all, "Give up for good what a filter selects", s.o.DeadLetters.DiscardAll},
+		{operate.Replay, http.MethodPost, "/replay", "Send one again", "Send again what a filter selects"},
+		{operate.Discard, http.MethodDelete, "", "Give one up for good", "Give up for good what a filter selects"},
 	} {
 		register(s, route{
-			id: act.name + "-dead-letters", method: act.method, path: act.path, tag: "Dead letters",
+			id: string(act.act) + "-dead-letter", method: act.method, path: one + act.path, tag: "Dead letters",
 			summary: act.summary, rule: admin, status: http.StatusOK,
+		}, func(ctx context.Context, in *deadInput) (*letterOutput, error) {
+			if _, err := s.letter(ctx, in.Sequence); err != nil {
+				return nil, err
+			}
+			result, err := s.acting(ctx).ActOnLetter(ctx, act.act, in.Sequence)
+			return &letterOutput{Body: result}, err
+		})
+		register(s, route{
+			id: string(act.act) + "-dead-letters", method: act.method, path: all + act.path, tag: "Dead letters",
+			summary: act.all, rule: admin, status: http.StatusOK,
 		}, func(ctx context.Context, in *manyInput) (*manyOutput, error) {
-			return s.manyDead(ctx, in, act.name, act.do)
+			return s.manyDead(ctx, in, act.act)
 		})
 	}
 }
 
 // letter returns a letter that the caller may see.
-func (s *server) letter(ctx context.Context, sequence uint64) (deadletters.Entry, error) {
-	e, err := s.o.DeadLetters.Get(ctx, sequence)
-	if err == nil && !callerOf(ctx).allows(e.Channel) {
-		return e, forbidden("the token is not for this channel")
+func (s *server) letter(ctx context.Context, sequence uint64) (operate.Letter, error) {
+	l, err := s.o.Client.Letter(ctx, sequence)
+	if err == nil && !callerOf(ctx).allows(l.Channel) {
+		return operate.Letter{}, forbidden("the token is not for this channel")
 	}
-	return e, err
+	return l, err
 }
 
 func (s *server) getDead(ctx context.Context, in *deadInput) (*deadOutput, error) {
-	e, err := s.letter(ctx, in.Sequence)
-	if err != nil {
-		return nil, err
-	}
-	out := &deadOutput{Body: DeadLetter{Entry: e, ContentType: e.Update.ContentType}}
-	if p := e.Update.Payload; events.IsJSON(e.Update.ContentType) && events.CheckJSON(p) == nil {
-		out.Body.Payload = p
-	} else {
-		out.Body.PayloadBase64 = base64.StdEncoding.EncodeToString(p)
-	}
-	return out, nil
-}
-
-func (s *server) replayDead(ctx context.Context, in *deadInput) (*replayOutput, error) {
-	e, err := s.letter(ctx, in.Sequence)
-	if err != nil {
-		return nil, err
-	}
-	out := &replayOutput{}
-	err = s.audited(ctx, "dead_letter.replay", e.Channel, e, nil, func(ctx context.Context) (any, error) {
-		out.Body, err = s.o.DeadLetters.Replay(ctx, in.Sequence)
-		return out.Body, err
-	})
-	return out, err
-}
-
-func (s *server) discardDead(ctx context.Context, in *deadInput) (*struct{}, error) {
-	e, err := s.letter(ctx, in.Sequence)
-	if err != nil {
-		return nil, err
-	}
-	return nil, s.audited(ctx, "dead_letter.discard", e.Channel, e, nil, func(ctx context.Context) (any, error) {
-		return nil, s.o.DeadLetters.Discard(ctx, in.Sequence)
-	})
+	l, err := s.letter(ctx, in.Sequence)
+	return &deadOutput{Body: l}, err
 }
 
 // manyDead counts first; only who repeats the count gets it done.
-func (s *server) manyDead(ctx context.Context, in *manyInput, action string, do func(context.Context, deadletters.Filter, func(deadletters.Summary)) (deadletters.Summary, error)) (*manyOutput, error) {
+func (s *server) manyDead(ctx context.Context, in *manyInput, act operate.LetterAct) (*manyOutput, error) {
 	f, err := in.filter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadTimeout)
 	defer cancel()
-	count, err := s.o.DeadLetters.Count(ctx, f)
+	count, err := s.o.Client.CountLetters(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -189,13 +145,6 @@ func (s *server) manyDead(ctx context.Context, in *manyInput, action string, do 
 		p.Confirm = confirm
 		return nil, p
 	}
-	out := &manyOutput{}
-	err = s.audited(ctx, "dead_letters."+action, in.Channel, f, nil, func(ctx context.Context) (any, error) {
-		out.Body.Summary, err = do(ctx, f, nil)
-		return out.Body.Summary, err
-	})
-	for _, failed := range out.Body.Errors {
-		out.Body.Messages = append(out.Body.Messages, failed.Error())
-	}
-	return out, err
+	sum, err := s.acting(ctx).ActOnLetters(ctx, act, f, nil)
+	return &manyOutput{Body: sum}, err
 }

@@ -154,7 +154,7 @@ func TestRefusedTokensLeaveATrace(t *testing.T) {
 	full := r.token(tokens.Read)
 	limited := r.token(tokens.Read, "portal")
 	go func() {
-		ended <- r.client.Serve(ctx, app.PublisherOptions{Config: r.cfg, Logger: zerolog.New(&log), Ready: func(url string) { ready <- url }})
+		ended <- app.Serve(ctx, r.client, app.PublisherOptions{Config: r.cfg, Logger: zerolog.New(&log), Ready: func(url string) { ready <- url }})
 	}()
 	defer func() {
 		cancel()

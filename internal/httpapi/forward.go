@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // forward has an administrator answer a request, whole: what it needs, whether its token
@@ -22,9 +23,9 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operat
 		}
 	}
 	var answer relay.Answer
-	asked := func(subject string) bool { return broker.Within(s.o.Names.Administration(), subject) }
-	err := s.o.Refusals.Do(r.Context(), asked, func(ctx context.Context) (err error) {
-		answer, err = relay.Forward(ctx, s.o.JS.Conn(), s.o.Names.Administration(), r, body)
+	asked := func(subject string) bool { return broker.Within(wire.Administration(s.o.Client.Names), subject) }
+	err := s.o.Client.Refusals.Do(r.Context(), asked, func(ctx context.Context) (err error) {
+		answer, err = relay.Forward(ctx, s.o.Client.JS.Conn(), wire.Administration(s.o.Client.Names), r, body)
 		return err
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -34,7 +35,7 @@ func FuzzDecodeUpdate(f *testing.F) {
 		if p != nil {
 			return
 		}
-		u, p := d.update(events.DefaultNames(), "c")
+		u, p := d.update(events.DefaultNames(), events.ToChannel("c"))
 		if p != nil {
 			if p.Status != http.StatusUnprocessableEntity || len(p.Errors) == 0 {
 				t.Errorf("problem %+v", p)
@@ -44,7 +45,7 @@ func FuzzDecodeUpdate(f *testing.F) {
 		if spec == "" && !utf8.ValidString(body) || events.IsJSON(u.ContentType) && !utf8.Valid(u.Payload) {
 			t.Errorf("%q is taken as %q", body, u.Payload)
 		}
-		msg, err := events.Encode(events.DefaultNames(), u)
+		msg, err := wire.Encode(events.DefaultNames(), u)
 		if err != nil {
 			t.Fatalf("taken, and cannot be sent: %v", err)
 		}
@@ -52,7 +53,7 @@ func FuzzDecodeUpdate(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := events.Decode(events.DefaultNames(), events.DefaultNames().StoredUpdate("c", enc), msg.Header, msg.Data); err != nil {
+		if _, err := wire.Decode(events.DefaultNames(), wire.StoredUpdate(events.DefaultNames(), events.ToChannel("c"), enc), msg.Header, msg.Data); err != nil {
 			t.Errorf("taken, and cannot be read: %v", err)
 		}
 	})
@@ -81,17 +82,6 @@ func FuzzDecodeContent(f *testing.F) {
 		data, err := io.ReadAll(r.Body)
 		if err != nil || len(data) >= most && !strings.EqualFold(encoding, "identity") {
 			t.Errorf("%d bytes, %v", len(data), err)
-		}
-	})
-}
-
-func FuzzCursor(f *testing.F) {
-	f.Add("s12", "behind")
-	f.Add("l1", "failing")
-	f.Fuzz(func(t *testing.T, cursor, state string) {
-		part, from, err := parseCursor(cursor, state)
-		if err == nil && (from == 0 || part != streamPart && part != ledgerPart) {
-			t.Errorf("part %q from %d", part, from)
 		}
 	})
 }

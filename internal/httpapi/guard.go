@@ -163,8 +163,10 @@ func (c *caller) actor() string {
 
 func (c *caller) allows(channel string) bool { return c.token == nil || c.token.AllowsChannel(channel) }
 
-// limited reports whether the caller's token is limited to some channels.
-func (c *caller) limited() bool { return c.token != nil && len(c.token.Channels) > 0 }
+func (c *caller) allowsTopic(topic string) bool { return c.token == nil || c.token.AllowsTopic(topic) }
+
+// limited reports whether the caller's token is limited to some channels and topics.
+func (c *caller) limited() bool { return c.token != nil && c.token.Limited() }
 
 func forbidden(detail string) *Problem { return problem(http.StatusForbidden, "forbidden", detail) }
 
@@ -182,7 +184,7 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	// A token that is given counts, even if this instance has not heard yet that there are
 	// any. One that an administrator verifies need not be one that this instance can.
 	if !isPublic && (s.o.Tokens.Required() || relayed || r.Header.Get("Authorization") != "" && !forward) {
-		if p := s.authenticate(r, c, scope, ctx.Param("channel")); p != nil {
+		if p := s.authenticate(r, c, scope, ctx.Param("channel"), ctx.Param("topic")); p != nil {
 			s.refused(c, ctx.Operation(), p)
 			p.write(w)
 			return
@@ -215,7 +217,7 @@ func scopeOf(op *huma.Operation) (scope tokens.Scope, isPublic bool) {
 	return "", false
 }
 
-func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, channel string) *Problem {
+func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, channel, topic string) *Problem {
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return problem(http.StatusUnauthorized, "no_token", "give a token: Authorization: Bearer est_...")
@@ -233,6 +235,9 @@ func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, ch
 	}
 	if channel != "" && !token.AllowsChannel(channel) {
 		return forbidden("the token is not for this channel")
+	}
+	if topic != "" && !token.AllowsTopic(topic) {
+		return forbidden("the token is not for this topic")
 	}
 	if wait, ok := take(limiter); !ok {
 		p := problem(http.StatusTooManyRequests, "token_rate", "the token is over its rate")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -22,9 +23,9 @@ import (
 type idempotency struct{ kv jetstream.KeyValue }
 
 func openIdempotency(ctx context.Context, js jetstream.JetStream, names events.Names) (*idempotency, error) {
-	kv, err := js.KeyValue(ctx, names.IdempotencyBucket())
+	kv, err := js.KeyValue(ctx, wire.IdempotencyBucket(names))
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, names.IdempotencyBucket())
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, wire.IdempotencyBucket(names))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the answers to repeat: %w", err)
@@ -45,7 +46,7 @@ type requestID struct{ key, body string }
 
 // request hashes what belongs to a request. Keys of different tokens are
 // different keys.
-func (i *idempotency) request(ctx context.Context, key, operation, channel string, h http.Header, body []byte) requestID {
+func (i *idempotency) request(ctx context.Context, key, operation string, route events.Route, h http.Header, body []byte) requestID {
 	if key == "" {
 		return requestID{}
 	}
@@ -61,7 +62,7 @@ func (i *idempotency) request(ctx context.Context, key, operation, channel strin
 		content = append(content, h.Get(name))
 	}
 	return requestID{
-		key:  hash(owner, operation, channel, key),
+		key:  hash(owner, operation, route.ID(), key),
 		body: hash(append(content, string(body))...),
 	}
 }
@@ -82,7 +83,7 @@ func (i *idempotency) once(ctx context.Context, id requestID, do func() (r Resul
 		r, _ = do()
 		return r, false, nil
 	}
-	first := remembered{Format: events.Format, Body: id.body}
+	first := remembered{Format: wire.Format, Body: id.body}
 	data, err := json.Marshal(first)
 	if err != nil {
 		return Result{}, false, err
@@ -125,5 +126,5 @@ func (i *idempotency) get(ctx context.Context, key string) (remembered, uint64, 
 	if err := json.Unmarshal(kve.Value(), &known); err != nil {
 		return known, 0, fmt.Errorf("read the remembered request: %w", err)
 	}
-	return known, kve.Revision(), events.CheckFormat(known.Format)
+	return known, kve.Revision(), wire.CheckFormat(known.Format)
 }

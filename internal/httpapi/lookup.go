@@ -5,317 +5,165 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
-// Whereabouts is where a key's newest update is in one channel.
-type Whereabouts struct {
-	Channel     string          `json:"channel"`
-	Key         string          `json:"key"`
-	State       string          `json:"state" doc:"An outcome, or absent, pending, retrying, parked or malformed"`
-	Newest      *Copy           `json:"newest,omitempty" doc:"The newest version that was published"`
-	Target      *Copy           `json:"target,omitempty" doc:"What the target holds"`
-	Attempts    int             `json:"attempts,omitempty"`
-	Error       *events.Failure `json:"error,omitempty" doc:"Why the last attempt failed"`
-	NextAttempt time.Time       `json:"next_attempt,omitzero" doc:"Never before now; while the circuit is not closed, that of the channel's next probe"`
-	Why         *Why            `json:"why,omitempty" doc:"What holds a version without an outcome back, and at which worker; not in lists"`
-}
-
-// A Copy is one version of a key at one place.
-type Copy struct {
-	Version versioning.Version `json:"version"`
-	Digest  versioning.Digest  `json:"digest,omitzero"`
-	Op      events.Op          `json:"op,omitempty"`
-	At      time.Time          `json:"at,omitzero" doc:"When it was published, or delivered"`
-}
-
-// maxScan bounds the records that one page looks at: a page may be short, and
-// even empty, and still have a next one.
-const maxScan = 2000
+const readTimeout = 20 * time.Second
 
 type entityInput struct {
-	Channel string `path:"channel" maxLength:"63"`
-	Key     string `path:"key" maxLength:"1024"`
+	Channel  string `path:"channel" maxLength:"63"`
+	Key      string `path:"key" maxLength:"1024"`
+	Timeline int    `query:"timeline" minimum:"0" maximum:"1000" doc:"How many entries of the outcome log to add, newest first"`
 }
 
-type entityOutput struct{ Body Whereabouts }
+type entityOutput struct{ Body operate.Whereabouts }
 
 type everywhereInput struct {
-	Key string `path:"key" maxLength:"1024"`
+	Key      string `path:"key" maxLength:"1024"`
+	Timeline int    `query:"timeline" minimum:"0" maximum:"1000" doc:"How many entries of the outcome log to add for each channel, newest first"`
 }
 
-type everywhereOutput struct {
-	Body struct {
-		Key      string        `json:"key"`
-		Channels []Whereabouts `json:"channels"`
-	}
+type everywhereOutput struct{ Body operate.Found }
+
+// Listed are the parameters of a list of keys.
+type Listed struct {
+	Sync   []why.Sync   `query:"sync" enum:"in_sync,filtered,waiting,behind,ahead,unknown" maxItems:"6" doc:"One or more, with commas: what the target holds"`
+	Health []why.Health `query:"health" enum:"ok,retrying,parked,dead,down,paused,blocked" maxItems:"7" doc:"One or more, with commas: whether the newest version moves"`
+	Why    []why.Code   `query:"why" maxItems:"40" doc:"One or more codes of reasons, with commas. Without any filter: the keys that have a reason"`
+	Limit  int          `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Cursor string       `query:"cursor" maxLength:"110" doc:"Of the page before"`
 }
 
 type listInput struct {
 	Channel string `path:"channel" maxLength:"63"`
-	State   string `query:"state" required:"true" enum:"behind,failing,conflict" doc:"behind: the target does not hold the newest version; failing: the newest update is retried, parked or given up; conflict: it ended as one"`
-	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	Cursor  string `query:"cursor" maxLength:"40" doc:"Of the page before"`
+	Listed
 }
 
-type listOutput struct {
-	Body struct {
-		Entities []Whereabouts `json:"entities" doc:"May be empty although there is a next page. A key that changes meanwhile may come twice"`
-		Next     string        `json:"next,omitempty" doc:"The cursor of the next page; none: this was the last"`
-	}
+type listAllInput struct{ Listed }
+
+type waitInput struct {
+	Channel string `path:"channel" maxLength:"63"`
+	Key     string `path:"key" maxLength:"1024"`
+	Awaited
 }
+
+// Awaited is a version that somebody waits for.
+type Awaited struct {
+	Version string `query:"version" required:"true" maxLength:"40" doc:"A number, or an RFC 3339 time"`
+	Timeout string `query:"timeout" default:"30s" doc:"How long to wait, 100ms to 55s"`
+}
+
+type waitOutput struct{ Body operate.Waited }
+
+type listOutput struct{ Body operate.ListPage }
 
 func (s *server) lookupRoutes() {
 	register(s, route{
 		id: "get-entity", method: http.MethodGet, path: "/v1/channels/{channel}/entities/{key}", tag: "Entities",
 		summary: "Where is my update?", rule: read, status: http.StatusOK,
-	}, func(ctx context.Context, in *entityInput) (*entityOutput, error) {
-		found, err := s.find(ctx, in.Channel, in.Key)
-		return &entityOutput{Body: found}, err
-	})
+	}, s.getEntity)
 	register(s, route{
 		id: "get-entity-everywhere", method: http.MethodGet, path: "/v1/entities/{key}", tag: "Entities",
 		summary: "Where is my update, in every channel?", rule: read, status: http.StatusOK,
-	}, s.everywhere)
+	}, func(ctx context.Context, in *everywhereInput) (*everywhereOutput, error) {
+		found, err := s.look(ctx, operate.Lookup{Key: in.Key, Allows: callerOf(ctx).allows, AllowsTopic: callerOf(ctx).allowsTopic, Timeline: in.Timeline})
+		return &everywhereOutput{Body: found}, err
+	})
+	register(s, route{
+		id: "wait-for-entity", method: http.MethodGet, path: "/v1/channels/{channel}/entities/{key}/outcome", tag: "Entities",
+		summary: "Wait until a version has an outcome", rule: read, status: http.StatusOK,
+	}, s.waitForEntity)
 	register(s, route{
 		id: "list-entities", method: http.MethodGet, path: "/v1/channels/{channel}/entities", tag: "Entities",
-		summary: "List the entities that are not well", rule: read, status: http.StatusOK,
-	}, s.listEntities)
+		summary: "List entities by how they stand", rule: read, status: http.StatusOK,
+	}, func(ctx context.Context, in *listInput) (*listOutput, error) {
+		return s.listEntities(ctx, &in.Listed, operate.ListQuery{Channel: in.Channel})
+	})
+	register(s, route{
+		id: "list-entities-everywhere", method: http.MethodGet, path: "/v1/entities", tag: "Entities",
+		summary: "List entities of all channels by how they stand", rule: read, status: http.StatusOK,
+	}, func(ctx context.Context, in *listAllInput) (*listOutput, error) {
+		return s.listEntities(ctx, &in.Listed, operate.ListQuery{Allows: callerOf(ctx).allows})
+	})
 }
 
-func (s *server) find(ctx context.Context, channel, key string) (Whereabouts, error) {
-	if err := events.CheckChannel(channel); err != nil {
-		return Whereabouts{}, fmt.Errorf("%w: %w", channels.ErrNotFound, err)
+func (s *server) getEntity(ctx context.Context, in *entityInput) (*entityOutput, error) {
+	if err := events.CheckChannel(in.Channel); err != nil {
+		return nil, fmt.Errorf("%w: %w", channels.ErrNotFound, err)
 	}
+	found, err := s.look(ctx, operate.Lookup{Key: in.Key, Channel: in.Channel, Timeline: in.Timeline})
+	if err != nil {
+		return nil, err
+	}
+	return &entityOutput{Body: found.Channels[0]}, nil
+}
+
+// checkKey returns the problem of a key in the path that none can be.
+func checkKey(key string) error {
 	if _, err := events.EncodeKey(key); err != nil {
-		return Whereabouts{}, invalid(FieldError{Location: "path.key", Message: err.Error()})
+		return invalid(FieldError{Location: "path.key", Message: err.Error()})
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	return s.o.Find(ctx, channel, key)
-}
-
-const readTimeout = 20 * time.Second
-
-func (s *server) everywhere(ctx context.Context, in *everywhereInput) (*everywhereOutput, error) {
-	out := &everywhereOutput{}
-	out.Body.Key, out.Body.Channels = in.Key, []Whereabouts{}
-	entries, err := s.o.Registry.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if !callerOf(ctx).allows(e.Config.Name) {
-			continue
-		}
-		found, err := s.find(ctx, e.Config.Name, in.Key)
-		if errors.Is(err, ErrUnknownKey) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out.Body.Channels = append(out.Body.Channels, found)
-	}
-	if len(out.Body.Channels) == 0 {
-		return nil, fmt.Errorf("%w: nothing was published for it", ErrUnknownKey)
-	}
-	return out, nil
-}
-
-// The two parts of a list, which its cursor starts with: what waits in the
-// channel's stream, and what the ledger says of the rest.
-const (
-	streamPart = "s"
-	ledgerPart = "l"
-)
-
-func (s *server) listEntities(ctx context.Context, in *listInput) (*listOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	if _, err := s.o.Registry.Get(ctx, in.Channel); err != nil {
-		return nil, err
-	}
-	part, from, err := parseCursor(in.Cursor, in.State)
-	if err != nil {
-		return nil, err
-	}
-	out := &listOutput{}
-	out.Body.Entities = []Whereabouts{}
-	l := &listing{s: s, ctx: ctx, in: in, entities: &out.Body.Entities}
-	if part == streamPart {
-		next, err := l.stream(from)
-		if err != nil {
-			return nil, err
-		}
-		out.Body.Next = streamPart + strconv.FormatUint(next, 10)
-		if next > 0 {
-			return out, nil
-		}
-		if len(out.Body.Entities) > 0 || l.scanned > 0 {
-			out.Body.Next = ledgerPart + "1"
-			return out, nil
-		}
-	}
-	next, err := l.ledger(from)
-	if err != nil {
-		return nil, err
-	}
-	out.Body.Next = ""
-	if next > 0 {
-		out.Body.Next = ledgerPart + strconv.FormatUint(next, 10)
-	}
-	return out, nil
-}
-
-func parseCursor(cursor, state string) (part string, from uint64, err error) {
-	if cursor == "" {
-		if state == "behind" {
-			return streamPart, 1, nil
-		}
-		return ledgerPart, 1, nil
-	}
-	from, perr := strconv.ParseUint(cursor[1:], 10, 64)
-	part = cursor[:1]
-	if perr != nil || from == 0 || part != ledgerPart && (part != streamPart || state != "behind") {
-		return "", 0, invalid(FieldError{Location: "query.cursor", Message: "it is not the cursor of a page of this list"})
-	}
-	return part, from, nil
-}
-
-// A listing is one page in the making.
-type listing struct {
-	s        *server
-	ctx      context.Context //nolint:containedctx // it lives as long as one call
-	in       *listInput
-	entities *[]Whereabouts
-	scanned  int
-}
-
-func (l *listing) full() bool { return len(*l.entities) >= l.in.Limit || l.scanned >= maxScan }
-
-// stream adds the keys whose newest message the target does not hold.
-func (l *listing) stream(from uint64) (next uint64, err error) {
-	names, channel := l.s.o.Names, l.in.Channel
-	q := events.StreamQuery{Stream: names.UpdateStream(channel), Subject: ">", From: from, HeadersOnly: true}
-	for msg, err := range events.ReadStream(l.ctx, l.s.o.JS, q) {
-		if err != nil {
-			return 0, err
-		}
-		if l.full() {
-			return msg.Sequence, nil
-		}
-		l.scanned++
-		if err := l.waiting(msg); err != nil {
-			return 0, err
-		}
-	}
-	return 0, nil
-}
-
-func (l *listing) waiting(msg *jetstream.RawStreamMsg) error {
-	_, enc, ok := l.s.o.Names.SplitStoredUpdate(msg.Subject)
-	if !ok {
-		return nil
-	}
-	rec, _, err := l.s.o.Publisher.Ledger().GetEncoded(l.ctx, l.in.Channel, enc)
-	if err != nil && !errors.Is(err, events.ErrNoRecord) {
-		return err
-	}
-	version, err := versioning.Parse(msg.Header.Get(events.HeaderVersion))
-	if err != nil || version == rec.Applied.Version {
-		return nil //nolint:nilerr // malformed ones are dead letters
-	}
-	key := rec.Key
-	if key == "" {
-		if u, _ := events.Decode(l.s.o.Names, msg.Subject, msg.Header, nil); u.Key != "" {
-			key = u.Key
-		}
-	}
-	if c, err := version.Compare(rec.Applied.Version); err == nil && c < 0 {
-		return nil
-	}
-	w := Whereabouts{
-		Channel: l.in.Channel, Key: key, State: "pending", Target: applied(&rec),
-		Newest: &Copy{Version: version, Op: events.Op(msg.Header.Get(events.HeaderOp)), At: msg.Time},
-	}
-	describe(&w, &rec, version)
-	*l.entities = append(*l.entities, w)
 	return nil
 }
 
-// ledger adds the keys of which the ledger says that they are not well.
-func (l *listing) ledger(from uint64) (next uint64, err error) {
-	bucket := l.s.o.Names.LedgerBucket()
-	q := events.StreamQuery{Stream: events.KVStream(bucket), Subject: l.s.o.Names.LedgerRecords(l.in.Channel), From: from}
-	for msg, err := range events.ReadStream(l.ctx, l.s.o.JS, q) {
-		if err != nil {
-			return 0, err
-		}
-		if l.full() {
-			return msg.Sequence, nil
-		}
-		l.scanned++
-		if len(msg.Data) == 0 {
-			continue // the mark of a removed record
-		}
-		rec, err := events.DecodeRecord(msg.Data)
-		if err != nil {
-			return 0, err
-		}
-		if w, ok := l.inState(&rec); ok {
-			*l.entities = append(*l.entities, w)
-		}
+func (s *server) look(ctx context.Context, l operate.Lookup) (operate.Found, error) {
+	if err := checkKey(l.Key); err != nil {
+		return operate.Found{}, err
 	}
-	return 0, nil
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return s.o.Client.Look(ctx, l)
 }
 
-func (l *listing) inState(rec *events.Record) (Whereabouts, bool) {
-	newest := rec.Newest()
-	w := Whereabouts{Channel: l.in.Channel, Key: rec.Key, State: "pending", Target: applied(rec)}
-	if newest.IsZero() {
-		return w, false
+// parse returns the version, and how long to wait for it.
+func (in *Awaited) parse() (versioning.Version, time.Duration, error) {
+	version, err := versioning.Parse(in.Version)
+	if err != nil {
+		return versioning.Version{}, 0, invalid(FieldError{Location: "query.version", Message: err.Error()})
 	}
-	w.Newest = &Copy{Version: newest.Version, Digest: newest.Digest}
-	describe(&w, rec, newest.Version)
-	switch l.in.State {
-	case "failing":
-		return w, w.State == string(events.Retrying) || w.State == string(events.Parked) || w.State == string(events.DeadLettered)
-	case "conflict":
-		return w, w.State == string(events.Conflict)
-	default: // what waits in the stream of a latest channel has been listed by it
-		return w, newest.Version != rec.Applied.Version && w.State != string(events.Delivered)
+	timeout, p := parseWait("timeout", in.Timeout)
+	if p != nil {
+		return versioning.Version{}, 0, p
 	}
+	return version, timeout, nil
 }
 
-func applied(rec *events.Record) *Copy {
-	if rec.Applied.IsZero() {
-		return nil
+func (s *server) waitForEntity(ctx context.Context, in *waitInput) (*waitOutput, error) {
+	version, timeout, err := in.parse()
+	if err != nil {
+		return nil, err
 	}
-	return &Copy{Version: rec.Applied.Version, Digest: rec.Applied.Digest, Op: rec.Applied.Op, At: rec.Applied.At}
+	ctx, cancel := s.waiting(ctx, timeout)
+	defer cancel()
+	waited, err := s.o.Client.Wait(ctx, in.Channel, in.Key, version)
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, events.ErrUnavailable) || s.o.Draining.Err() != nil {
+		return &waitOutput{Body: waited}, err
+	}
+	detail := "there was no outcome in time"
+	if r := s.o.Client.Why(ctx, in.Channel, in.Key, version); r != nil {
+		detail += ": " + string(r.Code) + ": " + r.String()
+	}
+	return nil, problem(http.StatusGatewayTimeout, "no_outcome", detail)
 }
 
-// describe says where a version stands by its record.
-func describe(w *Whereabouts, rec *events.Record, version versioning.Version) {
-	st, ended := rec.Find(versioning.Tag{Version: version})
-	if !rec.Pending.IsZero() && (!ended || rec.Pending.Version == version) {
-		w.State, w.Attempts, w.Error = string(rec.State), rec.Attempts, rec.Error
-		if rec.NextAttempt.After(time.Now()) {
-			w.NextAttempt = rec.NextAttempt
-		}
-		return
-	}
-	if ended {
-		w.State, w.Attempts = string(st.Outcome), st.Attempts
-		if st.Outcome != events.Delivered {
-			w.Error = st.Failure()
+func (s *server) listEntities(ctx context.Context, in *Listed, q operate.ListQuery) (*listOutput, error) {
+	for _, code := range in.Why {
+		if code.What() == "" {
+			return nil, invalid(FieldError{Location: "query.why", Message: fmt.Sprintf("%.40q is no code of a reason", code)})
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	q.Sync, q.Health, q.Why, q.Limit, q.Cursor = in.Sync, in.Health, in.Why, in.Limit, in.Cursor
+	page, err := s.o.Client.List(ctx, q)
+	if errors.Is(err, operate.ErrCursor) {
+		return nil, invalid(FieldError{Location: "query.cursor", Message: operate.ErrCursor.Error()})
+	}
+	return &listOutput{Body: page}, err
 }

@@ -12,7 +12,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -31,6 +34,7 @@ type Problem struct {
 	Errors []FieldError `json:"errors,omitempty" doc:"Every bad field"`
 
 	Channel string `json:"channel,omitempty"`
+	Topic   string `json:"topic,omitempty"`
 	Key     string `json:"key,omitempty"`
 	// Head is what a stale or conflicting update has met.
 	Head *versioning.Tag `json:"head,omitempty" doc:"The newest version of the key, if that is why the update was refused"`
@@ -151,12 +155,19 @@ func mappings() []mapping {
 		{relay.ErrMalformed, http.StatusBadRequest, "bad_request", 0},
 		{events.ErrStale, http.StatusConflict, "stale", 0},
 		{events.ErrConflict, http.StatusConflict, "conflict", 0},
+		{events.ErrUnknownTopic, http.StatusNotFound, "unknown_topic", 0},
+		{channels.ErrNoTopic, http.StatusNotFound, "unknown_topic", 0},
+		{channels.ErrTopicDeleting, http.StatusConflict, "topic_deleting", later},
+		{channels.ErrTopicRead, http.StatusConflict, "topic_read", 0},
+		{events.ErrReadsTopic, http.StatusConflict, "reads_topic", 0},
 		{events.ErrUnknownChannel, http.StatusNotFound, "unknown_channel", 0},
 		{channels.ErrNotFound, http.StatusNotFound, "unknown_channel", 0},
-		{ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
+		{operate.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
+		{channels.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
 		{deadletters.ErrNotFound, http.StatusNotFound, "unknown_dead_letter", 0},
 		{events.ErrChannelDeleted, http.StatusGone, "channel_deleted", 0},
 		{events.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
+		{operate.ErrExists, http.StatusConflict, "exists", 0},
 		{channels.ErrRevision, http.StatusPreconditionFailed, "changed_meanwhile", 0},
 		{channels.ErrImmutable, http.StatusUnprocessableEntity, "immutable", 0},
 		{channels.ErrNoOwner, http.StatusServiceUnavailable, "no_worker", later},
@@ -170,6 +181,7 @@ func mappings() []mapping {
 		{deadletters.ErrStillFails, http.StatusConflict, "still_fails", 0},
 		{channels.ErrReplay, http.StatusConflict, "not_sent", soon},
 		{channels.ErrNoResync, http.StatusNotFound, "no_resync", 0},
+		{channels.ErrFilling, http.StatusConflict, "filling", later},
 		{channels.ErrResyncActive, http.StatusConflict, "resync_active", 0},
 		{channels.ErrNothingKept, http.StatusConflict, "nothing_kept", 0},
 		{channels.ErrSelection, http.StatusUnprocessableEntity, "invalid", 0},
@@ -203,7 +215,7 @@ func (s *server) problemOf(err error) *Problem {
 	}
 	var head *events.HeadError
 	if errors.As(err, &head) {
-		p.Channel, p.Key, p.Head = head.Channel, head.Key, &head.Head
+		p.Channel, p.Topic, p.Key, p.Head = head.Channel, head.Topic, head.Key, &head.Head
 	}
 	return p
 }
@@ -211,26 +223,26 @@ func (s *server) problemOf(err error) *Problem {
 func (s *server) known(err error) *Problem {
 	for _, m := range mappings() {
 		if errors.Is(err, m.is) {
-			p := problem(m.status, m.reason, err.Error())
+			p := problem(m.status, m.reason, words.Of(err))
 			p.retryAfter = m.retry
 			return p
 		}
 	}
-	switch m := events.MeaningOf(err); {
-	case events.IsFull(err): // of what all channels share, such as the audit log
-		p := problem(http.StatusInsufficientStorage, "broker_full", err.Error())
+	switch m := wire.MeaningOf(err); {
+	case wire.IsFull(err): // of what all channels share, such as the audit log
+		p := problem(http.StatusInsufficientStorage, "broker_full", words.Of(err))
 		p.retryAfter = later
 		return p
-	case m == events.NoStream: // one that all channels share
-		p := problem(http.StatusServiceUnavailable, "not_provisioned", err.Error())
+	case m == wire.NoStream: // one that all channels share
+		p := problem(http.StatusServiceUnavailable, "not_provisioned", words.Of(err))
 		p.retryAfter = later
 		return p
-	case m == events.Failed, m == events.Misconfigured:
-		p := problem(http.StatusServiceUnavailable, "broker_unavailable", err.Error())
+	case m == wire.Failed, m == wire.Misconfigured:
+		p := problem(http.StatusServiceUnavailable, "broker_unavailable", words.Of(err))
 		p.retryAfter = later
 		return p
-	case events.IsUnavailable(err):
-		p := problem(http.StatusServiceUnavailable, "broker_unavailable", err.Error())
+	case wire.IsUnavailable(err):
+		p := problem(http.StatusServiceUnavailable, "broker_unavailable", words.Of(err))
 		p.retryAfter = soon
 		return p
 	}

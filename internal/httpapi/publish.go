@@ -5,14 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 const (
@@ -41,6 +41,10 @@ type Result struct {
 	Receipt *events.Receipt `json:"receipt,omitempty"`
 	Ack     *events.Ack     `json:"ack,omitempty"`
 	See     string          `json:"see,omitempty"`
+
+	// Outcome and Channels are in place of Ack for a topic, which answers one update alone.
+	Outcome  operate.TopicOutcome  `json:"outcome,omitempty" hidden:"true"`
+	Channels []operate.TopicAnswer `json:"channels,omitempty" hidden:"true"`
 }
 
 type publishInput struct {
@@ -83,48 +87,61 @@ func (s *server) updateBody(types ...string) *huma.RequestBody {
 func (s *server) publishRoutes() {
 	register(s, route{
 		id: "publish-update", method: http.MethodPost, path: "/v1/channels/{channel}/updates", tag: "Updates",
-		summary: "Publish one version of an entity", rule: publish, status: http.StatusAccepted, also: []int{http.StatusOK},
+		summary: "Publish one version of an entity", rule: publishing, status: http.StatusAccepted, also: []int{http.StatusOK},
 		body: s.updateBody(jsonType, cloudEventType, "*/*"), maxBody: s.maxBody,
 	}, s.publishOne)
 	register(s, route{
 		id: "publish-to-channels", method: http.MethodPost, path: "/v1/updates", tag: "Updates",
-		summary: "Publish one version of an entity on several channels", rule: publish, status: http.StatusMultiStatus,
+		summary: "Publish one version of an entity on several channels", rule: publishing, status: http.StatusMultiStatus,
 		body: s.updateBody(jsonType), maxBody: s.maxBody,
 	}, s.publishMany)
 }
 
 func (s *server) publishOne(ctx context.Context, in *publishInput) (*publishOutput, error) {
-	wait, p := parseWait(in.Wait)
-	if p != nil {
-		return nil, p
-	}
-	d, p := decodeRequest(in.h, in.RawBody)
-	if p != nil {
-		return nil, p
-	}
-	u, p := d.update(s.o.Names, in.Channel)
-	if p != nil {
-		return nil, p
-	}
-	id := s.idem.request(ctx, in.IdempotencyKey, "publish", in.Channel, in.h, in.RawBody)
-	result, replayed, err := s.idem.once(ctx, id, func() (Result, bool) {
-		r := s.publish(ctx, u, wait, true)
-		return r, r.settled(wait)
-	})
+	result, replayed, err := s.publishAlone(ctx, events.ToChannel(in.Channel), in.IdempotencyKey, in.Wait, in.h, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
-	if replayed && result.Status == http.StatusAccepted && wait > 0 {
+	return &publishOutput{Status: result.Status, Location: result.See, Replayed: replayed, Body: &Published{*result.Receipt, result.Ack, result.See}}, nil
+}
+
+// publishAlone publishes the update of a request, which has nothing else. replayed is what to
+// say in the header of an answer that an earlier request got.
+func (s *server) publishAlone(ctx context.Context, route events.Route, key, waiting string, h http.Header, body []byte) (result Result, replayed string, err error) {
+	wait, p := parseWait("wait", waiting)
+	if p != nil {
+		return Result{}, "", p
+	}
+	d, p := decodeRequest(h, body)
+	if p != nil {
+		return Result{}, "", p
+	}
+	u, p := d.update(s.o.Client.Names, route)
+	if p != nil {
+		return Result{}, "", p
+	}
+	result, again, err := s.publishOnce(ctx, u, wait, s.idem.request(ctx, key, "publish", route, h, body))
+	switch {
+	case err != nil:
+		return Result{}, "", err
+	case result.Problem != nil:
+		return Result{}, "", result.Problem
+	case again:
+		replayed = "true"
+	}
+	return result, replayed, nil
+}
+
+// publishOnce publishes an update unless the same request did, and waits if asked to.
+func (s *server) publishOnce(ctx context.Context, u events.Update, wait time.Duration, id requestID) (result Result, replayed bool, err error) {
+	result, replayed, err = s.idem.once(ctx, id, func() (Result, bool) {
+		r := s.publish(ctx, u, wait, true)
+		return r, r.settled(wait)
+	})
+	if err == nil && replayed && result.Status == http.StatusAccepted && wait > 0 {
 		s.awaitAgain(ctx, u, wait, &result)
 	}
-	if result.Problem != nil {
-		return nil, result.Problem
-	}
-	out := &publishOutput{Status: result.Status, Location: result.See, Body: &Published{*result.Receipt, result.Ack, result.See}}
-	if replayed {
-		out.Replayed = "true"
-	}
-	return out, nil
+	return result, replayed, err
 }
 
 // settled reports whether a repetition of the request shall get this answer: not
@@ -140,27 +157,44 @@ func (s *server) publish(ctx context.Context, u events.Update, wait time.Duratio
 	if p := s.checkQuota(u, limit); p != nil {
 		return result.failed(p)
 	}
+	result.Status, result.See = http.StatusAccepted, entityPath(u.Route(), u.Key)
 	var ack events.Ack
 	var receipt events.Receipt
 	var err error
-	if wait == 0 {
+	switch {
+	case wait == 0:
 		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 		receipt, err = s.o.Publisher.Publish(ctx, u)
-	} else {
+	case u.Topic != "":
+		ctx, cancel := s.waiting(ctx, wait+publishTimeout)
+		defer cancel()
+		var p operate.TopicPublished
+		p, err = s.o.Client.PublishTopic(ctx, s.o.Publisher, u, wait, callerOf(ctx).allows)
+		receipt = p.Receipt
+		result.became(&p)
+	default:
 		ctx, cancel := s.waiting(ctx, wait)
 		defer cancel()
 		receipt, ack, err = s.o.Publisher.Request(ctx, u)
+		if err == nil {
+			result.Status, result.Ack = http.StatusOK, &ack
+		}
 	}
 	if err != nil && !errors.Is(err, events.ErrNoAck) {
-		return result.failed(s.problemOf(err))
+		return Result{Channel: u.Channel}.failed(s.problemOf(err))
 	}
-	result.Receipt, result.See = &receipt, entityPath(u.Channel, u.Key)
-	result.Status = http.StatusAccepted
-	if wait > 0 && err == nil {
-		result.Status, result.Ack = http.StatusOK, &ack
-	}
+	result.Receipt = &receipt
 	return result
+}
+
+// became notes what became of a topic's update. As for a channel, 202 says that there is an
+// outcome to wait for.
+func (r *Result) became(p *operate.TopicPublished) {
+	r.Outcome, r.Channels = p.Outcome, p.Channels
+	if len(p.Open()) == 0 {
+		r.Status = http.StatusOK
+	}
 }
 
 func (r Result) failed(p *Problem) Result {
@@ -176,11 +210,17 @@ func (s *server) waiting(ctx context.Context, wait time.Duration) (context.Conte
 	return ctx, func() { stop(); cancel() }
 }
 
-// awaitAgain waits for the ack of an update that an earlier request has
+// awaitAgain waits for what becomes of an update that an earlier request has
 // published.
 func (s *server) awaitAgain(ctx context.Context, u events.Update, wait time.Duration, result *Result) {
 	ctx, cancel := s.waiting(ctx, wait)
 	defer cancel()
+	if u.Topic != "" {
+		if p, err := s.o.Client.AwaitTopic(ctx, u, callerOf(ctx).allows); err == nil {
+			result.became(&p)
+		}
+		return
+	}
 	_, ack, err := s.o.Publisher.Request(ctx, u)
 	if errors.Is(err, events.ErrStale) { // something newer was published since
 		ack, err = s.o.Publisher.Outcome(ctx, u.Channel, u.Key, u.Tag())
@@ -191,107 +231,44 @@ func (s *server) awaitAgain(ctx context.Context, u events.Update, wait time.Dura
 }
 
 func (s *server) checkQuota(u events.Update, limit bool) *Problem {
-	q := s.channels.get(u.Channel)
+	q := s.channels.get(u.Route())
 	if q.MaxPayload > 0 && int64(len(u.Payload)) > int64(q.MaxPayload) {
-		p := problem(http.StatusRequestEntityTooLarge, "quota_payload", "the payload is larger than the channel takes ("+q.MaxPayload.String()+")")
-		p.Channel = u.Channel
+		p := problem(http.StatusRequestEntityTooLarge, "quota_payload", "the payload is larger than "+u.Route().String()+" takes ("+q.MaxPayload.String()+")")
+		p.Channel, p.Topic = u.Channel, u.Topic
 		return p
 	}
 	if !limit {
 		return nil
 	}
 	if wait, ok := take(q.limiter); !ok {
-		p := problem(http.StatusTooManyRequests, "quota_rate", "the channel is over its rate")
-		p.Channel, p.retryAfter = u.Channel, wait
+		p := problem(http.StatusTooManyRequests, "quota_rate", u.Route().String()+" is over its rate")
+		p.Channel, p.Topic, p.retryAfter = u.Channel, u.Topic, wait
 		return p
 	}
 	return nil
 }
 
-func entityPath(channel, key string) string {
+func entityPath(route events.Route, key string) string {
 	escaped := url.PathEscape(key)
 	if key == "." || key == ".." { // else clients and servers take it for a step in the path
 		escaped = strings.ReplaceAll(key, ".", "%2E")
 	}
-	return "/v1/channels/" + channel + "/entities/" + escaped
+	if route.Topic() != "" {
+		return "/v1/topics/" + route.Name() + "/entities/" + escaped
+	}
+	return "/v1/channels/" + route.Name() + "/entities/" + escaped
 }
 
-func parseWait(text string) (time.Duration, *Problem) {
+func parseWait(parameter, text string) (time.Duration, *Problem) {
 	if text == "" || text == "0" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < minWait || d > maxWait {
-		return 0, invalid(FieldError{Location: "query.wait", Message: "it is not a duration in " + minWait.String() + ".." + maxWait.String()})
+	d, err := schema.ParseDuration(text)
+	if err != nil {
+		return 0, invalid(FieldError{Location: "query." + parameter, Message: err.Error()})
+	}
+	if d < minWait || d > maxWait {
+		return 0, invalid(FieldError{Location: "query." + parameter, Message: text + " is outside " + minWait.String() + ".." + maxWait.String()})
 	}
 	return d, nil
-}
-
-type publishManyInput struct {
-	Wait           string `query:"wait" doc:"How long to wait for the acks, 100ms to 55s" example:"10s"`
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"The same key with the same request gives the same answer, for 24 hours"`
-	RawBody        []byte
-	header
-}
-
-type resultsOutput struct {
-	Status   int
-	Replayed string `header:"Idempotency-Replayed"`
-	Body     struct {
-		Results []Result `json:"results" doc:"One for each channel, in their order"`
-	}
-}
-
-// publishMany publishes on each channel on its own: some may take the update and
-// others not, and repeating the request is safe.
-func (s *server) publishMany(ctx context.Context, in *publishManyInput) (*resultsOutput, error) {
-	wait, p := parseWait(in.Wait)
-	if p != nil {
-		return nil, p
-	}
-	d, p := decodeRequest(in.h, in.RawBody)
-	if p != nil {
-		return nil, p
-	}
-	names := slices.Compact(slices.Sorted(slices.Values(d.channels)))
-	if len(names) == 0 || len(names) > maxChannels || len(names) != len(d.channels) {
-		d.fail("channels", "1 to %s different ones are needed", strconv.Itoa(maxChannels))
-		return nil, invalid(d.bad...)
-	}
-	out := &resultsOutput{Status: http.StatusMultiStatus}
-	out.Body.Results = make([]Result, len(names))
-	done := make(chan struct{})
-	for i, name := range d.channels {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			out.Body.Results[i] = s.publishTo(ctx, d, name, wait, in)
-		}()
-	}
-	for range names {
-		<-done
-	}
-	return out, nil
-}
-
-func (s *server) publishTo(ctx context.Context, d *draft, channel string, wait time.Duration, in *publishManyInput) Result {
-	result := Result{Channel: clip(channel)}
-	if !callerOf(ctx).allows(channel) {
-		return result.failed(forbidden("the token is not for this channel"))
-	}
-	u, p := d.update(s.o.Names, channel)
-	if p != nil {
-		return result.failed(p)
-	}
-	id := s.idem.request(ctx, in.IdempotencyKey, "publish-many", channel, in.h, in.RawBody)
-	result, replayed, err := s.idem.once(ctx, id, func() (Result, bool) {
-		r := s.publish(ctx, u, wait, true)
-		return r, r.settled(wait)
-	})
-	if err != nil {
-		return Result{Channel: channel}.failed(s.problemOf(err))
-	}
-	if replayed && result.Status == http.StatusAccepted && wait > 0 {
-		s.awaitAgain(ctx, u, wait, &result)
-	}
-	return result
 }

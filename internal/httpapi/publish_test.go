@@ -9,7 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const updates = "/v1/channels/erp/updates"
@@ -102,7 +104,7 @@ func TestFullChannelAndQuotas(t *testing.T) {
 	limited.MaxBytes, limited.Quota = 1<<20, channels.Quota{MaxPayload: 400 << 10}
 	slow := r.channel("slow")
 	slow.Quota.Rate = 0.01
-	_, err := r.client.Apply(t.Context(), []channels.Config{limited, slow}, false)
+	_, err := r.client.Apply(t.Context(), channels.File{Channels: []channels.Config{limited, slow}}, false)
 	r.must(err)
 	r.serve()
 	r.call(http.StatusRequestEntityTooLarge, http.MethodPost, "/v1/channels/small/updates", update("k", "1", strings.Repeat("x", 500<<10)))
@@ -191,7 +193,7 @@ func TestManyWaiters(t *testing.T) {
 		})
 	}
 	r.eventually("all updates to be stored", func() bool {
-		stream, err := r.client.JS.Stream(t.Context(), r.client.Names.UpdateStream("erp"))
+		stream, err := r.client.JS.Stream(t.Context(), wire.UpdateStream(r.client.Names, events.ToChannel("erp")))
 		r.must(err)
 		return stream.CachedInfo().State.Msgs == waiters
 	})

@@ -8,16 +8,18 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 type resyncInput struct {
 	Channel string `path:"channel" maxLength:"63"`
+	DryRun  bool   `query:"dry_run" doc:"Count the keys; start nothing"`
 	RawBody []byte `contentType:"application/json"`
 }
 
-type resyncOutput struct{ Body channels.ResyncStatus }
+type resyncOutput struct{ Body operate.Resync }
 
 func (s *server) resyncRoutes() {
 	const path = "/v1/channels/{channel}/resync"
@@ -31,24 +33,24 @@ func (s *server) resyncRoutes() {
 		id: "get-resync", method: http.MethodGet, path: path, tag: "Channels",
 		summary: "How far is a channel's resync?", rule: read, status: http.StatusOK,
 	}, func(ctx context.Context, in *channelInput) (*resyncOutput, error) {
-		return s.resyncStatus(ctx, in.Channel)
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		return answerResync(s.o.Client.Resync(ctx, in.Channel))
 	})
-	for name, state := range map[string]channels.ResyncState{
-		"pause": channels.ResyncPaused, "resume": channels.ResyncRunning, "stop": channels.ResyncStopped,
-	} {
+	for _, step := range []operate.ResyncStep{operate.PauseResync, operate.ResumeResync, operate.StopResync} {
 		register(s, route{
-			id: name + "-resync", method: http.MethodPut, path: path + "/" + name, tag: "Channels",
-			summary: "Have a channel's resync " + name, rule: admin, status: http.StatusOK,
+			id: string(step) + "-resync", method: http.MethodPut, path: path + "/" + string(step), tag: "Channels",
+			summary: "Have a channel's resync " + string(step), rule: admin, status: http.StatusOK,
 		}, func(ctx context.Context, in *channelInput) (*resyncOutput, error) {
-			err := s.audited(ctx, "resync."+name, in.Channel, nil, nil, func(ctx context.Context) (any, error) {
-				return s.o.Registry.SetResync(ctx, in.Channel, state)
-			})
-			if err != nil {
-				return nil, err
-			}
-			return s.resyncStatus(ctx, in.Channel)
+			ctx, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			return answerResync(s.acting(ctx).ChangeResync(ctx, in.Channel, step))
 		})
 	}
+}
+
+func answerResync(r operate.Resync, err error) (*resyncOutput, error) {
+	return &resyncOutput{Body: r}, err
 }
 
 func (s *server) startResync(ctx context.Context, in *resyncInput) (*resyncOutput, error) {
@@ -63,26 +65,10 @@ func (s *server) startResync(ctx context.Context, in *resyncInput) (*resyncOutpu
 			return nil, invalid(FieldError{Location: "body", Message: "it is not an object with keys or prefix"})
 		}
 	}
-	if err := selection.Validate(); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	err := s.audited(ctx, "resync.start", in.Channel, nil, selection, func(ctx context.Context) (any, error) {
-		return s.o.Registry.StartResync(ctx, in.Channel, selection)
-	})
-	if err != nil {
-		return nil, err
+	if in.DryRun {
+		return answerResync(s.o.Client.PlanResync(ctx, in.Channel, selection))
 	}
-	return s.resyncStatus(ctx, in.Channel)
-}
-
-func (s *server) resyncStatus(ctx context.Context, channel string) (*resyncOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	if _, err := s.o.Registry.Get(ctx, channel); err != nil {
-		return nil, err
-	}
-	status, err := s.o.Registry.ResyncStatus(ctx, channel)
-	return &resyncOutput{Body: status}, err
+	return answerResync(s.acting(ctx).StartResync(ctx, in.Channel, selection))
 }

@@ -4,7 +4,7 @@ package httpapi
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"net/http"
 	"path"
 	"reflect"
@@ -13,42 +13,27 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
-	"github.com/hms-utl/extsync/internal/auditlog"
-	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// ErrUnknownKey says that no channel that was asked for knows a key.
-var ErrUnknownKey = errors.New("unknown key")
-
 // Options are what the API works with. All but Forward, Metrics and TokenRefused are required.
 type Options struct {
-	JS          jetstream.JetStream
-	Names       events.Names
-	Catalog     *connectors.Catalog
-	Publisher   Publisher
-	Registry    *channels.Registry
-	DeadLetters *deadletters.Replayer
-	Tokens      *tokens.Cache
-	Audit       *auditlog.Log
-	Refusals    *broker.Refusals // what the broker does not let us do
+	// Client does what the API is asked for; operate.Client.Keeping returns one.
+	Client    *operate.Client
+	Publisher Publisher
+	Tokens    *tokens.Cache
 	// Forward has what needs the scope admin done by an administrator: this instance's
 	// role at the broker does not let it.
 	Forward bool
-	// Find tells where a key is in one channel. It fails with ErrUnknownKey or
-	// channels.ErrNotFound.
-	Find   func(ctx context.Context, channel, key string) (Whereabouts, error)
-	Logger zerolog.Logger
+	Logger  zerolog.Logger
 	// Metrics returns what is served at /metrics to who may see these channels; allows
 	// is nil for who may see all. Nil: there is none.
 	Metrics func(allows func(channel string) bool) http.Handler
@@ -75,6 +60,7 @@ const (
 
 type server struct {
 	o        Options
+	registry *channels.Registry
 	api      huma.API
 	channels *channelCache
 	idem     *idempotency
@@ -92,12 +78,15 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 		o: o, inFlight: semaphore.NewWeighted(maxInFlight), bodies: shares{held: map[string]int64{}},
 		refusals: refusalLog{log: o.Logger, limiter: rate.NewLimiter(rate.Every(refusalEvery), 1)},
 		// base64 needs four bytes for three.
-		maxBody: o.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
+		maxBody: o.Client.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
 	}
-	if s.channels, err = newChannelCache(ctx, o.Registry); err != nil {
+	if s.registry, err = o.Client.Registry(ctx); err != nil {
 		return nil, nil, err
 	}
-	if s.idem, err = openIdempotency(ctx, o.JS, o.Names); err != nil {
+	if s.channels, err = newChannelCache(ctx, s.registry); err != nil {
+		return nil, nil, err
+	}
+	if s.idem, err = openIdempotency(ctx, o.Client.JS, o.Client.Names); err != nil {
 		return nil, nil, err
 	}
 	mux := http.NewServeMux()
@@ -124,11 +113,13 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.lookupRoutes()
 	s.acksRoute()
 	s.channelRoutes()
-	s.statusRoute()
+	s.topicRoutes()
+	s.statusRoutes()
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()
 	s.kindsRoute()
+	s.installationRoutes()
 	s.serviceRoutes()
 	return s.guard(mux), s.channels.keep, nil
 }
@@ -149,10 +140,10 @@ type rule string
 const (
 	tokenScheme = "token"
 	// public routes tell nothing about anybody's data.
-	public  rule = "public"
-	publish      = rule(tokens.Publish)
-	read         = rule(tokens.Read)
-	admin        = rule(tokens.Admin)
+	public     rule = "public"
+	publishing      = rule(tokens.Publish)
+	read            = rule(tokens.Read)
+	admin           = rule(tokens.Admin)
 )
 
 // route describes an operation; register adds it. There is no route without a
@@ -185,6 +176,10 @@ func register[I, O any](s *server, r route, handler func(context.Context, *I) (*
 	for status, resp := range r.responses {
 		op.Responses[status] = resp
 	}
+	var content map[string]*huma.MediaType
+	if r.body != nil {
+		content = maps.Clone(r.body.Content)
+	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
@@ -192,6 +187,9 @@ func register[I, O any](s *server, r route, handler func(context.Context, *I) (*
 		}
 		return out, nil
 	})
+	if r.body != nil {
+		r.body.Content = content // huma takes a body that we read ourselves for bytes
+	}
 	for _, status := range r.also {
 		op.Responses[statusText(status)] = op.Responses[statusText(r.status)]
 	}
@@ -207,10 +205,10 @@ func schemaName(t reflect.Type, hint string) string {
 	return name
 }
 
-// A Publisher publishes updates: an *events.Publisher, or one that is measured.
+// A Publisher publishes updates: an *publish.Publisher, or one that is measured.
 type Publisher interface {
 	Publish(ctx context.Context, u events.Update) (events.Receipt, error)
 	Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error)
+	RequestTopic(ctx context.Context, u events.Update, channels []string) (events.Receipt, []events.Ack, error)
 	Outcome(ctx context.Context, channel, key string, tag versioning.Tag) (events.Ack, error)
-	Ledger() *events.Ledger
 }

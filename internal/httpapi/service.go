@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -78,7 +79,7 @@ func (s *server) serviceRoutes() {
 	s.raw("openapi", "/openapi.json", "This description", public, "application/openapi+json", http.HandlerFunc(s.serveOpenAPI))
 	s.raw("docs", "/docs", "This description, for people", public, "text/html", http.HandlerFunc(s.serveDocs))
 	if s.o.Metrics != nil {
-		s.raw("metrics", "/metrics", "Metrics for Prometheus: all, or those of the channels that the token is for", read, "text/plain", http.HandlerFunc(s.serveMetrics))
+		s.raw("metrics", "/metrics", "Metrics for Prometheus: all, or those of the channels and topics that the token is for", read, "text/plain", http.HandlerFunc(s.serveMetrics))
 	}
 }
 
@@ -95,12 +96,17 @@ func (s *server) raw(id, path, summary string, rule rule, contentType string, h 
 	})
 }
 
-// serveMetrics shows a token that is limited to channels the metrics of these, and
-// nothing of the process.
+// serveMetrics shows a token that is limited to channels and topics the metrics of these,
+// and nothing of the process. A topic is its route in the label of the channel.
 func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	var allows func(string) bool
 	if c := callerOf(r.Context()); c.limited() {
-		allows = c.allows
+		allows = func(id string) bool {
+			if topic, ok := strings.CutPrefix(id, events.ToTopic("").ID()); ok {
+				return c.allowsTopic(topic)
+			}
+			return c.allows(id)
+		}
 	}
 	s.o.Metrics(allows).ServeHTTP(w, r)
 }
@@ -113,17 +119,17 @@ func (s *server) readiness(ctx context.Context) Readiness {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	names := s.o.Names
+	names := s.o.Client.Names
 	checks := []Check{
 		{Name: "running", OK: s.o.Draining.Err() == nil},
-		{Name: "broker", OK: s.o.JS.Conn().IsConnected()},
-		{Name: "streams", OK: s.haveStreams(ctx, names.OutcomeStream(), names.AckStream(), names.AuditStream(), names.DeadStream(), names.ParkedStream(),
-			events.KVStream(names.RegistryBucket()), events.KVStream(names.LedgerBucket()), events.KVStream(names.ProgressBucket()))},
+		{Name: "broker", OK: s.o.Client.JS.Conn().IsConnected()},
+		{Name: "streams", OK: s.haveStreams(ctx, wire.OutcomeStream(names), wire.AckStream(names), wire.AuditStream(names), wire.DeadStream(names), wire.ParkedStream(names),
+			wire.KVStream(wire.RegistryBucket(names)), wire.KVStream(wire.LedgerBucket(names)), wire.KVStream(wire.ProgressBucket(names)))},
 		{Name: "progress", OK: s.channels.age() < stuckAfter},
 	}
 	// After the others: they may be refused something themselves.
 	permissions := Check{Name: "permissions", OK: true}
-	if err := s.o.Refusals.Err(); err != nil {
+	if err := s.o.Client.Refusals.Err(); err != nil {
 		permissions.OK, permissions.Detail = false, err.Error()
 	}
 	checks = append(checks, permissions)
@@ -134,7 +140,7 @@ func (s *server) readiness(ctx context.Context) Readiness {
 
 func (s *server) haveStreams(ctx context.Context, streams ...string) bool {
 	for _, name := range streams {
-		if _, err := s.o.JS.Stream(ctx, name); err != nil {
+		if _, err := s.o.Client.JS.Stream(ctx, name); err != nil {
 			return false
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -34,7 +35,7 @@ import (
 type rig struct {
 	t      testing.TB
 	broker *natstest.Broker
-	client *app.Client
+	client *operate.Client
 	cfg    config.Config
 	target *target
 	url    string
@@ -94,10 +95,10 @@ func newRig(t testing.TB) *rig {
 	r.cfg.Allow.Networks = connectors.List{"127.0.0.0/8"}
 	r.cfg.Worker.LeaseTTL = connectors.Duration(2 * time.Second)
 	var err error
-	r.client, err = app.Connect(t.Context(), r.cfg, quiet())
+	r.client, err = operate.Connect(t.Context(), r.cfg, quiet())
 	r.must(err)
 	t.Cleanup(r.client.Close)
-	_, err = r.client.Apply(t.Context(), []channels.Config{r.channel("erp"), r.channel("portal")}, false)
+	_, err = r.client.Apply(t.Context(), channels.File{Channels: []channels.Config{r.channel("erp"), r.channel("portal")}}, false)
 	r.must(err)
 	return r
 }
@@ -121,7 +122,7 @@ func (r *rig) serve() *rig {
 	ready := make(chan string, 1)
 	r.stop, r.ended = cancel, make(chan error, 1)
 	go func() {
-		r.ended <- r.client.Serve(ctx, app.PublisherOptions{Config: r.cfg, Logger: quiet(), Version: "test", Ready: func(url string) { ready <- url }})
+		r.ended <- app.Serve(ctx, r.client, app.PublisherOptions{Config: r.cfg, Logger: quiet(), Version: "test", Ready: func(url string) { ready <- url }})
 	}()
 	r.t.Cleanup(cancel)
 	select {
@@ -147,7 +148,7 @@ func (r *rig) work() *rig {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.client.Deliver(ctx, app.WorkerOptions{Config: r.cfg, Logger: quiet()}) }()
+	go func() { ended <- app.Deliver(ctx, r.client, app.WorkerOptions{Config: r.cfg, Logger: quiet()}) }()
 	r.t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -263,8 +264,8 @@ func (r *rig) eventually(what string, holds func() bool) {
 }
 
 // at returns what is at a path of a document.
-func at(doc map[string]any, path ...string) any {
-	var v any = doc
+func at(doc any, path ...string) any {
+	v := doc
 	for _, name := range path {
 		m, ok := v.(map[string]any)
 		if !ok {

@@ -12,12 +12,19 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // batch sends lines in one request.
 func (r *rig) batch(lines string, headers ...string) (answer, string) {
+	r.t.Helper()
+	return r.batchTo(updates, lines, headers...)
+}
+
+// batchTo is batch for the updates of another route.
+func (r *rig) batchTo(updates, lines string, headers ...string) (answer, string) {
 	r.t.Helper()
 	resp, err := http.DefaultClient.Do(r.request(http.MethodPost, updates+":batch", lines, append(headers, "Content-Type", "application/x-ndjson")...))
 	r.must(err)
@@ -91,7 +98,7 @@ func TestListOfWhatIsBehind(t *testing.T) {
 	seen := map[string]bool{}
 	cursor, pages := "", 0
 	for {
-		page := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?state=behind&limit=10&cursor="+cursor, "")
+		page := r.call(http.StatusOK, http.MethodGet, "/v1/channels/erp/entities?sync=behind,waiting&limit=10&cursor="+cursor, "")
 		entities, _ := page["entities"].([]any)
 		for _, e := range entities {
 			m, _ := e.(map[string]any)
@@ -105,7 +112,7 @@ func TestListOfWhatIsBehind(t *testing.T) {
 	if len(seen) != keys || !seen["k3pending"] || pages < 3 {
 		t.Errorf("%d pages: %v", pages, seen)
 	}
-	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/channels/erp/entities?state=behind&cursor=x", "")
+	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/channels/erp/entities?sync=behind&cursor=x", "")
 	r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/channels/erp/entities?state=odd", "")
 }
 
@@ -155,8 +162,7 @@ func TestAcksResume(t *testing.T) {
 func (r *rig) publishAcks(keys ...string) {
 	r.t.Helper()
 	for _, key := range keys {
-		ack := events.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered})
-		data, err := ack.Append(nil)
+		data, err := wire.AppendAck(nil, wire.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered}))
 		r.must(err)
 		_, err = r.client.JS.Publish(r.t.Context(), "sync.acks.portal.all", data)
 		r.must(err)
@@ -166,7 +172,7 @@ func (r *rig) publishAcks(keys ...string) {
 // makeAcksAnew deletes the stream of acks and makes it again.
 func (r *rig) makeAcksAnew() {
 	r.t.Helper()
-	name := r.client.Names.AckStream()
+	name := wire.AckStream(r.client.Names)
 	stream, err := r.client.JS.Stream(r.t.Context(), name)
 	r.must(err)
 	r.must(r.client.JS.DeleteStream(r.t.Context(), name))
@@ -245,8 +251,7 @@ func TestAcksInLinesResume(t *testing.T) {
 	publish := func(keys ...string) {
 		var lines []string
 		for _, key := range keys {
-			ack := events.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered})
-			data, err := ack.Append(nil)
+			data, err := wire.AppendAck(nil, wire.NewAck("erp", key, events.Settlement{Version: versioning.Must(versioning.Number(1)), Outcome: events.Delivered}))
 			r.must(err)
 			lines = append(lines, string(data))
 		}

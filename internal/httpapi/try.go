@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 type tryInput struct {
@@ -32,18 +33,18 @@ func (s *server) try(ctx context.Context, in *tryInput) (*tryOutput, error) {
 	if problem != nil {
 		return nil, problem
 	}
-	u, problem := d.update(s.o.Names, in.Channel)
+	u, problem := d.update(s.o.Client.Names, events.ToChannel(in.Channel))
 	if problem != nil {
 		return nil, problem
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	e, err := s.o.Registry.Get(ctx, in.Channel)
+	e, err := s.registry.Get(ctx, in.Channel)
 	if err != nil {
 		return nil, err
 	}
 	a := connectors.Attempt{Update: u, Digest: u.Digest(), Number: 1}
-	report, err := tryout.Run(ctx, s.o.Catalog, e.Config, connectors.Env{}, a, false)
+	report, err := tryout.Run(ctx, s.o.Client.Catalog, e.Config, connectors.Env{}, a, false)
 	if report == nil || err != nil && !errors.Is(err, tryout.ErrFailed) {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -48,6 +49,11 @@ type Channel struct {
 	Published   uint64    // updates ever stored
 	Findings    []Finding // the most urgent first
 	Partitions  []Partition
+	// Health is the worst of the channel and of its keys.
+	Health why.Health
+	// Standings say how its keys stand; nil while they are not counted. Updates that nobody has
+	// looked at count as waiting, and so many fewer keys as in sync: that is never too high.
+	Standings why.Counts
 	// Stock is what the channel has in the shared streams; nil while it is not known of all
 	// partitions.
 	Stock *channels.Census
@@ -144,8 +150,7 @@ type Looker struct {
 func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew) (Channel, error) {
 	b, err := l.Registry.Backlog(ctx, e)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		r := why.Reason{Code: why.StreamGone, Message: "stream " + l.Names.UpdateStream(e.Config.Name) + " is gone, and updates with it"}
-		return Channel{State: NoStream, Findings: []Finding{{Reason: r, Alarm: true, Advice: r.Code.Advice()}}}, nil
+		return Gone(wire.UpdateStream(l.Names, e.Config.Route())), nil
 	}
 	if err != nil {
 		return Channel{}, err
@@ -153,30 +158,10 @@ func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew
 	return Judge(e, b, crew), nil
 }
 
-// Key says why an update of a key that was published at a time has no outcome yet. nil:
-// nothing is known to hold it back.
-func (l Looker) Key(ctx context.Context, e channels.Entry, key string, published time.Time) (*why.Reason, error) {
-	enc, err := events.EncodeKey(key)
-	if err != nil {
-		return nil, err
-	}
-	if r := ofChannel(e); r != nil {
-		return r, nil
-	}
-	crew, err := workers.Read(ctx, l.JS, l.Names)
-	if err != nil {
-		return nil, err
-	}
-	progress, err := channels.OpenProgress(ctx, l.JS, l.Names)
-	if err != nil {
-		return nil, err
-	}
-	p := events.Partition(enc, e.Config.Partitions)
-	b := channels.PartitionBacklog{Undelivered: 1, Oldest: published, Consumer: true}
-	if b.Progress, b.Written, err = progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
-		return nil, err
-	}
-	return judge(e, p, &b, crew).Why, nil
+// Gone is how a channel stands whose stream is not there.
+func Gone(stream string) Channel {
+	r := why.Reason{Code: why.StreamGone, Message: "stream " + stream + " is gone, and updates with it"}
+	return Channel{State: NoStream, Health: r.Code.Health(), Findings: []Finding{{Reason: r, Alarm: true, Advice: r.Code.Advice()}}}
 }
 
 // State returns the state of a channel by the registry alone.
@@ -223,11 +208,18 @@ func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 			c.Partitions[p] = Partition{Partition: p, Undelivered: part.Undelivered, Why: held, Progress: part.Progress, Worker: owner(e, p, crew)}
 			continue
 		}
-		c.Partitions[p] = judge(e, p, &part, crew)
+		if c.Partitions[p] = judge(e, p, &part, crew); c.Partitions[p].Why == nil {
+			c.Partitions[p].Why = filling(&b)
+		}
 	}
 	c.Findings = gather(c.Partitions)
 	c.Stock = stockOf(e, c.Partitions)
 	if r := remade(e, c.Stock); r != nil {
+		c.Findings = append(c.Findings, Finding{Reason: *r, Advice: r.Code.Advice()})
+	}
+	c.Standings = c.standings()
+	c.Health = c.health()
+	if r := full(e, &b); r != nil {
 		c.Findings = append(c.Findings, Finding{Reason: *r, Advice: r.Code.Advice()})
 	}
 	if c.State == Active && len(c.Findings) > 0 {
@@ -239,49 +231,6 @@ func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 		}
 	}
 	return c
-}
-
-// stockOf adds up what the partitions have in the shared streams; nil if one has not counted
-// it yet for the configuration of now.
-func stockOf(e channels.Entry, partitions []Partition) *channels.Census {
-	sum := channels.Census{Content: e.Content}
-	for i := range partitions {
-		p := &partitions[i].Progress
-		if p.Census.Content != e.Content {
-			return nil
-		}
-		sum.Keys += p.Census.Keys
-		sum.Outdated += p.Census.Outdated
-		sum.LedgerBytes += p.Census.LedgerBytes
-		sum.Estimated = sum.Estimated || p.Census.Estimated
-	}
-	return &sum
-}
-
-// remade says that the target does not hold what the channel's configuration makes of its
-// updates now; nil if it does, as far as the configuration goes.
-func remade(e channels.Entry, stock *channels.Census) *why.Reason {
-	r := &why.Reason{Code: why.MappingChanged, Since: e.Remade}
-	switch {
-	case e.Remade.IsZero():
-		return nil
-	case stock == nil:
-		r.Message = "the channel's configuration makes something else of its updates now; the keys that the target holds as it was before are counted when a worker is at work on the channel"
-	case stock.Outdated > 0:
-		r.Message = fmt.Sprintf("the target holds %d of %d keys as an older configuration of the channel has made them", stock.Outdated, stock.Keys)
-	default:
-		return nil
-	}
-	return r
-}
-
-// Remade says why the target does not hold what the channel's configuration makes of a key
-// now, by the key's record; nil if it does.
-func Remade(e channels.Entry, rec *events.Record) *why.Reason {
-	if !rec.Outdated(e.Content) {
-		return nil
-	}
-	return &why.Reason{Code: why.MappingChanged, Since: e.Remade, Message: "the target holds it as an older configuration of the channel has made it"}
 }
 
 func owner(e channels.Entry, partition int, crew workers.Crew) string {

@@ -18,15 +18,16 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -64,9 +65,9 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 
 	testkit.Must(t, channels.Provision(t.Context(), l.JS, l.names, channels.Storage{}))
 	var err error
-	l.registry, err = channels.OpenRegistry(t.Context(), l.JS, l.names, app.Catalog())
+	l.registry, err = channels.OpenRegistry(t.Context(), l.JS, l.names, kinds.All())
 	testkit.Must(t, err)
-	plain, err := events.NewPublisher(t.Context(), l.JS, l.names)
+	plain, err := publish.New(t.Context(), l.JS, l.names)
 	testkit.Must(t, err)
 	l.pub = telemetry.NewPublisher(plain, telemetry.NewPublisherMetrics(l.pubs), l.tracing("publisher"))
 
@@ -75,7 +76,7 @@ func newLab(t *testing.T, stallAfter time.Duration) *lab {
 	testkit.Must(t, err)
 	l.metrics = telemetry.NewWorkerMetrics(l.worker)
 	l.engine, err = delivery.New(delivery.Options{
-		JS: js, Catalog: app.Catalog(), Host: connectortest.Host(nil), ID: "w", LeaseTTL: 2 * time.Second, DrainTimeout: time.Second,
+		JS: js, Catalog: kinds.All(), Host: connectortest.Host(nil), ID: "w", LeaseTTL: 2 * time.Second, DrainTimeout: time.Second,
 		Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Observer: l.metrics, Tracer: l.tracing("worker").Tracer(),
 	})
 	testkit.Must(t, err)

@@ -57,6 +57,9 @@ func TestMetrics(t *testing.T) {
 		"extsync_circuit_state cal closed":                   1,
 		"extsync_circuit_state cal open":                     0,
 		"extsync_entities_behind cal":                        0,
+		"extsync_entities cal ok in_sync":                    1,
+		"extsync_entities cal dead behind":                   1,
+		"extsync_not_newest cal dead_lettered":               1,
 		"extsync_oldest_pending_seconds cal":                 0,
 		"extsync_shards_owned":                               1,
 		"extsync_channels active":                            1,
@@ -116,6 +119,9 @@ func TestBacklogIsSeen(t *testing.T) {
 		testkit.Must(t, l.metrics.RefreshNow(t.Context(), l.JS, l.names))
 		return value(t, l.worker, "extsync_entities_behind cal") == keys
 	})
+	if n := value(t, l.worker, "extsync_entities cal ok waiting"); n != keys {
+		t.Errorf("%v of %d keys wait", n, keys)
+	}
 	if age := value(t, l.worker, "extsync_oldest_pending_seconds cal"); age <= 0 {
 		t.Errorf("the oldest update is %v s old", age)
 	}

@@ -26,7 +26,7 @@ func NewPublisherMetrics(reg *prometheus.Registry) *PublisherMetrics {
 	m := &PublisherMetrics{
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extsync_updates_published_total",
-			Help: "Updates that the broker has: stored now, or there before (duplicate).",
+			Help: "Updates that the broker has: stored now, or there before (duplicate). The channel of a topic's updates is topics/TOPIC.",
 		}, []string{channelLabel, "receipt"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extsync_publishes_refused_total",
@@ -84,6 +84,8 @@ func refusal(err error) (reason string, known bool) {
 	}{
 		{events.ErrInvalidUpdate, "invalid", false},
 		{events.ErrUnknownChannel, "unknown_channel", false},
+		{events.ErrUnknownTopic, "unknown_topic", false},
+		{events.ErrReadsTopic, "reads_topic", true},
 		{events.ErrChannelDeleted, "channel_deleted", true},
 		{events.ErrStale, "stale", true},
 		{events.ErrConflict, "conflict", true},
@@ -101,12 +103,12 @@ func refusal(err error) (reason string, known bool) {
 	return "other", false
 }
 
-// Publishing is what there is to measure: an *events.Publisher, or what wraps one.
+// Publishing is what there is to measure: an *publish.Publisher, or what wraps one.
 type Publishing interface {
 	Publish(ctx context.Context, u events.Update) (events.Receipt, error)
 	Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error)
+	RequestTopic(ctx context.Context, u events.Update, channels []string) (events.Receipt, []events.Ack, error)
 	Outcome(ctx context.Context, channel, key string, tag versioning.Tag) (events.Ack, error)
-	Ledger() *events.Ledger
 }
 
 // A Publisher is one that is measured and traced.
@@ -121,18 +123,32 @@ func NewPublisher(p Publishing, m *PublisherMetrics, t *Tracing) *Publisher {
 	return &Publisher{Publishing: p, metrics: m, tracing: t}
 }
 
-// Publish is events.Publisher.Publish. The update travels in the trace of ctx, if
+// Publish is publish.Publisher.Publish. The update travels in the trace of ctx, if
 // there is one.
 func (p *Publisher) Publish(ctx context.Context, u events.Update) (events.Receipt, error) {
 	ctx, end := p.tracing.Publishing(ctx, &u)
 	started := time.Now()
 	r, err := p.Publishing.Publish(ctx, u)
-	p.metrics.Published(u.Channel, r, err, time.Since(started))
+	p.metrics.Published(u.Route().ID(), r, err, time.Since(started))
 	end(err)
 	return r, err
 }
 
-// Request is events.Publisher.Request, measured up to the ack.
+// RequestTopic is publish.Publisher.RequestTopic, measured up to the last ack.
+func (p *Publisher) RequestTopic(ctx context.Context, u events.Update, channels []string) (events.Receipt, []events.Ack, error) {
+	ctx, end := p.tracing.Publishing(ctx, &u)
+	started := time.Now()
+	r, acks, err := p.Publishing.RequestTopic(ctx, u, channels)
+	stored := err
+	if r.Key != "" { // what is missing are acks
+		stored = nil
+	}
+	p.metrics.Published(u.Route().ID(), r, stored, time.Since(started))
+	end(err)
+	return r, acks, err
+}
+
+// Request is publish.Publisher.Request, measured up to the ack.
 func (p *Publisher) Request(ctx context.Context, u events.Update) (events.Receipt, events.Ack, error) {
 	ctx, end := p.tracing.Publishing(ctx, &u)
 	started := time.Now()

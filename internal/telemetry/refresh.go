@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -57,7 +58,7 @@ func (m *WorkerMetrics) RefreshNow(ctx context.Context, js jetstream.JetStream, 
 
 // countLetters counts dead letters by channel. It does not read them.
 func countLetters(ctx context.Context, js jetstream.JetStream, names events.Names) (map[string]uint64, error) {
-	stream, err := js.Stream(ctx, names.DeadStream())
+	stream, err := js.Stream(ctx, wire.DeadStream(names))
 	if err != nil {
 		return nil, fmt.Errorf("count dead letters: %w", err)
 	}
@@ -65,12 +66,12 @@ func countLetters(ctx context.Context, js jetstream.JetStream, names events.Name
 	if stream.CachedInfo().State.Msgs == 0 {
 		return out, nil
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(names.DeadSubjects()))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(wire.DeadSubjects(names)))
 	if err != nil {
 		return nil, fmt.Errorf("count dead letters: %w", err)
 	}
 	for subject, n := range info.State.Subjects {
-		if channel, _, ok := names.SplitDead(subject); ok {
+		if channel, _, ok := wire.SplitDead(names, subject); ok {
 			out[channel] += n
 		}
 	}

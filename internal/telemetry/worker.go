@@ -30,10 +30,11 @@ func endToEndBuckets() []float64 {
 // only the broker knows is asked for now and then, see Refresh. No label is a key
 // or an id.
 type WorkerMetrics struct {
-	attempts *prometheus.CounterVec
-	took     *prometheus.HistogramVec
-	endToEnd *prometheus.HistogramVec
-	descs    workerDescs
+	attempts   *prometheus.CounterVec
+	ruleErrors *prometheus.CounterVec
+	took       *prometheus.HistogramVec
+	endToEnd   *prometheus.HistogramVec
+	descs      workerDescs
 
 	mu        sync.Mutex
 	worker    *delivery.Worker
@@ -58,13 +59,17 @@ func NewWorkerMetrics(reg *prometheus.Registry) *WorkerMetrics {
 			Name: "extsync_delivery_duration_seconds", Buckets: callBuckets(),
 			Help: "How long the call of an attempt took; a call may carry more than one update.",
 		}, []string{channelLabel, "kind"}),
+		ruleErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extsync_answer_rule_errors_total",
+			Help: "Rules of a channel that could not be evaluated on an answer, and so did not decide.",
+		}, []string{channelLabel}),
 		endToEnd: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "extsync_end_to_end_seconds", Buckets: endToEndBuckets(),
 			Help: "Time from the broker's receipt of an update to its outcome.",
 		}, []string{channelLabel}),
 		descs: newWorkerDescs(),
 	}
-	reg.MustRegister(m.attempts, m.took, m.endToEnd, m)
+	reg.MustRegister(m.attempts, m.took, m.ruleErrors, m.endToEnd, m)
 	return m
 }
 
@@ -80,6 +85,9 @@ func (m *WorkerMetrics) Attach(w *delivery.Worker, health *WorkerHealth, connect
 func (m *WorkerMetrics) Attempted(a delivery.Attempted) {
 	m.attempts.WithLabelValues(a.Channel, a.Kind, a.Class.String()).Inc()
 	m.took.WithLabelValues(a.Channel, a.Kind).Observe(a.Took.Seconds())
+	if a.RuleErrors > 0 {
+		m.ruleErrors.WithLabelValues(a.Channel).Add(float64(a.RuleErrors))
+	}
 }
 
 // Settled measures how long an update was on its way. Outcomes themselves are
@@ -95,7 +103,7 @@ type workerDescs struct {
 	outcomes, conflicts, probes, refused, malformed, resynced, takeovers, openFailures *prometheus.Desc
 
 	shards, channels, circuit, blocked, behind, oldest, held, parked, inFlight *prometheus.Desc
-	waiting, stalled, unowned                                                  *prometheus.Desc
+	waiting, stalled, unowned, entities, notNewest                             *prometheus.Desc
 	letters, ready, connected, restored, refreshed                             *prometheus.Desc
 }
 
@@ -121,6 +129,8 @@ func newWorkerDescs() workerDescs {
 		stalled:   desc("extsync_partitions_stalled", "Of these: updates wait there, nothing was settled for worker.stall_after, and somebody should look.", channelLabel, "why"),
 		unowned:   desc("extsync_partitions_unowned", "Partitions of an active channel that no live worker says it has; every worker counts all. No series: none.", channelLabel),
 		behind:    desc("extsync_entities_behind", "Entities whose newest version has no outcome yet, at this worker and at the broker behind it.", channelLabel),
+		entities:  desc("extsync_entities", "Entities that this worker's partitions have, by what the target holds of them and whether they move.", channelLabel, "sync", "health"),
+		notNewest: desc("extsync_not_newest", "Of these: those of which the target does not hold the newest version, or not as the channel makes it now, by the reason.", channelLabel, "why"),
 		oldest:    desc("extsync_oldest_pending_seconds", "Age of the oldest update without an outcome; 0 if there is none.", channelLabel),
 		held:      desc("extsync_updates_held", "Updates without an outcome in this worker's memory.", channelLabel),
 		parked:    desc("extsync_parked_keys", "Keys that keep failing and were moved out of the way of others.", channelLabel),
@@ -145,7 +155,7 @@ func (m *WorkerMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.outcomes, d.conflicts, d.probes, d.refused, d.malformed, d.resynced, d.takeovers, d.openFailures,
 		d.shards, d.channels, d.circuit, d.blocked, d.behind, d.oldest, d.held, d.parked, d.inFlight,
-		d.waiting, d.stalled, d.unowned, d.letters, d.ready, d.connected, d.restored, d.refreshed,
+		d.entities, d.notNewest, d.waiting, d.stalled, d.unowned, d.letters, d.ready, d.connected, d.restored, d.refreshed,
 	} {
 		ch <- desc
 	}
@@ -194,6 +204,7 @@ func (m *WorkerMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.blocked, 1, name)
 		seen[name] = true
 	}
+	m.collectStandings(ch, &s, waiting)
 	for _, c := range byChannel(s.Partitions) {
 		for _, state := range []string{"closed", "open", "blocked"} {
 			gauge(d.circuit, truth(c.circuit == state), c.name, state)

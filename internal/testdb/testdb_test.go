@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 func engines() map[string]func(testing.TB) *Server {
@@ -103,7 +105,7 @@ func readDir(t *testing.T, lines *bufio.Scanner) string {
 // awaitGone waits until nothing is left: the shell that removes the directory ends after it.
 func awaitGone(t *testing.T, dir string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()

@@ -3,9 +3,11 @@
 package testkit
 
 import (
+	"math/rand"
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -36,3 +38,34 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 
 // Number returns version n.
 func Number(n int64) versioning.Version { return versioning.Must(versioning.Number(n)) }
+
+// Version reads a version as people write it.
+func Version(t testing.TB, s string) versioning.Version {
+	t.Helper()
+	v, err := versioning.Parse(s)
+	Must(t, err)
+	return v
+}
+
+// Tag returns a version whose content is named by a letter: "7a".
+func Tag(t testing.TB, s string) versioning.Tag {
+	t.Helper()
+	return versioning.Tag{Version: Version(t, s[:len(s)-1]), Digest: versioning.Sum("upsert", []byte(s[len(s)-1:]))}
+}
+
+// EncodeKey returns the token of a key in subjects.
+func EncodeKey(t testing.TB, key string) string {
+	t.Helper()
+	enc, err := events.EncodeKey(key)
+	Must(t, err)
+	return enc
+}
+
+// Seeded returns a source of randomness that differs in each run, and prints its
+// seed so that a failure can be repeated.
+func Seeded(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewSource(seed))
+}

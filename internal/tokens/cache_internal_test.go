@@ -9,6 +9,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -34,7 +35,7 @@ func TestRevocationBehindManyForeignRecordsIsHeard(t *testing.T) {
 	c, err := NewCache(t.Context(), store)
 	testkit.Must(t, err)
 	for n := range 3000 {
-		testkit.Must(t, b.Conn.Publish(events.KVSubject(names.TokensBucket(), fmt.Sprint("x.", n)), nil))
+		testkit.Must(t, b.Conn.Publish(wire.KVSubject(wire.TokensBucket(names), fmt.Sprint("x.", n)), nil))
 	}
 	testkit.Must(t, b.Conn.Flush())
 	testkit.Must(t, issuer.Revoke(t.Context(), tok.ID, false))

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // The kinds of records. Each is the first token of its keys in the bucket.
@@ -72,7 +72,7 @@ func (k Keys) open(key string, data []byte) (*Token, *revocation, error) {
 	if err := json.Unmarshal(e.Body, &head); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", key, err)
 	}
-	if err := events.CheckFormat(head.Format); err != nil {
+	if err := wire.CheckFormat(head.Format); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", key, err)
 	}
 	if head.ID != id || !idPattern.MatchString(id) {

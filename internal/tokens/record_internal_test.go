@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // Whatever lies in the bucket: what counts is, byte for byte, what was signed, as the
@@ -26,8 +26,8 @@ func FuzzRecord(f *testing.F) {
 	}
 	var all []signed
 	for kind, record := range map[string]any{
-		kindToken:   Token{Format: events.Format, ID: id, Name: "n", Scopes: []Scope{Read}, Rate: 1, Created: time.Unix(1, 0).UTC(), Hash: "00"},
-		kindRevoked: revocation{Format: events.Format, ID: id, At: time.Unix(1, 0).UTC()},
+		kindToken:   Token{Format: wire.Format, ID: id, Name: "n", Scopes: []Scope{Read}, Rate: 1, Created: time.Unix(1, 0).UTC(), Hash: "00"},
+		kindRevoked: revocation{Format: wire.Format, ID: id, At: time.Unix(1, 0).UTC()},
 		"other":     struct{ F int }{1},
 	} {
 		name, data, err := key.seal(kind, id, record)
@@ -66,7 +66,7 @@ func TestRecordOfANewerFormat(t *testing.T) {
 	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	public, _ := private.Public().(ed25519.PublicKey)
 	key := &AdminKey{private: private, Keys: Keys{public}}
-	name, data, err := key.seal(kindToken, "0123456789ab", Token{Format: events.Format + 1, ID: "0123456789ab"})
+	name, data, err := key.seal(kindToken, "0123456789ab", Token{Format: wire.Format + 1, ID: "0123456789ab"})
 	testkit.Must(t, err)
 	if _, _, err := key.Keys.open(name, data); err == nil || errors.Is(err, errUnsigned) {
 		t.Errorf("signed: %v", err)

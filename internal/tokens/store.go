@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -30,8 +31,8 @@ type Store struct {
 // Open returns the tokens of a provisioned broker, else events.ErrNotProvisioned.
 // Only what keys have signed counts.
 func Open(ctx context.Context, js jetstream.JetStream, names events.Names, keys Keys) (*Store, error) {
-	bucket := names.TokensBucket()
-	stream, err := js.Stream(ctx, events.KVStream(bucket))
+	bucket := wire.TokensBucket(names)
+	stream, err := js.Stream(ctx, wire.KVStream(bucket))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, bucket)
 	}
@@ -68,7 +69,7 @@ func (b *book) add(t *Token, r *revocation) {
 
 // read adds what is stored of some keys from b.next on.
 func (s *Store) read(ctx context.Context, b *book, keys string) error {
-	subject := events.KVSubject(s.bucket, keys)
+	subject := wire.KVSubject(s.bucket, keys)
 	for {
 		msg, err := s.stream.GetMsg(ctx, b.next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -77,7 +78,7 @@ func (s *Store) read(ctx context.Context, b *book, keys string) error {
 		if err != nil {
 			return fmt.Errorf("read tokens: %w", err)
 		}
-		t, r, err := s.keys.open(strings.TrimPrefix(msg.Subject, events.KVSubject(s.bucket, "")), msg.Data)
+		t, r, err := s.keys.open(strings.TrimPrefix(msg.Subject, wire.KVSubject(s.bucket, "")), msg.Data)
 		switch {
 		case errors.Is(err, errUnsigned):
 			b.foreign++
@@ -199,7 +200,7 @@ func (a *Issuer) create(ctx context.Context, t Token, id, secret string) (Token,
 		return Token{}, err
 	}
 	sum := sha256.Sum256([]byte(secret))
-	t.Format, t.ID, t.Hash, t.Created = events.Format, id, hex.EncodeToString(sum[:]), now.Truncate(time.Second)
+	t.Format, t.ID, t.Hash, t.Created = wire.Format, id, hex.EncodeToString(sum[:]), now.Truncate(time.Second)
 	if err := a.store(ctx, kindToken, id, t); err != nil {
 		return Token{}, fmt.Errorf("store token: %w", err)
 	}
@@ -214,7 +215,7 @@ func (a *Issuer) Revoke(ctx context.Context, id string, unseen bool) error {
 	if err != nil && (!unseen || !errors.Is(err, ErrNotFound) || errors.Is(err, ErrRevoked) || !idPattern.MatchString(id)) {
 		return err
 	}
-	r := revocation{Format: events.Format, ID: id, At: time.Now().UTC().Truncate(time.Second)}
+	r := revocation{Format: wire.Format, ID: id, At: time.Now().UTC().Truncate(time.Second)}
 	if err := a.store(ctx, kindRevoked, id, r); err != nil {
 		return fmt.Errorf("revoke token %s: %w", id, err)
 	}
@@ -226,6 +227,6 @@ func (a *Issuer) store(ctx context.Context, kind, id string, record any) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.js.Publish(ctx, events.KVSubject(a.bucket, key), data)
+	_, err = a.js.Publish(ctx, wire.KVSubject(a.bucket, key), data)
 	return err
 }

@@ -65,8 +65,9 @@ type Token struct {
 	ID     string  `json:"id"`
 	Name   string  `json:"name"` // for people and the audit log
 	Scopes []Scope `json:"scopes"`
-	// Channels that the token is limited to; none: all of them.
+	// Channels and Topics that the token is limited to; none of either: all of both.
 	Channels []string `json:"channels,omitempty"`
+	Topics   []string `json:"topics,omitempty"`
 	// Rate is how many requests a second it may make at each instance.
 	Rate    float64   `json:"rate"`
 	Created time.Time `json:"created"`
@@ -85,9 +86,17 @@ func (t Token) Public() Token {
 // Allows reports whether the token has a scope.
 func (t *Token) Allows(s Scope) bool { return slices.Contains(t.Scopes, s) }
 
+// Limited reports whether the token is limited to some channels and topics.
+func (t *Token) Limited() bool { return len(t.Channels)+len(t.Topics) > 0 }
+
 // AllowsChannel reports whether the token may be used for a channel.
 func (t *Token) AllowsChannel(name string) bool {
-	return len(t.Channels) == 0 || slices.Contains(t.Channels, name)
+	return !t.Limited() || slices.Contains(t.Channels, name)
+}
+
+// AllowsTopic reports whether the token may be used for a topic.
+func (t *Token) AllowsTopic(name string) bool {
+	return !t.Limited() || slices.Contains(t.Topics, name)
 }
 
 // Expired reports whether the token's time is over.
@@ -113,8 +122,13 @@ func (t *Token) check(now time.Time) error {
 			bad = append(bad, fmt.Sprintf("scopes: %q is not publish, read or admin", s))
 		}
 	}
-	if len(t.Channels) > maxChannels {
-		bad = append(bad, fmt.Sprintf("channels: %d are more than %d", len(t.Channels), maxChannels))
+	if n := len(t.Channels) + len(t.Topics); n > maxChannels {
+		bad = append(bad, fmt.Sprintf("channels, topics: %d are more than %d", n, maxChannels))
+	}
+	for _, name := range t.Topics {
+		if err := events.CheckTopic(name); err != nil {
+			bad = append(bad, "topics: "+err.Error())
+		}
 	}
 	for _, c := range t.Channels {
 		if err := events.CheckChannel(c); err != nil {

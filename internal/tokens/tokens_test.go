@@ -21,6 +21,7 @@ import (
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -88,7 +89,7 @@ func valid(t *testing.T, c *tokens.Cache, text string) bool {
 
 func (r *rig) stream() jetstream.Stream {
 	r.t.Helper()
-	stream, err := r.broker.JS.Stream(r.t.Context(), events.KVStream(events.DefaultNames().TokensBucket()))
+	stream, err := r.broker.JS.Stream(r.t.Context(), wire.KVStream(wire.TokensBucket(events.DefaultNames())))
 	testkit.Must(r.t, err)
 	return stream
 }
@@ -212,7 +213,7 @@ func TestRecordsThatNoAdministratorHasSignedDoNotCount(t *testing.T) {
 func TestPublisherThatRunsRemembersWhatARestoredBrokerForgot(t *testing.T) {
 	r := newRig(t)
 	tok, text := r.create("revoked")
-	putBack := r.broker.KeepFiles(t, events.KVStream(events.DefaultNames().TokensBucket()))
+	putBack := r.broker.KeepFiles(t, wire.KVStream(wire.TokensBucket(events.DefaultNames())))
 	r.open(r.key)
 	testkit.Must(t, r.issuer.Revoke(t.Context(), tok.ID, false))
 	late, lateText := r.create("late")

@@ -24,8 +24,10 @@ type Report struct {
 	Version versioning.Version `json:"version"`
 	Op      events.Op          `json:"op"`
 	// Decision is send, filtered, or failed when filter, mapping or preview fail.
-	Decision string          `json:"decision" enum:"send,filtered,failed"`
-	Error    *events.Failure `json:"error,omitempty"`
+	Decision string `json:"decision" enum:"send,filtered,failed"`
+	// Removes: what is filtered is deleted where the target holds the key.
+	Removes bool            `json:"removes,omitempty"`
+	Error   *events.Failure `json:"error,omitempty"`
 	// Payload is what the connector gets: mapped and rendered.
 	Payload     string              `json:"payload,omitempty"`
 	ContentType string              `json:"content_type,omitempty"` // of Payload
@@ -36,11 +38,13 @@ type Report struct {
 
 // An Answer is what came of an attempt.
 type Answer struct {
-	Class    string             `json:"class"`
-	Code     string             `json:"code,omitempty"`
-	Error    string             `json:"error,omitempty"`
-	Held     versioning.Version `json:"held,omitzero"`
-	Response string             `json:"response,omitempty"`
+	Class string             `json:"class"`
+	Code  string             `json:"code,omitempty"`
+	Error string             `json:"error,omitempty"`
+	Held  versioning.Version `json:"held,omitzero"`
+	// RetryAfter is how long the target asked to be left alone.
+	RetryAfter connectors.Duration `json:"retry_after,omitzero"`
+	Response   string              `json:"response,omitempty"`
 }
 
 // The decisions.
@@ -65,7 +69,7 @@ func Run(ctx context.Context, catalog *connectors.Catalog, cfg channels.Config, 
 	a, pass, res := tr.Apply(ctx, a)
 	switch {
 	case !pass && res.Class == connectors.OK:
-		report.Decision = Filtered
+		report.Decision, report.Removes = Filtered, cfg.OnUnmatch == channels.DeleteUnmatched
 		return report, nil
 	case !pass:
 		report.Decision = Failed
@@ -116,11 +120,10 @@ func (r *Report) send(ctx context.Context, conn *connectors.Opened, a connectors
 		return fmt.Errorf("%w: the connector gave %d results", ErrFailed, len(results))
 	}
 	res := results[0]
-	r.Result = &Answer{Class: res.Class.String(), Code: res.Code, Held: res.Held.Version, Response: res.Response}
+	r.Result = answerOf(&res)
 	if res.Err == nil {
 		return nil
 	}
-	r.Result.Error = res.Err.Error()
 	return fmt.Errorf("%w: %s: %w", ErrFailed, res.Class, res.Err)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -26,10 +27,14 @@ type Backlog struct {
 	// Oldest is when the first of them was stored; zero if there is none. The true one
 	// may be older where many keys are parked: only the one that was parked first is
 	// looked at.
-	Oldest     time.Time
-	Bytes      uint64 // that the channel's stream holds
-	Published  uint64 // updates ever stored
-	Partitions []PartitionBacklog
+	Oldest    time.Time
+	Bytes     uint64 // that the stream holds which the channel reads
+	MaxBytes  uint64 // that it may hold; 0: there is no bound
+	Published uint64 // updates ever stored there
+	// Filling is how many keys of what its topic had a new channel has not looked at yet, of
+	// FillTotal. They are among Undelivered.
+	Filling, FillTotal uint64
+	Partitions         []PartitionBacklog
 }
 
 // A PartitionBacklog is what of a partition has no outcome yet.
@@ -59,12 +64,12 @@ func (r *Registry) Backlog(ctx context.Context, e Entry) (Backlog, error) {
 
 func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 	b := Backlog{Partitions: make([]PartitionBacklog, e.Config.Partitions)}
-	stream, err := r.js.Stream(ctx, r.names.UpdateStream(e.Config.Name))
+	stream, err := r.js.Stream(ctx, wire.UpdateStream(r.names, e.Config.Route()))
 	if err != nil {
 		return b, err
 	}
 	info := stream.CachedInfo()
-	b.Bytes, b.Published = info.State.Bytes, info.State.LastSeq
+	b.Bytes, b.MaxBytes, b.Published = info.State.Bytes, uint64(max(0, info.Config.MaxBytes)), info.State.LastSeq //nolint:gosec // not negative
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
 		if part.Progress, part.Written, err = r.progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
@@ -79,6 +84,12 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 			return b, err
 		}
 	}
+	if b.Filling, b.FillTotal, err = r.filling(ctx, e); err != nil {
+		return b, err
+	}
+	if b.Filling > 0 {
+		b.Undelivered, b.AtMost = b.Filling, true
+	}
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
 		part.Undelivered += part.Parked
@@ -91,9 +102,9 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 // countParked counts the parked updates of each partition, and finds the one that was
 // parked first.
 func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
-	stream, err := r.js.Stream(ctx, r.names.ParkedStream())
+	stream, err := r.js.Stream(ctx, wire.ParkedStream(r.names))
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // which Backlog says of the channel's stream alone
-		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, r.names.ParkedStream())
+		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, wire.ParkedStream(r.names))
 	}
 	if err != nil {
 		return err
@@ -101,15 +112,15 @@ func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
 	if stream.CachedInfo().State.Msgs == 0 {
 		return nil
 	}
-	filter := r.names.ParkedFilter(e.Config.Name)
+	filter := wire.ParkedFilter(r.names, e.Config.Name)
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil || len(info.State.Subjects) == 0 {
 		return err
 	}
 	for subject, n := range info.State.Subjects {
-		b.Partitions[events.Partition(events.KeyOfSubject(subject), e.Config.Partitions)].Parked += n
+		b.Partitions[wire.Partition(wire.KeyOfSubject(subject), e.Config.Partitions)].Parked += n
 	}
-	msg, err := events.ReadFromLeader(ctx, r.js, r.names.ParkedStream(), events.MessageQuery{NextOn: filter, Sequence: 1})
+	msg, err := wire.ReadFromLeader(ctx, r.js, wire.ParkedStream(r.names), wire.MessageQuery{NextOn: filter, Sequence: 1})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil // it has just been settled
 	}
@@ -145,29 +156,42 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, stream jetstream.S
 				continue
 			}
 		}
-		behind, err := r.countBehind(ctx, e, stream.CachedInfo(), part.Progress, p)
-		if err != nil {
+		if err := r.countBehind(ctx, e, stream.CachedInfo(), p, part); err != nil {
 			return err
-		}
-		if part.Oldest = behind.First; c == nil {
-			part.Undelivered = behind.Messages
 		}
 		b.AtMost = b.AtMost || atMost && part.Undelivered > 0
 	}
 	return nil
 }
 
-// countBehind counts the updates of a partition that lie behind its floor; all that
-// there are, in a work queue.
-func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, progress Progress, partition int) (events.Count, error) {
-	from := progress.Floor + 1
-	if e.Config.Mode == Every || progress.StreamCreated != info.Created.UnixNano() || progress.Floor > info.State.LastSeq {
+// countBehind finds the oldest of a partition's updates that lie behind its floor, or of
+// all that there are, in a work queue. It counts them where the consumer does not: the
+// broker looks at every key of the partition for that.
+func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, partition int, b *PartitionBacklog) error {
+	from := b.Progress.Floor + 1
+	if e.Config.Mode == Every || b.Progress.StreamCreated != info.Created.UnixNano() || b.Progress.Floor > info.State.LastSeq {
 		from = 1
 	}
 	if from > info.State.LastSeq {
-		return events.Count{}, nil
+		return nil
 	}
-	return events.CountFrom(ctx, r.js, info.Config.Name, r.names.PartitionUpdates(e.Config.Name, partition, e.Config.Partitions), from)
+	filter := wire.PartitionUpdates(r.names, e.Config.Route(), partition, e.Config.Partitions)
+	if e.Config.Partitions == 1 {
+		filter = ">" // the broker knows how many messages a stream has, and counts those that match
+	}
+	if b.Consumer {
+		first, err := wire.ReadFromLeader(ctx, r.js, info.Config.Name, wire.MessageQuery{NextOn: filter, Sequence: from})
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil // it has just been settled
+		}
+		if err == nil {
+			b.Oldest = first.Time
+		}
+		return err
+	}
+	count, err := wire.CountFrom(ctx, r.js, info.Config.Name, filter, from)
+	b.Undelivered, b.Oldest = count.Messages, count.First
+	return err
 }
 
 // earlier returns the earlier of two times of which either may be zero.

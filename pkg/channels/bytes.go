@@ -6,9 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
-	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 // Bytes is a size in bytes. Configurations write it as a number or with a binary
@@ -45,23 +43,11 @@ func (b Bytes) Rounded() string {
 // MarshalText returns String.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
+// ConfigFormat returns the format of sizes.
+func (b Bytes) ConfigFormat() string { return schema.FormatBytes }
+
 // UnmarshalText reads a whole number, with a unit or without.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	if err := b.parse(text); err != nil {
-		return fmt.Errorf("%w: %w", connectors.ErrConfig, err)
-	}
-	return nil
-}
-
-// UnmarshalYAML reads a whole number, with a unit or without.
-func (b *Bytes) UnmarshalYAML(node *yaml.Node) error {
-	if err := b.parse([]byte(node.Value)); err != nil {
-		return connectors.ValueError(node, err)
-	}
-	return nil
-}
-
-func (b *Bytes) parse(text []byte) error {
 	s, factor := strings.TrimSpace(string(text)), int64(1)
 	for _, u := range byteUnits {
 		if digits, ok := strings.CutSuffix(s, u.name); ok {

@@ -43,6 +43,8 @@ func (e *Entry) Change(c Config) (Change, error) {
 		return "", deletedError(*e)
 	case e.Config.Mode != c.Mode: // it would need another stream
 		return "", fmt.Errorf("channel %s: mode %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, e.Config.Mode, c.Mode)
+	case e.Config.Route() != c.Route(): // what is known of sequences would be of another stream
+		return "", fmt.Errorf("channel %s: from %w (%s to %s): make a channel of another name", c.Name, ErrImmutable, e.Config.from(), c.from())
 	case !e.Gated && sameConfig(e.Config, c):
 		return Unchanged, nil
 	default:

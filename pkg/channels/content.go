@@ -6,12 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // configure gives the entry a configuration.
-func (e *Entry) configure(c Config, content events.ContentID, now time.Time) {
+func (e *Entry) configure(c Config, content wire.ContentID, now time.Time) {
 	if e.Content != 0 && e.Content != content {
 		e.Remade = now.UTC().Truncate(time.Second)
 	}
@@ -21,7 +21,7 @@ func (e *Entry) configure(c Config, content events.ContentID, now time.Time) {
 // contentOf returns the id of what a configuration makes of an update. It is the same for
 // two configurations that differ in nothing but how fast, how often and by which way the
 // target is reached.
-func contentOf(c Config, catalog *connectors.Catalog) events.ContentID {
+func contentOf(c Config, catalog *connectors.Catalog) wire.ContentID {
 	var config map[string]json.RawMessage
 	if json.Unmarshal(c.Connector.Config, &config) != nil {
 		config = map[string]json.RawMessage{"": json.RawMessage(c.Connector.Config)}
@@ -33,11 +33,11 @@ func contentOf(c Config, catalog *connectors.Catalog) events.ContentID {
 			}
 		}
 	}
-	data, err := json.Marshal([]any{c.Filter, c.Mapping, c.Render, c.Connector.Kind, config})
+	data, err := json.Marshal([]any{c.Filter, c.OnUnmatch, c.Mapping, c.Render, c.Connector.Kind, config})
 	if err != nil { // it is no JSON, and no kind takes it
 		data = c.Connector.Config
 	}
 	h := fnv.New32a()
 	_, _ = h.Write(data) // a hash never fails to write
-	return events.ContentID(max(h.Sum32(), 1))
+	return wire.ContentID(max(h.Sum32(), 1))
 }

@@ -47,7 +47,7 @@ func SharedDrift(ctx context.Context, js jetstream.JetStream, names events.Names
 	return out, nil
 }
 
-// Drift compares the streams of all channels with what their entries ask for.
+// Drift compares the streams of all channels and topics with what their entries ask for.
 func (r *Registry) Drift(ctx context.Context) ([]Drift, error) {
 	replicas, err := r.replicas(ctx)
 	if err != nil {
@@ -65,6 +65,20 @@ func (r *Registry) Drift(ctx context.Context) ([]Drift, error) {
 		}
 		for i := range d {
 			d[i].lose(channelLoss(e.Config))
+		}
+		out = append(out, d...)
+	}
+	topics, err := r.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range topics {
+		d, err := drift(ctx, r.js, topicStream(r.names, t, replicas))
+		if err != nil {
+			return nil, err
+		}
+		for i := range d {
+			d[i].lose(topicLoss)
 		}
 		out = append(out, d...)
 	}

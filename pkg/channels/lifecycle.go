@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -135,16 +136,17 @@ func (r *Registry) remove(ctx context.Context, e Entry, now time.Time) (bool, er
 		return false, err
 	}
 	name := e.Config.Name
-	err = r.js.DeleteStream(ctx, r.names.UpdateStream(name)) // and its consumers
+	err = r.js.DeleteStream(ctx, wire.UpdateStream(r.names, events.ToChannel(name))) // and its consumers; those in a topic's stream go when they are idle
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return false, err
 	}
 	for _, what := range []struct{ stream, subjects string }{
-		{events.KVStream(r.names.LedgerBucket()), events.KVSubject(r.names.LedgerBucket(), name+".>")},
-		{events.KVStream(r.names.ProgressBucket()), events.KVSubject(r.names.ProgressBucket(), name+".>")},
-		{r.names.ParkedStream(), r.names.ParkedFilter(name)},
-		{r.names.DeadStream(), r.names.DeadFilter(name)},
-		{events.KVStream(r.names.LettersBucket()), events.KVSubject(r.names.LettersBucket(), name+".>")},
+		{wire.KVStream(wire.LedgerBucket(r.names)), wire.KVSubject(wire.LedgerBucket(r.names), name+".>")},
+		{wire.KVStream(wire.ProgressBucket(r.names)), wire.KVSubject(wire.ProgressBucket(r.names), name+".>")},
+		{wire.OutcomeStream(r.names), wire.OutcomesOf(r.names, name)},
+		{wire.ParkedStream(r.names), wire.ParkedFilter(r.names, name)},
+		{wire.DeadStream(r.names), wire.DeadFilter(r.names, name)},
+		{wire.KVStream(wire.LettersBucket(r.names)), wire.KVSubject(wire.LettersBucket(r.names), name+".>")},
 	} {
 		s, err := r.js.Stream(ctx, what.stream)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -16,7 +17,7 @@ func TestNamesOwnsWhatIsProvisioned(t *testing.T) {
 	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
 	list := b.JS.StreamNames(t.Context())
 	for name := range list.Name() {
-		if !names.Owns(name) {
+		if !wire.OwnsStream(names, name) {
 			t.Errorf("%s is provisioned and not owned", name)
 		}
 	}

@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -20,7 +22,7 @@ type Progress struct {
 	Format int `json:"f"`
 	// Incarnation is that of the installation in which it was written. In another one
 	// nothing that it says of sequences holds, see Read.
-	Incarnation events.Incarnation `json:"incarnation"`
+	Incarnation wire.Incarnation `json:"incarnation"`
 	// Floor: every update of the partition up to this sequence of the stream is
 	// settled. It holds for the stream that was created at StreamCreated
 	// (nanoseconds since the Unix epoch).
@@ -51,6 +53,8 @@ type Progress struct {
 	Circuit string `json:"circuit,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Since   int64  `json:"since,omitempty"`
+	// Refusals are how many updates the target has refused in a row for good, taking none.
+	Refusals int `json:"refusals,omitempty"`
 	// Census is what the partition has in the streams that all channels share.
 	Census Census `json:"census,omitzero"`
 	// NextProbe is when the target is tried again (Unix milliseconds); 0 if Circuit is
@@ -65,19 +69,19 @@ var ErrProgressChanged = errors.New("the partition's progress was written by ano
 // installation had when it was opened. It is safe for concurrent use.
 type ProgressStore struct {
 	kv          jetstream.KeyValue
-	incarnation events.Incarnation
+	incarnation wire.Incarnation
 }
 
 // OpenProgress returns the progress store of a provisioned broker.
 func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Names) (*ProgressStore, error) {
-	kv, err := js.KeyValue(ctx, names.ProgressBucket())
+	kv, err := js.KeyValue(ctx, wire.ProgressBucket(names))
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, names.ProgressBucket())
+		return nil, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, wire.ProgressBucket(names))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open progress: %w", err)
 	}
-	incarnation, err := events.ReadIncarnation(ctx, js, names)
+	incarnation, err := wire.ReadIncarnation(ctx, js, names)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +89,7 @@ func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Name
 }
 
 // Incarnation returns the incarnation in which the store was opened.
-func (s *ProgressStore) Incarnation() events.Incarnation { return s.incarnation }
+func (s *ProgressStore) Incarnation() wire.Incarnation { return s.incarnation }
 
 // progressKey names a partition's record. The generation is part of it because
 // another number of partitions spreads the keys in another way.
@@ -126,7 +130,7 @@ func (s *ProgressStore) Read(ctx context.Context, channel string, generation, pa
 func (s *ProgressStore) entry(ctx context.Context, key string) (Progress, jetstream.KeyValueEntry, error) {
 	e, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Progress{Format: events.Format, Clean: true}, nil, nil
+		return Progress{Format: wire.Format, Clean: true}, nil, nil
 	}
 	if err != nil {
 		return Progress{}, nil, fmt.Errorf("read progress %s: %w", key, err)
@@ -135,7 +139,7 @@ func (s *ProgressStore) entry(ctx context.Context, key string) (Progress, jetstr
 	if err := json.Unmarshal(e.Value(), &p); err != nil {
 		return Progress{}, nil, fmt.Errorf("progress %s: %w", key, err)
 	}
-	if err := events.CheckFormat(p.Format); err != nil {
+	if err := wire.CheckFormat(p.Format); err != nil {
 		return Progress{}, nil, fmt.Errorf("progress %s: %w", key, err)
 	}
 	if p.Incarnation != s.incarnation {
@@ -147,7 +151,7 @@ func (s *ProgressStore) entry(ctx context.Context, key string) (Progress, jetstr
 // Write stores a partition's progress if it is still at a revision (0: not
 // there), and returns the new one. ErrProgressChanged means that it is not.
 func (s *ProgressStore) Write(ctx context.Context, channel string, generation, partition int, p Progress, expect uint64) (uint64, error) {
-	p.Format, p.Incarnation = events.Format, s.incarnation
+	p.Format, p.Incarnation = wire.Format, s.incarnation
 	data, err := json.Marshal(p)
 	if err != nil {
 		return 0, fmt.Errorf("write progress: %w", err)
@@ -157,7 +161,7 @@ func (s *ProgressStore) Write(ctx context.Context, channel string, generation, p
 	if err == nil {
 		return revision, nil
 	}
-	if !events.IsWrongSequence(err) && !errors.Is(err, jetstream.ErrKeyExists) {
+	if !wire.IsWrongSequence(err) && !errors.Is(err, jetstream.ErrKeyExists) {
 		return 0, fmt.Errorf("write progress %s: %w", key, err)
 	}
 	// It may be our own write whose answer was lost.
@@ -165,7 +169,7 @@ func (s *ProgressStore) Write(ctx context.Context, channel string, generation, p
 	if err != nil {
 		return 0, err
 	}
-	if found != p {
+	if same, err := json.Marshal(found); err != nil || !bytes.Equal(same, data) {
 		return 0, fmt.Errorf("%w: %s", ErrProgressChanged, key)
 	}
 	return at, nil

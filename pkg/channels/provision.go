@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -31,6 +32,7 @@ const (
 	ackAge             = 24 * time.Hour
 	idempotencyAge     = 24 * time.Hour
 	auditBytes         = 64 << 20
+	silentBytes        = 64 << 10 // of a stream that takes nothing
 
 	// PresenceAge is how long the broker keeps what workers write of themselves and
 	// of their leases. It is the stream's own age, which a broker that was killed
@@ -58,7 +60,7 @@ func (s Storage) withDefaults() Storage {
 // them up to date: Reserve without channels, for a program that does not care what
 // was there before.
 func Provision(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage) error {
-	_, err := Reserve(ctx, js, names, storage, nil)
+	_, err := Reserve(ctx, js, names, storage, File{})
 	return err
 }
 
@@ -70,30 +72,30 @@ func SharedStreams(names events.Names) int { return len(sharedStreams(names, Sto
 func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
-			Name: names.OutcomeStream(), Subjects: []string{names.OutcomeSubjects()},
+			Name: wire.OutcomeStream(names), Subjects: []string{wire.OutcomeSubjects(names)},
 			Description: "extsync: every outcome, in order",
 			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
 			MaxBytes: int64(s.OutcomeBytes), MaxAge: s.OutcomeAge,
 		},
-		bucket(names.LedgerBucket(), s.LedgerBytes),
-		keepAll(names.DeadStream(), names.DeadSubjects(), "extsync: updates that were given up", s.DeadBytes),
+		bucket(wire.LedgerBucket(names), s.LedgerBytes),
+		keepAll(wire.DeadStream(names), wire.DeadSubjects(names), "extsync: updates that were given up", s.DeadBytes),
 		parkedStream(names, s.ParkedBytes),
 		{
-			Name: names.AckStream(), Subjects: []string{names.AckSubjects()},
+			Name: wire.AckStream(names), Subjects: []string{wire.AckSubjects(names)},
 			Description: "extsync: acks for named services",
 			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
 			MaxBytes: int64(s.AckBytes), MaxAge: ackAge, Duplicates: duplicateWindow,
 		},
-		bucket(names.InstallationBucket(), tinyBucketBytes),
-		heard(names, names.RegistryBucket(), bucket(names.RegistryBucket(), smallBucketBytes)),
-		bucket(names.ProgressBucket(), smallBucketBytes),
-		fleeting(bucket(names.WorkersBucket(), smallBucketBytes)),
-		fleeting(bucket(names.LeasesBucket(), smallBucketBytes)),
-		writtenOnce(bucket(names.TokensBucket(), smallBucketBytes)),
-		forgetting(bucket(names.LettersBucket(), smallBucketBytes), 0),
-		forgetting(bucket(names.IdempotencyBucket(), smallBucketBytes), idempotencyAge),
+		bucket(wire.InstallationBucket(names), tinyBucketBytes),
+		heard(names, wire.RegistryBucket(names), bucket(wire.RegistryBucket(names), smallBucketBytes)),
+		bucket(wire.ProgressBucket(names), smallBucketBytes),
+		fleeting(bucket(wire.WorkersBucket(names), smallBucketBytes)),
+		fleeting(bucket(wire.LeasesBucket(names), smallBucketBytes)),
+		writtenOnce(bucket(wire.TokensBucket(names), smallBucketBytes)),
+		forgetting(bucket(wire.LettersBucket(names), smallBucketBytes), 0),
+		forgetting(bucket(wire.IdempotencyBucket(names), smallBucketBytes), idempotencyAge),
 		{
-			Name: names.AuditStream(), Subjects: []string{names.AuditSubjects()},
+			Name: wire.AuditStream(names), Subjects: []string{wire.AuditSubjects(names)},
 			Description: "extsync: administrative acts",
 			Storage:     jetstream.FileStorage, Discard: jetstream.DiscardOld,
 			MaxBytes: auditBytes, Duplicates: duplicateWindow, DenyDelete: true, DenyPurge: true,
@@ -112,7 +114,7 @@ func keepAll(name, subjects, description string, size Bytes) jetstream.StreamCon
 // parkedStream is read by whoever owns a partition: from the leader, like the
 // ledger.
 func parkedStream(names events.Names, size Bytes) jetstream.StreamConfig {
-	cfg := keepAll(names.ParkedStream(), names.ParkedSubjects(), "extsync: updates moved out of the way", size)
+	cfg := keepAll(wire.ParkedStream(names), wire.ParkedSubjects(names), "extsync: updates moved out of the way", size)
 	cfg.AllowDirect = false
 	return cfg
 }
@@ -122,8 +124,8 @@ func parkedStream(names events.Names, size Bytes) jetstream.StreamConfig {
 // what decides an attempt must be read from the leader, a replica may lag.
 func bucket(name string, size Bytes) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              events.KVStream(name),
-		Subjects:          []string{events.KVSubject(name, ">")},
+		Name:              wire.KVStream(name),
+		Subjects:          []string{wire.KVSubject(name, ">")},
 		Storage:           jetstream.FileStorage,
 		MaxMsgsPerSubject: 1,
 		Discard:           jetstream.DiscardNew,
@@ -149,9 +151,9 @@ func forgetting(cfg jetstream.StreamConfig, age time.Duration) jetstream.StreamC
 	return cfg
 }
 
-// heard lets the broker repeat what is stored in a bucket, see events.Names.Heard.
+// heard lets the broker repeat what is stored in a bucket, see wire.Heard.
 func heard(names events.Names, name string, cfg jetstream.StreamConfig) jetstream.StreamConfig {
-	cfg.RePublish = &jetstream.RePublish{Source: events.KVSubject(name, ">"), Destination: names.Heard(name), HeadersOnly: true}
+	cfg.RePublish = &jetstream.RePublish{Source: wire.KVSubject(name, ">"), Destination: wire.Heard(names, name), HeadersOnly: true}
 	return cfg
 }
 
@@ -164,12 +166,14 @@ func writtenOnce(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 
 // channelStream returns the stream of a channel's updates. AllowRollup,
 // AllowMsgSchedules and AllowMsgTTL stay off: with them a publisher could wipe
-// or rewrite the stream by a header.
+// or rewrite the stream by a header. A channel that reads a topic has one, too, which takes
+// nothing: it holds the channel's id, and says to publishers where to go (docs/adr/0058).
 func channelStream(names events.Names, e Entry, replicas int) jetstream.StreamConfig {
 	c := e.Config
-	source, destination := names.UpdateTransform(c.Name)
+	route := events.ToChannel(c.Name)
+	source, destination := wire.UpdateTransform(names, route)
 	cfg := jetstream.StreamConfig{
-		Name:             names.UpdateStream(c.Name),
+		Name:             wire.UpdateStream(names, route),
 		Description:      "extsync: updates of channel " + c.Name,
 		Subjects:         []string{source},
 		SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
@@ -179,16 +183,22 @@ func channelStream(names events.Names, e Entry, replicas int) jetstream.StreamCo
 		Duplicates:       duplicateWindow,
 		AllowDirect:      true,
 		Replicas:         replicas,
-		Metadata:         map[string]string{events.MetadataChannelID: e.ID},
+		Metadata:         map[string]string{wire.MetadataChannelID: e.ID},
 	}
 	if c.Mode == Every {
 		cfg.Retention = jetstream.WorkQueuePolicy
 	} else {
 		cfg.Retention, cfg.MaxMsgsPerSubject = jetstream.LimitsPolicy, 1
 	}
-	if !e.Deleted.IsZero() { // it listens to nothing, and says why
-		cfg.Subjects, cfg.SubjectTransform = []string{names.DeletedUpdates(c.Name)}, nil
-		cfg.Metadata[events.MetadataDeleted] = e.Deleted.Format(time.RFC3339)
+	if c.From != nil {
+		cfg.MaxBytes = silentBytes
+		cfg.Metadata[wire.MetadataTopic] = c.From.Topic
+	}
+	if !e.Deleted.IsZero() {
+		cfg.Metadata[wire.MetadataDeleted] = e.Deleted.Format(time.RFC3339)
+	}
+	if c.From != nil || !e.Deleted.IsZero() { // it listens to nothing
+		cfg.Subjects, cfg.SubjectTransform = []string{wire.Silent(names, c.Name)}, nil
 	}
 	return cfg
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -22,14 +23,14 @@ func quotas(names events.Names, configs []Config) map[string]int64 {
 	for i := range configs {
 		c := &configs[i]
 		for stream, quota := range map[string]Bytes{
-			events.KVStream(names.LedgerBucket()): c.Quota.Ledger,
-			names.DeadStream():                    c.Quota.DeadLetters,
-			names.ParkedStream():                  c.Quota.Parked,
+			wire.KVStream(wire.LedgerBucket(names)): c.Quota.Ledger,
+			wire.DeadStream(names):                  c.Quota.DeadLetters,
+			wire.ParkedStream(names):                c.Quota.Parked,
 		} {
 			out[stream] += int64(c.Share(quota)) * int64(c.Partitions)
 		}
 		// What a partition has in hand when its part is used up still gets its records.
-		out[events.KVStream(names.LedgerBucket())] += int64(c.Window) * recordMost * int64(c.Partitions)
+		out[wire.KVStream(wire.LedgerBucket(names))] += int64(c.Window) * recordMost * int64(c.Partitions)
 	}
 	return out
 }

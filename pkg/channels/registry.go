@@ -1,21 +1,17 @@
 package channels
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -24,8 +20,8 @@ import (
 var (
 	// ErrNotFound says that there is no such channel.
 	ErrNotFound = errors.New("channel not found")
-	// ErrRevision says that the channel was changed by somebody else meanwhile.
-	ErrRevision = errors.New("channel was changed meanwhile")
+	// ErrRevision says that a channel or topic was changed by somebody else meanwhile.
+	ErrRevision = errors.New("changed meanwhile")
 	// ErrImmutable says that a change would need another stream.
 	ErrImmutable = errors.New("cannot be changed")
 )
@@ -51,8 +47,11 @@ type Entry struct {
 	Sweeping time.Time
 	// Reloads counts how often workers were asked to open the connector anew.
 	Reloads int
+	// Fill is the id of the resync by which the channel gets what the topic that it reads had
+	// when it was made, or came to take more keys; "": there was nothing.
+	Fill string
 	// Content tells configurations apart that make something else of an update.
-	Content events.ContentID
+	Content wire.ContentID
 	// Remade is when a change of the configuration made another content last; zero if none
 	// has.
 	Remade  time.Time
@@ -60,7 +59,7 @@ type Entry struct {
 }
 
 func (e *Entry) stored() stored {
-	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Sweeping: e.Sweeping, Reloads: e.Reloads, Content: e.Content, Remade: e.Remade}
+	return stored{ID: e.ID, Generation: e.Generation, Config: e.Config, Gated: e.Gated, Deleted: e.Deleted, Sweeping: e.Sweeping, Reloads: e.Reloads, Fill: e.Fill, Content: e.Content, Remade: e.Remade}
 }
 
 // stored is the form of an entry in the bucket.
@@ -72,9 +71,10 @@ type stored struct {
 	Gated      bool      `json:"gated,omitempty"`
 	Deleted    time.Time `json:"deleted,omitzero"`
 	Reloads    int       `json:"reloads,omitempty"`
+	Fill       string    `json:"fill,omitempty"`
 	// Content is made with Config by who knows the connector's kind.
-	Content events.ContentID `json:"content"`
-	Remade  time.Time        `json:"remade,omitzero"`
+	Content wire.ContentID `json:"content"`
+	Remade  time.Time      `json:"remade,omitzero"`
 	// Sweeping is when somebody began to remove what belongs to the channel.
 	Sweeping time.Time `json:"sweeping,omitzero"`
 	// Swept is when the last of the channel was removed. The entry stays, and is none:
@@ -85,7 +85,7 @@ type stored struct {
 func (s *stored) entry(revision uint64, updated time.Time) Entry {
 	return Entry{
 		Config: s.Config, ID: s.ID, Revision: revision, Generation: s.Generation,
-		Gated: s.Gated, Deleted: s.Deleted, Sweeping: s.Sweeping, Reloads: s.Reloads, Content: s.Content, Remade: s.Remade, Updated: updated,
+		Gated: s.Gated, Deleted: s.Deleted, Sweeping: s.Sweeping, Reloads: s.Reloads, Fill: s.Fill, Content: s.Content, Remade: s.Remade, Updated: updated,
 	}
 }
 
@@ -123,15 +123,24 @@ func OpenRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 // ReadRegistry returns a registry of which only the entries can be read. It needs
 // nothing but the registry's bucket: events.ErrNotProvisioned if that is missing.
 func ReadRegistry(ctx context.Context, js jetstream.JetStream, names events.Names) (*Registry, error) {
-	kv, err := js.KeyValue(ctx, names.RegistryBucket())
+	kv, err := js.KeyValue(ctx, wire.RegistryBucket(names))
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: bucket %s is missing; apply a channel first", events.ErrNotProvisioned, names.RegistryBucket())
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply a channel first", events.ErrNotProvisioned, wire.RegistryBucket(names))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
 	return &Registry{js: js, kv: kv, names: names}, nil
 }
+
+// A NotFoundError is an ErrNotFound with the name, which is well formed.
+type NotFoundError struct{ Name string }
+
+// Error names the channel.
+func (e *NotFoundError) Error() string { return ErrNotFound.Error() + ": " + e.Name }
+
+// Unwrap returns ErrNotFound.
+func (e *NotFoundError) Unwrap() error { return ErrNotFound }
 
 // Get returns one channel, or ErrNotFound.
 func (r *Registry) Get(ctx context.Context, name string) (Entry, error) {
@@ -147,25 +156,22 @@ func (r *Registry) get(ctx context.Context, name string) (e, former Entry, err e
 	}
 	kve, err := r.kv.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Entry{}, Entry{}, fmt.Errorf("%w: %s", ErrNotFound, name)
+		return Entry{}, Entry{}, &NotFoundError{name}
 	}
 	if err != nil {
 		return Entry{}, Entry{}, fmt.Errorf("read channel %s: %w", name, err)
 	}
 	e, swept, err := decodeEntry(name, kve.Value(), kve.Revision(), kve.Created())
 	if err == nil && swept {
-		return Entry{}, e, fmt.Errorf("%w: %s", ErrNotFound, name)
+		return Entry{}, e, &NotFoundError{name}
 	}
 	return e, Entry{}, err
 }
 
 func decodeEntry(name string, data []byte, revision uint64, updated time.Time) (e Entry, swept bool, err error) {
 	var s stored
-	if err := json.Unmarshal(data, &s); err != nil {
-		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", name, err)
-	}
-	if err := events.CheckFormat(s.Format); err != nil {
-		return Entry{}, false, fmt.Errorf("channel %s in the registry: %w", name, err)
+	if err := decodeStored(data, &s, &s.Format, "channel "+name); err != nil {
+		return Entry{}, false, err
 	}
 	return s.entry(revision, updated), !s.Swept.IsZero(), nil
 }
@@ -173,33 +179,7 @@ func decodeEntry(name string, data []byte, revision uint64, updated time.Time) (
 // List returns every channel that can be read, ordered by name, and an error
 // that names those that cannot: one bad entry hides no other.
 func (r *Registry) List(ctx context.Context) ([]Entry, error) {
-	var (
-		out  []Entry
-		errs []error
-	)
-	bucket := r.names.RegistryBucket()
-	// To the end, wherever that is then: an entry that is stored meanwhile is there.
-	all := events.StreamQuery{Stream: events.KVStream(bucket), Subject: events.KVSubject(bucket, ">"), Until: math.MaxUint64}
-	for msg, err := range events.ReadStream(ctx, r.js, all) {
-		if err != nil {
-			return nil, fmt.Errorf("list channels: %w", err)
-		}
-		if msg.Header.Get(kvOperation) != "" {
-			continue
-		}
-		e, swept, err := decodeEntry(strings.TrimPrefix(msg.Subject, events.KVSubject(bucket, "")), msg.Data, msg.Sequence, msg.Time)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		// One that was stored while others were read came twice, the newer one last.
-		out = slices.DeleteFunc(out, func(o Entry) bool { return o.Config.Name == e.Config.Name })
-		if !swept {
-			out = append(out, e)
-		}
-	}
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
-	return out, errors.Join(errs...)
+	return list(ctx, r, "", "channels", decodeEntry)
 }
 
 // Put creates or changes a channel: it validates, brings the channel's stream
@@ -229,13 +209,21 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	}
 	c = old.Wanted(c)
 	change, err := old.Change(c)
-	if err != nil || change == Unchanged {
+	if err != nil {
 		return old, err
 	}
+	if change == Unchanged {
+		return old, r.EnsureFill(ctx, old)
+	}
+	if err := r.checkTopic(ctx, &c); err != nil {
+		return Entry{}, err
+	}
 	if change == Created {
-		if old.Generation, err = r.progress.nextGeneration(ctx, c.Name); err != nil {
+		next, err := r.progress.nextGeneration(ctx, c.Name)
+		if err != nil {
 			return Entry{}, err
 		}
+		old.Generation = max(old.Generation, next)
 	}
 	next := old
 	next.configure(c, contentOf(c, r.catalog), time.Now())
@@ -247,21 +235,34 @@ func (r *Registry) Put(ctx context.Context, c Config, expect uint64) (Entry, err
 	if err := r.applyStream(ctx, next); err != nil {
 		return Entry{}, err
 	}
-	if change == Changed && (old.Gated || old.Config.Partitions != c.Partitions) {
-		return r.repartition(ctx, old, c)
+	if c.From != nil && (change == Created || c.From.Keys != old.Config.From.Keys) {
+		if err := r.beginFill(ctx, &next, change); err != nil {
+			return Entry{}, err
+		}
 	}
-	return r.store(ctx, next.stored(), max(expect, former.Revision))
+	if change == Changed && (old.Gated || old.Config.Partitions != c.Partitions) {
+		next, err = r.repartition(ctx, old, next)
+	} else {
+		next, err = r.store(ctx, next.stored(), max(expect, former.Revision))
+	}
+	if err == nil && change == Created {
+		err = r.undoWithoutTopic(ctx, next)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return next, r.EnsureFill(ctx, next)
 }
 
 // newID returns the id of a channel that is made. One whose entry was lost, but not
 // its stream, keeps the id: the ledger has its records.
 func (r *Registry) newID(ctx context.Context, name string) (string, error) {
-	s, err := r.js.Stream(ctx, r.names.UpdateStream(name))
+	s, err := r.js.Stream(ctx, wire.UpdateStream(r.names, events.ToChannel(name)))
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return "", fmt.Errorf("channel %s: %w", name, err)
 	}
 	if err == nil {
-		if id := s.CachedInfo().Config.Metadata[events.MetadataChannelID]; id != "" {
+		if id := s.CachedInfo().Config.Metadata[wire.MetadataChannelID]; id != "" {
 			return id, nil
 		}
 	}
@@ -274,20 +275,30 @@ func (r *Registry) applyStream(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	res := reservation{js: r.js, names: r.names, replicas: replicas}
-	want := channelStream(r.names, e, replicas)
+	lost := ""
+	if e.Revision != 0 {
+		lost = channelLoss(e.Config)
+	}
+	return r.applyOne(ctx, channelStream(r.names, e, replicas), lost, "channel "+e.Config.Name)
+}
+
+// applyOne makes a stream, or brings it up to what is wanted. lost says what a missing one
+// held; "": it is new. whose is for errors.
+func (r *Registry) applyOne(ctx context.Context, want jetstream.StreamConfig, lost, whose string) error {
+	res := reservation{js: r.js, names: r.names, replicas: want.Replicas}
 	p := part{want: want, bytes: want.MaxBytes}
+	var err error
 	if p.is, err = res.look(ctx, want.Name); err != nil {
-		return fmt.Errorf("channel %s: %w", e.Config.Name, err)
+		return fmt.Errorf("%s: %w", whose, err)
 	}
 	if p.is != nil {
 		p.bytes = max(0, want.MaxBytes-p.is.MaxBytes)
-	} else if e.Revision != 0 {
-		p.lost = channelLoss(e.Config)
+	} else {
+		p.lost = lost
 	}
 	res.parts = []part{p}
 	if _, err := res.make(ctx); err != nil {
-		return fmt.Errorf("channel %s: %w", e.Config.Name, err)
+		return fmt.Errorf("%s: %w", whose, err)
 	}
 	return nil
 }
@@ -297,22 +308,10 @@ func (r *Registry) applyStream(ctx context.Context, e Entry) error {
 func (r *Registry) Repair(ctx context.Context, e Entry) error { return r.applyStream(ctx, e) }
 
 func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, error) {
-	s.Format = events.Format
-	data, err := json.Marshal(s)
+	s.Format = wire.Format
+	revision, err := r.write(ctx, s.Config.Name, s, expect, "channel "+s.Config.Name)
 	if err != nil {
-		return Entry{}, fmt.Errorf("channel %s: %w", s.Config.Name, err)
-	}
-	var revision uint64
-	if expect == 0 {
-		revision, err = r.kv.Create(ctx, s.Config.Name, data)
-	} else {
-		revision, err = r.kv.Update(ctx, s.Config.Name, data, expect)
-	}
-	if errors.Is(err, jetstream.ErrKeyExists) || events.IsWrongSequence(err) {
-		return Entry{}, fmt.Errorf("%w: %s", ErrRevision, s.Config.Name)
-	}
-	if err != nil {
-		return Entry{}, fmt.Errorf("store channel %s: %w", s.Config.Name, err)
+		return Entry{}, err
 	}
 	return s.entry(revision, time.Now()), nil
 }
@@ -322,7 +321,7 @@ func (r *Registry) store(ctx context.Context, s stored, expect uint64) (Entry, e
 func (r *Registry) replicas(ctx context.Context) (int, error) {
 	var stream jetstream.Stream
 	err := persist(ctx, func(ctx context.Context) (err error) {
-		stream, err = r.js.Stream(ctx, events.KVStream(r.names.RegistryBucket()))
+		stream, err = r.js.Stream(ctx, wire.KVStream(wire.RegistryBucket(r.names)))
 		return err
 	})
 	if err != nil {
@@ -334,11 +333,11 @@ func (r *Registry) replicas(ctx context.Context) (int, error) {
 // Changes returns a channel that gets a value after something in the registry
 // changed, until ctx ends, when it is closed. Values are merged; one is there at
 // the start. It is a hint and may be lost: read the registry again from time to time
-// as well. It listens to what the broker repeats of the bucket (events.Names.Heard), and
+// as well. It listens to what the broker repeats of the bucket (wire.Heard), and
 // needs no consumer.
 func (r *Registry) Changes(ctx context.Context) (<-chan struct{}, error) {
 	heard := make(chan *nats.Msg, 1024) // far more than come before one is taken out
-	sub, err := r.js.Conn().ChanSubscribe(r.names.Heard(r.names.RegistryBucket()), heard)
+	sub, err := r.js.Conn().ChanSubscribe(wire.Heard(r.names, wire.RegistryBucket(r.names)), heard)
 	if err != nil {
 		return nil, fmt.Errorf("listen to changes of channels: %w", err)
 	}

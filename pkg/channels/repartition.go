@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 const (
@@ -30,7 +30,7 @@ var ErrNotDrained = errors.New("the channel's partitions could not be drained")
 // lowest floor. If it fails half-way, what was closed is opened again and the gate
 // lifted. Where that cannot be, as when the broker is away, the channel is left gated;
 // putting the configuration again goes on from there.
-func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry, error) {
+func (r *Registry) repartition(ctx context.Context, old, changed Entry) (Entry, error) {
 	next := old.stored()
 	gated := old
 	if !old.Gated {
@@ -40,11 +40,9 @@ func (r *Registry) repartition(ctx context.Context, old Entry, c Config) (Entry,
 			return Entry{}, err
 		}
 	}
-	if err := r.endGeneration(ctx, old, c); err != nil {
+	if err := r.endGeneration(ctx, old, changed.Config); err != nil {
 		return Entry{}, errors.Join(err, r.giveUp(context.WithoutCancel(ctx), old, gated.Revision))
 	}
-	changed := old
-	changed.configure(c, contentOf(c, r.catalog), time.Now())
 	next = changed.stored()
 	next.Gated, next.Generation = false, old.Generation+1
 	return r.store(ctx, next, gated.Revision) // if it fails, nobody knows whether it is stored
@@ -57,7 +55,7 @@ func (r *Registry) endGeneration(ctx context.Context, old Entry, c Config) error
 	if err != nil {
 		return err
 	}
-	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
+	log, err := r.js.Stream(ctx, wire.OutcomeStream(r.names))
 	if err != nil {
 		return fmt.Errorf("read the outcome log: %w", err)
 	}
@@ -82,6 +80,17 @@ func (r *Registry) endGeneration(ctx context.Context, old Entry, c Config) error
 func (r *Registry) giveUp(ctx context.Context, e Entry, revision uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, giveUpPatience)
 	defer cancel()
+	if err := r.reopen(ctx, e); err != nil {
+		return fmt.Errorf("the channel stays gated; put its configuration again: %w", err)
+	}
+	next := e.stored()
+	next.Gated = false
+	_, err := r.store(ctx, next, revision)
+	return err
+}
+
+// reopen undoes what closeGeneration has closed.
+func (r *Registry) reopen(ctx context.Context, e Entry) error {
 	for p := range e.Config.Partitions {
 		got, last, err := r.progress.Read(ctx, e.Config.Name, e.Generation, p)
 		if err == nil && got.Closed {
@@ -89,13 +98,10 @@ func (r *Registry) giveUp(ctx context.Context, e Entry, revision uint64) error {
 			_, err = r.progress.Write(ctx, e.Config.Name, e.Generation, p, got, last)
 		}
 		if err != nil {
-			return fmt.Errorf("the channel stays gated; put its configuration again: %w", err)
+			return err
 		}
 	}
-	next := e.stored()
-	next.Gated = false
-	_, err := r.store(ctx, next, revision)
-	return err
+	return nil
 }
 
 // closeGeneration waits until every partition of a gated channel is handed over,
@@ -123,7 +129,7 @@ func (r *Registry) closeGeneration(ctx context.Context, e Entry) (lowest Progres
 func (r *Registry) closePartition(ctx context.Context, e Entry, partition int) (Progress, error) {
 	for {
 		p, revision, err := r.progress.Read(ctx, e.Config.Name, e.Generation, partition)
-		if err != nil && !events.IsUnavailable(err) {
+		if err != nil && !wire.IsUnavailable(err) {
 			return Progress{}, err
 		}
 		if err == nil && p.Closed {
@@ -136,7 +142,7 @@ func (r *Registry) closePartition(ctx context.Context, e Entry, partition int) (
 			}
 		}
 		if !sleep.For(ctx, drainPoll) {
-			return Progress{}, fmt.Errorf("%w: partition %d of channel %s, last worked on by %q; see that a worker runs, then put the configuration again",
+			return Progress{}, fmt.Errorf("%w: partition %d of channel %s, last worked on by %q; see that a worker runs, then do this again",
 				ErrNotDrained, partition, e.Config.Name, p.Worker)
 		}
 	}

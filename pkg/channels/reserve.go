@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -20,13 +21,13 @@ type Loss struct {
 }
 
 // Reserve creates the streams and buckets that all channels share, and the missing
-// ones of some channels, or brings the shared ones up to date. All of it or nothing:
+// ones of the topics and channels of a file, or brings the shared ones up to date. All of it or nothing:
 // what the broker offers is looked at first, as far as it tells, and if the broker
 // refuses half-way, which is a *RoomError where room is the reason, what this call
 // has made or changed is undone. It may be repeated. While a leader is elected it
 // waits, up to half a minute for each stream. It returns the streams that should have
 // been there, because others were, or because the registry knows the channel.
-func Reserve(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage, configs []Config) ([]Loss, error) {
+func Reserve(ctx context.Context, js jetstream.JetStream, names events.Names, storage Storage, file File) ([]Loss, error) {
 	storage = storage.withDefaults()
 	r := reservation{js: js, names: names, replicas: storage.Replicas}
 	if err := r.lookShared(ctx, storage, false); err != nil {
@@ -36,14 +37,19 @@ func Reserve(ctx context.Context, js jetstream.JetStream, names events.Names, st
 	if err != nil {
 		return nil, err
 	}
-	r.enlarge(quotas(names, configsWith(entries, configs)))
+	r.enlarge(quotas(names, configsWith(entries, file.Channels)))
 	var registry *Registry
-	if r.registryThere && len(configs) > 0 {
+	if r.registryThere && len(file.Channels)+len(file.Topics) > 0 {
 		if registry, err = ReadRegistry(ctx, js, names); err != nil {
 			return nil, err
 		}
 	}
-	for _, c := range configs {
+	for _, t := range file.Topics {
+		if err := r.lookTopic(ctx, registry, t.WithDefaults()); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range file.Channels {
 		if err := r.lookChannel(ctx, registry, c.WithDefaults()); err != nil {
 			return nil, err
 		}
@@ -74,6 +80,15 @@ func Mend(ctx context.Context, js jetstream.JetStream, names events.Names, stora
 		}
 		for _, e := range entries {
 			if err := r.lookEntry(ctx, e); err != nil {
+				return nil, err
+			}
+		}
+		topics, err := registry.Topics(ctx)
+		if err != nil && len(topics) == 0 {
+			return nil, err
+		}
+		for _, t := range topics {
+			if err := r.lookStream(ctx, topicStream(r.names, t, r.replicas), topicLoss); err != nil {
 				return nil, err
 			}
 		}
@@ -113,7 +128,7 @@ func (r *reservation) lookShared(ctx context.Context, storage Storage, onlyMissi
 		p := part{want: want, is: is, lost: sharedLoss(r.names, want.Name), bytes: want.MaxBytes}
 		if is != nil {
 			r.fresh = false
-			r.registryThere = r.registryThere || want.Name == events.KVStream(r.names.RegistryBucket())
+			r.registryThere = r.registryThere || want.Name == wire.KVStream(wire.RegistryBucket(r.names))
 			if onlyMissing {
 				r.replicas = max(is.Replicas, 1)
 				continue
@@ -160,18 +175,35 @@ func (r *reservation) lookChannel(ctx context.Context, registry *Registry, c Con
 	return r.lookEntry(ctx, e)
 }
 
+// lookTopic is lookChannel for a topic.
+func (r *reservation) lookTopic(ctx context.Context, registry *Registry, t Topic) error {
+	lost := ""
+	if registry != nil {
+		_, err := registry.Topic(ctx, t.Name)
+		if err == nil {
+			lost = topicLoss
+		} else if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return r.lookStream(ctx, topicStream(r.names, TopicEntry{Topic: t}, r.replicas), lost)
+}
+
 func (r *reservation) lookEntry(ctx context.Context, e Entry) error {
-	want := channelStream(r.names, e, r.replicas)
-	is, err := r.look(ctx, want.Name)
-	if err != nil || is != nil {
-		return err
-	}
-	p := part{want: want, bytes: want.MaxBytes}
+	lost := ""
 	if e.Revision != 0 {
-		p.lost = channelLoss(e.Config)
+		lost = channelLoss(e.Config)
 	}
-	r.parts = append(r.parts, p)
-	return nil
+	return r.lookStream(ctx, channelStream(r.names, e, r.replicas), lost)
+}
+
+// lookStream notes a stream if it is missing. lost says what it held; "": it is new.
+func (r *reservation) lookStream(ctx context.Context, want jetstream.StreamConfig, lost string) error {
+	is, err := r.look(ctx, want.Name)
+	if err == nil && is == nil {
+		r.parts = append(r.parts, part{want: want, bytes: want.MaxBytes, lost: lost})
+	}
+	return err
 }
 
 // look returns the configuration of a stream, nil if there is none.
@@ -204,7 +236,7 @@ func (r *reservation) make(ctx context.Context) ([]Loss, error) {
 			losses = append(losses, Loss{Stream: p.want.Name, Lost: p.lost})
 		}
 	}
-	if err := events.EnsureIncarnation(ctx, r.js, r.names); err != nil {
+	if err := wire.EnsureIncarnation(ctx, r.js, r.names); err != nil {
 		return losses, fmt.Errorf("provision: %w", err)
 	}
 	return losses, nil
@@ -233,7 +265,7 @@ func (r *reservation) one(ctx context.Context, p part) error {
 		_, err := r.js.CreateStream(ctx, want)
 		return err
 	})
-	if err == nil || events.IsUnavailable(err) { // its answer may have been lost
+	if err == nil || wire.IsUnavailable(err) { // its answer may have been lost
 		r.undo = append(r.undo, func(ctx context.Context) error { return r.removeEmpty(ctx, want.Name) })
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster; the next run compares
@@ -286,7 +318,7 @@ func persist(ctx context.Context, do func(context.Context) error) error {
 	defer cancel()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := try(ctx, do)
-		if !events.IsUnavailable(err) {
+		if !wire.IsUnavailable(err) {
 			return err
 		}
 		if !sleep.For(ctx, wait) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -25,10 +27,15 @@ var (
 	ErrNoResync = errors.New("the channel has no resync")
 	// ErrResyncActive says that one is under way, or paused.
 	ErrResyncActive = errors.New("a resync of the channel is not finished; stop it first")
+	// ErrFilling says that the channel is new and still gets what its topic had: that cannot
+	// be stopped, or keys would stay away.
+	ErrFilling = errors.New("the channel still gets what its topic had when it was made")
 	// ErrNothingKept says that a channel keeps no payloads to deliver again.
 	ErrNothingKept = errors.New("cannot be resynced: a channel of mode \"every\" keeps no update once it is settled")
 	// ErrSelection says that the keys of a resync cannot be used.
 	ErrSelection = errors.New("invalid selection of keys")
+	// ErrUnknownKey says that there is no update of a key, see CheckKeys.
+	ErrUnknownKey = errors.New("unknown key")
 )
 
 // MaxResyncKeys bounds the keys that one resync may name.
@@ -90,14 +97,22 @@ type Resync struct {
 	// wanted of this one.
 	ChannelID string      `json:"channel_id"`
 	State     ResyncState `json:"state"`
+	// Fill: the channel is new, and what its topic had then is delivered for the first time.
+	Fill bool `json:"fill,omitempty"`
 	Selection
 	// Upto is the last sequence of the channel's stream when the resync began:
 	// what came later is delivered anyway. It holds for the stream that was
 	// created at StreamCreated (nanoseconds since the Unix epoch).
-	Upto          uint64    `json:"upto"`
-	StreamCreated int64     `json:"stream_created"`
-	Total         uint64    `json:"total"` // keys that are looked at
-	Started       time.Time `json:"started"`
+	Upto          uint64 `json:"upto"`
+	StreamCreated int64  `json:"stream_created"`
+	Total         uint64 `json:"total"` // keys that are looked at
+	// After is Entry.Fill when the resync began: another one has to be done first. It is for
+	// resyncs that are no fill themselves.
+	After string `json:"after,omitempty"`
+	// Content is that of the configuration when the resync began: a worker that has not heard
+	// of it yet would deliver again what an older one made.
+	Content wire.ContentID `json:"content,omitempty"`
+	Started time.Time      `json:"started"`
 }
 
 // ResyncProgress is how far the owner of a partition has come with a resync.
@@ -106,7 +121,7 @@ type ResyncProgress struct {
 	ID     string `json:"id"`
 	// Incarnation is that of the installation in which it was written: in another one
 	// the partition begins again.
-	Incarnation events.Incarnation `json:"incarnation"`
+	Incarnation wire.Incarnation `json:"incarnation"`
 	// Cursor: every update of the partition up to this sequence is dealt with.
 	Cursor    uint64 `json:"cursor"`
 	Delivered uint64 `json:"delivered"`
@@ -164,46 +179,42 @@ func (r *Registry) planResync(ctx context.Context, channel string, s Selection) 
 	if e.Config.Mode != Latest {
 		return Resync{}, fmt.Errorf("channel %s %w", channel, ErrNothingKept)
 	}
-	stream, err := r.js.Stream(ctx, r.names.UpdateStream(channel))
+	stream, err := r.js.Stream(ctx, wire.UpdateStream(r.names, e.Config.Route()))
 	if err != nil {
 		return Resync{}, fmt.Errorf("resync: %w", err)
 	}
 	info := stream.CachedInfo()
 	out := Resync{
-		Format: events.Format, ChannelID: e.ID, Selection: s, Upto: info.State.LastSeq,
-		StreamCreated: info.Created.UnixNano(), Total: info.State.Msgs,
+		Format: wire.Format, ChannelID: e.ID, Selection: s, Upto: info.State.LastSeq,
+		StreamCreated: info.Created.UnixNano(), Total: info.State.Msgs, After: e.Fill, Content: e.Content,
 	}
 	if len(s.Keys) == 0 && s.Prefix == "" {
 		return out, nil
 	}
-	out.Total, err = r.countSelected(ctx, channel, stream, s)
+	out.Total, err = r.countSelected(ctx, &e.Config, stream, s)
 	return out, err
 }
 
-func (r *Registry) countSelected(ctx context.Context, channel string, stream jetstream.Stream, s Selection) (uint64, error) {
+func (r *Registry) countSelected(ctx context.Context, c *Config, stream jetstream.Stream, s Selection) (uint64, error) {
 	n := uint64(0)
 	if len(s.Keys) > 0 {
 		for _, key := range s.Keys {
-			enc, err := events.EncodeKey(key)
+			there, err := r.hasUpdate(ctx, c, key)
 			if err != nil {
 				return 0, err
 			}
-			_, err = events.ReadFromLeader(ctx, r.js, r.names.UpdateStream(channel),
-				events.MessageQuery{LastOn: r.names.StoredUpdate(channel, enc)})
-			if err == nil {
+			if there {
 				n++
-			} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
-				return 0, fmt.Errorf("resync: %w", err)
 			}
 		}
 		return n, nil
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(r.names.StoredUpdates(channel)))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(wire.StoredUpdates(r.names, c.Route())))
 	if err != nil {
 		return 0, fmt.Errorf("resync: %w", err)
 	}
 	for subject, messages := range info.State.Subjects {
-		_, enc, _ := r.names.SplitStoredUpdate(subject)
+		_, enc, _ := wire.SplitStoredUpdate(r.names, subject)
 		// A key that is too long for a subject is stored by its hash: it counts as
 		// selected here, and is looked at for itself later.
 		if key, err := events.DecodeKey(enc); err != nil || s.Has(key) {
@@ -213,14 +224,67 @@ func (r *Registry) countSelected(ctx context.Context, channel string, stream jet
 	return n, nil
 }
 
+func (r *Registry) hasUpdate(ctx context.Context, c *Config, key string) (bool, error) {
+	enc, err := events.EncodeKey(key)
+	if err != nil {
+		return false, err
+	}
+	_, err = wire.ReadFromLeader(ctx, r.js, wire.UpdateStream(r.names, c.Route()),
+		wire.MessageQuery{LastOn: wire.StoredUpdate(r.names, c.Route(), enc)})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("resync: %w", err)
+	}
+	return true, nil
+}
+
+// CheckKeys returns ErrUnknownKey, with up to five of them, if a channel of mode latest has
+// no update of some keys. A resync would pass over those: whoever names keys probably
+// means keys that are there. Of a channel of another mode it says nothing.
+func (r *Registry) CheckKeys(ctx context.Context, channel string, keys []string) error {
+	const mostNamed = 5
+	e, err := r.Get(ctx, channel)
+	if err != nil || e.Config.Mode != Latest {
+		return err
+	}
+	var unknown []string
+	for _, key := range keys {
+		there, err := r.hasUpdate(ctx, &e.Config, key)
+		if err != nil {
+			return err
+		}
+		if !there {
+			unknown = append(unknown, strconv.Quote(key))
+		}
+	}
+	switch more := len(unknown) - mostNamed; {
+	case len(unknown) == 0:
+		return nil
+	case more > 0:
+		return fmt.Errorf("%w: channel %s has no update of %s and %d others", ErrUnknownKey, channel, strings.Join(unknown[:mostNamed], ", "), more)
+	}
+	return fmt.Errorf("%w: channel %s has no update of %s", ErrUnknownKey, channel, strings.Join(unknown, ", "))
+}
+
 // StartResync has a channel deliver its current versions again. Live updates go
 // before it. Workers begin as soon as they own the partitions.
 func (r *Registry) StartResync(ctx context.Context, channel string, s Selection) (Resync, error) {
+	e, err := r.Get(ctx, channel)
+	if err != nil {
+		return Resync{}, err
+	}
+	if err := r.EnsureFill(ctx, e); err != nil {
+		return Resync{}, err
+	}
 	old, err := r.ResyncStatus(ctx, channel)
 	switch {
 	case errors.Is(err, ErrNoResync):
 	case err != nil:
 		return Resync{}, err
+	case old.Fill && old.State != ResyncDone:
+		return Resync{}, fmt.Errorf("%w: %d of %d keys; a resync can follow", ErrFilling, old.Looked(), old.Total)
 	case old.State == ResyncRunning || old.State == ResyncPaused:
 		return Resync{}, fmt.Errorf("%w: %s, since %s", ErrResyncActive, old.ID, old.Started.Format(time.RFC3339))
 	}
@@ -245,6 +309,9 @@ func (r *Registry) SetResync(ctx context.Context, channel string, state ResyncSt
 	if status.State == ResyncDone || status.State == ResyncStopped {
 		return status.Resync, fmt.Errorf("%w: the last one is %s", ErrNoResync, status.State)
 	}
+	if status.Fill && state == ResyncStopped {
+		return status.Resync, fmt.Errorf("%w: %d of %d keys; pause it, or the channel", ErrFilling, status.Looked(), status.Total)
+	}
 	next, revision, err := r.progress.readResync(ctx, channel)
 	if err != nil {
 		return Resync{}, err
@@ -261,7 +328,7 @@ func (r *Registry) writeResync(ctx context.Context, channel string, next Resync,
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(ControlRequest{Format: events.Format, Op: ControlResync})
+	data, err := json.Marshal(ControlRequest{Format: wire.Format, Op: ControlResync})
 	if err != nil {
 		return fmt.Errorf("resync: %w", err)
 	}
@@ -278,7 +345,7 @@ func (r *Registry) writeResync(ctx context.Context, channel string, next Resync,
 func (r *Registry) tellOwner(ctx context.Context, channel string, partition int, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(channel, partition), data)
+	_, err := r.js.Conn().RequestWithContext(ctx, wire.Control(r.names, channel, partition), data)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil
 	}
@@ -296,7 +363,7 @@ func (r *Registry) ResyncStatus(ctx context.Context, channel string) (ResyncStat
 	if err != nil {
 		return ResyncStatus{}, err
 	}
-	if resync.ChannelID != e.ID {
+	if !resync.Concerns(&e) {
 		return ResyncStatus{}, fmt.Errorf("%w: %s", ErrNoResync, channel)
 	}
 	status := ResyncStatus{Resync: resync}

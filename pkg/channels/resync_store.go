@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 func resyncKey(channel string) string { return channel + ".resync" }
@@ -33,7 +33,7 @@ func (s *ProgressStore) readResync(ctx context.Context, channel string) (Resync,
 	if revision == 0 {
 		return Resync{}, 0, fmt.Errorf("%w: %s", ErrNoResync, channel)
 	}
-	return resync, revision, events.CheckFormat(resync.Format)
+	return resync, revision, wire.CheckFormat(resync.Format)
 }
 
 // ReadResyncProgress returns how far a partition has come; the zero value if
@@ -44,13 +44,13 @@ func (s *ProgressStore) ReadResyncProgress(ctx context.Context, channel string, 
 	if err != nil || revision == 0 || p.Incarnation != s.incarnation {
 		return ResyncProgress{}, err
 	}
-	return p, events.CheckFormat(p.Format)
+	return p, wire.CheckFormat(p.Format)
 }
 
 // WriteResyncProgress records how far a partition has come. Only its owner does;
 // a former owner that is late makes the next one repeat a little.
 func (s *ProgressStore) WriteResyncProgress(ctx context.Context, channel string, generation, partition int, p ResyncProgress) error {
-	p.Format, p.Incarnation = events.Format, s.incarnation
+	p.Format, p.Incarnation = wire.Format, s.incarnation
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("write progress: %w", err)
@@ -84,7 +84,7 @@ func (s *ProgressStore) write(ctx context.Context, key string, v any, expect uin
 		return fmt.Errorf("write progress: %w", err)
 	}
 	_, err = s.kv.Update(ctx, key, data, expect)
-	if events.IsWrongSequence(err) || errors.Is(err, jetstream.ErrKeyExists) {
+	if wire.IsWrongSequence(err) || errors.Is(err, jetstream.ErrKeyExists) {
 		return fmt.Errorf("%w: %s", ErrResyncActive, key)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -106,7 +107,7 @@ func (r *reservation) checkAccount(ctx context.Context) error {
 // refused says why a stream could not be made.
 func (r *reservation) refused(p part, err error) error {
 	switch {
-	case events.IsFull(err), events.MeaningOf(err) == events.Unavailable && r.replicas > 1:
+	case wire.IsFull(err), wire.MeaningOf(err) == wire.Unavailable && r.replicas > 1:
 		// A cluster without enough servers that have room says only that it found none.
 		return r.roomError(-1, fmt.Errorf("stream %s: %w", p.want.Name, err))
 	default:
@@ -117,30 +118,30 @@ func (r *reservation) refused(p part, err error) error {
 // sharedLoss says what a shared stream held.
 func sharedLoss(n events.Names, stream string) string {
 	switch stream {
-	case n.OutcomeStream():
+	case wire.OutcomeStream(n):
 		return "the history of deliveries is lost; what the targets hold is still known, but for outcomes of the last seconds, whose updates are delivered again"
-	case events.KVStream(n.LedgerBucket()):
+	case wire.KVStream(wire.LedgerBucket(n)):
 		return "THE LEDGER IS LOST: what each target holds is known of no key, so an older version that is published now passes as new, " +
 			"unless the key's newest one is in its channel's stream or the target guards itself; run 'extsync resync' for each latest channel"
-	case n.DeadStream():
+	case wire.DeadStream(n):
 		return "all dead letters are lost; let the platform publish what they held again"
-	case n.ParkedStream():
+	case wire.ParkedStream(n):
 		return "updates of failing keys that had been moved out of the way are lost; run 'extsync resync' for each latest channel, and publish those of the others again"
-	case n.AckStream():
+	case wire.AckStream(n):
 		return "acks that services had not read are lost; the ledger knows the outcomes"
-	case events.KVStream(n.RegistryBucket()):
+	case wire.KVStream(wire.RegistryBucket(n)):
 		return "THE CONFIGURATIONS OF ALL CHANNELS ARE LOST, and that some were paused: apply the files of all channels, with 'paused: true' where deliveries have to wait"
-	case events.KVStream(n.InstallationBucket()):
+	case wire.KVStream(wire.InstallationBucket(n)):
 		return "the number of the installation is lost, and a new one was made, as after a restore: start workers and publishers again"
-	case events.KVStream(n.LettersBucket()):
+	case wire.KVStream(wire.LettersBucket(n)):
 		return "which dead letters were discarded is lost; if the broker is killed, discarded ones may be there again"
-	case events.KVStream(n.ProgressBucket()):
+	case wire.KVStream(wire.ProgressBucket(n)):
 		return "how far each channel has come is lost; workers go through its stream from the beginning, and what is settled is recognised"
-	case events.KVStream(n.TokensBucket()):
+	case wire.KVStream(wire.TokensBucket(n)):
 		return "all API tokens are lost; make new ones before the HTTP API is started again"
-	case n.AuditStream():
+	case wire.AuditStream(n):
 		return "the records of administrative acts are lost"
-	case events.KVStream(n.IdempotencyBucket()):
+	case wire.KVStream(wire.IdempotencyBucket(n)):
 		return "answers to repeated requests are lost; repeating stays safe"
 	default:
 		return "nothing is lost: what it holds is written again every few seconds"
@@ -148,6 +149,9 @@ func sharedLoss(n events.Names, stream string) string {
 }
 
 func channelLoss(c Config) string {
+	if c.From != nil {
+		return "nothing is lost: the topic has the updates"
+	}
 	if c.Mode == Every {
 		return "updates that waited in it are lost: let the platform publish them again"
 	}

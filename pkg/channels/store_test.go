@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -80,7 +81,7 @@ func TestStreamOfAChannel(t *testing.T) {
 	}{channels.Latest: {jetstream.LimitsPolicy, 1}, channels.Every: {jetstream.WorkQueuePolicy, -1}} {
 		_, err := r.Put(t.Context(), config(string(mode), mode), 0)
 		testkit.Must(t, err)
-		s, err := b.JS.Stream(t.Context(), events.DefaultNames().UpdateStream(string(mode)))
+		s, err := b.JS.Stream(t.Context(), wire.UpdateStream(events.DefaultNames(), events.ToChannel(string(mode))))
 		testkit.Must(t, err)
 		c := s.CachedInfo().Config
 		if c.Retention != want.retention || c.MaxMsgsPerSubject != want.perSubject || c.Discard != jetstream.DiscardNew ||
@@ -99,7 +100,7 @@ func TestListShowsWhatCanBeReadAndNamesTheRest(t *testing.T) {
 		_, err := r.Put(t.Context(), config(name, channels.Latest), 0)
 		testkit.Must(t, err)
 	}
-	kv, err := b.JS.KeyValue(t.Context(), events.DefaultNames().RegistryBucket())
+	kv, err := b.JS.KeyValue(t.Context(), wire.RegistryBucket(events.DefaultNames()))
 	testkit.Must(t, err)
 	_, err = kv.PutString(t.Context(), "broken", "{")
 	testkit.Must(t, err)
@@ -122,7 +123,7 @@ func TestChangesWakeUp(t *testing.T) {
 		t.Helper()
 		select {
 		case <-changes:
-		case <-time.After(30 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatal("nothing was said")
 		}
 	}

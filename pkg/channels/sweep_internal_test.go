@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -25,7 +26,7 @@ func TestSlowSweeperLeavesANewChannelAlone(t *testing.T) {
 	})
 	r, err := OpenRegistry(ctx, b.JS, names, catalog)
 	testkit.Must(t, err)
-	ledger, err := events.OpenLedger(ctx, b.JS, names)
+	ledger, err := wire.OpenLedger(ctx, b.JS, names)
 	testkit.Must(t, err)
 	_, err = ledger.Owns(ctx, "cal", "a former one") // somebody asks before there is a channel
 	testkit.Must(t, err)
@@ -46,7 +47,7 @@ func TestSlowSweeperLeavesANewChannelAlone(t *testing.T) {
 	if removed, err := r.remove(ctx, e, later); removed || err != nil {
 		t.Errorf("the slow one has removed the channel: %v, %v", removed, err)
 	}
-	if _, err := b.JS.Stream(ctx, names.UpdateStream("cal")); err != nil {
+	if _, err := b.JS.Stream(ctx, wire.UpdateStream(names, events.ToChannel("cal"))); err != nil {
 		t.Errorf("the new channel's stream: %v", err)
 	}
 }

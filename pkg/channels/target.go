@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // ControlProbe asks the owner of a partition to try a target that it waits for now.
@@ -83,7 +83,7 @@ func (r *Registry) Probe(ctx context.Context, name string) ([]Probed, error) {
 
 func (r *Registry) probe(ctx context.Context, name string, partition int) Probed {
 	out := Probed{Partition: partition}
-	reply, err := r.control(ctx, name, partition, ControlRequest{Format: events.Format, Op: ControlProbe})
+	reply, err := r.control(ctx, name, partition, ControlRequest{Format: wire.Format, Op: ControlProbe})
 	if err != nil {
 		out.Error = err.Error()
 		return out
@@ -101,7 +101,7 @@ func (r *Registry) control(ctx context.Context, channel string, partition int, r
 	if err != nil {
 		return ControlReply{}, err
 	}
-	msg, err := r.js.Conn().RequestWithContext(ctx, r.names.Control(channel, partition), data)
+	msg, err := r.js.Conn().RequestWithContext(ctx, wire.Control(r.names, channel, partition), data)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return ControlReply{}, fmt.Errorf("%w: channel %s, partition %d", ErrNoOwner, channel, partition)
 	}

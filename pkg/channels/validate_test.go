@@ -46,10 +46,7 @@ func TestBadFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			reasons, _, _ := strings.Cut(strings.TrimPrefix(string(data), "# "), "\n")
-			configs, err := channels.DecodeFile(data)
-			if err == nil {
-				err = channels.ValidateAll(configs, catalog())
-			}
+			_, err = channels.DecodeFile(filepath.Base(file), data, catalog())
 			if !errors.Is(err, connectors.ErrConfig) {
 				t.Fatalf("got %v", err)
 			}
@@ -58,16 +55,21 @@ func TestBadFiles(t *testing.T) {
 					t.Errorf("%q is missing in: %v", reason, err)
 				}
 			}
+			for _, word := range []string{"unmarshal", "!!", "yaml:", "json:", "channels.Config", ": invalid configuration"} {
+				if strings.Contains(err.Error(), word) {
+					t.Errorf("%q is in: %v", word, err)
+				}
+			}
 		})
 	}
 }
 
 func TestDefaults(t *testing.T) {
-	configs, err := channels.DecodeFile([]byte("channels: [{name: a, connector: {kind: memory}}]"))
+	file, err := channels.DecodeFile("", []byte("channels: [{name: a, connector: {kind: memory}}]"), catalog())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := configs[0]
+	c := file.Channels[0]
 	if err := c.Validate(catalog()); err != nil {
 		t.Fatal(err)
 	}
@@ -80,25 +82,26 @@ func TestDefaults(t *testing.T) {
 // A connector's configuration goes from YAML to JSON and back without change,
 // large whole numbers included.
 func TestRawKeepsNumbersExact(t *testing.T) {
-	configs, err := channels.DecodeFile([]byte("channels: [{name: a, connector: {kind: memory, config: {n: 9007199254740993, s: '7'}}}]"))
+	raw := connectors.NewCatalog(connectors.Kind{Name: "raw", Check: func([]byte) error { return nil }})
+	file, err := channels.DecodeFile("", []byte("channels: [{name: a, connector: {kind: raw, config: {n: 9007199254740993, s: '7'}}}]"), raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `{"n":9007199254740993,"s":"7"}`
-	if got := string(configs[0].Connector.Config); got != want {
+	if got := string(file.Channels[0].Connector.Config); got != want {
 		t.Fatalf("got %s", got)
 	}
-	text, err := yaml.Marshal(map[string]any{"channels": configs})
+	text, err := yaml.Marshal(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := channels.DecodeFile(text)
+	again, err := channels.DecodeFile("", text, raw)
 	if err != nil {
 		t.Fatalf("what was written cannot be read: %v\n%s", err, text)
 	}
 	var v map[string]any
-	if err := json.Unmarshal(again[0].Connector.Config, &v); err != nil || string(again[0].Connector.Config) != want {
-		t.Fatalf("%v: got %s", err, again[0].Connector.Config)
+	if err := json.Unmarshal(again.Channels[0].Connector.Config, &v); err != nil || string(again.Channels[0].Connector.Config) != want {
+		t.Fatalf("%v: got %s", err, again.Channels[0].Connector.Config)
 	}
 }
 
@@ -111,7 +114,7 @@ func TestBytes(t *testing.T) {
 	}
 	for _, text := range []string{"", "-1", "1.5MiB", "MiB", "9223372036854775807KiB", "1MB", "0x10"} {
 		var b channels.Bytes
-		if err := b.UnmarshalText([]byte(text)); !errors.Is(err, connectors.ErrConfig) {
+		if err := b.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: %v gives %v", text, err, b)
 		}
 	}
@@ -120,19 +123,20 @@ func TestBytes(t *testing.T) {
 func FuzzDecodeFile(f *testing.F) {
 	f.Add([]byte("channels: [{name: a, connector: {kind: memory, config: {x: [1, {y: z}]}}}]"))
 	f.Add([]byte(`{"channels":[{"name":"a","max_bytes":"1GiB","timeout":"1s"}]}`))
+	f.Add([]byte("topics: [{name: t, max_bytes: 1MiB}]\nchannels: [{name: a, from: {topic: t, keys: p-}, connector: {kind: memory}}]"))
 	f.Add([]byte("channels:\n  - name: &a b\n    description: *a\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		configs, err := channels.DecodeFile(data)
+		file, err := channels.DecodeFile("", data, catalog())
 		if err != nil {
 			if !errors.Is(err, connectors.ErrConfig) {
 				t.Fatalf("an error without its class: %v", err)
 			}
 			return
 		}
-		if err := channels.ValidateAll(configs, catalog()); err != nil {
-			return
+		if err := file.Validate(catalog()); err != nil {
+			t.Fatalf("valid only where it was read: %v", err)
 		}
-		for _, c := range configs { // what is valid survives being stored
+		for _, c := range file.Channels { // what is valid survives being stored
 			data, err := json.Marshal(c)
 			if err != nil {
 				t.Fatal(err)

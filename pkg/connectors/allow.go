@@ -29,6 +29,10 @@ type Grant struct {
 	// Databases are the directories in which a connector may keep files, such as a
 	// SQLite database, and in which the sockets of a database server may be.
 	Databases List `yaml:"databases" json:"databases"`
+	// Programs are the programs that a connector may start, and directories of such. A
+	// program has all that the process may do: whoever may start an interpreter may do
+	// anything.
+	Programs List `yaml:"programs" json:"programs" doc:"Programs that a connector of the kind plugin may start, and directories of such. A program may do whatever the worker's user may." example:"/usr/local/lib/extsync"`
 }
 
 // An Allow is what the operator of a process lets channels use of it.
@@ -43,7 +47,7 @@ type Allow struct {
 type Grants map[string]Grant
 
 // DefaultAllow returns the defaults: variables and files that nothing else is called
-// like, no network and no directory for databases.
+// like, no network, no directory for databases and no program.
 func DefaultAllow() Allow {
 	return Allow{Grant: Grant{Env: List{DefaultAllowedEnv}, Files: List{DefaultAllowedFiles}}}
 }
@@ -54,7 +58,13 @@ func (a Allow) For(channel string) Grant {
 	for _, l := range []struct {
 		general *List
 		own     List
-	}{{&g.Env, own.Env}, {&g.Files, own.Files}, {&g.Networks, own.Networks}, {&g.Databases, own.Databases}} {
+	}{
+		{&g.Env, own.Env},
+		{&g.Files, own.Files},
+		{&g.Networks, own.Networks},
+		{&g.Databases, own.Databases},
+		{&g.Programs, own.Programs},
+	} {
 		if l.own != nil {
 			*l.general = l.own
 		}
@@ -65,7 +75,8 @@ func (a Allow) For(channel string) Grant {
 // own reports whether a channel has a list of its own.
 func (a Allow) own(channel, list string) bool {
 	g := a.Channels[channel]
-	return map[string]List{"env": g.Env, "files": g.Files, "networks": g.Networks, "databases": g.Databases}[list] != nil
+	lists := map[string]List{"env": g.Env, "files": g.Files, "networks": g.Networks, "databases": g.Databases, "programs": g.Programs}
+	return lists[list] != nil
 }
 
 // Check adds what is wrong with the lists. where names the setting at a path.
@@ -91,6 +102,7 @@ func (g Grant) check(path string, add func(path, format string, args ...any)) {
 	}
 	checkDirectories(path+".files", g.Files, add)
 	checkDirectories(path+".databases", g.Databases, add)
+	checkDirectories(path+".programs", g.Programs, add)
 }
 
 func checkDirectories(path string, list List, add func(path, format string, args ...any)) {

@@ -120,12 +120,13 @@ func TestAllowNamesEveryBadEntry(t *testing.T) {
 	h := allow(connectors.Grant{
 		Env: connectors.List{"*", "EXTSYNC_*", "OTEL_EXPORTER", "A B"}, Files: connectors.List{"/", "secrets", "/proc/self"},
 		Networks: connectors.List{"10.0.0.1/8", "x"}, Databases: connectors.List{"/dev/shm"},
+		Programs: connectors.List{"bin/x"},
 	})
 	h.Allow.Channels = connectors.Grants{"erp": {Files: connectors.List{"/sys"}}}
 	err := h.Validate()
 	for _, want := range []string{
 		`allow.env: "*"`, `"EXTSYNC_*"`, `"OTEL_EXPORTER"`, `"A B"`, `allow.files: "/"`, `"secrets"`, `"/proc/self"`, "allow.networks:", `"10.0.0.1/8"`, `"x"`, "allow.databases:",
-		"allow.channels.erp.files",
+		"allow.programs: \"bin/x\"", "allow.channels.erp.files",
 	} {
 		if !errors.Is(err, connectors.ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)

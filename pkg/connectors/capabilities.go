@@ -49,13 +49,16 @@ type Capabilities struct {
 	KeepsDigest bool `json:"keeps_digest"`
 	// KeepsTombstone: a deleted key keeps its version.
 	KeepsTombstone bool `json:"keeps_tombstone"`
-	// Probes, Reads, Lists, Batches and Previews: the connector is a Prober, a Reader, a
-	// Lister, a Batcher and a Previewer.
+	// Probes, Reads, Compares, Lists, Batches and Previews: the connector is a Prober, a
+	// Reader, a Comparer, a Lister, a Batcher and a Previewer.
 	Probes   bool `json:"probes"`
 	Reads    bool `json:"reads"`
+	Compares bool `json:"compares"`
 	Lists    bool `json:"lists"`
 	Batches  bool `json:"batches"`
 	Previews bool `json:"previews"`
+	// Remembers: the connector uses Attempt.Refs and gives Result.Remember.
+	Remembers bool `json:"remembers"`
 }
 
 // String returns the capabilities in one line for people.
@@ -70,6 +73,7 @@ func (c Capabilities) String() string {
 		{c.KeepsTombstone, &keeps, "tombstones"},
 		{c.Probes, &can, "probed"},
 		{c.Reads, &can, "read"},
+		{c.Compares, &can, "compared"},
 		{c.Lists, &can, "listed"},
 		{c.Previews, &can, "previewed"},
 	} {
@@ -83,6 +87,9 @@ func (c Capabilities) String() string {
 	}
 	if len(can) > 0 {
 		out += "; can be " + strings.Join(can, ", ")
+	}
+	if c.Remembers {
+		out += "; remembers what was answered"
 	}
 	if c.Batches {
 		out += "; takes batches"

@@ -24,6 +24,16 @@ type Attempt struct {
 	// Again marks a deliberate second delivery (replay, resync): an equal
 	// version at the target is to be written again.
 	Again bool
+	// Refs are what earlier answers for the key gave (Result.Remember); nil if there is
+	// nothing. They are not to be changed.
+	Refs Refs
+	// Unsure says that a call for the key may have been made whose answer nobody knows: the
+	// target may hold something of the key that Refs do not tell of. A connector that
+	// creates what it has no id of looks for it first.
+	Unsure bool
+	// Held says that an upsert of the key was delivered last: the target holds it, as far as
+	// the ledger knows.
+	Held bool
 }
 
 // A Connector writes updates to one external system.
@@ -62,6 +72,23 @@ type Prober interface {
 // does not have.
 type Reader interface {
 	Read(ctx context.Context, keys []string) ([]Held, error)
+}
+
+// A Comparer can tell whether the target still holds what attempts have written: somebody may
+// have changed the content there and left the version. The answer has one element for each
+// attempt, in order. Nothing is written.
+type Comparer interface {
+	Compare(ctx context.Context, attempts []Attempt) ([]Comparison, error)
+}
+
+// A Comparison is what the target holds in the place of one attempt.
+type Comparison struct {
+	// Held is that of a Reader.
+	Held
+	// Changed names the parts of the content that are not what the attempt writes, such as
+	// columns; empty if all are. It says nothing if Held is of another version. If Held is
+	// zero, it names the parts of a row that has no version, and that a delete was to remove.
+	Changed []string
 }
 
 // A Lister can go through the keys that the target holds. List returns the next

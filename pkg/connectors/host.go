@@ -3,6 +3,7 @@ package connectors
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,6 +48,8 @@ type Env struct {
 	Concurrency int
 	// Timeout bounds one call of Apply; its ctx ends then.
 	Timeout time.Duration
+	// Log takes a line for people that Note was given. nil: nobody reads it.
+	Log func(line string)
 
 	host     Host
 	grant    Grant
@@ -66,6 +69,14 @@ func (e Env) Previews() bool { return e.standIn != "" }
 
 // Scrubber returns what knows the values of the secrets that were resolved here.
 func (e Env) Scrubber() *Scrubber { return e.scrubber }
+
+// Note passes a line for people on to Log, without secrets: what a program says that the
+// connector started. It is no way to report a failure, and never for a payload.
+func (e Env) Note(line string) {
+	if e.Log != nil {
+		e.Log(e.scrubber.Text(line))
+	}
+}
 
 // DataPath returns the path of a file or directory that the connector may keep data
 // in, with all links followed. The file need not be there, its directory must be. One
@@ -100,7 +111,13 @@ func (e Env) DataPath(path string) (string, error) {
 // realPath follows the links of a path whose last part may be missing.
 func realPath(path string) (string, error) {
 	if _, err := os.Lstat(path); err == nil {
-		return filepath.EvalSymlinks(path) // fails for a link to nothing
+		real, err := filepath.EvalSymlinks(path) // fails for a link to nothing
+		if !errors.Is(err, fs.ErrNotExist) {
+			return real, err
+		}
+		if _, gone := os.Lstat(path); gone == nil {
+			return "", err
+		} // else it went in between, as files beside a database do
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	return filepath.Join(dir, filepath.Base(path)), err

@@ -27,6 +27,7 @@ type Opened struct {
 	// nil where it is not declared
 	prober    Prober
 	reader    Reader
+	comparer  Comparer
 	lister    Lister
 	previewer Previewer
 }
@@ -73,6 +74,10 @@ func (o *Opened) declared() (missing string) {
 	if o.can.Reads {
 		o.reader, ok = o.conn.(Reader)
 		need(ok, "Reader")
+	}
+	if o.can.Compares {
+		o.comparer, ok = o.conn.(Comparer)
+		need(ok, "Comparer")
 	}
 	if o.can.Lists {
 		o.lister, ok = o.conn.(Lister)
@@ -136,6 +141,16 @@ func (o *Opened) Read(ctx context.Context, keys []string) ([]Held, error) {
 	}
 	held, err := o.reader.Read(ctx, keys)
 	return held, o.scrubber.Error(err)
+}
+
+// Compare is that of Comparer, ErrUnable if the connector is none.
+func (o *Opened) Compare(ctx context.Context, attempts []Attempt) ([]Comparison, error) {
+	defer o.panicked()
+	if o.comparer == nil {
+		return nil, ErrUnable
+	}
+	out, err := o.comparer.Compare(ctx, attempts)
+	return out, o.scrubber.Error(err)
 }
 
 // List is that of Lister, ErrUnable if the connector is none.

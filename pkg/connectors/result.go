@@ -82,6 +82,13 @@ type Result struct {
 	// for Transient if that can pass: it spends an attempt whether the target is there or
 	// not, and blocks the channel when two keys have it and no other is delivered.
 	Unasked bool
+	// Remember are values that the next call for the key wants, for OK only: they take the
+	// place of those of the same name (Refs.With). With a delivered delete all are
+	// forgotten. nil: they stay as they are. More than MaxRefs bytes are not kept.
+	Remember Refs
+	// RuleErrors is how many rules of the configuration could not be evaluated on the
+	// target's answer, and so did not decide.
+	RuleErrors int
 }
 
 // Codes of transient failures in which nobody was there to answer. They say nothing

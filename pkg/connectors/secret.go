@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
 // ErrSecret says that a secret reference cannot be resolved. The message names
@@ -26,6 +28,9 @@ var ErrSecret = errors.New("cannot resolve secret")
 // values are known only to the worker that resolves it. A field has this type only if
 // its value is a secret by nature, never if it is the name of something.
 type Ref string
+
+// ConfigFormat returns the format of texts that may refer to secrets.
+func (r Ref) ConfigFormat() string { return schema.FormatSecretRef }
 
 var refPattern = regexp.MustCompile(`\$\{(env|file):([^}]+)\}`)
 

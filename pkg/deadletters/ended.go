@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -27,8 +28,8 @@ const (
 type ended struct {
 	Format int `json:"f"`
 	// Upto covers the letters of the key that have all ended, Also are those behind it.
-	Upto events.Mark   `json:"upto,omitzero"`
-	Also []events.Mark `json:"also,omitempty"`
+	Upto wire.Mark   `json:"upto,omitzero"`
+	Also []wire.Mark `json:"also,omitempty"`
 }
 
 // has reports whether a letter has ended.
@@ -36,7 +37,7 @@ func (e *ended) has(l *letter) bool {
 	if e.Upto.Covers(l.Sequence, l.Stored) {
 		return true
 	}
-	return slices.ContainsFunc(e.Also, func(m events.Mark) bool {
+	return slices.ContainsFunc(e.Also, func(m wire.Mark) bool {
 		return m.Sequence == l.Sequence && m.Covers(l.Sequence, l.Stored)
 	})
 }
@@ -44,10 +45,10 @@ func (e *ended) has(l *letter) bool {
 // add notes that a letter has ended. older says that there are letters before it that
 // have not.
 func (e *ended) add(l *letter, older bool) error {
-	mark := events.Mark{Sequence: l.Sequence, Stored: l.Stored}
+	mark := wire.Mark{Sequence: l.Sequence, Stored: l.Stored}
 	if !older {
 		e.Upto = mark
-		e.Also = slices.DeleteFunc(e.Also, func(m events.Mark) bool { return m.Sequence <= mark.Sequence })
+		e.Also = slices.DeleteFunc(e.Also, func(m wire.Mark) bool { return m.Sequence <= mark.Sequence })
 		return nil
 	}
 	if len(e.Also) >= endedMost {
@@ -71,7 +72,7 @@ func (s *Store) readEnded(ctx context.Context, channel, enc string) (ended, uint
 	if err := json.Unmarshal(kve.Value(), &e); err != nil {
 		return ended{}, 0, fmt.Errorf("record of ended letters: %w", err)
 	}
-	return e, kve.Revision(), events.CheckFormat(e.Format)
+	return e, kve.Revision(), wire.CheckFormat(e.Format)
 }
 
 // end notes that a letter has ended.
@@ -88,7 +89,7 @@ func (s *Store) end(ctx context.Context, l *letter) error {
 		if err := e.add(l, older); err != nil {
 			return err
 		}
-		e.Format = events.Format
+		e.Format = wire.Format
 		data, err := json.Marshal(e)
 		if err != nil {
 			return fmt.Errorf("record of ended letters: %w", err)
@@ -97,7 +98,7 @@ func (s *Store) end(ctx context.Context, l *letter) error {
 		if err == nil {
 			return nil
 		}
-		if !events.IsWrongSequence(err) && !errors.Is(err, jetstream.ErrKeyExists) {
+		if !wire.IsWrongSequence(err) && !errors.Is(err, jetstream.ErrKeyExists) {
 			return fmt.Errorf("note that dead letter %d has ended: %w", l.Sequence, unavailable(err))
 		}
 	}
@@ -124,7 +125,7 @@ func (s *Store) olderLeft(ctx context.Context, l *letter, e *ended) (bool, error
 // update. It returns false about the others.
 func (s *Store) judgeEnded(ctx context.Context, l *letter, e *ended) (bool, error) {
 	is := e.has(l)
-	if id := l.header.Get(events.HeaderChannelID); !is && id != "" {
+	if id := l.header.Get(wire.HeaderChannelID); !is && id != "" {
 		ours, err := s.ledger.Owns(ctx, l.Channel, id)
 		if err != nil {
 			return false, err

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -87,29 +88,29 @@ type letter struct {
 // ofUpdate reports whether a letter has a header from its update; the others say
 // why it was given up, or speak to the broker.
 func ofUpdate(header string) bool {
-	return !strings.HasPrefix(header, "Extsync-Dead-") && !strings.HasPrefix(header, "Nats-") && header != events.HeaderChannelID
+	return !strings.HasPrefix(header, "Extsync-Dead-") && !strings.HasPrefix(header, "Nats-") && header != wire.HeaderChannelID
 }
 
 // decode reads a letter without its payload. It never fails: a letter of
 // whatever cannot be read must still be seen and be discarded.
 func decode(names events.Names, msg *jetstream.RawStreamMsg) letter {
 	h := msg.Header
-	channel, enc, _ := names.SplitDead(msg.Subject)
+	channel, enc, _ := wire.SplitDead(names, msg.Subject)
 	l := letter{subject: msg.Subject, header: h, Entry: Entry{
 		Sequence: msg.Sequence, Stored: msg.Time.UTC(), Channel: channel, EncodedKey: enc,
-		Outcome:        events.Outcome(h.Get(events.HeaderDeadOutcome)),
-		Reason:         h.Get(events.HeaderDeadReason),
-		Class:          h.Get(events.HeaderDeadClass),
-		Code:           h.Get(events.HeaderDeadCode),
-		Response:       h.Get(events.HeaderDeadResponse),
-		Worker:         h.Get(events.HeaderDeadWorker),
-		Attempts:       int(number(h.Get(events.HeaderDeadAttempts), 31)),
-		UpdateSequence: number(h.Get(events.HeaderDeadSequence), 64),
-		First:          timeOf(h.Get(events.HeaderDeadFirst)),
-		Last:           timeOf(h.Get(events.HeaderDeadLast)),
-		PayloadSize:    events.PayloadSize(h),
+		Outcome:        events.Outcome(h.Get(wire.HeaderDeadOutcome)),
+		Reason:         h.Get(wire.HeaderDeadReason),
+		Class:          h.Get(wire.HeaderDeadClass),
+		Code:           h.Get(wire.HeaderDeadCode),
+		Response:       h.Get(wire.HeaderDeadResponse),
+		Worker:         h.Get(wire.HeaderDeadWorker),
+		Attempts:       int(number(h.Get(wire.HeaderDeadAttempts), 31)),
+		UpdateSequence: number(h.Get(wire.HeaderDeadSequence), 64),
+		First:          timeOf(h.Get(wire.HeaderDeadFirst)),
+		Last:           timeOf(h.Get(wire.HeaderDeadLast)),
+		PayloadSize:    wire.PayloadSize(h),
 	}}
-	u, err := events.Decode(names, names.StoredUpdate(channel, enc), h, nil)
+	u, err := wire.Decode(names, wire.StoredUpdate(names, events.ToChannel(channel), enc), h, nil)
 	if err != nil {
 		l.Malformed = err.Error()
 	}

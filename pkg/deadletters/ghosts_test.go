@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A broker that was killed forgets deletions of whole heads of blocks: letters that were
@@ -21,7 +23,9 @@ func (l *lab) reopen() {
 	var err error
 	l.reg, err = channels.OpenRegistry(l.t.Context(), l.JS, l.names, l.catalog)
 	testkit.Must(l.t, err)
-	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, l.names)
+	l.pub, err = publish.New(l.t.Context(), l.JS, l.names)
+	testkit.Must(l.t, err)
+	l.ledger, err = wire.OpenLedger(l.t.Context(), l.JS, l.names)
 	testkit.Must(l.t, err)
 	store, err := deadletters.Open(l.t.Context(), l.JS, l.names)
 	testkit.Must(l.t, err)
@@ -30,7 +34,7 @@ func (l *lab) reopen() {
 
 func (l *lab) keepLetters() (putBack func()) {
 	l.t.Helper()
-	back := l.KeepFiles(l.t, l.names.DeadStream())
+	back := l.KeepFiles(l.t, wire.DeadStream(l.names))
 	l.reopen()
 	return func() {
 		l.t.Helper()

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -45,14 +46,14 @@ func (f *Filter) check(names events.Names) (subject string, err error) {
 	if !f.Before.IsZero() && !f.After.Before(f.Before) && !f.After.IsZero() {
 		errs = append(errs, errors.New("after is not earlier than before"))
 	}
-	subject = names.DeadOf(f.Channel)
+	subject = wire.DeadOf(names, f.Channel)
 	if f.Key != "" {
 		enc, err := events.EncodeKey(f.Key)
 		if f.Channel == "" {
 			err = errors.Join(err, errors.New("a key needs its channel"))
 		}
 		errs = append(errs, err)
-		subject = names.Dead(f.Channel, enc)
+		subject = wire.DeadLetter(names, f.Channel, enc)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrFilter, err)
@@ -143,8 +144,8 @@ func (s *Store) scan(ctx context.Context, f Filter, from uint64) iter.Seq2[[]let
 			yield(nil, err)
 			return
 		}
-		query := events.StreamQuery{
-			Stream: s.names.DeadStream(), Subject: subject, From: from, Since: f.After, HeadersOnly: true,
+		query := wire.StreamQuery{
+			Stream: wire.DeadStream(s.names), Subject: subject, From: from, Since: f.After, HeadersOnly: true,
 		}
 		chunk := make([]letter, 0, chunkLetters)
 		flush := func() bool {
@@ -156,7 +157,7 @@ func (s *Store) scan(ctx context.Context, f Filter, from uint64) iter.Seq2[[]let
 			}
 			return len(selected) == 0 || yield(selected, nil)
 		}
-		for msg, err := range events.ReadStream(ctx, s.js, query) {
+		for msg, err := range wire.ReadStream(ctx, s.js, query) {
 			if err != nil {
 				yield(nil, err)
 				return
@@ -224,7 +225,7 @@ type reading struct {
 // A knownKey is what is known of a key: its records in the ledger and in the bucket of
 // ended letters.
 type knownKey struct {
-	rec   events.Record
+	rec   wire.Record
 	ended ended
 }
 

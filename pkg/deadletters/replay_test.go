@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -68,7 +69,7 @@ func TestReplayAfterTheTargetWasMended(t *testing.T) {
 			l.noLetter("replay")
 
 			// The story can be read from the log.
-			line, err := events.History(t.Context(), l.JS, l.names, "cal", "replay", 0)
+			line, err := wire.History(t.Context(), l.JS, l.names, "cal", "replay", 0)
 			testkit.Must(t, err)
 			if len(line.Entries) != 2 || line.Entries[0].Outcome != events.Delivered || line.Entries[1].Outcome != events.DeadLettered ||
 				line.Entries[1].Code != "422" || line.Entries[1].Worker != "w1" || !line.Complete {
@@ -116,13 +117,13 @@ func TestReplayThatFailsAgain(t *testing.T) {
 			l.push(update(others, 1))
 			l.delivered(others, "1") // so the one that fails is not all there is
 			e := l.giveUp("k", 7)
-			before, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+			before, err := l.ledger.Get(t.Context(), "cal", "k")
 			testkit.Must(t, err)
 			for _, class := range []connectors.Class{connectors.Permanent, connectors.Conflict, connectors.Transient} {
 				l.tg.refuses(class, "423")
 				l.refused(e, deadletters.ErrStillFails, class.String()+": 423: no thanks")
 			}
-			after, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+			after, err := l.ledger.Get(t.Context(), "cal", "k")
 			testkit.Must(t, err)
 			if !reflect.DeepEqual(before, after) {
 				t.Errorf("the record was %+v, and is %+v", before, after)
@@ -293,7 +294,7 @@ func TestConflictLetters(t *testing.T) {
 		// A publisher that does not look at what is there.
 		other := update("k", 7)
 		other.Payload = []byte(`"something else"`)
-		msg, err := events.Encode(l.names, other)
+		msg, err := wire.Encode(l.names, other)
 		testkit.Must(t, err)
 		_, err = l.JS.PublishMsg(t.Context(), msg)
 		testkit.Must(t, err)

@@ -13,11 +13,13 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -94,7 +96,8 @@ type lab struct {
 	tg      *target
 	catalog *connectors.Catalog
 	reg     *channels.Registry
-	pub     *events.Publisher
+	pub     *publish.Publisher
+	ledger  *wire.Ledger
 	store   *deadletters.Replayer
 }
 
@@ -126,7 +129,9 @@ func newLab(t testing.TB, mode channels.Mode) *lab {
 		}, 0)
 		testkit.Must(t, err)
 	}
-	l.pub, err = events.NewPublisher(t.Context(), l.JS, l.names)
+	l.pub, err = publish.New(t.Context(), l.JS, l.names)
+	testkit.Must(t, err)
+	l.ledger, err = wire.OpenLedger(t.Context(), l.JS, l.names)
 	testkit.Must(t, err)
 	store, err := deadletters.Open(t.Context(), l.JS, l.names)
 	testkit.Must(t, err)
@@ -179,7 +184,7 @@ func (l *lab) settles(key string, version int64, want events.Outcome) {
 	l.t.Helper()
 	var last events.Outcome
 	l.eventually("version "+testkit.Number(version).String()+" of "+key+" to end as "+string(want), func() bool {
-		rec, err := l.pub.Ledger().Get(l.t.Context(), "cal", key)
+		rec, err := l.ledger.Get(l.t.Context(), "cal", key)
 		if err != nil {
 			return false
 		}

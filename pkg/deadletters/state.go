@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -28,7 +29,7 @@ type verdict struct {
 // weigh decides by the ledger's record about a letter of the update tag that was
 // given up at last. A tag without digest stands for any content of the version;
 // ok is false if the digest is needed. It has no effects.
-func weigh(rec *events.Record, tag versioning.Tag, last time.Time) (v verdict, ok bool) {
+func weigh(rec *wire.Record, tag versioning.Tag, last time.Time) (v verdict, ok bool) {
 	if older(tag.Version, rec.Applied.Version) {
 		return verdict{state: StateResolved, by: rec.Applied.Version, lasting: true}, true
 	}
@@ -58,13 +59,13 @@ func weigh(rec *events.Record, tag versioning.Tag, last time.Time) (v verdict, o
 }
 
 // unnamed decides about an update that the record does not list.
-func unnamed(rec *events.Record, tag versioning.Tag) verdict {
+func unnamed(rec *wire.Record, tag versioning.Tag) verdict {
 	switch {
 	case tag == rec.Applied.Tag:
 		return verdict{state: StateResolved, by: tag.Version, lasting: true}
 	case rec.Settled.IsZero() || older(rec.Settled.Version, tag.Version):
 		return verdict{state: StatePending}
-	case len(rec.Recent) >= events.RecentMax:
+	case len(rec.Recent) >= wire.RecentMax:
 		// It was settled so long ago that the record has forgotten it. Nothing
 		// newer was delivered since, so the letter counts.
 		return verdict{state: StateOpen}
@@ -97,7 +98,7 @@ func (s *Store) judge(ctx context.Context, l *letter) error {
 }
 
 // judgeBy is judge with records that were read before.
-func (s *Store) judgeBy(ctx context.Context, l *letter, rec *events.Record, ended *ended) error {
+func (s *Store) judgeBy(ctx context.Context, l *letter, rec *wire.Record, ended *ended) error {
 	if is, err := s.judgeEnded(ctx, l, ended); err != nil || is {
 		return err
 	}
@@ -184,7 +185,7 @@ func (s *Store) judgeMalformed(ctx context.Context, l *letter) error {
 func (s *Store) lettersOf(ctx context.Context, subject string, from uint64) iter.Seq2[letter, error] {
 	return func(yield func(letter, error) bool) {
 		for {
-			msg, err := events.ReadFromLeader(ctx, s.js, s.names.DeadStream(), events.MessageQuery{NextOn: subject, Sequence: from})
+			msg, err := wire.ReadFromLeader(ctx, s.js, wire.DeadStream(s.names), wire.MessageQuery{NextOn: subject, Sequence: from})
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -18,21 +19,21 @@ import (
 // letterOf returns the message that a worker would store.
 func (l *lab) letterOf(u events.Update, last time.Time) *nats.Msg {
 	l.t.Helper()
-	msg, err := events.Encode(l.names, u)
+	msg, err := wire.Encode(l.names, u)
 	testkit.Must(l.t, err)
 	enc, err := events.EncodeKey(u.Key)
 	testkit.Must(l.t, err)
-	msg.Subject = l.names.Dead(u.Channel, enc)
+	msg.Subject = wire.DeadLetter(l.names, u.Channel, enc)
 	msg.Header.Del(nats.MsgIdHdr)
-	msg.Header.Set(events.HeaderDeadOutcome, string(events.DeadLettered))
-	msg.Header.Set(events.HeaderDeadLast, last.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(wire.HeaderDeadOutcome, string(events.DeadLettered))
+	msg.Header.Set(wire.HeaderDeadLast, last.UTC().Format(time.RFC3339Nano))
 	return msg
 }
 
 // copyOf returns the message of a letter that is stored.
 func (l *lab) copyOf(e deadletters.Entry) *nats.Msg {
 	l.t.Helper()
-	raw, err := events.ReadFromLeader(l.t.Context(), l.JS, l.names.DeadStream(), events.MessageQuery{Sequence: e.Sequence})
+	raw, err := wire.ReadFromLeader(l.t.Context(), l.JS, wire.DeadStream(l.names), wire.MessageQuery{Sequence: e.Sequence})
 	testkit.Must(l.t, err)
 	msg := &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}
 	msg.Header.Del(nats.MsgIdHdr)
@@ -104,7 +105,7 @@ func (l *lab) gone(sequence uint64) {
 // letterID returns the id under which a worker stores the letter of an update.
 func (l *lab) letterID(sequence uint64) string {
 	l.t.Helper()
-	name := l.names.UpdateStream("cal")
+	name := wire.UpdateStream(l.names, events.ToChannel("cal"))
 	stream, err := l.JS.Stream(l.t.Context(), name)
 	testkit.Must(l.t, err)
 	msg, err := stream.GetMsg(l.t.Context(), sequence)

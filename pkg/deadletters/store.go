@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -39,7 +40,7 @@ var (
 type Store struct {
 	js     jetstream.JetStream
 	names  events.Names
-	ledger *events.Ledger
+	ledger *wire.Ledger
 	stream jetstream.Stream
 	ended  jetstream.KeyValue
 }
@@ -47,20 +48,20 @@ type Store struct {
 // Open returns the dead letters of a provisioned broker, else
 // events.ErrNotProvisioned.
 func Open(ctx context.Context, js jetstream.JetStream, names events.Names) (*Store, error) {
-	ledger, err := events.OpenLedger(ctx, js, names)
+	ledger, err := wire.OpenLedger(ctx, js, names)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := js.Stream(ctx, names.DeadStream())
+	stream, err := js.Stream(ctx, wire.DeadStream(names))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, names.DeadStream())
+		return nil, fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, wire.DeadStream(names))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the dead letters: %w", unavailable(err))
 	}
-	kv, err := js.KeyValue(ctx, names.LettersBucket())
+	kv, err := js.KeyValue(ctx, wire.LettersBucket(names))
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, names.LettersBucket())
+		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, wire.LettersBucket(names))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the dead letters: %w", unavailable(err))
@@ -86,7 +87,7 @@ func (s *Store) load(ctx context.Context, sequence uint64) (letter, error) {
 	if sequence == 0 {
 		return letter{}, fmt.Errorf("%w: 0", ErrNotFound)
 	}
-	msg, err := events.ReadFromLeader(ctx, s.js, s.names.DeadStream(), events.MessageQuery{Sequence: sequence})
+	msg, err := wire.ReadFromLeader(ctx, s.js, wire.DeadStream(s.names), wire.MessageQuery{Sequence: sequence})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return letter{}, fmt.Errorf("%w: %d", ErrNotFound, sequence)
@@ -142,9 +143,9 @@ func (s *Store) Counts(ctx context.Context, sequence uint64) (bool, error) {
 // is for the worker that owns the key, after it has committed an outcome: rec is
 // the record with that outcome, which the bucket may not show yet. What a killed
 // worker leaves is resolved all the same; see DiscardAll.
-func (s *Store) Tidy(ctx context.Context, channel, encodedKey string, rec *events.Record) (left int, err error) {
+func (s *Store) Tidy(ctx context.Context, channel, encodedKey string, rec *wire.Record) (left int, err error) {
 	var ended *ended
-	for l, err := range s.lettersOf(ctx, s.names.Dead(channel, encodedKey), 1) {
+	for l, err := range s.lettersOf(ctx, wire.DeadLetter(s.names, channel, encodedKey), 1) {
 		if err != nil {
 			return left, err
 		}
@@ -183,7 +184,7 @@ func (s *Store) remove(ctx context.Context, sequence uint64) error {
 }
 
 func unavailable(err error) error {
-	if events.IsUnavailable(err) && !errors.Is(err, events.ErrUnavailable) {
+	if wire.IsUnavailable(err) && !errors.Is(err, events.ErrUnavailable) {
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	return err

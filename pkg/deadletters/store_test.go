@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -62,10 +63,10 @@ func TestLetterOfTheLargestUpdate(t *testing.T) {
 			l := newLab(t, channels.Latest)
 			l.tg.refuses(connectors.Permanent, "422")
 			l.work("w1")
-			msg, err := events.Encode(l.names, update("large", 1))
+			msg, err := wire.Encode(l.names, update("large", 1))
 			testkit.Must(t, err)
 			if spare == 0 {
-				msg.Header.Del(events.HeaderMsgID)
+				msg.Header.Del(nats.MsgIdHdr)
 			}
 			msg.Data = bytes.Repeat([]byte("x"), int(l.Conn.MaxPayload())-headerSize(msg.Header)-spare)
 			_, err = l.JS.PublishMsg(t.Context(), msg)
@@ -103,7 +104,7 @@ func TestDiscardedLetterIsStoredAgain(t *testing.T) {
 	msg := l.letterOf(u, time.Now())
 	msg.Header.Set(nats.MsgIdHdr, l.letterID(receipt.Sequence))
 	first := l.store1(msg)
-	stream, err := l.JS.Stream(t.Context(), l.names.DeadStream())
+	stream, err := l.JS.Stream(t.Context(), wire.DeadStream(l.names))
 	testkit.Must(t, err)
 	testkit.Must(t, stream.DeleteMsg(t.Context(), first))
 	l.work("w1")
@@ -125,7 +126,7 @@ func TestResetOfAKeyRemovesItsLetters(t *testing.T) {
 			testkit.Must(t, l.reg.ResetKey(t.Context(), "cal", "k"))
 			l.onlyLeft(kept)
 			l.eventually("the ledger to forget", func() bool {
-				rec, err := l.pub.Ledger().Get(t.Context(), "cal", "k")
+				rec, err := l.ledger.Get(t.Context(), "cal", "k")
 				return err == nil && rec.Settled.IsZero()
 			})
 			again := l.giveUp("k", 1)

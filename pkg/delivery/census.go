@@ -26,7 +26,7 @@ func (c *census) resume(left *channels.Progress) {
 	if was.Content != c.t.p.r.entry.Content {
 		return
 	}
-	c.t.view.Resume(ledger.Stock{Keys: was.Keys, Outdated: was.Outdated, Bytes: was.LedgerBytes})
+	c.t.view.Resume(ledger.Stock{Keys: was.Keys, Outdated: was.Outdated, Bytes: was.LedgerBytes, Standings: was.Standings})
 	c.estimated.Store(was.Estimated || !left.Clean)
 }
 
@@ -65,5 +65,6 @@ func (c *census) now() channels.Census {
 	}
 	return channels.Census{
 		Content: c.t.p.r.entry.Content, Keys: stock.Keys, Outdated: stock.Outdated, LedgerBytes: stock.Bytes, Estimated: c.estimated.Load(),
+		Standings: stock.Standings.Sorted(),
 	}
 }

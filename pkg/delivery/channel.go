@@ -31,6 +31,7 @@ type channelRun struct {
 	target     *target
 	stopWatch  context.CancelFunc
 	maxBatch   int
+	remembers  bool // what the target answers goes with the next update of a key
 	gate       *gate.Gate
 	b          *broker
 	log        zerolog.Logger
@@ -59,6 +60,7 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 	target, err := newTarget(ctx, resolve, cfg.Connector.Config, func(ctx context.Context) (connectors.Sender, error) {
 		env := m.o.Host.Env(cfg.Name)
 		env.Concurrency, env.Timeout = cfg.Concurrency, cfg.Timeout.D()
+		env.Log = func(line string) { log.Info().Str("line", line).Msg("the connector's program writes") }
 		conn, err := connectors.Open(ctx, kind, env, cfg.Connector.Config)
 		if err != nil {
 			return nil, err
@@ -73,7 +75,7 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		return nil, err
 	}
 	r := &channelRun{
-		entry: e, revision: e.Revision, reloads: e.Reloads, target: target, maxBatch: 1, b: m.b, log: log, stats: m.stats, budget: m.budget,
+		entry: e, revision: e.Revision, reloads: e.Reloads, target: target, maxBatch: 1, remembers: kind.With(cfg.Connector.Config).Remembers, b: m.b, log: log, stats: m.stats, budget: m.budget,
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
 	}

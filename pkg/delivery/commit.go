@@ -6,9 +6,9 @@ import (
 	"sync"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -28,7 +28,7 @@ type committer struct {
 
 	// Memory for the next group: its commits and its entries. Used by run only.
 	taken   []lanes.Commit
-	entries []events.Entry
+	entries []wire.Entry
 }
 
 // add queues commits.
@@ -79,7 +79,7 @@ func (c *committer) take() []lanes.Commit {
 	size, n := 0, 0
 	for n < len(c.pending) && n < groupEntries {
 		e := &c.pending[n].Entry
-		size += entryBytes + len(e.Key) + len(e.ID) + len(e.Message) + len(e.Response) + len(e.ReplyTo)
+		size += entryBytes + len(e.Key) + len(e.ID) + len(e.Message) + len(e.Response) + len(e.ReplyTo) + e.Refs.Size()
 		if n > 0 && size > groupBytes {
 			break
 		}
@@ -134,7 +134,7 @@ func (c *committer) loadAll(ctx context.Context, commits []lanes.Commit) error {
 	}
 	for {
 		err := c.t.view.Load(ctx, keys)
-		if err == nil || !events.IsUnavailable(err) {
+		if err == nil || !wire.IsUnavailable(err) {
 			return err
 		}
 		c.t.log.Warn().Err(err).Msg("read the ledger; nothing is settled without it")
@@ -151,7 +151,7 @@ func (c *committer) splitKnown(commits []lanes.Commit) (left, known []lanes.Comm
 	for i := range commits {
 		one, found := &commits[i], false
 		if one.Item != nil && one.Lane == nil && ledger.HasPlace(&one.Entry) {
-			c.t.view.Read(one.Key, func(rec *events.Record) { found = c.t.lanes.Known(one, rec) })
+			c.t.view.Read(one.Key, func(rec *wire.Record) { found = c.t.lanes.Known(one, rec) })
 		}
 		if found {
 			known = append(known, *one)
@@ -163,7 +163,7 @@ func (c *committer) splitKnown(commits []lanes.Commit) (left, known []lanes.Comm
 }
 
 // appendEntries appends the entries of commits to out.
-func appendEntries(out []events.Entry, commits []lanes.Commit) []events.Entry {
+func appendEntries(out []wire.Entry, commits []lanes.Commit) []wire.Entry {
 	for i := range commits {
 		out = append(out, commits[i].Entry)
 	}
@@ -172,7 +172,7 @@ func appendEntries(out []events.Entry, commits []lanes.Commit) []events.Entry {
 
 // finish follows a group whose acks are out: the records, JetStream's acks, then the lanes
 // go on. at is the place of the group in the log.
-func (c *committer) finish(commits []lanes.Commit, at events.LogPosition) {
+func (c *committer) finish(commits []lanes.Commit, at wire.LogPosition) {
 	t := c.t
 	t.view.Group(at, func(g ledger.Group) {
 		for i := range commits {

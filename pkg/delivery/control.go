@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -19,7 +20,7 @@ type control struct{ t *tenure }
 // listen answers what administrators ask of the partition's owner, until the
 // returned function is called.
 func (c control) listen() (stop func(), err error) {
-	subject := c.t.b.names.Control(c.t.p.r.entry.Config.Name, c.t.p.index)
+	subject := wire.Control(c.t.b.names, c.t.p.r.entry.Config.Name, c.t.p.index)
 	sub, err := c.t.b.js.Conn().Subscribe(subject, c.handle)
 	if err != nil {
 		return nil, fmt.Errorf("listen for administrators: %w", err)
@@ -31,13 +32,17 @@ func (c control) handle(msg *nats.Msg) {
 	var req channels.ControlRequest
 	err := json.Unmarshal(msg.Data, &req)
 	if err == nil {
-		err = events.CheckFormat(req.Format)
+		err = wire.CheckFormat(req.Format)
 	}
 	switch {
 	case err != nil:
 		c.answer(msg, err)
+	case req.Op == channels.ControlReset && !c.t.takes(req.Key):
+		c.resetPassed(req.Key, req.Void, func(err error) { c.answer(msg, err) })
 	case req.Op == channels.ControlReset:
 		c.resetKey(req.Key, req.Void, func(err error) { c.answer(msg, err) })
+	case req.Op == channels.ControlRefs:
+		c.setRefs(req.Key, req.Refs, func(err error) { c.answer(msg, err) })
 	case req.Op == channels.ControlProbe:
 		go c.probeNow(msg)
 	case req.Op == channels.ControlReplay:
@@ -84,7 +89,7 @@ func (c control) answer(msg *nats.Msg, err error) {
 }
 
 func (c control) respond(msg *nats.Msg, reply channels.ControlReply) {
-	reply.Format = events.Format
+	reply.Format = wire.Format
 	data, err := json.Marshal(reply)
 	if err == nil {
 		err = msg.Respond(data)
@@ -98,7 +103,7 @@ func (c control) respond(msg *nats.Msg, reply channels.ControlReply) {
 // and calls done when the bucket, which publishers read, says so too. A key with updates in
 // hand is left alone.
 // void says what of the key does not count any more, whenever it comes.
-func (c control) resetKey(key string, void *events.Void, done func(error)) {
+func (c control) resetKey(key string, void *wire.Void, done func(error)) {
 	t := c.t
 	enc, err := events.EncodeKey(key)
 	if err == nil && void == nil {
@@ -109,7 +114,7 @@ func (c control) resetKey(key string, void *events.Void, done func(error)) {
 		return
 	}
 	reset := lanes.Commit{
-		Key: t.view.Pin(enc), Entry: events.Entry{Key: key, Settlement: events.Settlement{Outcome: events.Reset, At: timestamp()}, Void: void},
+		Key: t.view.Pin(enc), Entry: wire.Entry{Key: key, Settlement: events.Settlement{Outcome: wire.Reset, At: timestamp()}, Void: void},
 		Done: func() { t.view.Ask(done) },
 	}
 	t.begin()
@@ -119,4 +124,30 @@ func (c control) resetKey(key string, void *events.Void, done func(error)) {
 		return
 	}
 	t.log.Warn().Str("key", key).Msg("key is reset by an administrator: its versions start anew")
+}
+
+// resetPassed resets a key of a topic that the channel does not take: it may have taken it
+// once. Where there is no trace of it, none is left.
+func (c control) resetPassed(key string, void *wire.Void, done func(error)) {
+	t := c.t
+	enc, err := events.EncodeKey(key)
+	if err != nil {
+		done(err)
+		return
+	}
+	t.view.Ask(func(err error) { // from then on the bucket has all that there is
+		go func() {
+			if err == nil {
+				_, err = t.b.ledger.GetOf(t.ctx, t.p.r.entry.Config.Name, t.p.r.entry.ID, enc)
+			}
+			switch {
+			case errors.Is(err, events.ErrNoRecord):
+				done(nil)
+			case err != nil:
+				done(err)
+			default:
+				c.resetKey(key, void, done)
+			}
+		}()
+	})
 }

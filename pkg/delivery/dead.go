@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
@@ -29,7 +30,7 @@ type letterbox struct{ t *tenure }
 // store puts the whole update, with why it was given up, where it can be
 // looked at and sent again, with the target's response. It returns when the broker has it. The id is that of
 // the update in its stream: storing twice leaves one.
-func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response string) error {
+func (b letterbox) store(key string, it *lanes.Item, e *wire.Entry, response string) error {
 	t := b.t
 	name := t.p.r.entry.Config.Name
 	if err := b.load(it); err != nil && !errors.Is(err, parking.ErrLost) {
@@ -39,26 +40,26 @@ func (b letterbox) store(key string, it *lanes.Item, e *events.Entry, response s
 	headers, data := contentOf(it)
 	it.Rim.Lettered = t.letters.Note(key) // also if we do not hear that it is stored
 	t.mu.Unlock()
-	msg := nats.NewMsg(t.b.names.Dead(name, key))
+	msg := nats.NewMsg(wire.DeadLetter(t.b.names, name, key))
 	msg.Data, msg.Header = data, plain.Headers(headers)
 	set := func(header, value string) {
 		if value != "" {
 			msg.Header.Set(header, value)
 		}
 	}
-	set(nats.MsgIdHdr, t.stream+":"+it.Where().String())
-	set(events.HeaderDeadOutcome, string(e.Outcome))
-	set(events.HeaderDeadReason, e.Message)
-	set(events.HeaderDeadClass, e.Class)
-	set(events.HeaderDeadCode, e.Code)
-	set(events.HeaderDeadResponse, response)
-	set(events.HeaderDeadAttempts, strconv.Itoa(e.Attempts))
-	set(events.HeaderDeadFirst, formatTime(it.Tries.First))
-	set(events.HeaderDeadLast, formatTime(e.At))
-	set(events.HeaderDeadWorker, t.p.r.worker)
-	set(events.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
-	set(events.HeaderChannelID, t.p.r.entry.ID)
-	if err := t.quotas.letter(t.ctx, events.StoredSize(msg.Subject, msg.Header, len(msg.Data))); err != nil {
+	set(nats.MsgIdHdr, wire.UpdateStream(t.b.names, events.ToChannel(name))+":"+it.Where().String())
+	set(wire.HeaderDeadOutcome, string(e.Outcome))
+	set(wire.HeaderDeadReason, e.Message)
+	set(wire.HeaderDeadClass, e.Class)
+	set(wire.HeaderDeadCode, e.Code)
+	set(wire.HeaderDeadResponse, response)
+	set(wire.HeaderDeadAttempts, strconv.Itoa(e.Attempts))
+	set(wire.HeaderDeadFirst, formatTime(it.Tries.First))
+	set(wire.HeaderDeadLast, formatTime(e.At))
+	set(wire.HeaderDeadWorker, t.p.r.worker)
+	set(wire.HeaderDeadSequence, strconv.FormatUint(it.Seq, 10))
+	set(wire.HeaderChannelID, t.p.r.entry.ID)
+	if err := t.quotas.letter(t.ctx, wire.StoredSize(msg.Subject, msg.Header, len(msg.Data))); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, letterPatience)
@@ -79,8 +80,8 @@ func (b letterbox) load(it *lanes.Item) error {
 // dispensable lists the headers of a letter in the order in which it can do
 // without them.
 var dispensable = [...]string{ //nolint:gochecknoglobals // a constant that the language cannot express as one
-	events.HeaderDeadResponse, events.HeaderDeadReason, events.HeaderDeadWorker, events.HeaderDeadFirst, events.HeaderDeadClass, events.HeaderDeadCode,
-	events.HeaderDeadAttempts, events.HeaderDeadSequence, events.HeaderDeadOutcome, events.HeaderDeadLast, events.HeaderChannelID,
+	wire.HeaderDeadResponse, wire.HeaderDeadReason, wire.HeaderDeadWorker, wire.HeaderDeadFirst, wire.HeaderDeadClass, wire.HeaderDeadCode,
+	wire.HeaderDeadAttempts, wire.HeaderDeadSequence, wire.HeaderDeadOutcome, wire.HeaderDeadLast, wire.HeaderChannelID,
 	nats.MsgIdHdr,
 }
 

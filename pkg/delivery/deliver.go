@@ -7,11 +7,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // ledgerRetry is how long a lane waits when the ledger could not be read.
@@ -69,6 +71,7 @@ func (c *caller) deliver(batch []*lanes.Lane, probe bool, room *workspace) {
 	for _, it := range room.items {
 		room.attempts = append(room.attempts, connectors.Attempt{
 			Update: it.Update, Digest: it.Tag.Digest, Number: it.Tries.Made + 1, Again: !it.Live(),
+			Refs: it.Refs, Unsure: it.Unsure, Held: it.Has,
 		})
 	}
 	started := time.Now()
@@ -108,7 +111,7 @@ func (c *caller) judge(batch []*lanes.Lane, room *workspace) {
 	for _, l := range batch {
 		it := l.Head()
 		var step lanes.Step
-		t.view.Read(l.Key(), func(rec *events.Record) { step = t.lanes.Judge(l, rec) })
+		t.view.Read(l.Key(), func(rec *wire.Record) { step = t.lanes.Judge(l, rec) })
 		switch {
 		case step == lanes.Calls:
 			room.lanes, room.items = append(room.lanes, l), append(room.items, it)
@@ -142,28 +145,59 @@ func (c *caller) loadPayloads(room *workspace) {
 // loadedPayload reads the content of a parked update, and reports whether it is there.
 func (c *caller) loadedPayload(l *lanes.Lane, it *lanes.Item, room *workspace) bool {
 	t := c.t
-	err := t.contents.loadPayload(t.ctx, it)
+	newer, err := c.overtaken(l, it)
+	if err == nil && !newer {
+		err = t.contents.loadPayload(t.ctx, it)
+	}
 	lost := errors.Is(err, parking.ErrLost)
 	if lost {
 		t.p.sight.hinder(readParked, nil) // it can be read that it is gone
 	} else {
 		t.p.sight.hinder(readParked, err)
 	}
-	if err == nil {
+	if err == nil && !newer {
 		return true
 	}
-	if !lost {
+	if err != nil && !lost {
 		t.log.Warn().Err(err).Str("key", it.Update.Key).Msg("the update is tried again")
 	}
 	t.begin()
 	defer t.end()
-	if lost {
+	switch {
+	case newer:
+		t.lanes.Overtaken(l, ledgerRetry)
+	case lost:
 		t.lanes.Lost(l, err.Error())
 		c.takeErrands(room)
-	} else {
+	default:
 		t.lanes.Postpone(ledgerRetry, l)
 	}
 	return false
+}
+
+// overtaken reports whether the stream of a latest channel has a newer version than a parked
+// update that a former owner has left: that one may have been brought to the target by an
+// owner that died before it could say so, and it comes and supersedes the parked one. An
+// owner need not look twice: what is published later is its own to bring.
+func (c *caller) overtaken(l *lanes.Lane, it *lanes.Item) (bool, error) {
+	t := c.t
+	if !t.latest() || !it.Rim.Older {
+		return false, nil
+	}
+	subject := wire.StoredUpdate(t.b.names, t.route, l.Key().Encoded())
+	head, err := wire.ReadFromLeader(t.ctx, t.b.js, t.stream, wire.MessageQuery{LastOn: subject})
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, fmt.Errorf("look for a newer version than the parked one: %w", err)
+	}
+	if err == nil {
+		if u, err := wire.Decode(t.b.names, head.Subject, head.Header, head.Data); err == nil {
+			if order, err := it.Tag.Version.Compare(u.Version); err == nil && order < 0 {
+				return true, nil
+			}
+		}
+	}
+	it.Rim.Older = false
+	return false, nil
 }
 
 // prepareProbe counts a probe and, from time to time, opens the connector anew for it: the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -105,7 +106,7 @@ func TestNewerVersionTakesOverFromAFailingOne(t *testing.T) {
 	l.push(update("cal", "k", 7))
 	l.eventually("a failed attempt in the ledger", func() bool {
 		rec, err := l.ledger.Get(t.Context(), "cal", "k")
-		return err == nil && rec.State == events.StateRetrying && rec.Error.Code == "500"
+		return err == nil && rec.State == wire.StateRetrying && rec.Error.Code == "500"
 	})
 	if ack := l.request(update("cal", "k", 8)); ack.Outcome != events.Delivered {
 		t.Fatalf("not delivered: %+v", ack)
@@ -131,8 +132,7 @@ func TestGivingUpByAge(t *testing.T) {
 	})
 	l.work("w1")
 	l.push(update("cal", "k", 1))
-	l.othersPass("cal", "k")
-	ack := l.outcome("cal", "k", 1)
+	ack := l.outcomeAmongOthers("cal", "k")
 	if ack.Outcome != events.DeadLettered || ack.Attempts < 2 || time.Since(started) < time.Second {
 		t.Fatalf("not dead-lettered after several attempts and a second: %+v after %s", ack, time.Since(started))
 	}
@@ -164,18 +164,17 @@ func TestGivingUp(t *testing.T) {
 			})
 			l.work("w1")
 			l.push(update("cal", "k", 1))
-			l.othersPass("cal", "k")
-			ack := l.outcome("cal", "k", 1)
+			ack := l.outcomeAmongOthers("cal", "k")
 			if ack.Outcome != tt.want || ack.Attempts != tt.attempts || ack.Code != "x1" || ack.Message != "because of this" {
 				t.Fatalf("not what the target said: %+v", ack)
 			}
-			dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
+			dead, err := l.JS.Stream(t.Context(), wire.DeadStream(events.DefaultNames()))
 			testkit.Must(t, err)
-			msg, err := dead.GetLastMsgForSubject(t.Context(), events.DefaultNames().Dead("cal", "k"))
+			msg, err := dead.GetLastMsgForSubject(t.Context(), wire.DeadLetter(events.DefaultNames(), "cal", "k"))
 			if got := err == nil; got != tt.dead {
 				t.Fatalf("dead letter there: %v (%v)", got, err)
 			}
-			if tt.dead && (msg.Header.Get(events.HeaderDeadReason) != "because of this" || string(msg.Data) != `{"key":"k","version":1}`) {
+			if tt.dead && (msg.Header.Get(wire.HeaderDeadReason) != "because of this" || string(msg.Data) != `{"key":"k","version":1}`) {
 				t.Fatalf("dead letter %v %s", msg.Header, msg.Data)
 			}
 		})
@@ -252,13 +251,12 @@ func TestConnectorThatPanicsIsIsolated(t *testing.T) {
 		l.push(update("cal", fmt.Sprint("k", k), 1))
 	}
 	l.work("w1")
-	l.othersPass("cal", "poison")
 	for k := range 20 {
 		if ack := l.outcome("cal", fmt.Sprint("k", k), 1); ack.Outcome != events.Delivered {
 			t.Fatalf("not delivered: %+v", ack)
 		}
 	}
-	if ack := l.outcome("cal", "poison", 1); ack.Outcome != events.DeadLettered || ack.Code != "connector_fault" {
+	if ack := l.outcomeAmongOthers("cal", "poison"); ack.Outcome != events.DeadLettered || ack.Code != "connector_fault" {
 		t.Fatalf("not dead-lettered as a fault of the connector: %+v", ack)
 	}
 }
@@ -314,7 +312,7 @@ func TestDeliveryRemovesTheDeadLettersOfItsKey(t *testing.T) {
 		return connectors.Failed(connectors.Permanent, "400", errors.New("no"))
 	})
 	l.work("w1")
-	dead, err := l.JS.Stream(t.Context(), events.DefaultNames().DeadStream())
+	dead, err := l.JS.Stream(t.Context(), wire.DeadStream(events.DefaultNames()))
 	testkit.Must(t, err)
 	letters := func() uint64 {
 		info, err := dead.Info(t.Context())

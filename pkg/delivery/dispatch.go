@@ -46,55 +46,62 @@ func (c *caller) run(ctx context.Context) {
 // again: 0 when a signal will come.
 func (c *caller) startReady(ctx context.Context) time.Duration {
 	for {
-		batch, probe, wait := c.next(ctx)
-		if len(batch) == 0 {
+		one, wait := c.next(ctx)
+		if len(one.batch) == 0 {
 			return wait
 		}
-		c.under.Go(func() { c.deliverOn(ctx, batch, probe) })
+		c.under.Go(func() { c.deliverOn(ctx, one) })
 	}
 }
 
 // deliverOn delivers a batch and then, in its place among the calls in flight, the
 // next ones as long as there are any: a goroutine for each call would have to grow
 // its stack and to be woken by the dispatcher each time.
-func (c *caller) deliverOn(ctx context.Context, batch []*lanes.Lane, probe bool) {
+func (c *caller) deliverOn(ctx context.Context, one call) {
 	t := c.t
 	room := t.b.workspaces.Get().(*workspace) //nolint:forcetypeassert // the pool holds nothing else
 	defer t.b.workspaces.Put(room)
-	for len(batch) > 0 {
-		c.deliver(batch, probe, room)
+	for len(one.batch) > 0 {
+		c.deliver(one.batch, one.probe, room)
 		room.clear()
 		t.begin()
-		t.lanes.CallEnded()
+		t.lanes.CallEnded(one.behind)
 		t.end()
-		batch, probe, _ = c.next(ctx)
+		one, _ = c.next(ctx)
 	}
 	signal(c.wake) // it looks again, and after how long if that is known
+}
+
+// A call is for the heads of some lanes.
+type call struct {
+	batch         []*lanes.Lane
+	probe, behind bool
 }
 
 // next takes the lanes of the next call, which is in flight from then on, or
 // returns after how long to ask again: 0 when a signal will come. That ctx has
 // ended is looked at under the lock, so that awaitIdle sees every call there will be.
-func (c *caller) next(ctx context.Context) (batch []*lanes.Lane, probe bool, wait time.Duration) {
+func (c *caller) next(ctx context.Context) (one call, wait time.Duration) {
 	t, r := c.t, c.t.p.r
 	full := t.quotas.ledgerFull()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ready := t.lanes.Ready()
 	if ctx.Err() != nil || ready == 0 || !t.p.lease.Alive() {
-		return nil, false, 0
+		return call{}, 0
 	}
 	if full {
-		return nil, false, quotaRetry
+		return call{}, quotaRetry
 	}
 	n, probe, wait := r.gate.Admit(min(r.maxBatch, ready), t.lanes.Fresh)
 	if n > 0 && !probe {
 		n, wait = c.withinRate(n)
 	}
 	if n == 0 {
-		return nil, false, wait
+		return call{}, wait
 	}
-	return t.lanes.Next(n, probe), probe, 0
+	batch, behind := t.lanes.Next(n, probe)
+	return call{batch, probe, behind}, 0
 }
 
 // withinRate returns how many of n updates the channel's rate allows now, or

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
-	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -70,7 +70,7 @@ func TestManyWorkersAreReadSideBySide(t *testing.T) {
 		rec := workers.Record{Worker: fmt.Sprint("w", i), TTL: 4000}
 		data, err := rec.Encode()
 		testkit.Must(t, err)
-		_, err = b.JS.Publish(t.Context(), events.KVSubject(b.m.b.names.WorkersBucket(), rec.Worker), data)
+		_, err = b.JS.Publish(t.Context(), wire.KVSubject(wire.WorkersBucket(b.m.b.names), rec.Worker), data)
 		testkit.Must(t, err)
 	}
 	m := &lease.Membership{JS: farAway(t, b, 15*time.Millisecond), Names: b.m.b.names, ID: "w0", Within: time.Second}

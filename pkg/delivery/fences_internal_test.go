@@ -9,10 +9,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A drain that comes just when the dispatcher wakes must not find the partition
@@ -107,7 +109,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 	r := b.run(t, memoryChannel("cal", channels.Latest))
 	r.parkAfter = 0 // with the first failure
 	tn := b.tenure(t, r)
-	publisher, err := events.NewPublisher(t.Context(), b.JS, tn.b.names)
+	publisher, err := publish.New(t.Context(), b.JS, tn.b.names)
 	testkit.Must(t, err)
 	it := itemOf("k", 1)
 	_, err = publisher.Publish(t.Context(), it.Update)
@@ -128,7 +130,7 @@ func TestRedeliveryMayComeWhileAnUpdateIsParkedOrDeadLettered(t *testing.T) {
 			tn.intake(&lanes.Item{Update: it.Update, Tag: it.Tag, Seq: it.Seq, Msg: msg}, "k")
 		}
 	}()
-	e := &events.Entry{Key: "k", Settlement: events.Settlement{Version: it.Tag.Version, Outcome: events.DeadLettered}}
+	e := &wire.Entry{Key: "k", Settlement: events.Settlement{Version: it.Tag.Version, Outcome: events.DeadLettered}}
 	testkit.Must(t, letterbox{tn}.store("k", it, e, ""))
 	tn.calls.conclude(l, it, connectors.Failed(connectors.Transient, "503", errors.New("busy")), false, 0, new(workspace))
 	defer tn.stopAlarm()

@@ -58,11 +58,11 @@ func (f *flusher) flush(ctx context.Context, clean bool) (int, error) {
 		t.view.Stir() // they go with the next flush
 	}
 	circuit, since, reason := t.p.r.gate.Status()
-	next := t.p.r.gate.NextProbe()
+	next, refusals := t.p.r.gate.NextProbe(), t.p.r.gate.Refusals()
 	return records, t.changeProgress(ctx, func(p *channels.Progress) {
 		p.LogSeq, p.Floor, p.FloorTime, p.Done, p.Clean = logSeq, floor, storedAt, done, clean
 		p.Circuit, p.Since, p.Reason = circuit, since.Unix(), reason
-		p.NextProbe = 0
+		p.Refusals, p.NextProbe = refusals, 0
 		if !next.IsZero() {
 			p.NextProbe = next.UnixMilli()
 		}

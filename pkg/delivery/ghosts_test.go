@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A broker that was killed brings back what stood behind a deletion: the record before
@@ -22,9 +24,10 @@ func (l *lab) reopen() {
 	var err error
 	l.registry, err = channels.OpenRegistry(l.t.Context(), l.JS, names, l.catalog)
 	testkit.Must(l.t, err)
-	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, names)
+	l.pub, err = publish.New(l.t.Context(), l.JS, names)
 	testkit.Must(l.t, err)
-	l.ledger = l.pub.Ledger()
+	l.ledger, err = wire.OpenLedger(l.t.Context(), l.JS, names)
+	testkit.Must(l.t, err)
 }
 
 func (l *lab) kill() {
@@ -60,11 +63,11 @@ func (l *lab) forgetFloor() {
 // outcomes returns what the log says of each version of a key, but for failed attempts.
 func (l *lab) outcomes(key string) map[string][]events.Outcome {
 	l.t.Helper()
-	line, err := events.History(l.t.Context(), l.JS, events.DefaultNames(), "cal", key, 0)
+	line, err := wire.History(l.t.Context(), l.JS, events.DefaultNames(), "cal", key, 0)
 	testkit.Must(l.t, err)
 	out := map[string][]events.Outcome{}
 	for _, e := range line.Entries {
-		if e.Outcome.Final() {
+		if wire.Final(e.Outcome) {
 			out[e.Version.String()] = append(out[e.Version.String()], e.Outcome)
 		}
 	}
@@ -129,7 +132,7 @@ func TestUpdatesOfAResetKeyThatComeBackAreVoid(t *testing.T) {
 	for v := int64(8); v <= 10; v++ {
 		l.push(update("cal", "k", v))
 	}
-	putBack := l.keepFiles(events.DefaultNames().UpdateStream("cal"))
+	putBack := l.keepFiles(wire.UpdateStream(events.DefaultNames(), events.ToChannel("cal")))
 	w := l.work("a")
 	l.outcome("cal", "k", 10)
 	l.eventually("the reset", func() bool { return l.registry.ResetKey(t.Context(), "cal", "k") == nil })
@@ -137,7 +140,7 @@ func TestUpdatesOfAResetKeyThatComeBackAreVoid(t *testing.T) {
 	putBack()
 	l.forgetFloor()
 	l.work("b")
-	l.eventually("the work queue to be empty", func() bool { return l.stored(events.DefaultNames().UpdateStream("cal")) == 0 })
+	l.eventually("the work queue to be empty", func() bool { return l.stored(wire.UpdateStream(events.DefaultNames(), events.ToChannel("cal"))) == 0 })
 	l.oneOutcomeEach("k", 3)
 	l.push(update("cal", "k", 1))
 	l.outcome("cal", "k", 1)
@@ -153,7 +156,7 @@ func TestSettledUpdatesOfAWorkQueueThatComeBackHaveOneOutcome(t *testing.T) {
 	for v := int64(1); v <= versions; v++ {
 		l.push(update("cal", "k", v))
 	}
-	stream := events.DefaultNames().UpdateStream("cal")
+	stream := wire.UpdateStream(events.DefaultNames(), events.ToChannel("cal"))
 	putBack := l.keepFiles(stream)
 	w := l.work("a")
 	l.outcome("cal", "k", versions)
@@ -190,7 +193,7 @@ func TestSettledParkedUpdatesThatComeBackHaveOneOutcome(t *testing.T) {
 	}
 	l.eventually("the key to be parked", func() bool { return parked(l) == versions })
 	w.shutdown(t)
-	putBack := l.keepFiles(events.DefaultNames().ParkedStream())
+	putBack := l.keepFiles(wire.ParkedStream(events.DefaultNames()))
 	l.tg.answerWith(nil)
 	w = l.work("b")
 	l.outcome("cal", "k", versions)

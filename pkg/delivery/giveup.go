@@ -57,7 +57,7 @@ func (c control) end(enc string, tell func(events.Settlement)) bool {
 	t.calls.runErrands(room)
 	t.begin()
 	defer t.end()
-	t.lanes.CallEnded()
+	t.lanes.CallEnded(false)
 	return true
 }
 

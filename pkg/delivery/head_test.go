@@ -7,6 +7,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A publisher that was told of an outcome publishes the next version at once, with the
@@ -18,7 +19,7 @@ func TestHeadIsKnownRightAfterItsOutcome(t *testing.T) {
 	l := newLab(t, channel("cal", channels.Every))
 	l.work("a")
 	for v := int64(1); v <= 40; v++ {
-		pub, err := events.NewPublisher(t.Context(), l.JS, events.DefaultNames()) // one that remembers nothing
+		pub, err := publish.New(t.Context(), l.JS, events.DefaultNames()) // one that remembers nothing
 		testkit.Must(t, err)
 		u := update("cal", "k", v)
 		if v > 1 {

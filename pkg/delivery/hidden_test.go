@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -23,7 +24,7 @@ func TestHandMadeUpdateThatLooksLikeAServerStatusStopsNobody(t *testing.T) {
 				l.work("a")
 				l.allDelivered("cal", 3, 1)
 				names := events.DefaultNames()
-				msg := nats.NewMsg(names.Update("cal", "forged"))
+				msg := nats.NewMsg(names.Update(events.ToChannel("cal"), "forged"))
 				msg.Header.Set("Status", status)
 				_, err := l.JS.PublishMsg(t.Context(), msg)
 				testkit.Must(t, err)
@@ -36,7 +37,7 @@ func TestHandMadeUpdateThatLooksLikeAServerStatusStopsNobody(t *testing.T) {
 					return n == 1
 				})
 				l.eventually("its removal", func() bool {
-					stream, err := l.JS.Stream(t.Context(), names.UpdateStream("cal"))
+					stream, err := l.JS.Stream(t.Context(), wire.UpdateStream(names, events.ToChannel("cal")))
 					testkit.Must(t, err)
 					want := map[channels.Mode]uint64{channels.Latest: 3, channels.Every: 0}[mode]
 					return stream.CachedInfo().State.Msgs == want
@@ -57,7 +58,7 @@ func TestUpdateOfAnotherVersionKindDoesNotBlockItsKey(t *testing.T) {
 			l.work("a")
 			l.allDelivered("cal", 1, 1)
 			names := events.DefaultNames()
-			msg := nats.NewMsg(names.Update("cal", "k0"))
+			msg := nats.NewMsg(names.Update(events.ToChannel("cal"), "k0"))
 			for name, value := range map[string]string{
 				events.HeaderSpecVersion: "1.0", events.HeaderID: "x", events.HeaderSource: "s", events.HeaderType: "t",
 				events.HeaderVersion: "2026-01-02T03:04:05Z",

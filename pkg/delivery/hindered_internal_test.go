@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
@@ -27,14 +28,14 @@ func TestLedgerThatCannotBeReadIsNotTheTargetsFault(t *testing.T) {
 	testkit.Must(t, tn.takeOver(t.Context()))
 	tn.takenOver.Store(true)
 	defer tn.p.sight.enter(tn)()
-	testkit.Must(t, b.JS.DeleteStream(t.Context(), events.KVStream(b.m.b.names.LedgerBucket())))
+	testkit.Must(t, b.JS.DeleteStream(t.Context(), wire.KVStream(wire.LedgerBucket(b.m.b.names))))
 	tn.intake(itemOf("k", 1), "k")
-	batch, probe, _ := tn.calls.next(t.Context())
-	if len(batch) != 1 {
-		t.Fatalf("%d lanes are due, want 1", len(batch))
+	one, _ := tn.calls.next(t.Context())
+	if len(one.batch) != 1 {
+		t.Fatalf("%d lanes are due, want 1", len(one.batch))
 	}
-	tn.calls.deliver(batch, probe, new(workspace))
-	tn.at((*lanes.Lanes).CallEnded)
+	tn.calls.deliver(one.batch, one.probe, new(workspace))
+	tn.at(func(m *lanes.Lanes) { m.CallEnded(false) })
 	if w, ok := tn.p.wait(time.Now(), time.Minute); ok {
 		t.Errorf("told at once: %+v; want nothing before it has lasted", w)
 	}
@@ -87,7 +88,7 @@ func TestRegistryThatDoesNotAnswerCostsNoLease(t *testing.T) {
 	began := time.Now()
 	_, err = heard.Put(t.Context(), memoryChannel("other", channels.Latest), 0) // tells of a change
 	testkit.Must(t, err)
-	leases, err := b.JS.Stream(t.Context(), events.KVStream(b.m.b.names.LeasesBucket()))
+	leases, err := b.JS.Stream(t.Context(), wire.KVStream(wire.LeasesBucket(b.m.b.names)))
 	testkit.Must(t, err)
 	testkit.Eventually(t, "leases to be renewed beyond the read of the registry", func() bool {
 		info, err := leases.Info(t.Context())
@@ -108,15 +109,15 @@ func TestHiddenUpdateWithoutRoomIsSaid(t *testing.T) {
 	testkit.Must(t, tn.takeOver(t.Context()))
 	tn.takenOver.Store(true)
 	defer tn.p.sight.enter(tn)()
-	dead, err := b.JS.Stream(t.Context(), names.DeadStream())
+	dead, err := b.JS.Stream(t.Context(), wire.DeadStream(names))
 	testkit.Must(t, err)
 	full := dead.CachedInfo().Config
 	full.MaxMsgs = 1
 	_, err = b.JS.UpdateStream(t.Context(), full)
 	testkit.Must(t, err)
-	_, err = b.JS.Publish(t.Context(), names.Dead("other", "k"), nil)
+	_, err = b.JS.Publish(t.Context(), wire.DeadLetter(names, "other", "k"), nil)
 	testkit.Must(t, err)
-	msg := nats.NewMsg(names.Update("cal", "forged"))
+	msg := nats.NewMsg(names.Update(events.ToChannel("cal"), "forged"))
 	msg.Header.Set(plain.HeaderStatus, "404")
 	_, err = b.JS.PublishMsg(t.Context(), msg)
 	testkit.Must(t, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -63,12 +64,12 @@ func (l *lab) consumersOf(channel string, partitions int) bool {
 	names := events.DefaultNames()
 	want := map[string]int{}
 	for p := range partitions {
-		want[names.PartitionUpdates(channel, p, partitions)]++
+		want[wire.PartitionUpdates(names, events.ToChannel(channel), p, partitions)]++
 	}
 	if partitions == 1 {
 		want = map[string]int{"": 1}
 	}
-	stream, err := l.JS.Stream(l.t.Context(), names.UpdateStream(channel))
+	stream, err := l.JS.Stream(l.t.Context(), wire.UpdateStream(names, events.ToChannel(channel)))
 	testkit.Must(l.t, err)
 	got := map[string]int{}
 	list := stream.ListConsumers(l.t.Context())
@@ -93,7 +94,7 @@ func TestPartitionsOfACrashedWorkerCannotBeChangedUntilSomebodyCleansUp(t *testi
 	testkit.Must(t, err)
 	cfg := channel("cal", channels.Latest)
 	cfg.Partitions = 4
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // all but the wait is done by then
 	defer cancel()
 	if _, err := l.registry.Put(ctx, cfg, 1); !errors.Is(err, channels.ErrNotDrained) {
 		t.Fatalf("got %v", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
@@ -74,7 +75,7 @@ func newManager(o Options, b *broker, st *stats) *manager {
 		crew: crew{members: &lease.Membership{JS: b.js, Names: b.names, ID: o.ID, Within: b.leaseTTL / 4}},
 		holding: holding{
 			keeper: lease.NewKeeper(lease.Options{
-				JS: b.js, Bucket: b.names.LeasesBucket(), Owner: o.ID, Session: nuid.Next(), Incarnation: b.incarnation,
+				JS: b.js, Bucket: wire.LeasesBucket(b.names), Owner: o.ID, Session: nuid.Next(), Incarnation: b.incarnation,
 				TTL: b.leaseTTL, Margin: b.leaseTTL / 8,
 			}),
 			leases: map[int]*lease.Lease{}, leaving: map[int]bool{},

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -18,7 +18,7 @@ func TestMembersAreThoseThatAnnounceThemselves(t *testing.T) {
 	names, ctx := b.m.b.names, t.Context()
 	write := func(id, text string) {
 		t.Helper()
-		_, err := b.JS.Publish(ctx, events.KVSubject(names.WorkersBucket(), id), []byte(text))
+		_, err := b.JS.Publish(ctx, wire.KVSubject(wire.WorkersBucket(names), id), []byte(text))
 		testkit.Must(t, err)
 	}
 	expect := func(what string, want ...string) {
@@ -42,7 +42,7 @@ func TestMembersAreThoseThatAnnounceThemselves(t *testing.T) {
 	expect("three", "a", "b", "w")
 	write("a", `{"f":1,"worker":"a","ttl_ms":10000,"left":true}`)
 	expect("one has left", "b", "w")
-	kv, err := b.JS.KeyValue(ctx, names.WorkersBucket())
+	kv, err := b.JS.KeyValue(ctx, wire.WorkersBucket(names))
 	testkit.Must(t, err)
 	testkit.Must(t, kv.Purge(ctx, "b"))
 	for i, text := range []string{"", "x", "[]", `{"ttl_ms":10000}`, `{"f":1}`, `{"f":-1,"ttl_ms":10000}`, `{"f":1,"ttl_ms":1000000000}`} {
@@ -82,8 +82,8 @@ func TestPresenceHasTheAgeOfItsStream(t *testing.T) {
 	b.lease(t, 1)
 	b.m.meet(t.Context())
 	b.m.leave(t.Context())
-	for _, bucket := range []string{b.m.b.names.WorkersBucket(), b.m.b.names.LeasesBucket()} {
-		stream, err := b.JS.Stream(t.Context(), events.KVStream(bucket))
+	for _, bucket := range []string{wire.WorkersBucket(b.m.b.names), wire.LeasesBucket(b.m.b.names)} {
+		stream, err := b.JS.Stream(t.Context(), wire.KVStream(bucket))
 		testkit.Must(t, err)
 		info := stream.CachedInfo()
 		if info.Config.MaxAge != time.Minute || info.Config.Duplicates > info.Config.MaxAge {

@@ -26,6 +26,8 @@ type Attempted struct {
 	Kind    string
 	Class   connectors.Class
 	Took    time.Duration // of the call, which may have carried more updates
+	// RuleErrors is that of the connector's result.
+	RuleErrors int
 }
 
 // Settled is one final outcome, looked at from outside.
@@ -43,7 +45,7 @@ func (p *partition) observeAttempt(res connectors.Result, took time.Duration) {
 		return
 	}
 	cfg := &p.r.entry.Config
-	p.r.stats.observer.Attempted(Attempted{Channel: cfg.Name, Kind: cfg.Connector.Kind, Class: res.Class, Took: took})
+	p.r.stats.observer.Attempted(Attempted{Channel: cfg.Name, Kind: cfg.Connector.Kind, Class: res.Class, Took: took, RuleErrors: res.RuleErrors})
 }
 
 // observeOutcomes tells observer and tracer of outcomes whose acks are out.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -44,7 +45,7 @@ func TestUpdateOvertakenInItsLaneKeepsTheOutcomeItHad(t *testing.T) {
 	l.eventually("the held call", func() bool { return len(l.tg.attempts()) > attempts })
 	r := l.push(update("cal", "k", 2))
 	l.eventually("version 2 to be pulled", func() bool {
-		stream, err := l.JS.Stream(t.Context(), events.DefaultNames().UpdateStream("cal"))
+		stream, err := l.JS.Stream(t.Context(), wire.UpdateStream(events.DefaultNames(), events.ToChannel("cal")))
 		testkit.Must(t, err)
 		for c := range stream.ListConsumers(t.Context()).Info() {
 			if c.Delivered.Stream >= r.Sequence {

@@ -157,6 +157,10 @@ func (p *parker) recover(ctx context.Context) error {
 	t := p.t
 	n, keys := 0, 0
 	err := t.parked.All(ctx, func(one parking.Parked) {
+		if !t.takes(one.Update.Key) { // no longer
+			signal(p.untidy)
+			return
+		}
 		key := t.view.Pin(one.Key)
 		t.begin()
 		defer t.end()
@@ -172,7 +176,7 @@ func (p *parker) recover(ctx context.Context) error {
 func parkedItem(p parking.Parked) *lanes.Item {
 	return &lanes.Item{
 		Update: p.Update, Tag: versioning.Tag{Version: p.Update.Version, Digest: p.Digest}, Seq: p.Seq, Published: p.Stored,
-		Parked: p.At, Came: time.Now(),
+		Parked: p.At, Came: time.Now(), Rim: lanes.Rim{Older: true},
 	}
 }
 

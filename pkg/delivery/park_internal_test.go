@@ -16,13 +16,14 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // fillLanes has the tenure take versions 1 to n of each key, without a call
 // for any. It may be used once: another pull begins with another consumer.
 func (b *bench) fillLanes(t *testing.T, tn *tenure, n int, keys ...string) {
 	t.Helper()
-	pub, err := events.NewPublisher(t.Context(), b.JS, events.DefaultNames())
+	pub, err := publish.New(t.Context(), b.JS, events.DefaultNames())
 	testkit.Must(t, err)
 	for _, key := range keys {
 		for v := range n {
@@ -74,13 +75,13 @@ func (t *tenure) failNext(tt *testing.T, n int) {
 	tt.Helper()
 	answer := lanes.Answered(connectors.Failed(connectors.Transient, "503", errors.New("busy")), gate.Verdict{Counts: true})
 	t.at(func(m *lanes.Lanes) {
-		batch := m.Next(n, false)
+		batch, _ := m.Next(n, false)
 		for _, l := range batch {
 			if !m.Concluded(l, &answer) {
 				tt.Errorf("%s is not parked", l.Key().Encoded())
 			}
 		}
-		m.CallEnded()
+		m.CallEnded(false)
 		if len(batch) != n {
 			tt.Fatalf("%d keys are ready, want %d", len(batch), n)
 		}

@@ -7,12 +7,15 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -48,7 +51,7 @@ func TestParkedKeyHoldsNobodyUpAndSurvivesItsWorker(t *testing.T) {
 			if mode == channels.Every {
 				l.eventually("the key to be parked", func() bool {
 					rec, err := l.ledger.Get(t.Context(), "cal", "bad")
-					return err == nil && rec.State == events.StateParked && parked(l) == versions
+					return err == nil && rec.State == wire.StateParked && parked(l) == versions
 				})
 			}
 			a.shutdown(t)
@@ -82,7 +85,7 @@ func byNumber(a, b string) int {
 
 func parked(l *lab) uint64 {
 	l.t.Helper()
-	s, err := l.JS.Stream(l.t.Context(), events.DefaultNames().ParkedStream())
+	s, err := l.JS.Stream(l.t.Context(), wire.ParkedStream(events.DefaultNames()))
 	testkit.Must(l.t, err)
 	info, err := s.Info(l.t.Context(), jetstream.WithSubjectFilter(">"))
 	testkit.Must(l.t, err)
@@ -165,7 +168,7 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 		return connectors.Done()
 	})
 	names := events.DefaultNames()
-	reads, err := l.JS.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET." + names.ParkedStream())
+	reads, err := l.JS.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET." + wire.ParkedStream(names))
 	testkit.Must(t, err)
 	failMore := func() {
 		t.Helper()
@@ -191,6 +194,45 @@ func TestPayloadOfAParkedKeyStaysBetweenAttempts(t *testing.T) {
 	poisoned.Store(false)
 	if ack := l.outcome("cal", "bad", 1); ack.Outcome != events.Delivered {
 		t.Fatalf("not delivered: %+v", ack)
+	}
+	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
+}
+
+// The owner before may have brought the newer version to the target and have died before
+// it could say so: a target that checks nothing would go back to the parked one.
+func TestParkedUpdateThatAFormerOwnerLeftYieldsToANewerVersion(t *testing.T) {
+	t.Parallel()
+	const keys = 8
+	cfg := channel("cal", channels.Latest)
+	cfg.Retry.MaxAttempts = 1000
+	l := newLab(t, cfg)
+	var well atomic.Bool
+	l.tg.answerWith(func(a connectors.Attempt) connectors.Result {
+		if a.Key != "others" && !well.Load() {
+			return connectors.Failed(connectors.Transient, "500", errors.New("not this one"))
+		}
+		return connectors.Done()
+	})
+	a := l.work("a", func(o *delivery.Options) { o.ParkAfter = time.Nanosecond })
+	for k := range keys { // it is not the channel that fails
+		l.push(update("cal", fmt.Sprint("k", k), 1))
+		l.othersPass("cal", fmt.Sprint("k", k))
+	}
+	l.eventually("all of them to be parked", func() bool { return parked(l) == keys })
+	a.shutdown(t)
+	for k := range keys {
+		l.push(update("cal", fmt.Sprint("k", k), 2))
+	}
+	well.Store(true)
+	l.work("b")
+	for k := range keys {
+		key := fmt.Sprint("k", k)
+		if ack := l.outcome("cal", key, 2); ack.Outcome != events.Delivered {
+			t.Fatalf("not delivered: %+v", ack)
+		}
+		if got := l.tg.versions(key); !slices.Equal(got, []string{"2"}) {
+			t.Errorf("the target took %v of %s", got, key)
+		}
 	}
 	l.eventually("the parked stream to be empty", func() bool { return parked(l) == 0 })
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -32,7 +32,7 @@ func (p *parker) forget(seq uint64) {
 
 // tidy removes settled updates that lie in the parked stream, whenever there may be some,
 // until ctx ends: their removal failed, nobody heard that they were moved, or a broker
-// that was killed has brought them back.
+// that was killed has brought them back. So are those of keys that the channel takes no longer.
 // They would count as parked until the partition has another owner.
 func (p *parker) tidy(ctx context.Context) {
 	for {
@@ -86,10 +86,13 @@ func (p *parker) ended(ctx context.Context, one parking.Parked) (ended bool, err
 	t := p.t
 	k := t.view.Pin(one.Key)
 	defer t.view.Unpin(k)
+	if !t.takes(one.Update.Key) {
+		return true, nil
+	}
 	if err := t.view.Load(ctx, []*ledger.Key{k}); err != nil {
 		return false, err
 	}
 	it := parkedItem(one)
-	t.view.Read(k, func(rec *events.Record) { ended = t.lanes.Ended(it, rec) })
+	t.view.Read(k, func(rec *wire.Record) { ended = t.lanes.Ended(it, rec) })
 	return ended, nil
 }

@@ -6,10 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lease"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
-	"github.com/hms-utl/extsync/pkg/events"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
@@ -50,7 +51,7 @@ func newPartition(r *channelRun, index int, le *lease.Lease) *partition {
 
 // owns reports whether an encoded key is of the partition.
 func (p *partition) owns(key string) bool {
-	return events.Partition(key, p.r.entry.Config.Partitions) == p.index
+	return wire.Partition(key, p.r.entry.Config.Partitions) == p.index
 }
 
 // requestDrain asks run to finish what is in flight and return.
@@ -71,9 +72,12 @@ func (p *partition) drainRequested() bool {
 func (p *partition) run() {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	// What a connector asks of others may outlive this process: it says until when it may be
+	// begun.
+	ctx := connectors.WithBeginBy(p.lease.Context(), p.lease.Until)
 	for p.lease.Context().Err() == nil && !p.drainRequested() {
 		started := time.Now()
-		err := p.hold(p.lease.Context(), p.lease.Turn())
+		err := p.hold(ctx, p.lease.Turn())
 		p.afterOutage = errors.Is(err, errRefresh)
 		if err == nil {
 			if p.r.entry.Gated { // until the gate is lifted there is nothing to do

@@ -15,12 +15,13 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // publish publishes version 1 of n keys.
 func (b *bench) publish(t *testing.T, n int) {
 	t.Helper()
-	pub, err := events.NewPublisher(t.Context(), b.JS, events.DefaultNames())
+	pub, err := publish.New(t.Context(), b.JS, events.DefaultNames())
 	testkit.Must(t, err)
 	for i := range n {
 		_, err := pub.Publish(t.Context(), events.Update{Channel: "cal", Key: "k" + strconv.Itoa(i), Version: testkit.Number(1), Payload: []byte("1")})

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // errQuotaFull says that a partition has used up its part of a stream that all channels
@@ -128,14 +128,14 @@ func (q *quotas) letter(ctx context.Context, size int64) error {
 
 func (q *quotas) countLetters(ctx context.Context) (sum int64, err error) {
 	t, cfg := q.t, &q.t.p.r.entry.Config
-	letters := events.StreamQuery{
-		Stream: t.b.names.DeadStream(), Subject: t.b.names.PartitionDead(cfg.Name, t.p.index, cfg.Partitions), HeadersOnly: true, Consumer: true,
+	letters := wire.StreamQuery{
+		Stream: wire.DeadStream(t.b.names), Subject: wire.PartitionDead(t.b.names, cfg.Name, t.p.index, cfg.Partitions), HeadersOnly: true, Consumer: true,
 	}
-	for msg, err := range events.ReadStream(ctx, t.b.js, letters) {
+	for msg, err := range wire.ReadStream(ctx, t.b.js, letters) {
 		if err != nil {
 			return 0, err
 		}
-		sum += events.StoredSize(msg.Subject, msg.Header, events.PayloadSize(msg.Header))
+		sum += wire.StoredSize(msg.Subject, msg.Header, wire.PayloadSize(msg.Header))
 	}
 	return sum, nil
 }

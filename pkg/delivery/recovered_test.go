@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // recovered puts an older copy of a channel's stream back, beside everything else as
@@ -22,9 +24,9 @@ func (l *lab) recovered(older string) {
 	l.t.Helper()
 	names := events.DefaultNames()
 	l.bringBack(older)
-	_, _, err := events.RenewIncarnation(l.t.Context(), l.JS, names)
+	_, _, err := wire.RenewIncarnation(l.t.Context(), l.JS, names)
 	testkit.Must(l.t, err)
-	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, names)
+	l.pub, err = publish.New(l.t.Context(), l.JS, names)
 	testkit.Must(l.t, err)
 }
 
@@ -49,7 +51,7 @@ func TestUpdateWithThePlaceOfAParkedOneIsDelivered(t *testing.T) {
 			l.pushAll("cal", "k", 1, 3)
 			l.delivered(3)
 			a.shutdown(t)
-			older := l.copyOf(events.DefaultNames().UpdateStream("cal"))
+			older := l.copyOf(wire.UpdateStream(events.DefaultNames(), events.ToChannel("cal")))
 			b := l.work("b", soon)
 			before := l.push(update("cal", "bad", 1))
 			l.othersPass("cal", "bad") // it is not the channel that fails
@@ -79,7 +81,7 @@ func TestUpdateThatIsAcceptedAfterARestoreHasAnOutcome(t *testing.T) {
 			l.push(update("cal", "x", 1))
 			l.outcome("cal", "x", 1)
 			a.shutdown(t)
-			older := l.copyOf(names.UpdateStream("cal"))
+			older := l.copyOf(wire.UpdateStream(names, events.ToChannel("cal")))
 			b := l.work("b")
 			for _, k := range []string{"p", "q", "r"} {
 				l.push(update("cal", k, 1))
@@ -99,7 +101,7 @@ func TestUpdateThatIsAcceptedAfterARestoreHasAnOutcome(t *testing.T) {
 			}
 			testkit.Must(t, err)
 			l.work("c")
-			l.eventually("an ack", func() bool { return l.stored(names.AckStream()) > 0 })
+			l.eventually("an ack", func() bool { return l.stored(wire.AckStream(names)) > 0 })
 		})
 	}
 }
@@ -120,7 +122,7 @@ func TestLetterAfterARestoreIsStored(t *testing.T) {
 	l.pushAll("cal", "k", 1, 3)
 	l.delivered(3)
 	a.shutdown(t)
-	older := l.copyOf(names.UpdateStream("cal"))
+	older := l.copyOf(wire.UpdateStream(names, events.ToChannel("cal")))
 	b := l.work("b")
 	before := l.push(update("cal", "bad", 1))
 	l.outcome("cal", "bad", 1)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // The registry is read beside the manager's own work: a registry that does not answer,
@@ -43,7 +43,7 @@ func (m *manager) beginWatch(ctx context.Context) error {
 		return nil
 	}
 	stop()
-	if !events.IsUnavailable(err) {
+	if !wire.IsUnavailable(err) {
 		return err
 	}
 	m.log.Warn().Err(err).Msg("watch the channel registry; it is read from time to time all the same")

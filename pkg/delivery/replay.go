@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -49,7 +50,7 @@ func (c control) admit(ctx context.Context, letter uint64) (*lanes.Item, error) 
 		return nil, nil //nolint:nilnil // it is gone
 	case err != nil:
 		return nil, err
-	case l.Channel != e.Config.Name || events.Partition(l.EncodedKey, e.Config.Partitions) != t.p.index:
+	case l.Channel != e.Config.Name || wire.Partition(l.EncodedKey, e.Config.Partitions) != t.p.index:
 		return nil, fmt.Errorf("dead letter %d is of another partition", letter)
 	case l.State == deadletters.StatePending || l.Malformed != "":
 		return nil, fmt.Errorf("dead letter %d cannot be sent again now", letter)
@@ -73,7 +74,7 @@ func (c control) admit(ctx context.Context, letter uint64) (*lanes.Item, error) 
 func (c control) attempt(ctx context.Context, it *lanes.Item, said *channels.Replayed) {
 	t := c.t
 	enc, _ := events.EncodeKey(it.Update.Key) // it was decoded from one
-	last, err := events.ReadFromLeader(ctx, t.b.js, t.stream, events.MessageQuery{LastOn: t.b.names.StoredUpdate(it.Update.Channel, enc)})
+	last, err := wire.ReadFromLeader(ctx, t.b.js, t.stream, wire.MessageQuery{LastOn: wire.StoredUpdate(t.b.names, t.route, enc)})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		last, err = &jetstream.RawStreamMsg{}, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -22,24 +23,26 @@ const mostLines = 64 << 10
 
 // A replyRoom is memory for the next acks.
 type replyRoom struct {
-	wanted []*events.Entry
+	wanted []*wire.Entry
 	buffer []byte
 }
 
 // A replier sends the acks of a partition's outcomes.
 type replier struct {
-	js              jetstream.JetStream
-	names           events.Names
-	channel, stream string
-	incarnation     events.Incarnation
-	rooms           *sync.Pool // of *replyRoom
+	js          jetstream.JetStream
+	names       events.Names
+	channel     string
+	topic       string // that the channel reads; "": none
+	stream      string
+	incarnation wire.Incarnation
+	rooms       *sync.Pool // of *replyRoom
 }
 
 // send sends the acks of some entries to whoever asked for them: to an inbox
 // as it comes, to a named service's subject so that the broker has it. It
 // returns when that is so. If it fails, or this worker dies before the progress
 // says that they were sent, the next tenure sends them again (guarantee 3).
-func (r *replier) send(ctx context.Context, entries []events.Entry) error {
+func (r *replier) send(ctx context.Context, entries []wire.Entry) error {
 	room, _ := r.rooms.Get().(*replyRoom)
 	if room == nil {
 		room = new(replyRoom)
@@ -53,7 +56,7 @@ func (r *replier) send(ctx context.Context, entries []events.Entry) error {
 	var kept []jetstream.PubAckFuture
 	for i, first := 0, 0; i < len(wanted); i++ {
 		e := wanted[i]
-		data, err := e.AppendAck(buffer, r.channel)
+		data, err := e.AppendAck(buffer, r.channel, r.topic)
 		if err != nil {
 			return fmt.Errorf("send ack: %w", err)
 		}
@@ -102,11 +105,11 @@ func awaitStored(ctx context.Context, futures []jetstream.PubAckFuture) error {
 
 // wanted appends the entries whose ack somebody gets to wanted. Where acks may share
 // messages, those for one subject are in a row and in their order.
-func (r *replier) wanted(wanted []*events.Entry, entries []events.Entry) []*events.Entry {
+func (r *replier) wanted(wanted []*wire.Entry, entries []wire.Entry) []*wire.Entry {
 	lines := 0
 	for i := range entries {
 		e := &entries[i]
-		if e.ReplyTo == "" || !e.Outcome.Final() || !r.names.ReplyAllowed(e.ReplyTo) {
+		if e.ReplyTo == "" || !wire.Final(e.Outcome) || !wire.ReplyAllowed(r.names, e.ReplyTo) {
 			continue
 		}
 		wanted = append(wanted, e)
@@ -115,26 +118,26 @@ func (r *replier) wanted(wanted []*events.Entry, entries []events.Entry) []*even
 		}
 	}
 	if lines > 1 {
-		slices.SortStableFunc(wanted, func(a, b *events.Entry) int { return strings.Compare(a.ReplyTo, b.ReplyTo) })
+		slices.SortStableFunc(wanted, func(a, b *wire.Entry) int { return strings.Compare(a.ReplyTo, b.ReplyTo) })
 	}
 	return wanted
 }
 
 // joined reports whether the acks of two entries may be in one message.
-func joined(a, b *events.Entry) bool {
+func joined(a, b *wire.Entry) bool {
 	return a.ReplyLines && b.ReplyLines && a.ReplyTo == b.ReplyTo
 }
 
 // one sends data, the acks of some entries with one subject. The future, if any, is
 // of a message that the broker has to confirm. data is the caller's again.
-func (r *replier) one(entries []*events.Entry, data []byte) (jetstream.PubAckFuture, error) {
+func (r *replier) one(entries []*wire.Entry, data []byte) (jetstream.PubAckFuture, error) {
 	e := entries[0]
-	if !r.names.IsServiceAck(e.ReplyTo) {
+	if !wire.IsServiceAck(r.names, e.ReplyTo) {
 		// Nobody can be told if the connection is down; the ledger knows.
 		_ = r.js.Conn().Publish(e.ReplyTo, data)
 		return nil, nil
 	}
-	id := r.stream + ":" + r.incarnation.String() + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
+	id := r.stream + ":" + r.channel + ":" + r.incarnation.String() + ":" + strconv.FormatUint(e.Sequence, 10) + ":" + string(e.Outcome)
 	if n := len(entries); n > 1 {
 		id += ":" + strconv.Itoa(n) + ":" + strconv.FormatUint(entries[n-1].Sequence, 10)
 	}

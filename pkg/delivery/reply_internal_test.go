@@ -8,8 +8,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A predecessor died between its commit and the acks: they are sent at the takeover,
@@ -22,9 +24,9 @@ func TestAcksOfAPredecessorAreSentAtTheTakeover(t *testing.T) {
 	testkit.Must(t, err)
 	alone, err := b.Conn.SubscribeSync(single)
 	testkit.Must(t, err)
-	var entries []events.Entry
+	var entries []wire.Entry
 	for i, to := range []string{shared, single, shared, single, shared} {
-		entries = append(entries, events.Entry{
+		entries = append(entries, wire.Entry{
 			Key: fmt.Sprint("k", i), Sequence: uint64(i + 1), ReplyTo: to, ReplyLines: to == shared,
 			Settlement: events.Settlement{Version: testkit.Number(int64(i + 1)), Outcome: events.Delivered, At: timestamp()},
 		})
@@ -43,7 +45,7 @@ func TestAcksOfAPredecessorAreSentAtTheTakeover(t *testing.T) {
 		msg, err := want.sub.NextMsgWithContext(ctx)
 		testkit.Must(t, err)
 		var keys []string
-		for ack, err := range events.DecodeAcks(msg.Data) {
+		for ack, err := range publish.DecodeAcks(msg.Data) {
 			testkit.Must(t, err)
 			keys = append(keys, ack.Key)
 		}

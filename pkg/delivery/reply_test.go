@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // deliverBatches makes a backlog of n keys whose acks go to one subject, and has a worker
@@ -41,7 +43,7 @@ func TestAcksInLines(t *testing.T) {
 			for ; len(keys) < n; messages++ {
 				msg, err := sub.NextMsgWithContext(ctx)
 				testkit.Must(t, err)
-				for ack, err := range events.DecodeAcks(msg.Data) {
+				for ack, err := range publish.DecodeAcks(msg.Data) {
 					testkit.Must(t, err)
 					if ack.Outcome != events.Delivered || ack.Version != testkit.Number(1) {
 						t.Errorf("ack %+v", ack)
@@ -72,13 +74,13 @@ func TestKeptAcksInLines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	seen := map[string]bool{}
-	for ack, err := range events.ServiceAcks(ctx, l.JS, names, "billing") {
+	for ack, err := range publish.ServiceAcks(ctx, l.JS, names, "billing") {
 		testkit.Must(t, err)
 		if seen[ack.Key] = true; len(seen) == n {
 			break
 		}
 	}
-	stream, err := l.JS.Stream(t.Context(), names.AckStream())
+	stream, err := l.JS.Stream(t.Context(), wire.AckStream(names))
 	testkit.Must(t, err)
 	if kept := stream.CachedInfo().State.Msgs; kept > n/2 {
 		t.Errorf("%d acks in %d messages", n, kept)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // A broker whose files were restored goes on from an older state: it gives sequences
@@ -67,5 +67,5 @@ func (m *manager) checkLog(ctx context.Context) {
 func (m *manager) checkIncarnation(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, m.b.leaseTTL/4)
 	defer cancel()
-	return events.CheckIncarnation(ctx, m.b.js, m.b.names, m.b.incarnation)
+	return wire.CheckIncarnation(ctx, m.b.js, m.b.names, m.b.incarnation)
 }

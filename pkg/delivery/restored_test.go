@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // storeOf returns the directory of a stream of the lab's broker.
@@ -63,9 +65,10 @@ func (l *lab) restart() {
 	var err error
 	l.registry, err = channels.OpenRegistry(l.t.Context(), l.JS, events.DefaultNames(), l.catalog)
 	testkit.Must(l.t, err)
-	l.pub, err = events.NewPublisher(l.t.Context(), l.JS, events.DefaultNames())
+	l.pub, err = publish.New(l.t.Context(), l.JS, events.DefaultNames())
 	testkit.Must(l.t, err)
-	l.ledger = l.pub.Ledger()
+	l.ledger, err = wire.OpenLedger(l.t.Context(), l.JS, events.DefaultNames())
+	testkit.Must(l.t, err)
 }
 
 // pushAll publishes version 1 of keys with the numbers from..until.
@@ -101,7 +104,7 @@ func TestFloorOfALaterCopySkipsNothing(t *testing.T) {
 			l.pushAll("cal", "k", 1, 500)
 			l.delivered(500)
 			a.shutdown(t)
-			older := l.copyOf(names.UpdateStream("cal"), events.KVStream(names.LedgerBucket()), names.OutcomeStream())
+			older := l.copyOf(wire.UpdateStream(names, events.ToChannel("cal")), wire.KVStream(wire.LedgerBucket(names)), wire.OutcomeStream(names))
 
 			b := l.work("b")
 			l.pushAll("cal", "k", 501, 800)
@@ -121,7 +124,7 @@ func TestRestoredBrokerIsAnAlarmUntilRecover(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, channel("cal", channels.Latest))
 	names := events.DefaultNames()
-	older := l.copyOf(names.UpdateStream("cal"))
+	older := l.copyOf(wire.UpdateStream(names, events.ToChannel("cal")))
 	a := l.work("a")
 	l.pushAll("cal", "k", 1, 5)
 	l.delivered(5)
@@ -133,7 +136,7 @@ func TestRestoredBrokerIsAnAlarmUntilRecover(t *testing.T) {
 	c := l.work("c") // it has seen nothing itself
 	l.eventually("an alarm", func() bool { return !c.Status().Restored.IsZero() })
 
-	_, _, err := events.RenewIncarnation(t.Context(), l.JS, names)
+	_, _, err := wire.RenewIncarnation(t.Context(), l.JS, names)
 	testkit.Must(t, err)
 	select {
 	case err = <-c.done:
@@ -144,7 +147,7 @@ func TestRestoredBrokerIsAnAlarmUntilRecover(t *testing.T) {
 	if !errors.Is(err, events.ErrIncarnation) {
 		t.Errorf("it ended with %v", err)
 	}
-	l.pub, err = events.NewPublisher(t.Context(), l.JS, names)
+	l.pub, err = publish.New(t.Context(), l.JS, names)
 	testkit.Must(t, err)
 	d := l.work("d")
 	l.pushAll("cal", "k", 6, 10)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
@@ -43,7 +44,8 @@ type resyncer struct {
 // A reading is a tenure's share of one resync.
 type reading struct {
 	want   channels.Resync
-	window int // updates under way at most
+	upto   uint64 // sequence in the stream
+	window int    // updates under way at most
 	rs     *lanes.Resync
 }
 
@@ -55,9 +57,12 @@ func (r *resyncer) run(ctx context.Context) {
 		return
 	}
 	for {
-		want, err := t.b.progress.ReadResync(ctx, t.p.r.entry.Config.Name)
-		if err == nil && want.State == channels.ResyncRunning && want.StreamCreated == t.feed.Created() {
-			err = r.one(ctx, want)
+		want, err := r.wanted(ctx)
+		if err == nil && want.State == channels.ResyncRunning && want.StreamCreated == t.feed.Created() && want.Concerns(&t.p.r.entry) {
+			var current bool
+			if current, err = r.current(ctx, &want); current {
+				err = r.one(ctx, want)
+			}
 		}
 		var again <-chan time.Time
 		if err != nil && !errors.Is(err, channels.ErrNoResync) && ctx.Err() == nil {
@@ -71,6 +76,35 @@ func (r *resyncer) run(ctx context.Context) {
 		case <-again:
 		}
 	}
+}
+
+// wanted returns what is wanted of the channel. Whoever made it, or changed its keys, may have
+// died before he said that it is to be filled.
+func (r *resyncer) wanted(ctx context.Context) (channels.Resync, error) {
+	e := &r.t.p.r.entry
+	want, err := r.t.b.progress.ReadResync(ctx, e.Config.Name)
+	if e.Fill == "" || err == nil && want.Concerns(e) || err != nil && !errors.Is(err, channels.ErrNoResync) {
+		return want, err
+	}
+	now, err := r.t.b.registry.Get(ctx, e.Config.Name) // ours may be outdated
+	if err != nil {
+		return channels.Resync{}, err
+	}
+	if err := r.t.b.registry.EnsureFill(ctx, now); err != nil {
+		return channels.Resync{}, err
+	}
+	return r.t.b.progress.ReadResync(ctx, e.Config.Name)
+}
+
+// current reports whether the tenure's configuration is not older than the one that a resync
+// is meant for. Where it is, the next tenure has the newer one, and comes.
+func (r *resyncer) current(ctx context.Context, want *channels.Resync) (bool, error) {
+	own := &r.t.p.r.entry
+	if want.Content == 0 || want.Content == own.Content {
+		return true, nil
+	}
+	now, err := r.t.b.registry.Get(ctx, own.Config.Name)
+	return err == nil && now.Content == own.Content, err
 }
 
 // one works on one resync until it is done or no longer wanted.
@@ -87,7 +121,7 @@ func (r *resyncer) one(ctx context.Context, want channels.Resync) error {
 		return nil
 	}
 	one := r.start(want, p)
-	t.log.Info().Str("resync", want.ID).Uint64("from", p.Cursor).Uint64("upto", want.Upto).Msg("resync")
+	t.log.Info().Str("resync", want.ID).Uint64("from", p.Cursor).Uint64("upto", one.upto).Msg("resync")
 
 	feed, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -103,7 +137,9 @@ func (r *resyncer) one(ctx context.Context, want channels.Resync) error {
 		case err = <-fed:
 			fed = nil
 			if err != nil {
-				r.drop(one)
+				if !one.want.Fill {
+					r.drop(one)
+				}
 				return errors.Join(err, r.save(context.WithoutCancel(ctx), one, false))
 			}
 		case <-r.wake:
@@ -113,6 +149,10 @@ func (r *resyncer) one(ctx context.Context, want channels.Resync) error {
 			}
 			stop(errNotWanted)
 			r.endFeed(fed)
+			if one.want.Fill { // what is in hand is as live as all else
+				signal(r.wake)
+				return r.save(ctx, one, false)
+			}
 			r.drop(one)
 			for r.underWay(one) > 0 && sleep.For(ctx, 20*time.Millisecond) { // calls end within the channel's timeout
 			}
@@ -136,9 +176,12 @@ func (r *resyncer) one(ctx context.Context, want channels.Resync) error {
 // start begins a resync where its progress says.
 func (r *resyncer) start(want channels.Resync, p channels.ResyncProgress) *reading {
 	t := r.t
-	one := &reading{want: want, window: min(resyncWindow, 2*max(t.p.r.maxBatch, t.p.r.callLimit()))}
+	one := &reading{want: want, upto: want.Upto, window: min(resyncWindow, 2*max(t.p.r.maxBatch, t.p.r.callLimit()))}
 	t.begin()
 	defer t.end()
+	if want.Fill { // until it heard of its keys, an owner has passed by what came
+		one.upto = max(one.upto, t.lanes.Floor().Last())
+	}
 	one.rs = t.lanes.BeginResync(p)
 	return one
 }
@@ -204,8 +247,9 @@ func (r *resyncer) read(ctx context.Context, one *reading) error {
 		defer cancel()
 		_ = stream.DeleteConsumer(cleanup, c.CachedInfo().Name)
 	}()
-	count, left := uint64(0), c.CachedInfo().NumPending
+	count, left, last := uint64(0), c.CachedInfo().NumPending, r.progress(one, false).Cursor
 	for left > 0 {
+		before := count
 		batch, err := c.Fetch(int(min(left, resyncFetch)), jetstream.FetchMaxWait(2*time.Second))
 		if err != nil {
 			return fmt.Errorf("read the stream again: %w", err)
@@ -216,9 +260,10 @@ func (r *resyncer) read(ctx context.Context, one *reading) error {
 				return fmt.Errorf("read the stream again: %w", err)
 			}
 			if count++; meta.Sequence.Consumer != count {
-				return fmt.Errorf("read the stream again: %w", feed.ErrMissing)
+				return r.missing(ctx, last, meta.Sequence.Stream)
 			}
-			if left = meta.NumPending; meta.Sequence.Stream > one.want.Upto {
+			last = meta.Sequence.Stream
+			if left = meta.NumPending; meta.Sequence.Stream > one.upto {
 				return nil
 			}
 			if err := r.readOne(ctx, one, msg, meta.Sequence.Stream, meta.Timestamp); err != nil {
@@ -228,11 +273,24 @@ func (r *resyncer) read(ctx context.Context, one *reading) error {
 		if err := batch.Error(); err != nil {
 			return fmt.Errorf("read the stream again: %w", err)
 		}
+		if count == before && ctx.Err() == nil {
+			return r.missing(ctx, last, one.upto)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
 	return nil
+}
+
+// missing returns why messages behind a sequence did not come, up to another. Those that
+// clients do not hand out are removed: nobody could deliver them.
+func (r *resyncer) missing(ctx context.Context, last, upto uint64) error {
+	found, err := r.t.feed.ClearHidden(ctx, last+1, upto)
+	if found {
+		r.t.log.Warn().Uint64("behind", last).Msg("updates that NATS clients do not hand out are removed")
+	}
+	return fmt.Errorf("read the stream again: %w", errors.Join(feed.ErrMissing, err))
 }
 
 // subjects returns what is to be read: of a few named keys only theirs,
@@ -242,12 +300,11 @@ func (r *resyncer) subjects(s *channels.Selection) []string {
 	if len(s.Keys) == 0 || len(s.Keys) > 100 {
 		return []string{t.feed.Subject()}
 	}
-	cfg := t.p.r.entry.Config
 	var out []string
 	for _, key := range s.Keys {
 		enc, err := events.EncodeKey(key)
 		if err == nil && t.p.owns(enc) {
-			out = append(out, t.b.names.StoredUpdate(cfg.Name, enc))
+			out = append(out, wire.StoredUpdate(t.b.names, t.route, enc))
 		}
 	}
 	return out
@@ -256,8 +313,8 @@ func (r *resyncer) subjects(s *channels.Selection) []string {
 // readOne puts an update into its lane, once there is room for it.
 func (r *resyncer) readOne(ctx context.Context, one *reading, msg jetstream.Msg, seq uint64, published time.Time) error {
 	t := r.t
-	u, err := events.Decode(t.b.names, msg.Subject(), msg.Headers(), msg.Data())
-	if err != nil || u.Channel != t.p.r.entry.Config.Name || !one.want.Has(u.Key) {
+	u, err := t.decode(msg)
+	if !one.want.Fill && err != nil || wire.IsReset(msg.Headers()) || !t.takes(u.Key) || !one.want.Has(u.Key) {
 		return nil //nolint:nilerr // what cannot be read is a dead letter already
 	}
 	u.ReplyTo = "" // its publisher knows
@@ -269,14 +326,25 @@ func (r *resyncer) readOne(ctx context.Context, one *reading, msg jetstream.Msg,
 		}
 	}
 	it := &lanes.Item{
-		Update: u, Tag: u.Tag(), Seq: seq, Came: time.Now(), Published: published, Size: len(msg.Data()) + len(msg.Subject()) + 512,
+		Update: u, Malformed: err, Seq: seq, Came: time.Now(), Published: published, Size: len(msg.Data()) + len(msg.Subject()) + 512,
+	}
+	if err == nil {
+		it.Tag = u.Tag()
+	}
+	if one.want.Fill {
+		msg.Headers().Del(events.HeaderReplyTo) // it may be parked with its headers
+		it.Msg, it.Size = msg, len(msg.Data())+heldBytes
 	}
 	if err := t.share.Take(ctx, it.Size); err != nil {
 		return err
 	}
-	key := t.view.Pin(events.KeyOfSubject(msg.Subject()))
+	key := t.view.Pin(wire.KeyOfSubject(msg.Subject()))
 	t.begin()
 	defer t.end()
-	t.lanes.Found(one.rs, it, key)
+	if one.want.Fill {
+		t.lanes.Filled(one.rs, it, key)
+	} else {
+		t.lanes.Found(one.rs, it, key)
+	}
 	return nil
 }

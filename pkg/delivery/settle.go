@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // What is done with an update that is done, in the order of guarantee 1: the target
@@ -57,7 +57,7 @@ func (c *caller) storeLetter(l *lanes.Letter) {
 // sendAgain repeats the ack of an update whose outcome is in the log already.
 func (c *caller) sendAgain(r *lanes.Repeat) {
 	t := c.t
-	err := t.replies.send(t.ctx, []events.Entry{r.Entry})
+	err := t.replies.send(t.ctx, []wire.Entry{r.Entry})
 	t.p.sight.hinder(repeatAck, err)
 	if err != nil {
 		t.log.Warn().Err(err).Str("key", r.Item.Update.Key).Msg("the ack is sent again later")
@@ -81,14 +81,14 @@ func (t *tenure) refused(it *lanes.Item) {
 }
 
 // recordOf returns a copy of the record of a key.
-func (t *tenure) recordOf(ctx context.Context, key string) (events.Record, error) {
+func (t *tenure) recordOf(ctx context.Context, key string) (wire.Record, error) {
 	k := t.view.Pin(key)
 	defer t.view.Unpin(k)
 	if err := t.view.Load(ctx, []*ledger.Key{k}); err != nil {
-		return events.Record{}, err
+		return wire.Record{}, err
 	}
-	var out events.Record
-	t.view.Read(k, func(rec *events.Record) {
+	var out wire.Record
+	t.view.Read(k, func(rec *wire.Record) {
 		out = *rec
 		out.Recent = slices.Clone(rec.Recent)
 	})

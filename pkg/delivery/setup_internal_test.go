@@ -120,7 +120,8 @@ func (t *tenure) attempt(items ...*lanes.Item) *lanes.Lane {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.lanes.Next(1, false)[0]
+	batch, _ := t.lanes.Next(1, false)
+	return batch[0]
 }
 
 // waits reports whether a lane waits for its next attempt, and when that is due.

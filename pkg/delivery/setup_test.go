@@ -12,10 +12,12 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -98,7 +100,7 @@ func (tg *target) versions(key string) []string {
 
 func catalogOf(tg *target) *connectors.Catalog {
 	return connectors.NewCatalog(connectors.Kind{
-		Name: "memory", Capabilities: connectors.Capabilities{Batches: true},
+		Name: "memory", Capabilities: connectors.Capabilities{Batches: true, Remembers: true},
 		Check: func([]byte) error { return nil },
 		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
 			return tg, nil
@@ -113,8 +115,8 @@ type lab struct {
 	tg       *target
 	catalog  *connectors.Catalog
 	registry *channels.Registry
-	pub      *events.Publisher
-	ledger   *events.Ledger
+	pub      *publish.Publisher
+	ledger   *wire.Ledger
 }
 
 func newLab(t testing.TB, cfg channels.Config) *lab {
@@ -127,9 +129,10 @@ func newLab(t testing.TB, cfg channels.Config) *lab {
 	l.registry, err = channels.OpenRegistry(t.Context(), l.JS, names, l.catalog)
 	testkit.Must(t, err)
 	l.put(cfg)
-	l.pub, err = events.NewPublisher(t.Context(), l.JS, names)
+	l.pub, err = publish.New(t.Context(), l.JS, names)
 	testkit.Must(t, err)
-	l.ledger = l.pub.Ledger()
+	l.ledger, err = wire.OpenLedger(t.Context(), l.JS, names)
+	testkit.Must(t, err)
 	return l
 }
 
@@ -220,13 +223,39 @@ func (l *lab) request(u events.Update) events.Ack {
 }
 
 // othersPass has another key of a channel get through, once one has failed: whoever fails
-// is at fault then.
+// is at fault then. That it is tried again shows that the worker knows of its failure.
 func (l *lab) othersPass(channel, failing string) {
 	l.t.Helper()
-	l.eventually(failing+" to fail", func() bool { return slices.Contains(l.tg.attempts(), failing) })
+	l.eventually(failing+" to fail", func() bool {
+		tries := 0
+		for _, key := range l.tg.attempts() {
+			if key == failing {
+				tries++
+			}
+		}
+		return tries > 1
+	})
 	if ack := l.request(update(channel, "others", time.Now().UnixNano())); ack.Outcome != events.Delivered {
 		l.t.Fatalf("another key is not delivered: %+v", ack)
 	}
+}
+
+// outcomeAmongOthers waits for the outcome of an update that fails, while another key of its
+// channel gets through time and again: also after the worker has lost its lease.
+func (l *lab) outcomeAmongOthers(channel, key string) events.Ack {
+	l.t.Helper()
+	var ack events.Ack
+	var pushed time.Time
+	l.eventually("an outcome of "+key, func() bool {
+		if slices.Contains(l.tg.attempts(), key) && time.Since(pushed) > 100*time.Millisecond {
+			pushed = time.Now()
+			l.push(update(channel, "others", pushed.UnixNano()))
+		}
+		var err error
+		ack, err = l.pub.Outcome(l.t.Context(), channel, key, versioning.Tag{Version: testkit.Number(1)})
+		return err == nil
+	})
+	return ack
 }
 
 // outcome waits until the ledger knows what became of a version.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
 	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
@@ -126,7 +127,7 @@ func (s *sight) troubled(err error) {
 // progressed notes that a group of outcomes was committed. Failed attempts and
 // marks are none.
 func (s *sight) progressed(commits []lanes.Commit) {
-	if slices.ContainsFunc(commits, func(c lanes.Commit) bool { return c.Entry.Outcome.Final() }) {
+	if slices.ContainsFunc(commits, func(c lanes.Commit) bool { return wire.Final(c.Entry.Outcome) }) {
 		s.moved(time.Now())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
+	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -61,13 +62,19 @@ type PartitionStatus struct {
 	// CircuitSince says since when, Reason why it is not closed.
 	CircuitSince time.Time
 	Reason       string
+	// Standings say how the partition's keys stand, as far as this worker has taken their
+	// updates from the broker; nil while that is not known.
+	Standings why.Counts
+	// Estimated: a former owner was killed, and Standings are what it had counted, until they
+	// are counted again.
+	Estimated bool
 }
 
 // Status returns what the worker has in hand now.
 func (w *Worker) Status() Status {
 	s, tenures := w.stats.status()
 	for _, t := range tenures {
-		s.Partitions = append(s.Partitions, t.status())
+		s.Partitions = append(s.Partitions, t.status(heldBy(s.Waits, t)))
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Partition, b.Partition))
@@ -105,15 +112,43 @@ func (w *Worker) Waiting(ctx context.Context) (map[string]uint64, error) {
 	return out, failed
 }
 
-func (t *tenure) status() PartitionStatus {
+// heldBy returns for which reason a tenure does not move, of those that were announced; "" if
+// it does.
+func heldBy(waits []workers.Wait, t *tenure) why.Code {
+	for i := range waits {
+		if waits[i].Concerns(t.p.r.entry.Config.Name, t.p.index) {
+			return waits[i].Code
+		}
+	}
+	return ""
+}
+
+func (t *tenure) status(held why.Code) PartitionStatus {
 	cfg := &t.p.r.entry.Config
 	s := PartitionStatus{
 		Channel: cfg.Name, Kind: cfg.Connector.Kind, Partition: t.p.index, Since: t.since, TakenOver: t.takenOver.Load(),
 	}
 	s.Circuit, s.CircuitSince, s.Reason = t.p.r.gate.Status()
+	s.Standings, s.Estimated = t.standings(held), t.census.estimated.Load()
 	hand := t.hand()
 	s.Updates, s.Keys, s.Ready, s.Parked, s.InFlight, s.Oldest = hand.Updates, hand.Keys, hand.Ready, hand.Parked, hand.InFlight, hand.Oldest
 	return s
+}
+
+// standings say how the partition's keys stand, while a reason holds it back; nil while that
+// is not known.
+func (t *tenure) standings(held why.Code) why.Counts {
+	t.mu.Lock() // what is in hand, and the records, at the same moment
+	defer t.mu.Unlock()
+	hand := t.lanes.Holdings(nil)
+	for i := range hand {
+		hand[i].Standing = hand[i].Standing.Held(held)
+	}
+	all, known := t.view.Standings(hand)
+	if !known {
+		return nil
+	}
+	return all.Sorted()
 }
 
 // hand counts what the tenure has in hand.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
@@ -21,12 +24,13 @@ const heldBytes = 8 << 10
 // Take decodes a message and puts it into its lane, waiting for room.
 func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
 	it := &lanes.Item{Msg: m.Msg, Came: time.Now(), Published: m.Stored, Seq: m.Seq, Size: len(m.Data()) + heldBytes}
-	it.Update, err = events.Decode(t.b.names, m.Subject(), m.Headers(), m.Data())
+	it.Update, err = t.decode(m)
 	if err != nil {
-		it.Reset = t.latest() && events.IsReset(m.Headers())
+		it.Reset = t.latest() && wire.IsReset(m.Headers())
 	}
-	if err == nil && it.Update.Channel != t.p.r.entry.Config.Name {
-		err = fmt.Errorf("%w: subject %s is of another channel", events.ErrInvalidUpdate, m.Subject())
+	if !t.takes(it.Update.Key) {
+		t.pass(it)
+		return nil
 	}
 	if err != nil {
 		it.Malformed = err
@@ -39,8 +43,36 @@ func (t *tenure) Take(ctx context.Context, m feed.Message) (err error) {
 	if err := t.share.Take(ctx, it.Size); err != nil {
 		return err
 	}
-	t.intake(it, events.KeyOfSubject(m.Subject()))
+	t.intake(it, wire.KeyOfSubject(m.Subject()))
 	return nil
+}
+
+// decode reads an update as the stream holds it. That of a topic is the channel's from then
+// on.
+func (t *tenure) decode(m interface {
+	Subject() string
+	Headers() nats.Header
+	Data() []byte
+},
+) (events.Update, error) {
+	u, err := wire.Decode(t.b.names, m.Subject(), m.Headers(), m.Data())
+	if err == nil && u.Route() != t.route {
+		err = fmt.Errorf("%w: subject %s is not of %s", events.ErrInvalidUpdate, m.Subject(), t.route)
+	}
+	u.Channel = t.p.r.entry.Config.Name
+	return u, err
+}
+
+// takes reports whether the channel takes a key of the topic that it reads.
+func (t *tenure) takes(key string) bool {
+	return t.p.r.entry.Config.Takes(key)
+}
+
+// pass lets go of what is not the channel's.
+func (t *tenure) pass(it *lanes.Item) {
+	t.begin()
+	defer t.end()
+	t.lanes.Passed(it)
 }
 
 // intake takes an update, whose bytes are taken from the budget, into its lane. It never

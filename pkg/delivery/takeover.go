@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
@@ -39,6 +40,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	}
 	t.lanes.Floor().StartAt(left.Floor, left.FloorTime)
 	t.census.resume(&left)
+	t.p.r.gate.Resume(left.Refusals)
 	gated := t.p.r.entry.Gated
 	if gated && left.Clean {
 		return nil
@@ -78,7 +80,7 @@ func (t *takeover) recoverTail(ctx context.Context) error {
 		from = 0
 	}
 	groups, said := 0, time.Now()
-	err := t.outcomes.Tail(ctx, from, func(at events.LogPosition, entries []events.Entry) error {
+	err := t.outcomes.Tail(ctx, from, func(at wire.LogPosition, entries []wire.Entry) error {
 		if err := t.recoverGroup(ctx, entries, at); err != nil {
 			return err
 		}
@@ -118,7 +120,7 @@ func (t *takeover) makeRoom(ctx context.Context, seq uint64) error {
 }
 
 // recoverGroup adds the entries of one group to the view.
-func (t *takeover) recoverGroup(ctx context.Context, entries []events.Entry, at events.LogPosition) error {
+func (t *takeover) recoverGroup(ctx context.Context, entries []wire.Entry, at wire.LogPosition) error {
 	keys := make([]*ledger.Key, len(entries)) // nil: has no place in the ledger
 	for i := range entries {
 		if key := encodedKey(&entries[i]); key != "" {
@@ -143,7 +145,7 @@ func (t *takeover) recoverGroup(ctx context.Context, entries []events.Entry, at 
 }
 
 // encodedKey returns the ledger's key of an entry; "" if it has no place there.
-func encodedKey(e *events.Entry) string {
+func encodedKey(e *wire.Entry) string {
 	if !ledger.HasPlace(e) {
 		return ""
 	}
@@ -162,6 +164,8 @@ func (t *takeover) startConsumer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.lanes.Begins(t.feed.Since(), time.Unix(0, t.feed.Created()).After(t.b.incarnation.Began()),
+		left.Consumer == "" && t.p.r.entry.Generation == 1)
 	if found != "" { // a floor past the end would wait in silence, another would skip
 		t.distrust(left.Floor, found)
 	}

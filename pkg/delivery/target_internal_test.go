@@ -129,7 +129,7 @@ func TestTargetIsClosedWhileItIsOpenedAnew(t *testing.T) {
 	for _, c := range conns {
 		select {
 		case <-c.closed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatal("a connector stays open")
 		}
 	}

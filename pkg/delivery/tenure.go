@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/lanes"
@@ -16,6 +17,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery/internal/letters"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/parking"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A tenure is all that a worker holds in memory about a partition between taking
@@ -30,6 +32,7 @@ type tenure struct {
 	since time.Time
 	// takenOver says that it delivers.
 	takenOver atomic.Bool
+	route     events.Route // from where the channel reads
 	stream    string
 
 	outcomes *outlog.Log
@@ -56,7 +59,7 @@ type tenure struct {
 func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, attempt uint64) *tenure {
 	r := p.r
 	cfg := &r.entry.Config
-	t := &tenure{p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, since: time.Now(), stream: r.b.names.UpdateStream(cfg.Name)}
+	t := &tenure{p: p, b: r.b, log: p.log, ctx: ctx, fail: fail, since: time.Now(), route: cfg.Route(), stream: wire.UpdateStream(r.b.names, cfg.Route())}
 	t.outcomes = outlog.New(outlog.Options{
 		JS: r.b.js, Stream: r.b.outcomes, Names: r.b.names, Channel: cfg.Name, ID: r.entry.ID, Partition: p.index, Incarnation: r.b.incarnation,
 		Content: r.entry.Content, Worker: r.worker, Epoch: p.lease.Epoch(), Attempt: attempt, Seen: &r.b.logSeen, Logger: p.log,
@@ -65,30 +68,30 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 		Store: r.b.progress, Channel: cfg.Name, Generation: r.entry.Generation, Partition: p.index, Worker: r.worker, Epoch: p.lease.Epoch(),
 	})
 	t.feed = feed.New(feed.Options{
-		JS: r.b.js, Names: r.b.names, Channel: cfg.Name, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), MaxAckPending: cfg.Window + 2*unackedMost,
-		Prefix: fmt.Sprintf("g%d-p%d-e%d-%d", r.entry.Generation, p.index, p.lease.Epoch(), attempt), Cursor: cursor{t},
+		JS: r.b.js, Names: r.b.names, Route: t.route, Partition: p.index, Partitions: cfg.Partitions, Queue: !t.latest(), MaxAckPending: cfg.Window + 2*unackedMost,
+		Prefix: t.consumers(attempt), Cursor: cursor{t},
 		Feeds: func() int { return int(r.b.tenures.Load()) }, HiddenCheck: r.hiddenCheck, Older: t.older, Logger: p.log,
 	}, t)
 	t.parked = parking.New(parking.Options{
 		JS: r.b.js, Stream: r.b.parked, Names: r.b.names, Channel: cfg.Name, ID: r.entry.ID, Partition: p.index, Partitions: cfg.Partitions, Logger: p.log,
 	})
 	t.letters = letters.New(letters.Options{
-		JS: r.b.js, Names: r.b.names, Store: r.b.letters, Channel: cfg.Name, Letters: r.b.names.PartitionDead(cfg.Name, p.index, cfg.Partitions),
+		JS: r.b.js, Names: r.b.names, Store: r.b.letters, Channel: cfg.Name, Letters: wire.PartitionDead(r.b.names, cfg.Name, p.index, cfg.Partitions),
 		Record: t.recordOf, Logger: p.log,
 	})
 	t.share = r.budget.Share()
 	t.view = ledger.New(ledger.Options{
 		JS: r.b.js, Names: r.b.names, Ledger: r.b.ledger, Channel: cfg.Name, ID: r.entry.ID, Shared: &r.b.views,
-		Share: int64(cfg.Share(cfg.Quota.Ledger)), Content: r.entry.Content, Records: r.b.names.PartitionRecords(cfg.Name, p.index, cfg.Partitions),
+		Share: int64(cfg.Share(cfg.Quota.Ledger)), Content: r.entry.Content, Records: wire.PartitionRecords(r.b.names, cfg.Name, p.index, cfg.Partitions),
 		LogEnd: t.outcomes.End, Broken: fail,
 	})
 	t.replies = replier{
-		js: r.b.js, names: r.b.names, channel: cfg.Name, stream: t.stream, incarnation: r.b.incarnation, rooms: &r.b.replies,
+		js: r.b.js, names: r.b.names, channel: cfg.Name, topic: t.route.Topic(), stream: t.stream, incarnation: r.b.incarnation, rooms: &r.b.replies,
 	}
 	t.contents = contents{stream: t.parked, kept: &r.b.kept}
 	t.lanes = lanes.New(lanes.Options{
 		Latest: t.latest(), Window: cfg.Window, Calls: r.callLimit(), Retry: cfg.Retry, ParkAfter: r.parkAfter, Incarnation: r.b.incarnation,
-		Names: r.b.names, AfterOutage: p.afterOutage, NewBackoff: newBackoff(&cfg.Retry), Now: time.Now,
+		Remembers: r.remembers, Removes: cfg.OnUnmatch == channels.DeleteUnmatched, Content: r.entry.Content, Names: r.b.names, AfterOutage: p.afterOutage, NewBackoff: newBackoff(&cfg.Retry), Now: time.Now,
 	})
 	t.wakePull, t.wakeRefresh = make(chan struct{}, 1), make(chan struct{}, 1)
 	t.calls = caller{t: t, wake: make(chan struct{}, 1)}
@@ -99,6 +102,16 @@ func newTenure(ctx context.Context, p *partition, fail context.CancelCauseFunc, 
 	t.census.t = t
 	t.quotas.begin(t)
 	return t
+}
+
+// consumers returns how the names of the tenure's consumers begin. Other channels may read
+// the same topic.
+func (t *tenure) consumers(attempt uint64) string {
+	name := fmt.Sprintf("g%d-p%d-e%d-%d", t.p.r.entry.Generation, t.p.index, t.p.lease.Epoch(), attempt)
+	if t.route.Topic() != "" {
+		return t.p.r.entry.Config.Name + "-" + name
+	}
+	return name
 }
 
 // newBackoff returns what makes the waits of a failing key.

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/feed"
@@ -89,7 +90,7 @@ func TestOutageDoesNotCountForTheUpdateThatOpensTheCircuit(t *testing.T) {
 		}
 		tn.calls.conclude(l, it, down, false, 0, new(workspace))
 		logged := tn.commits.take()
-		if len(logged) != 1 || logged[0].Entry.Outcome != events.Retrying {
+		if len(logged) != 1 || logged[0].Entry.Outcome != wire.Retrying {
 			t.Fatalf("after %d other failures the log gets %+v, want that it is tried again", others, logged)
 		}
 		if trying := time.Duration(logged[0].Entry.TryingMS) * time.Millisecond; trying > time.Minute {

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/deadletters"
@@ -157,9 +158,9 @@ type broker struct {
 	names       events.Names
 	stats       *stats
 	registry    *channels.Registry
-	ledger      *events.Ledger
+	ledger      *wire.Ledger
 	progress    *channels.ProgressStore
-	incarnation events.Incarnation // of the installation when the worker started
+	incarnation wire.Incarnation // of the installation when the worker started
 	outcomes    jetstream.Stream
 	parked      jetstream.Stream
 	letters     *deadletters.Store
@@ -190,7 +191,7 @@ func (w *Worker) open(ctx context.Context) (*broker, error) {
 		if err == nil || ctx.Err() != nil {
 			return b, err
 		}
-		if !errors.Is(err, events.ErrNotProvisioned) && !events.IsUnavailable(err) {
+		if !errors.Is(err, events.ErrNotProvisioned) && !wire.IsUnavailable(err) {
 			return nil, err
 		}
 		if !said {
@@ -212,7 +213,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {
 		return nil, err
 	}
-	if b.ledger, err = events.OpenLedger(ctx, js, names); err != nil {
+	if b.ledger, err = wire.OpenLedger(ctx, js, names); err != nil {
 		return nil, err
 	}
 	if b.progress, err = channels.OpenProgress(ctx, js, names); err != nil {
@@ -222,18 +223,18 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	if b.letters, err = deadletters.Open(ctx, js, names); err != nil {
 		return nil, err
 	}
-	if b.outcomes, err = js.Stream(ctx, names.OutcomeStream()); err != nil {
-		return nil, notProvisioned(names.OutcomeStream(), err)
+	if b.outcomes, err = js.Stream(ctx, wire.OutcomeStream(names)); err != nil {
+		return nil, notProvisioned(wire.OutcomeStream(names), err)
 	}
-	if b.parked, err = js.Stream(ctx, names.ParkedStream()); err != nil {
-		return nil, notProvisioned(names.ParkedStream(), err)
+	if b.parked, err = js.Stream(ctx, wire.ParkedStream(names)); err != nil {
+		return nil, notProvisioned(wire.ParkedStream(names), err)
 	}
-	if _, err = js.Stream(ctx, events.KVStream(names.WorkersBucket())); err != nil {
-		return nil, notProvisioned(names.WorkersBucket(), err)
+	if _, err = js.Stream(ctx, wire.KVStream(wire.WorkersBucket(names))); err != nil {
+		return nil, notProvisioned(wire.WorkersBucket(names), err)
 	}
-	leases, err := js.Stream(ctx, events.KVStream(names.LeasesBucket()))
+	leases, err := js.Stream(ctx, wire.KVStream(wire.LeasesBucket(names)))
 	if err != nil {
-		return nil, notProvisioned(names.LeasesBucket(), err)
+		return nil, notProvisioned(wire.LeasesBucket(names), err)
 	}
 	if b.leaseTTL == 0 {
 		b.leaseTTL = defaultLeaseTTL

@@ -1,12 +1,8 @@
 package events
 
 import (
-	"context"
 	"errors"
 	"fmt"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -22,13 +18,17 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrUnknownChannel says that the broker has no stream for the channel.
 	ErrUnknownChannel = errors.New("unknown channel")
+	// ErrUnknownTopic says that the broker has no stream for the topic.
+	ErrUnknownTopic = errors.New("unknown topic")
+	// ErrReadsTopic says that the channel has no publishers of its own: it reads a topic.
+	ErrReadsTopic = errors.New("the channel takes no updates of its own")
 	// ErrChannelDeleted says that the channel was deleted and can still be
 	// restored.
 	ErrChannelDeleted = errors.New("channel is deleted")
 	// ErrTooLarge says that an update does not fit into a message.
 	ErrTooLarge = errors.New("update is too large")
-	// ErrFull says that the channel's stream has no room.
-	ErrFull = errors.New("channel is full")
+	// ErrFull says that the stream of the channel or topic has no room.
+	ErrFull = errors.New("no room left")
 	// ErrBrokerFull says that the broker, or what it gives to the account, has no
 	// room: no channel can take anything.
 	ErrBrokerFull = errors.New("broker is full")
@@ -37,23 +37,42 @@ var (
 	// ErrUnavailable says that the broker did not answer. An update may have
 	// been stored all the same: publishing the same update again is safe.
 	ErrUnavailable = errors.New("broker is not available")
+	// ErrIncarnation says that the broker's files were restored since the process started,
+	// which has to start anew.
+	ErrIncarnation = errors.New("this is not the installation that the process started with")
 	// ErrNotProvisioned says that the broker has no extsync streams yet.
 	ErrNotProvisioned = errors.New("broker is not provisioned for extsync")
+)
+
+// Errors of asking what became of an update.
+var (
+	// ErrNoRecord says that the ledger has no record of the key, or none with an outcome.
+	ErrNoRecord = errors.New("no record of this key")
+	// ErrNoAck says that the update is stored, but that its outcome did not come in time.
+	ErrNoAck = errors.New("no ack yet")
+	// ErrNewerFormat says that a record was written by a newer release.
+	ErrNewerFormat = errors.New("record has a newer format")
 )
 
 // A HeadError is a refusal because of what is there already. It wraps ErrStale
 // or ErrConflict.
 type HeadError struct {
-	Reason       error // ErrStale or ErrConflict
-	Channel, Key string
-	Refused      versioning.Tag
-	Head         versioning.Tag     // the newest version there is
-	Base         versioning.Version // what the update said it was made from, if it did
+	Reason  error  // ErrStale or ErrConflict
+	Channel string // or Topic, to which it was published
+	Topic   string
+	Key     string
+	Refused versioning.Tag
+	Head    versioning.Tag     // the newest version there is
+	Base    versioning.Version // what the update said it was made from, if it did
 }
 
 // Error says what was refused and why.
 func (e *HeadError) Error() string {
-	prefix := fmt.Sprintf("%v: channel %s, key %s: version %s ", e.Reason, e.Channel, e.Key, e.Refused.Version)
+	route := ToChannel(e.Channel)
+	if e.Topic != "" {
+		route = ToTopic(e.Topic)
+	}
+	prefix := fmt.Sprintf("%v: %s, key %s: version %s ", e.Reason, route, e.Key, e.Refused.Version)
 	switch {
 	case errors.Is(e.Reason, ErrStale):
 		return prefix + "is older than the newest, " + e.Head.Version.String()
@@ -68,27 +87,3 @@ func (e *HeadError) Error() string {
 
 // Unwrap returns the reason.
 func (e *HeadError) Unwrap() error { return e.Reason }
-
-// unavailable marks err as ErrUnavailable if it says that nobody answered.
-func unavailable(err error) error {
-	if IsUnavailable(err) && !errors.Is(err, ErrUnavailable) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return err
-}
-
-// IsUnavailable reports whether err says that the broker, or the stream's
-// leader, did not answer or could not decide: the same request may be made again.
-func IsUnavailable(err error) bool {
-	for _, target := range []error{
-		ErrUnavailable, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
-		nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
-		nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout,
-	} {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	m := MeaningOf(err)
-	return m == Unavailable || m == Repeat
-}

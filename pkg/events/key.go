@@ -65,14 +65,14 @@ func EncodeKey(key string) (string, error) {
 // whose text is lost, and for anything that EncodeKey does not make.
 func DecodeKey(encoded string) (string, error) {
 	if strings.HasPrefix(encoded, hashMark) {
-		return "", fmt.Errorf("%w: %s is a hash", ErrKey, clip(encoded))
+		return "", fmt.Errorf("%w: %.80s is a hash", ErrKey, encoded)
 	}
 	key, ok := unescape(encoded, '=')
 	if !ok {
-		return "", fmt.Errorf("%w: %q is not an encoded key", ErrKey, clip(encoded))
+		return "", fmt.Errorf("%w: %.80q is not an encoded key", ErrKey, encoded)
 	}
 	if again, err := EncodeKey(key); err != nil || again != encoded {
-		return "", fmt.Errorf("%w: %q is not how a key is encoded", ErrKey, clip(encoded))
+		return "", fmt.Errorf("%w: %.80q is not how a key is encoded", ErrKey, encoded)
 	}
 	return key, nil
 }
@@ -80,8 +80,18 @@ func DecodeKey(encoded string) (string, error) {
 // plainHeaderByte says which bytes a key may show as themselves in ce-subject.
 func plainHeaderByte(c byte) bool { return c > ' ' && c < 0x7f && c != '%' && c != '"' }
 
-// headerKey returns the percent-encoded form of a key that ce-subject holds.
-func headerKey(key string) string { return escape(key, '%', plainHeaderByte) }
+// EncodeHeaderKey returns the percent-encoded form of a key that HeaderSubject holds.
+func EncodeHeaderKey(key string) string { return escape(key, '%', plainHeaderByte) }
+
+// DecodeHeaderKey is the inverse of EncodeHeaderKey. It takes any percent-encoded text, and
+// fails with ErrKey for another one.
+func DecodeHeaderKey(header string) (string, error) {
+	key, ok := unescape(header, '%')
+	if !ok {
+		return "", fmt.Errorf("%w: %.80q is not percent-encoded", ErrKey, header)
+	}
+	return key, nil
+}
 
 func escape(s string, mark byte, plain func(byte) bool) string {
 	var b strings.Builder
@@ -130,7 +140,3 @@ func unhex(c byte) int {
 		return -1
 	}
 }
-
-// KeyOfSubject returns the encoded key of a subject whose last token it is: of a stored or
-// parked update, a dead letter or a ledger record.
-func KeyOfSubject(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

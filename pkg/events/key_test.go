@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -31,7 +33,7 @@ func TestEncodeKey(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := encodeKey(t, tt.key)
+			got := testkit.EncodeKey(t, tt.key)
 			if got != tt.want {
 				t.Fatalf("EncodeKey(%q) = %s, want %s", tt.key, got, tt.want)
 			}
@@ -109,8 +111,8 @@ func FuzzEncodeKey(f *testing.F) {
 		if !encodedPattern.MatchString(enc) {
 			t.Fatalf("EncodeKey(%q) = %q is outside the alphabet or too long", key, enc)
 		}
-		for _, partitions := range events.PartitionCounts() {
-			if p := events.Partition(enc, partitions); p < 0 || p >= partitions {
+		for _, partitions := range wire.PartitionCounts() {
+			if p := wire.Partition(enc, partitions); p < 0 || p >= partitions {
 				t.Fatalf("partition %d of %d", p, partitions)
 			}
 		}

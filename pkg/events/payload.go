@@ -52,7 +52,8 @@ func firstInvalid(text []byte) int {
 }
 
 // CheckPayload says what keeps a payload from every target: it is empty and op is not
-// Delete, or its content type is JSON and CheckJSON has something to say. A payload of
+// Delete, it is not empty and op is Delete (no filter, mapping or column is asked about a
+// delete, so that its payload would come to nothing), or its content type is JSON and CheckJSON has something to say. A payload of
 // another type may be any bytes. Publish stores it nevertheless, and it ends as a dead
 // letter: check what comes from outside. The error wraps ErrInvalidUpdate and shows
 // nothing of the payload.
@@ -62,6 +63,9 @@ func (u *Update) CheckPayload() error {
 			return nil
 		}
 		return fmt.Errorf("%w: payload: it is empty; op delete removes the entity", ErrInvalidUpdate)
+	}
+	if u.op() == Delete {
+		return fmt.Errorf("%w: payload: a delete has none", ErrInvalidUpdate)
 	}
 	if !IsJSON(u.ContentType) {
 		return nil

@@ -52,6 +52,7 @@ func TestCheckPayload(t *testing.T) {
 		{name: "empty"},
 		{name: "empty, of another type", contentType: "text/plain"},
 		{name: "delete", op: events.Delete, ok: true},
+		{name: "delete with a payload", op: events.Delete, payload: `{"a":1}`},
 	} {
 		u := events.Update{Op: c.op, ContentType: c.contentType, Payload: []byte(c.payload)}
 		if err := u.CheckPayload(); (err == nil) != c.ok || err != nil && !errors.Is(err, events.ErrInvalidUpdate) {

@@ -38,10 +38,13 @@ const (
 // wire, is not what the contract asks for. The message names every bad field.
 var ErrInvalidUpdate = errors.New("invalid update")
 
-// An Update is one version of one entity on its way to one channel.
+// An Update is one version of one entity on its way to a channel, or to all channels that
+// read a topic.
 type Update struct {
-	Channel string             // the route; required
-	Key     string             // the entity's id within the channel, 1 to MaxKeyLen bytes; required
+	Channel string // to which it is published; either this or Topic is required
+	// Topic is where it is published for all channels that read the topic.
+	Topic   string
+	Key     string             // the entity's id within the channel or topic, 1 to MaxKeyLen bytes; required
 	Version versioning.Version // orders the updates of the key; required
 	Op      Op                 // zero: Upsert
 	// Base is the version that this one was made from. If given, the update is
@@ -60,7 +63,7 @@ type Update struct {
 	// ReplyTo is where the ack goes: an inbox, or Names.ServiceAck. Zero: nowhere.
 	ReplyTo string
 	// ReplyLines allows several acks in one message to ReplyTo, for a publisher of
-	// many updates with one ReplyTo; read them with DecodeAcks.
+	// many updates with one ReplyTo; read them with publish.DecodeAcks.
 	ReplyLines  bool
 	TraceParent string // W3C trace context
 	TraceState  string
@@ -82,33 +85,24 @@ func (u *Update) op() Op {
 }
 
 // MessageID returns the id under which the broker recognises a repeated publish:
-// <channel>/<encoded key>/<version>/<first 16 digits of the digest>. It is also
-// the update's CloudEvents id unless it has one, so the same update has the same
-// id however often it is published.
-func (u *Update) MessageID() (string, error) {
-	enc, err := EncodeKey(u.Key)
-	if err != nil {
-		return "", err
-	}
-	return messageID(u.Channel, enc, u.Tag()), nil
+// <channel>/<encoded key>/<version>/<first 16 digits of the digest>, for a topic
+// topics/<topic>/... It is also the update's CloudEvents id unless it has one, so the same
+// update has the same id however often it is published.
+func MessageID(r Route, encodedKey string, tag versioning.Tag) string {
+	return r.ID() + "/" + encodedKey + "/" + tag.Version.String() + "/" + tag.Digest.Short()
 }
 
-func messageID(channel, enc string, tag versioning.Tag) string {
-	return channel + "/" + enc + "/" + tag.Version.String() + "/" + tag.Digest.Short()
+// Route returns where the update is published.
+func (u *Update) Route() Route {
+	if u.Topic != "" {
+		return ToTopic(u.Topic)
+	}
+	return ToChannel(u.Channel)
 }
 
 // WithDefaults returns the update with every zero field that has a default
 // filled in. It does not look at whether the result is valid.
 func (u Update) WithDefaults() Update {
-	id := u.ID
-	if id == "" {
-		id, _ = u.MessageID() // a bad key is for Validate to say
-	}
-	return u.withDefaults(id)
-}
-
-// withDefaults is WithDefaults for an update whose message id is known.
-func (u Update) withDefaults(id string) Update {
 	u.Op = u.op()
 	if u.Source == "" {
 		u.Source = DefaultSource
@@ -120,7 +114,9 @@ func (u Update) withDefaults(id string) Update {
 		u.ContentType = DefaultContentType
 	}
 	if u.ID == "" {
-		u.ID = id
+		if enc, err := EncodeKey(u.Key); err == nil { // a bad key is for Validate to say
+			u.ID = MessageID(u.Route(), enc, u.Tag())
+		}
 	}
 	return u
 }
@@ -128,13 +124,7 @@ func (u Update) withDefaults(id string) Update {
 // Validate checks an update that has its defaults. The error wraps
 // ErrInvalidUpdate and names every bad field.
 func (u *Update) Validate() error {
-	_, err := EncodeKey(u.Key)
-	return u.validate(err)
-}
-
-// validate is Validate for an update of whose key EncodeKey says keyErr.
-func (u *Update) validate(keyErr error) error {
-	bad := u.problems(keyErr)
+	bad := u.Problems()
 	if len(bad) == 0 {
 		return nil
 	}
@@ -149,17 +139,22 @@ func (u *Update) validate(keyErr error) error {
 type FieldProblem struct{ Field, Message string }
 
 // Problems returns what Validate finds, field by field; nil if that is nothing.
-func (u *Update) Problems() []FieldProblem {
-	_, err := EncodeKey(u.Key)
-	return u.problems(err)
-}
-
-func (u *Update) problems(keyErr error) (bad []FieldProblem) {
+func (u *Update) Problems() (bad []FieldProblem) {
+	_, keyErr := EncodeKey(u.Key)
 	fail := func(field, format string, args ...any) {
 		bad = append(bad, FieldProblem{field, fmt.Sprintf(format, args...)})
 	}
-	if err := CheckChannel(u.Channel); err != nil {
-		fail("channel", "%v", err)
+	switch {
+	case u.Topic == "":
+		if err := CheckChannel(u.Channel); err != nil {
+			fail("channel", "%v", err)
+		}
+	case u.Channel != "":
+		fail("topic", "the update has a channel, too: it goes to one or the other")
+	default:
+		if err := CheckTopic(u.Topic); err != nil {
+			fail("topic", "%v", err)
+		}
 	}
 	if keyErr != nil {
 		fail("key", "%v", keyErr)
@@ -171,7 +166,7 @@ func (u *Update) problems(keyErr error) (bad []FieldProblem) {
 		fail("base", "%v", versioning.ErrKindMismatch)
 	}
 	if u.Op != Upsert && u.Op != Delete {
-		fail("op", "%q is neither %q nor %q", clip(string(u.Op)), Upsert, Delete)
+		fail("op", "%.80q is neither %q nor %q", string(u.Op), Upsert, Delete)
 	}
 	for _, a := range []struct {
 		field, value string
@@ -182,7 +177,7 @@ func (u *Update) problems(keyErr error) (bad []FieldProblem) {
 		{"source", u.Source, maxAttributeLen, true},
 		{"type", u.Type, maxAttributeLen, true},
 		{"content type", u.ContentType, maxAttributeLen, true},
-		{"reply to", u.ReplyTo, maxReplyLen, false},
+		{"reply to", u.ReplyTo, MaxReplyLen, false},
 		{"traceparent", u.TraceParent, maxTraceLen, false},
 		{"tracestate", u.TraceState, maxTraceLen, false},
 	} {
@@ -192,7 +187,7 @@ func (u *Update) problems(keyErr error) (bad []FieldProblem) {
 	}
 	if u.ContentType != "" && u.ContentType != DefaultContentType {
 		if _, _, err := mime.ParseMediaType(u.ContentType); err != nil {
-			fail("content type", "%q is not a media type", clip(u.ContentType))
+			fail("content type", "%.80q is not a media type", u.ContentType)
 		}
 	}
 	if y := u.Time.UTC().Year(); !u.Time.IsZero() && (y < 1 || y > 9999) {

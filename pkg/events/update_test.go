@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -17,7 +19,7 @@ func TestValidate(t *testing.T) {
 	}{
 		"defaults":                 {change: func(*events.Update) {}},
 		"tombstone":                {change: func(u *events.Update) { u.Op, u.Payload = events.Delete, nil }},
-		"base":                     {change: func(u *events.Update) { u.Base = version(t, "6") }},
+		"base":                     {change: func(u *events.Update) { u.Base = testkit.Version(t, "6") }},
 		"longest attribute":        {change: func(u *events.Update) { u.ID = strings.Repeat("x", 512) }},
 		"content type with a name": {change: func(u *events.Update) { u.ContentType = `text/plain; charset="utf-8"` }},
 		"the last instant":         {change: func(u *events.Update) { u.Time = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC) }},
@@ -25,8 +27,8 @@ func TestValidate(t *testing.T) {
 		"no channel":           {func(u *events.Update) { u.Channel = "" }, []string{"channel"}},
 		"channel with a dot":   {func(u *events.Update) { u.Channel = "a.b" }, []string{"channel", "a.b"}},
 		"no key":               {func(u *events.Update) { u.Key = "" }, []string{"key", "empty"}},
-		"no version":           {func(u *events.Update) { u.Version = version(t, "1"); u.Version = u.Base }, []string{"version", "missing"}},
-		"base of another kind": {func(u *events.Update) { u.Base = version(t, "2024-01-01T00:00:00Z") }, []string{"base"}},
+		"no version":           {func(u *events.Update) { u.Version = testkit.Version(t, "1"); u.Version = u.Base }, []string{"version", "missing"}},
+		"base of another kind": {func(u *events.Update) { u.Base = testkit.Version(t, "2024-01-01T00:00:00Z") }, []string{"base"}},
 		"unknown op":           {func(u *events.Update) { u.Op = "merge" }, []string{"op", "merge"}},
 		"header injection":     {func(u *events.Update) { u.ID = "a\r\nNats-Rollup: all" }, []string{"id", "printable"}},
 		"tab":                  {func(u *events.Update) { u.Source = "a\tb" }, []string{"source"}},
@@ -54,9 +56,9 @@ func TestValidate(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			u := events.Update{Channel: "c", Key: "k", Version: version(t, "7"), Payload: []byte("secret payload")}
+			u := events.Update{Channel: "c", Key: "k", Version: testkit.Version(t, "7"), Payload: []byte("secret payload")}
 			tt.change(&u)
-			_, err := events.Encode(events.DefaultNames(), u)
+			_, err := wire.Encode(events.DefaultNames(), u)
 			if tt.names == nil {
 				if err != nil {
 					t.Fatalf("refused: %v", err)
@@ -79,14 +81,14 @@ func TestValidate(t *testing.T) {
 }
 
 func TestIdentityOfAnUpdate(t *testing.T) {
-	u := events.Update{Channel: "c", Key: "a.b", Version: version(t, "7"), Payload: []byte("x")}
+	u := events.Update{Channel: "c", Key: "a.b", Version: testkit.Version(t, "7"), Payload: []byte("x")}
 	id := func(u events.Update) string {
 		t.Helper()
-		id, err := u.MessageID()
+		enc, err := events.EncodeKey(u.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return id
+		return events.MessageID(events.ToChannel(u.Channel), enc, u.Tag())
 	}
 	if got, want := id(u), "c/a=2Eb/7/"+u.Digest().Short(); got != want {
 		t.Errorf("MessageID = %s, want %s", got, want)
@@ -99,7 +101,7 @@ func TestIdentityOfAnUpdate(t *testing.T) {
 	for name, change := range map[string]func(*events.Update){
 		"payload": func(u *events.Update) { u.Payload = []byte("y") },
 		"op":      func(u *events.Update) { u.Op = events.Delete },
-		"version": func(u *events.Update) { u.Version = version(t, "8") },
+		"version": func(u *events.Update) { u.Version = testkit.Version(t, "8") },
 		"key":     func(u *events.Update) { u.Key = "a=2Eb" },
 		"channel": func(u *events.Update) { u.Channel = "d" },
 	} {
@@ -109,18 +111,12 @@ func TestIdentityOfAnUpdate(t *testing.T) {
 			t.Errorf("another %s has the same message id", name)
 		}
 	}
-	if _, err := (&events.Update{Channel: "c"}).MessageID(); !errors.Is(err, events.ErrKey) {
-		t.Errorf("without a key: %v", err)
-	}
 }
 
 func TestWithDefaults(t *testing.T) {
-	u := events.Update{Channel: "c", Key: "k", Version: version(t, "7")}
+	u := events.Update{Channel: "c", Key: "k", Version: testkit.Version(t, "7")}
 	full := u.WithDefaults()
-	id, err := u.MessageID()
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := events.MessageID(events.ToChannel("c"), "k", u.Tag())
 	if full.Op != events.Upsert || full.Source != "extsync" || full.Type != "extsync.update" ||
 		full.ContentType != "application/json" || full.ID != id {
 		t.Errorf("WithDefaults = %+v", full)
@@ -133,10 +129,10 @@ func TestWithDefaults(t *testing.T) {
 func TestHeadErrorSaysWhy(t *testing.T) {
 	none := versioning.Tag{}
 	for want, e := range map[string]events.HeadError{
-		"stale: channel c, key k: version 6 is older than the newest, 7":                                                                                        {Reason: events.ErrStale, Refused: tag(t, "6a"), Head: tag(t, "7a")},
-		"conflict: channel c, key k: version 7 exists with other content (digest " + tag(t, "7a").Digest.Short() + ", not " + tag(t, "7b").Digest.Short() + ")": {Reason: events.ErrConflict, Refused: tag(t, "7b"), Head: tag(t, "7a")},
-		"conflict: channel c, key k: version 8 was made from version 6, but the newest is 7":                                                                    {Reason: events.ErrConflict, Refused: tag(t, "8a"), Head: tag(t, "7a"), Base: version(t, "6")},
-		"conflict: channel c, key k: version 8 was made from version 7, but the key has no version yet":                                                         {Reason: events.ErrConflict, Refused: tag(t, "8a"), Head: none, Base: version(t, "7")},
+		"stale: channel c, key k: version 6 is older than the newest, 7": {Reason: events.ErrStale, Refused: testkit.Tag(t, "6a"), Head: testkit.Tag(t, "7a")},
+		"conflict: channel c, key k: version 7 exists with other content (digest " + testkit.Tag(t, "7a").Digest.Short() + ", not " + testkit.Tag(t, "7b").Digest.Short() + ")": {Reason: events.ErrConflict, Refused: testkit.Tag(t, "7b"), Head: testkit.Tag(t, "7a")},
+		"conflict: channel c, key k: version 8 was made from version 6, but the newest is 7":                                                                                    {Reason: events.ErrConflict, Refused: testkit.Tag(t, "8a"), Head: testkit.Tag(t, "7a"), Base: testkit.Version(t, "6")},
+		"conflict: channel c, key k: version 8 was made from version 7, but the key has no version yet":                                                                         {Reason: events.ErrConflict, Refused: testkit.Tag(t, "8a"), Head: none, Base: testkit.Version(t, "7")},
 	} {
 		e.Channel, e.Key = "c", "k"
 		if e.Error() != want {

@@ -128,7 +128,7 @@ func TestRefusedTemplates(t *testing.T) {
 		"format ics needs one":               {Format: render.ICS},
 		"is not a media type":                {Format: render.Text, ContentType: "text/plain\r\nx: y"},
 		"it is not one of JSON":              {Format: render.JSON, ContentType: "text/plain"},
-		"they are for format csv":            {Format: render.Form, Columns: []string{"a"}},
+		"means nothing unless format is csv": {Format: render.Form, Columns: []string{"a"}},
 		"is there twice":                     {Format: render.CSV, Columns: []string{"a", "a"}},
 	} {
 		if _, err := render.New(c); !errors.Is(err, connectors.ErrConfig) || !strings.Contains(err.Error(), says) {

@@ -37,6 +37,9 @@ const (
 	// CodeWaits is of an update that was not looked at, because others in the same call
 	// took its time.
 	CodeWaits = "expression_waits"
+	// CodeRead is of an update that does not pass the filter, while the target could not be
+	// asked whether it holds the key.
+	CodeRead = "read_failed"
 )
 
 // mostMapped bounds a mapped payload, in bytes.
@@ -46,6 +49,9 @@ const mostMapped = 16 << 20
 type Config struct {
 	Filter, Mapping string
 	Render          *render.Config
+	// Removes has a key deleted at the target that holds it, or may, when an update of it
+	// does not pass the filter.
+	Removes bool
 }
 
 func (c Config) empty() bool { return c.Filter == "" && c.Mapping == "" && c.Render == nil }

@@ -2,6 +2,7 @@ package transform_test
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -273,7 +274,7 @@ func FuzzApply(f *testing.F) {
 			return
 		}
 		_, send, res := tr.Apply(t.Context(), attempt(payload))
-		if send && res != (connectors.Result{}) || !send && (res.Class != connectors.OK) != (res.Err != nil) {
+		if send && !reflect.DeepEqual(res, connectors.Result{}) || !send && (res.Class != connectors.OK) != (res.Err != nil) {
 			t.Errorf("sent with a result, or neither OK nor an error: send %v %+v", send, res)
 		}
 	})
@@ -292,4 +293,68 @@ func TestWhatIsNotAskedForWaits(t *testing.T) {
 	if last := got[10]; last.Class != connectors.Throttled || last.Code != transform.CodeWaits {
 		t.Errorf("the last one: %+v", last)
 	}
+}
+
+// What does not pass is deleted where the target holds it. A target that can be read is asked
+// where nobody knows, so that it keeps no mark of a key that it never had.
+func TestUnmatchedKeysAreRemovedWhereTheyAre(t *testing.T) {
+	all := []connectors.Attempt{attempt(`{"n":1}`), attempt(`{"n":2}`), attempt(`{"n":3}`), attempt(`{"n":4}`), attempt(`{"n":5}`)}
+	for i := range all {
+		all[i].Key = []string{"passes", "held", "there", "absent", "known"}[i]
+	}
+	all[1].Held, all[2].Unsure, all[3].Unsure = true, true, true
+	for name, tt := range map[string]struct {
+		conn    connectors.Sender
+		deletes []string
+		codes   []string
+	}{
+		"readable": {&readable{holds: "there", can: true}, []string{"held", "there"}, []string{"", "removed", "removed", "filtered", "filtered"}},
+		"not":      {&readable{holds: "there"}, []string{"held", "there", "absent"}, []string{"", "removed", "removed", "removed", "filtered"}},
+		"failing":  {&readable{fails: true, can: true}, []string{"held"}, []string{"", "removed", "read_failed", "read_failed", "read_failed"}},
+	} {
+		w, err := transform.Wrap(tt.conn, transform.Config{Filter: `.n == 1`, Removes: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var codes []string
+		for _, res := range w.Apply(t.Context(), all) {
+			codes = append(codes, res.Code)
+		}
+		if got := tt.conn.(*readable).deleted; !slices.Equal(got, tt.deletes) || !slices.Equal(codes, tt.codes) {
+			t.Errorf("%s: deleted %q, want %q; codes %q, want %q", name, got, tt.deletes, codes, tt.codes)
+		}
+	}
+}
+
+type readable struct {
+	holds      string
+	can, fails bool
+	deleted    []string
+}
+
+func (r *readable) Can() connectors.Capabilities { return connectors.Capabilities{Reads: r.can} }
+func (*readable) MaxBatch() int                  { return 10 }
+func (*readable) Close(context.Context) error    { return nil }
+
+func (r *readable) Apply(_ context.Context, attempts []connectors.Attempt) []connectors.Result {
+	out := make([]connectors.Result, len(attempts))
+	for i, a := range attempts {
+		if out[i] = connectors.Done(); a.Op == events.Delete {
+			r.deleted = append(r.deleted, a.Key)
+		}
+	}
+	return out
+}
+
+func (r *readable) Read(_ context.Context, keys []string) ([]connectors.Held, error) {
+	if r.fails {
+		return nil, context.DeadlineExceeded
+	}
+	out := make([]connectors.Held, len(keys))
+	for i, key := range keys {
+		if key == r.holds {
+			out[i] = connectors.Held{Tag: versioning.Tag{Version: versioning.Must(versioning.Number(1))}, Op: events.Upsert}
+		}
+	}
+	return out, nil
 }

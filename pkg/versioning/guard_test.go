@@ -5,6 +5,7 @@ import (
 	"math/rand"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -76,7 +77,7 @@ func TestGuard(t *testing.T) {
 // A publisher that follows the guard, with every kind of repetition, reordering
 // and competition, never moves a head backwards.
 func TestHeadNeverGoesBackwards(t *testing.T) {
-	r := seeded(t)
+	r := testkit.Seeded(t)
 	for range 2000 {
 		var head versioning.Tag
 		for _, next := range randomPublishes(r) {
@@ -96,7 +97,7 @@ func TestHeadNeverGoesBackwards(t *testing.T) {
 // Without competition for a version, what is published last in any order is the
 // newest of all.
 func TestAnyOrderEndsAtTheNewest(t *testing.T) {
-	r := seeded(t)
+	r := testkit.Seeded(t)
 	for range 2000 {
 		publishes := randomPublishes(r)
 		kind := publishes[0].Version.Kind()

@@ -8,6 +8,7 @@ import (
 	"testing/quick"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -43,12 +44,5 @@ func randomVersion(r *rand.Rand) versioning.Version {
 // a failure can be repeated.
 func quickConfig(t *testing.T) *quick.Config {
 	t.Helper()
-	return &quick.Config{MaxCount: 20000, Rand: seeded(t)}
-}
-
-func seeded(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := time.Now().UnixNano()
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewSource(seed))
+	return &quick.Config{MaxCount: 20000, Rand: testkit.Seeded(t)}
 }

@@ -89,7 +89,7 @@ func Parse(s string) (Version, error) {
 	}
 	if allDigits(s) {
 		if s[0] == '0' {
-			return Version{}, fmt.Errorf("%w: %q starts with a zero", ErrSyntax, s)
+			return Version{}, fmt.Errorf("%w: %q starts with a zero; the first version is 1", ErrSyntax, s)
 		}
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {

@@ -1,19 +1,18 @@
-// Package why names the reasons for which updates do not move. Every place that
-// tells one, the CLI, the HTTP API, /readyz, metrics and alerts, uses these codes
-// and sentences: there is no second list.
+// Package why says how a key or a channel stands, on two axes that are never mixed: Sync
+// says what the target holds, Health whether it moves by itself. A Code names the reason,
+// where there is one. Every place that tells these, the CLI, the HTTP API, /readyz, metrics
+// and alerts, uses the same words: there is no second list.
 package why
 
 import (
 	"cmp"
 	"slices"
-	"strings"
-	"time"
 )
 
 // A Code names a reason. Codes are stable: scripts and alerts depend on them.
 type Code string
 
-// The codes. Urgency, Alarming and Advice say what follows from each.
+// The codes. What, Advice, Health and Alarming say what follows from each.
 const (
 	// NoWorker: no live worker says that it has the partition.
 	NoWorker Code = "no_worker"
@@ -41,8 +40,21 @@ const (
 	BrokerRefuses Code = "broker_refuses"
 	// QuotaFull: the channel has used up its part of a stream that all channels share.
 	QuotaFull Code = "quota_full"
+	// ChannelFull: the channel's own stream is so full that publishers refuse new keys.
+	ChannelFull Code = "channel_full"
+	// Conflict: the newest version ended as a conflict.
+	Conflict Code = "conflict"
+	// MappingFailed: the newest version was given up, as the channel's filter, mapping or
+	// render fails on it.
+	MappingFailed Code = "mapping_failed"
+	// Malformed: the newest message of the key is no update.
+	Malformed Code = "malformed"
+	// DeadLettered: the newest version was given up, for another reason.
+	DeadLettered Code = "dead_lettered"
 	// RateLimited: the target has asked to wait.
 	RateLimited Code = "rate_limited"
+	// Suspect: the key fails as if the channel were at fault, and others get through.
+	Suspect Code = "suspect"
 	// TargetError: keys fail and wait for their next attempt.
 	TargetError Code = "target_error"
 	// Unready: the target cannot take the updates of some keys yet.
@@ -58,52 +70,24 @@ const (
 	Opening Code = "opening"
 	// Changing: the channel's partitions are being changed.
 	Changing Code = "changing"
+	// Pending: the newest version lies at the broker, and its turn has not come.
+	Pending Code = "pending"
+	// Superseded: a newer version has overtaken the one that was asked about, and has no
+	// outcome yet.
+	Superseded Code = "superseded"
+	// TargetNewer: the target has said that it holds a newer version than the platform's.
+	TargetNewer Code = "target_newer"
 	// Paused: somebody has paused the channel.
 	Paused Code = "paused"
-	// Deleted: somebody has deleted the channel.
-	Deleted Code = "deleted"
+	// Filling: the channel is new, or takes more keys of its topic than before, and gets what
+	// the topic had then.
+	Filling Code = "filling"
 	// MappingChanged: the target holds what an older configuration of the channel has made
 	// of its updates.
 	MappingChanged Code = "mapping_changed"
+	// Deleted: somebody has deleted the channel.
+	Deleted Code = "deleted"
 )
-
-// A trait is what follows from a code.
-type trait struct {
-	code   Code
-	alarm  bool
-	blocks bool
-	advice string
-}
-
-// traits lists the codes, the most urgent first.
-func traits() []trait {
-	return []trait{
-		{NoWorker, true, false, "start a connector-worker, or find out why those that run do not get the partition: 'extsync workers'"},
-		{StreamGone, true, true, "'extsync doctor --fix' makes it again, empty: see what was lost in docs/operations.md, 'A stream that is gone'"},
-		{SecretMissing, true, true, "give that worker the secret: a file is read again by itself, its environment only when it is restarted"},
-		{NotAllowed, true, true, "allow it in the setting of that worker that the message names, and restart it; or ask for what is allowed"},
-		{ConnectorFailed, true, true, "correct the channel's configuration and apply it, or what the message names at that worker"},
-		{CredentialsRefused, true, true, "correct the channel's credentials, or what they may do at the target"},
-		{Misconfigured, true, true, "put right at the target, or in the channel's configuration, what the message names"},
-		{TargetRefuses, true, true, "compare an update with what the target expects: 'extsync channels test'"},
-		{TakeoverFailed, true, false, "look at that worker's log; see that the broker is well and lets the worker do what its role needs: 'extsync doctor --role worker'"},
-		{NoProgress, true, false, "look at that worker's log and at the target; a connector that hangs ends with the channel's timeout"},
-		{BrokerRefuses, true, false, "see that the broker is well and has room: 'extsync doctor'"},
-		{QuotaFull, true, false, "raise the quota that the message names in the channel's configuration and apply it; of dead letters, replay or discard some: 'extsync dead'"},
-		{CircuitOpen, true, false, "see that the target runs and can be reached; deliveries go on by themselves"},
-		{RateLimited, false, false, "nothing, or ask the target's owner for a higher limit"},
-		{TargetError, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
-		{Unready, false, false, "wait, or bring what the updates need to the target; after retry.unready_for they are dead letters that say what it was"},
-		{Parked, false, false, "see what the target answers: 'extsync tail CHANNEL --failing'"},
-		{ReloadFailed, false, false, "correct what the message names at that worker: the secrets that it has read anew are not used yet"},
-		{TakingOver, false, false, "wait a moment"},
-		{Opening, false, false, "wait a moment"},
-		{Changing, false, false, "wait; if it takes longer than a minute, see that a worker runs and apply the channel again"},
-		{Paused, false, false, "'extsync channels resume' lets deliveries go on"},
-		{MappingChanged, false, false, "in a channel of mode latest, 'extsync resync CHANNEL' brings every key to the target as the configuration of now makes it; in one of mode every, publish newer versions of the keys"},
-		{Deleted, false, false, "'extsync channels restore' brings the channel back"},
-	}
-}
 
 // Codes returns all codes, the most urgent first.
 func Codes() []Code {
@@ -120,7 +104,7 @@ func (c Code) trait() trait {
 			return t
 		}
 	}
-	return trait{code: c}
+	return trait{code: c, health: HealthOK}
 }
 
 // Alarming reports whether somebody should be woken when updates wait for this
@@ -135,8 +119,16 @@ func (c Code) Probed() bool {
 	return c == CircuitOpen || c == CredentialsRefused || c == Misconfigured || c == TargetRefuses
 }
 
-// Advice returns what to do about it, "" for a code that is not known.
+// What returns what the code means, in one sentence without a full stop; "" for a code
+// that is not known.
+func (c Code) What() string { return c.trait().what }
+
+// Advice returns the next step, "" for a code that is not known.
 func (c Code) Advice() string { return c.trait().advice }
+
+// Health returns the health of what the code holds back; HealthOK if it holds nothing back, and
+// for a code that is not known.
+func (c Code) Health() Health { return c.trait().health }
 
 // urgency returns 0 for the most urgent code; unknown ones come last.
 func (c Code) urgency() int {
@@ -149,61 +141,3 @@ func (c Code) urgency() int {
 
 // Compare orders codes by urgency, the most urgent first.
 func Compare(a, b Code) int { return cmp.Compare(a.urgency(), b.urgency()) }
-
-// A Reason says why something does not move.
-type Reason struct {
-	Code    Code   `json:"code"`
-	Message string `json:"message"`
-	// Worker has said so, or is the one that it is about; "" if it is about none.
-	Worker string    `json:"worker,omitempty"`
-	Since  time.Time `json:"since,omitzero"`
-	// Next is when it is tried again; zero if that is not known or does not depend on
-	// time.
-	Next time.Time `json:"next_attempt,omitzero"`
-	// Failing is there if nobody gets through to the target.
-	Failing *Failing `json:"failing,omitempty"`
-}
-
-// Failing are the keys of a channel that fail while nobody gets through. None of them is
-// given up meanwhile: 'extsync key give-up' ends one.
-type Failing struct {
-	Since time.Time `json:"since,omitzero"` // when the first of them failed; zero if that is not known
-	Keys  []string  `json:"keys,omitempty"` // the first of them
-	More  bool      `json:"more,omitempty"` // there are others
-}
-
-// String returns it in one sentence.
-func (f *Failing) String() string {
-	text := "nobody gets through"
-	if !f.Since.IsZero() {
-		text += " since " + f.Since.UTC().Format(time.RFC3339)
-	}
-	text += ", and nothing is given up by itself"
-	if len(f.Keys) > 0 {
-		text += "; failing: " + strings.Join(f.Keys, ", ")
-	}
-	if f.More {
-		text += " and others"
-	}
-	return text
-}
-
-// String returns the reason in one sentence, with the name of the worker.
-func (r Reason) String() string {
-	var place string
-	switch {
-	case r.Worker == "":
-	case r.Code.Blocks():
-		place = "blocked at worker " + r.Worker + ": "
-	default:
-		place = "worker " + r.Worker + ": "
-	}
-	text := place + r.Message
-	if !r.Next.IsZero() {
-		text += " (next attempt " + r.Next.UTC().Format(time.RFC3339) + ")"
-	}
-	if r.Failing != nil {
-		text += "; " + r.Failing.String()
-	}
-	return text
-}

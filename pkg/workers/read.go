@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -50,10 +51,10 @@ type Crew struct {
 // events.ErrNotProvisioned when there is no bucket. It may be called by anybody; an
 // announcement of one's own is not needed: where all is silent, nobody is alive.
 func Read(ctx context.Context, js jetstream.JetStream, names events.Names) (Crew, error) {
-	stream, prefix := events.KVStream(names.WorkersBucket()), events.KVSubject(names.WorkersBucket(), "")
+	stream, prefix := wire.KVStream(wire.WorkersBucket(names)), wire.KVSubject(wire.WorkersBucket(names), "")
 	s, err := js.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return Crew{}, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, names.WorkersBucket())
+		return Crew{}, fmt.Errorf("%w: bucket %s is missing", events.ErrNotProvisioned, wire.WorkersBucket(names))
 	}
 	if err != nil {
 		return Crew{}, fmt.Errorf("read the workers: %w", err)
@@ -73,7 +74,7 @@ func Read(ctx context.Context, js jetstream.JetStream, names events.Names) (Crew
 	group.SetLimit(readsAtOnce)
 	for subject := range info.State.Subjects {
 		group.Go(func() error {
-			msg, err := events.ReadFromLeader(ctx, js, stream, events.MessageQuery{LastOn: subject})
+			msg, err := wire.ReadFromLeader(ctx, js, stream, wire.MessageQuery{LastOn: subject})
 			if errors.Is(err, jetstream.ErrMsgNotFound) { // it has just expired
 				return nil
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
@@ -24,7 +25,7 @@ func TestRead(t *testing.T) {
 		t.Helper()
 		data, err := r.Encode()
 		if err == nil {
-			_, err = b.JS.Publish(t.Context(), events.KVSubject(names.WorkersBucket(), name), data)
+			_, err = b.JS.Publish(t.Context(), wire.KVSubject(wire.WorkersBucket(names), name), data)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +81,7 @@ func TestReadIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 1001 {
-		if _, err := b.JS.PublishAsync(events.KVSubject(names.WorkersBucket(), fmt.Sprint("w", i)), []byte(`{"f":1}`)); err != nil {
+		if _, err := b.JS.PublishAsync(wire.KVSubject(wire.WorkersBucket(names), fmt.Sprint("w", i)), []byte(`{"f":1}`)); err != nil {
 			t.Fatal(err)
 		}
 	}

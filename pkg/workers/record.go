@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/why"
 )
 
@@ -85,7 +85,7 @@ func (w *Wait) Concerns(channel string, partition int) bool {
 // Encode returns the stored form, of MaxBytes at most: waits that find no room are
 // counted in More. It sorts and shortens the waits of r.
 func (r *Record) Encode() ([]byte, error) {
-	r.Format = events.Format
+	r.Format = wire.Format
 	slices.SortStableFunc(r.Waits, func(a, b Wait) int { return why.Compare(a.Code, b.Code) })
 	all := r.Waits
 	r.Waits = nil
@@ -131,7 +131,7 @@ func Decode(data []byte) (Record, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
-	if err := events.CheckFormat(r.Format); err != nil {
+	if err := wire.CheckFormat(r.Format); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	for _, shards := range [][]int{r.Shards, r.Wants} {

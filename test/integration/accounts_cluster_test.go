@@ -18,6 +18,7 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -100,7 +101,7 @@ func (g *guarded) asksFromEachServer() {
 		defer nc.Close()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/channels/portal", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
-		return relay.Forward(t.Context(), nc, events.DefaultNames().Administration(), r, nil)
+		return relay.Forward(t.Context(), nc, wire.Administration(events.DefaultNames()), r, nil)
 	}
 	urls := strings.Split(g.url, ",")
 	for _, url := range urls {

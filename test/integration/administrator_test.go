@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -86,7 +87,7 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 		{"GET /v1/channels/{channel}", "/v1/channels/portal", "", 200, `"revision"`, nil},
 		{"POST /v1/channels/{channel}/probe", "/v1/channels/portal/probe", "", 200, `"partitions"`, nil},
 		{"PUT /v1/channels/{channel}", "/v1/channels/new", config, 201, `"created"`, []string{"If-None-Match", "*"}},
-		{"PUT /v1/channels/{channel}", "/v1/channels/portal?dry_run=true", config, 200, `"differences"`, []string{"If-Match", tag}},
+		{"PUT /v1/channels/{channel}", "/v1/channels/portal?dry_run=true", config, 200, `"fields"`, []string{"If-Match", tag}},
 		{"PUT /v1/channels/{channel}", "/v1/channels/portal", config, 412, `"changed_meanwhile"`, []string{"If-Match", `"9999"`}},
 		{"DELETE /v1/channels/{channel}", "/v1/channels/new", "", 409, `"confirm"`, nil},
 		{"DELETE /v1/channels/{channel}", "/v1/channels/new?confirm=new", "", 200, `"restorable_until"`, nil},
@@ -99,12 +100,17 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 			"POST /v1/channels/{channel}/test", "/v1/channels/portal/test", "x", 200, `"send"`,
 			[]string{"Content-Type", "text/plain", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "s", "ce-type", "t", "ce-subject", "k", "ce-entityversion", "7"},
 		},
-		{"POST /v1/channels/{channel}/resync", "/v1/channels/portal/resync", `{"keys":["k"]}`, 202, `"state"`, nil},
+		{"POST /v1/channels/{channel}/resync", "/v1/channels/portal/resync", `{"keys":["refused"]}`, 202, `"state"`, nil},
 		{"PUT /v1/channels/{channel}/resync/pause", "/v1/channels/cases/resync/pause", "", 404, `"no_resync"`, nil},
 		{"PUT /v1/channels/{channel}/resync/resume", "/v1/channels/cases/resync/resume", "", 404, `"no_resync"`, nil},
 		{"PUT /v1/channels/{channel}/resync/stop", "/v1/channels/cases/resync/stop", "", 404, `"no_resync"`, nil},
+		{"PUT /v1/topics/{topic}", "/v1/topics/policies", "{}", 201, `"created"`, []string{"If-None-Match", "*"}},
+		{"PUT /v1/topics/{topic}", "/v1/topics/policies?dry_run=true", `{"max_bytes":"1MiB"}`, 200, `"changed"`, nil},
+		{"DELETE /v1/topics/{topic}", "/v1/topics/policies", "", 409, `"confirm"`, nil},
+		{"DELETE /v1/topics/{topic}", "/v1/topics/policies?confirm=policies", "", 200, `"policies"`, nil},
+		{"GET /v1/doctor", "/v1/doctor", "", 200, `"findings"`, nil},
 		{"POST /v1/dead-letters/{sequence}/replay", "/v1/dead-letters/1/replay", "", 409, `"still_fails"`, nil},
-		{"DELETE /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 204, "", nil},
+		{"DELETE /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 200, `"discarded":true`, nil},
 		{"POST /v1/dead-letters/replay", "/v1/dead-letters/replay?channel=portal", "", 409, `"confirm":"3"`, nil},
 		{"POST /v1/dead-letters/replay", "/v1/dead-letters/replay?channel=portal&confirm=3", "", 200, `"failed"`, nil},
 		{"DELETE /v1/dead-letters", "/v1/dead-letters?channel=portal&confirm=3", "", 200, `"discarded"`, nil},
@@ -124,6 +130,10 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 		if a := ask(token, http.MethodPut, "/v1/channels/portal/pause", ""); a.status != want {
 			t.Errorf("%d %s", a.status, a.body)
 		}
+	}
+	reads := `{"from":{"topic":"policies"},` + config[1:]
+	if a := ask(cases, http.MethodPut, "/v1/channels/cases?dry_run=true", reads); a.status != http.StatusForbidden || !strings.Contains(a.body, "the topic that the channel would read") {
+		t.Errorf("a token for a channel has it read a topic: %d %s", a.status, a.body)
 	}
 	if large := ask(all, http.MethodPost, "/v1/channels/portal/resync", `{"prefix":"`+strings.Repeat("x", 1<<20-20)+`"}`); large.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("larger than the broker carries: %d %s", large.status, large.body)
@@ -150,7 +160,7 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 		t.Errorf("the administrator has ended: %+v", a)
 	}
 	g.end(api, "")
-	g.end(worker, "")
+	g.end(worker, "sync.out.new.") // the roles were made before that channel, and the worker may have tried it
 }
 
 // administrative lists the routes that need the scope admin.
@@ -203,7 +213,7 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 		t.Cleanup(nc.Close)
 		return nc
 	}
-	gateway, subject := connect(brokerconfig.Gateway), events.DefaultNames().Administration()
+	gateway, subject := connect(brokerconfig.Gateway), wire.Administration(events.DefaultNames())
 	ask := func(token, method, path string, header ...string) string {
 		msg := nats.NewMsg(subject)
 		msg.Header.Set("Extsync-Method", method)

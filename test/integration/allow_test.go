@@ -19,6 +19,7 @@ import (
 // anywhere. Each channel here is one such attempt, and blocked by it; nothing of it
 // reaches anybody, nor is it shown anywhere.
 func TestChannelsGetWhatTheOperatorAllows(t *testing.T) {
+	t.Parallel()
 	const canary = "loot-canary"
 	var mu sync.Mutex
 	var seen strings.Builder

@@ -14,26 +14,18 @@ import (
 
 const answersDocument = "docs/answers.md"
 
-const answersHead = `# What answers mean
-
-Made from the connectors themselves by ` + "`make docs`" + `. The class of an answer says what can help; whether it is the update's fault or the channel's is said by
-who else gets through ([guarantee 6](guarantees.md), [ADR 48](adr/0048-whose-fault.md)).
-
-| class | then |
-|---|---|
-| ok | delivered |
-| transient | tried again; once others get through, ` + "`retry.max_attempts`" + ` times |
-| throttled | tried again when the target has asked for, or with a backoff; nothing is spent |
-| unready | tried again for ` + "`retry.unready_for`" + ` in which others get through, sooner when one of them is delivered; then a dead letter |
-| misconfigured | as transient; if nobody gets through the channel is blocked until somebody acts |
-| permanent | a dead letter at the first attempt |
-| conflict | a dead letter at the first attempt, with the outcome conflict |
-`
+// tablesBelow divides the part of the document that is written by hand from the tables.
+const tablesBelow = "<!-- The tables below are made from the connectors themselves by `make docs`. -->\n"
 
 // docs/answers.md says what each answer of a target means.
 func TestListOfAnswersIsUpToDate(t *testing.T) {
 	var out strings.Builder
-	out.WriteString(answersHead)
+	written := document(t, answersDocument)
+	head, _, found := strings.Cut(written, tablesBelow)
+	if !found {
+		t.Fatalf("%s has no line %q", answersDocument, tablesBelow)
+	}
+	out.WriteString(head + tablesBelow)
 	section := func(title, text string, columns []string, all []connectors.Meaning) {
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| %s |\n|%s\n", title, text, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 		for _, m := range all {
@@ -47,7 +39,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 			}
 		}
 	}
-	section("HTTP", "The first line that has the status counts; a channel's `statuses` change it, but for 404 and 410 to a delete, which are ok. `on_gone: pause` makes 410 misconfigured.",
+	section("HTTP", "Where no rule matches, the first line that has the status counts. 404 and 410 to a delete are ok.",
 		[]string{"status", "class", "why"}, connhttp.Statuses())
 	columns := []string{"code", "class", "what", "why"}
 	section("PostgreSQL", "Of a state that is not listed its first two characters count; what is in neither is transient.", columns, connsql.Codes("postgres"))
@@ -58,7 +50,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if document(t, answersDocument) != out.String() {
+	if written != out.String() && os.Getenv(updateVariable) == "" {
 		t.Errorf("%s is out of date: run make docs", answersDocument)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -159,7 +160,7 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 				body = `{"batch":1,"no_wait":true}`
 			}
 			msg := &nats.Msg{Subject: subject, Reply: reply, Data: []byte(body), Header: nats.Header{}}
-			if subject == scope.Names.Administration() {
+			if subject == wire.Administration(scope.Names) {
 				msg.Header.Set("Extsync-Method", http.MethodGet)
 				msg.Header.Set("Extsync-Path", "/v1/channels/portal")
 				msg.Header.Set("Authorization", "Bearer "+token)
@@ -202,7 +203,7 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 
 // publishedOn returns the subject that an update was published on.
 func publishedOn(subject string) string {
-	channel, enc, ok := events.DefaultNames().SplitStoredUpdate(subject)
+	channel, enc, ok := wire.SplitStoredUpdate(events.DefaultNames(), subject)
 	if !ok {
 		return subject
 	}

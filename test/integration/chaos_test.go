@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // What make chaos sets: the seed of the faults, how many minutes, and a file for
@@ -73,10 +74,12 @@ type chaos struct {
 }
 
 type chaosChannel struct {
-	name     string
-	mode     channels.Mode
-	target   recorder
-	accepted []faults.Accepted
+	name       string
+	from       events.Route // where its updates are published
+	mode       channels.Mode
+	partitions int
+	target     recorder
+	accepted   []faults.Accepted
 }
 
 func newChaos(t testing.TB, seed uint64) *chaos {
@@ -99,12 +102,22 @@ func newChaos(t testing.TB, seed uint64) *chaos {
 		db := faults.NewSQLiteTarget(t)
 		c.add("sql-"+string(mode), mode, "sql", db.Connector(), func() (faults.History, error) { return db.History(t.Context()) })
 	}
+	// A topic that two channels read, of which one has another number of partitions.
+	_, err := c.registry.PutTopic(t.Context(), channels.Topic{Name: "shared", MaxBytes: 256 << 20}, 0)
+	c.must(err)
+	for _, partitions := range []int{1, 4} {
+		db := faults.NewSQLiteTarget(t)
+		c.add(fmt.Sprint("shared-", partitions), channels.Latest, "sql", db.Connector(), func() (faults.History, error) { return db.History(t.Context()) },
+			func(cfg *channels.Config) { cfg.From, cfg.Partitions = &channels.From{Topic: "shared"}, partitions })
+	}
 	return c
 }
 
-func (c *chaos) add(name string, mode channels.Mode, kind string, connector map[string]any, target recorder) {
-	c.channel(name, mode, kind, connector)
-	c.channels = append(c.channels, &chaosChannel{name: name, mode: mode, target: target})
+func (c *chaos) add(name string, mode channels.Mode, kind string, connector map[string]any, target recorder, change ...func(*channels.Config)) {
+	c.channel(name, mode, kind, connector, change...)
+	e, err := c.registry.Get(c.t.Context(), name)
+	c.must(err)
+	c.channels = append(c.channels, &chaosChannel{name: name, from: e.Config.Route(), mode: mode, partitions: e.Config.Partitions, target: target})
 }
 
 // hire starts worker i, in place of one that has ended.
@@ -129,12 +142,16 @@ func (c *chaos) round(ends time.Time) {
 		tg.Cause(tenPercent())
 	}
 	const length, updates = 15 * time.Second, 1500
-	loads := make([]*publishing, len(c.channels))
-	for i, ch := range c.channels {
-		loads[i] = c.publish(load{
-			channel: ch.name, keys: 40, updates: updates, over: length, publishers: 2,
-			seed: c.dice.Uint64(), prefix: fmt.Sprintf("r%d-", c.rounds),
-		})
+	loads := map[events.Route]*publishing{}
+	for _, ch := range c.channels {
+		if loads[ch.from] != nil { // the topic of another channel
+			continue
+		}
+		l := load{topic: ch.from.Topic(), keys: 40, updates: updates, over: length, publishers: 2, seed: c.dice.Uint64(), prefix: fmt.Sprintf("r%d-", c.rounds)}
+		if l.topic == "" {
+			l.channel = ch.name
+		}
+		loads[ch.from] = c.publish(l)
 	}
 	until := time.Now().Add(length)
 	if until.After(ends.Add(5 * time.Second)) {
@@ -149,20 +166,21 @@ func (c *chaos) round(ends time.Time) {
 }
 
 // settle heals everything, waits until all is settled, and checks each channel.
-func (c *chaos) settle(loads []*publishing) {
+func (c *chaos) settle(loads map[events.Route]*publishing) {
 	c.t.Helper()
 	c.proxy.Heal()
 	if !slices.ContainsFunc(c.workers, func(w *faults.Process) bool { return w != nil }) {
 		c.hire(0) // all have left
 	}
-	for i, ch := range c.channels {
-		accepted := loads[i].wait(c.rig)
-		c.updates += len(accepted)
-		ch.accepted = append(ch.accepted, accepted...)
+	for _, l := range loads {
+		c.updates += len(l.wait(c.rig))
+	}
+	for _, ch := range c.channels {
+		ch.accepted = append(ch.accepted, loads[ch.from].wait(c.rig)...)
 	}
 	healed := time.Now() // and nothing is published any more
 	for _, ch := range c.channels {
-		c.progresses(ch.name, 4, ch.accepted, healed)
+		c.progresses(ch.name, ch.partitions, ch.accepted, healed)
 	}
 	for _, ch := range c.channels {
 		log := c.settled(ch.name, ch.accepted, settleWithin)

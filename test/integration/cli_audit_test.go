@@ -107,6 +107,7 @@ func (s *site) eventuallyFor(most time.Duration, what string, holds func() bool)
 // An audit goes through a target of any size, lists and repairs every key that
 // differs, and needs no more memory for more keys.
 func TestAuditOfManyKeys(t *testing.T) {
+	t.Parallel()
 	few := sized(t, "keys first", 1_200, 10_000) // more than a page, and than one resync repairs
 	many := sized(t, "keys then", 3_600, 100_000)
 	s := newSite(t)

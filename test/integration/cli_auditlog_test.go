@@ -21,6 +21,7 @@ type actsDoc struct {
 // Every command that changes something for others is in the audit log, with who
 // has done it, and without what is nobody's business.
 func TestCommandsAreInTheAuditLog(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply(target(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("ce-subject"), "bad") {

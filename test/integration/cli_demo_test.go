@@ -99,6 +99,7 @@ func TestDemoWithoutAudienceLeavesNothing(t *testing.T) {
 
 type devDoc struct {
 	BrokerURL   string `json:"broker_url"`
+	APIURL      string `json:"api_url"`
 	ReceiverURL string `json:"receiver_url"`
 	SQLiteFile  string `json:"sqlite_file"`
 }
@@ -106,7 +107,7 @@ type devDoc struct {
 // startDev starts the development stack and waits until it is ready.
 func startDev(t *testing.T, dir string, more ...string) (*process, devDoc) {
 	t.Helper()
-	dev := extsync(append([]string{"dev", "--json", "--data-dir", dir, "--listen", "127.0.0.1:0"}, more...)...).start(t)
+	dev := extsync(append([]string{"dev", "--json", "--data-dir", dir, "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"}, more...)...).start(t)
 	var doc devDoc
 	if err := json.NewDecoder(dev.stdout).Decode(&doc); err != nil {
 		t.Fatalf("dev: %v\n%s", err, dev.stderr())
@@ -131,6 +132,9 @@ func TestDevKeepsItsData(t *testing.T) {
 	push("7", `{"content":"x"}`).ok(t)
 	if held := get(t, doc.ReceiverURL); !strings.Contains(held, "p-2023-vax") || !strings.Contains(held, `"7"`) {
 		t.Errorf("the receiver holds %s", held)
+	}
+	if found := get(t, doc.APIURL+"/v1/entities/p-2023-vax"); !strings.Contains(found, `"delivered"`) {
+		t.Errorf("the HTTP API says %s", found)
 	}
 	stop(t, dev)
 	if _, err := os.Stat(dir); err != nil {

@@ -123,6 +123,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 
 // What doctor --fix may tidy, it tidies, and it says what it did.
 func TestDoctorFix(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply(target(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("ce-entityversion") == "1" {

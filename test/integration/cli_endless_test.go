@@ -16,6 +16,7 @@ import (
 // connection open without a word. A worker with such calls in flight ends when it is
 // asked to, and `channels test --send` says what happened.
 func TestAnswersThatNeverEnd(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "EXTSYNC_WORKER_DRAIN_TIMEOUT=1s")
 	var called sync.Map

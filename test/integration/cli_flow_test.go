@@ -102,6 +102,7 @@ type (
 
 // Without a worker: what the publisher side alone decides.
 func TestPushWithoutWorker(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	push := func(args ...string) program { return s.extsync(append([]string{"push", "erp_db"}, args...)...) }
@@ -149,6 +150,7 @@ func TestPushWithoutWorker(t *testing.T) {
 }
 
 func TestSettingsPrecedence(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	good := strings.TrimPrefix(s.env[0], "EXTSYNC_NATS_URL=")
@@ -164,6 +166,7 @@ func TestSettingsPrecedence(t *testing.T) {
 
 // The whole way: worker, targets, acks, and what get says of it.
 func TestPushIsDelivered(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var calls atomic.Int64
 	s.apply(target(t, func(w http.ResponseWriter, r *http.Request) {
@@ -215,6 +218,7 @@ func TestPushIsDelivered(t *testing.T) {
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	called, release := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
@@ -246,6 +250,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 // Right after its outcome the guard knows a key in mode every, too: the right base is
 // taken, and another version or other content is refused.
 func TestGuardKnowsAHeadRightAfterItsOutcome(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.extsync("channels", "apply", "-f", s.file("every.yaml",
 		"channels: [{name: ev, mode: every, connector: {kind: http, config: {url: '"+target(t, func(http.ResponseWriter, *http.Request) {})+"', allow_cidrs: [127.0.0.0/8]}}}]")).ok(t)

@@ -124,6 +124,7 @@ channels:
 // A race at real targets accuses none that holds, and finds the receiver that checks and
 // then acts, whether it can be read or not.
 func TestChannelsTestGuard(t *testing.T) {
+	t.Parallel()
 	holds, breaks := newRegister(false), newRegister(true)
 	dir := t.TempDir()
 	file := (&site{t: t, dir: dir}).file("channels.yaml", fmt.Sprintf(guardChannels,
@@ -196,6 +197,7 @@ func TestChannelsTestGuard(t *testing.T) {
 
 // TestTombstoneOfARaceIsNotExtra: an audit would find the key of every race for ever.
 func TestTombstoneOfARaceIsNotExtra(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	out := s.extsync("channels", "test", "erp_db", "--guard", "--data", "{}", "--send").ok(t)

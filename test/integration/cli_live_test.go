@@ -40,6 +40,7 @@ func (pr *process) tell(t testing.TB, what string, wanted func(line string) bool
 // What runs until it is interrupted shows what is new, writes no control codes
 // where there is no terminal, and ends with exit code 0.
 func TestStatusWatchFollowsTheChannels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	watch := s.extsync("status", "--watch", "--interval", "200ms").start(t)
@@ -49,7 +50,7 @@ func TestStatusWatchFollowsTheChannels(t *testing.T) {
 				t.Errorf("a control code: %q", line)
 			}
 			fields := strings.Fields(line)
-			return len(fields) > 2 && fields[0] == "erp_db" && fields[2] == undelivered
+			return len(fields) > 3 && fields[0] == "erp_db" && fields[3] == undelivered
 		}
 	}
 	watch.tell(t, "nothing waits", shown("0"))
@@ -65,6 +66,7 @@ func TestStatusWatchFollowsTheChannels(t *testing.T) {
 }
 
 func TestTailShowsWhatComes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply(target(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) }))
 	s.worker()
@@ -111,6 +113,7 @@ func TestTailShowsWhatComes(t *testing.T) {
 // A dead letter is shown to people with the target's answer and the update, and
 // what came from outside cannot steer their terminal.
 func TestDeadShowForPeople(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply(target(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusUnprocessableEntity)
@@ -146,6 +149,7 @@ func TestDeadShowForPeople(t *testing.T) {
 // In a channel of mode every, versions that are parked have left the channel's
 // stream: a key of which nothing was settled yet was said to be unknown.
 func TestGetKnowsAKeyWhoseFirstVersionsAreAllParked(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	path := s.file("channels.yaml", fmt.Sprintf(`
 channels:

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,7 +23,7 @@ type (
 		Entries []struct {
 			Sequence            uint64
 			Channel, Key, State string
-		}
+		} `json:"letters"`
 		Next uint64
 	}
 	statusDoc struct {
@@ -57,6 +58,7 @@ func (s *site) letters(args ...string) (doc lettersDoc) {
 }
 
 func TestDeadLetterCommands(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var healed atomic.Bool
 	s.apply(target(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -83,9 +85,12 @@ func TestDeadLetterCommands(t *testing.T) {
 		t.Errorf("list:\n%s", table)
 	}
 	first := fmt.Sprint(page.Entries[0].Sequence)
-	var shown struct{ Key, Payload, Code string }
+	var shown struct {
+		Key, Code string
+		Payload   json.RawMessage
+	}
 	s.extsync("dead", "show", first, "--json").decode(t, &shown)
-	if shown.Key != page.Entries[0].Key || !strings.Contains(shown.Payload, "secret") || shown.Code != "422" {
+	if shown.Key != page.Entries[0].Key || !strings.Contains(string(shown.Payload), "secret") || shown.Code != "422" {
 		t.Errorf("show: %+v", shown)
 	}
 	refused(t, s.extsync("dead", "show", "999999"), cli.ExitUnknown, "999999")
@@ -107,6 +112,7 @@ func TestDeadLetterCommands(t *testing.T) {
 }
 
 func TestChannelLifecycleCommands(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	state := func(name string) string {
@@ -131,7 +137,8 @@ func TestChannelLifecycleCommands(t *testing.T) {
 	if deleted.Undelivered != 1 || state("erp_db") != "deleted" {
 		t.Errorf("deleted: %+v, %s", deleted, state("erp_db"))
 	}
-	refused(t, s.extsync("push", "erp_db", "k", "2", "--data", "{}"), cli.ExitUnknown, "deleted")
+	refused(t, s.extsync("push", "erp_db", "k", "2", "--data", "{}"), cli.ExitRefused, "deleted", "channels restore")
+	refused(t, s.extsync("import", "erp_db", s.file("in.ndjson", ""), "--dry-run"), cli.ExitRefused, "deleted")
 	s.extsync("channels", "restore", "erp_db").ok(t)
 	s.extsync("push", "erp_db", "k", "2", "--data", "{}").ok(t)
 	refused(t, s.extsync("channels", "pause", "nope"), cli.ExitUnknown, "nope")
@@ -150,6 +157,7 @@ func TestChannelLifecycleCommands(t *testing.T) {
 }
 
 func TestPlanAndApplyOfADirectory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := filepath.Join(s.dir, "channels.d")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -186,6 +194,7 @@ func TestPlanAndApplyOfADirectory(t *testing.T) {
 
 // What get says right after an ack has that outcome, whatever the ledger lags.
 func TestGetIsNeverBehindTheAck(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	s.worker()
@@ -226,6 +235,7 @@ func TestGetIsNeverBehindTheAck(t *testing.T) {
 }
 
 func TestImportAndAudit(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.apply("http://127.0.0.1:1/x")
 	var text strings.Builder
@@ -245,7 +255,7 @@ func TestImportAndAudit(t *testing.T) {
 		decodeJSON(t, e.out, &doc)
 		return doc
 	}
-	doc := run(cli.ExitFound, input)
+	doc := run(cli.ExitRejected, input)
 	if doc.Stored != keys-1 || doc.Stale != 1 || doc.Rejected != 1 || doc.Line != keys+1 {
 		t.Errorf("import: %+v", doc)
 	}
@@ -253,14 +263,14 @@ func TestImportAndAudit(t *testing.T) {
 	if err != nil || !strings.Contains(string(rejects), `"input":"no update"`) || !strings.Contains(string(rejects), fmt.Sprintf(`"line":%d`, keys+1)) {
 		t.Errorf("rejects: %s, %v", rejects, err)
 	}
-	if doc = run(cli.ExitFound, input); doc.Stored+doc.Duplicates != 0 || doc.From == 0 {
+	if doc = run(cli.ExitRejected, input); doc.Stored+doc.Duplicates != 0 || doc.From == 0 {
 		t.Errorf("again: %+v", doc)
 	}
-	if doc = run(cli.ExitFound, input, "--restart"); doc.Stored != 0 || doc.Duplicates != keys-1 {
+	if doc = run(cli.ExitRejected, input, "--restart"); doc.Stored != 0 || doc.Duplicates != keys-1 {
 		t.Errorf("from the beginning: %+v", doc)
 	}
 	s.file("in.ndjson", text.String()+`{"key":"more","version":1,"payload":1}`+"\n")
-	if doc = run(cli.ExitFound, input); doc.Stored != 1 || doc.Line != keys+2 {
+	if doc = run(cli.ExitRejected, input); doc.Stored != 1 || doc.Line != keys+2 {
 		t.Errorf("after a line was added: %+v", doc)
 	}
 	refused(t, s.extsync("import", "nope", input), cli.ExitUnknown, "nope")
@@ -304,6 +314,7 @@ func (s *site) checkAudit(t *testing.T) {
 		"DELETE FROM extsync_erp_db WHERE key = 'k2'",
 		"UPDATE extsync_erp_db SET version = 1 WHERE key = 'k3'",
 		"UPDATE extsync_erp_db SET version = 7 WHERE key = 'k4'",
+		`UPDATE extsync_erp_db SET content = '{"n":"somebody else was here"}' WHERE key = 'k6'`,
 		"INSERT INTO extsync_erp_db SELECT 'alien', version, version_nanos, digest, op, content, updated_at FROM extsync_erp_db WHERE key = 'k5'",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
@@ -311,16 +322,16 @@ func (s *site) checkAudit(t *testing.T) {
 		}
 	}
 	doc := audit(cli.ExitFound)
-	if s := doc.Summary; s.Missing != 1 || s.Behind != 1 || s.Ahead != 1 || s.Extra != 1 || s.Different != 0 || len(doc.Findings) != 4 {
+	if s := doc.Summary; s.Missing != 1 || s.Behind != 1 || s.Ahead != 1 || s.Extra != 1 || s.Different != 1 || len(doc.Findings) != 5 {
 		t.Errorf("audit: %+v", doc)
 	}
-	if e := s.extsync("audit", "erp_db", "--repair").run(t); e.code != cli.ExitUsage || !strings.Contains(e.err, "2 keys") {
+	if e := s.extsync("audit", "erp_db", "--repair").run(t); e.code != cli.ExitUsage || !strings.Contains(e.err, "3 keys") || !strings.Contains(e.out, "k6: version 2 was delivered, and changed at the target in: content") {
 		t.Errorf("repair without --yes: %+v", e)
 	}
-	if doc := audit(cli.ExitFound, "--repair", "--yes"); doc.Repaired != 2 {
+	if doc := audit(cli.ExitFound, "--repair", "--yes"); doc.Repaired != 3 {
 		t.Errorf("repair: %+v", doc)
 	}
-	if doc := audit(cli.ExitFound); doc.Summary.Missing+doc.Summary.Behind != 0 || doc.Summary.Ahead != 1 || doc.Summary.Extra != 1 {
+	if doc := audit(cli.ExitFound); doc.Summary.Missing+doc.Summary.Behind+doc.Summary.Different != 0 || doc.Summary.Ahead != 1 || doc.Summary.Extra != 1 {
 		t.Errorf("after the repair: %+v", doc)
 	}
 	refused(t, s.extsync("audit", "appointment_calendar"), cli.ExitRefused, "cannot be read")

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -85,4 +86,25 @@ func TestResyncIsSteered(t *testing.T) {
 func TestFlagsThatExcludeEachOtherAreWrongUsage(t *testing.T) {
 	refused(t, extsync("resync", "c", "--pause", "--stop"), cli.ExitUsage, "pause", "stop")
 	refused(t, extsync("resync", "c", "--key", "a", "--key-prefix", "b"), cli.ExitUsage, "key-prefix")
+}
+
+// A resync of a paused channel stood at 0 and said nothing: it begins when the channel is
+// resumed.
+func TestResyncOfAPausedChannelSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.apply("http://127.0.0.1:1/x")
+	s.worker()
+	s.extsync("push", "erp_db", "k", "1", "--data", "{}", "--wait", "30s").ok(t)
+	s.extsync("channels", "pause", "erp_db").ok(t)
+	const says = "erp_db is paused: the resync begins, or goes on, when the channel is resumed"
+	if out := s.extsync("resync", "erp_db", "--detach").ok(t); !strings.Contains(out, says) {
+		t.Errorf("%s", out)
+	}
+	follow := s.extsync("resync", "erp_db", "--follow").start(t)
+	testkit.Eventually(t, "it says so", func() bool { return strings.Contains(follow.stderr(), says) })
+	s.extsync("channels", "resume", "erp_db").ok(t)
+	if code := follow.wait(t); code != cli.ExitOK {
+		t.Errorf("code %d", code)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"debug/buildinfo"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +17,8 @@ const nobody = "nats://127.0.0.1:1"
 
 // refused runs a program and checks that it fails as people and scripts may
 // expect: the right code, nothing on standard output, one line that says what
-// happened and one that says what to do, and nothing that looks like a crash.
+// happened (and one for each thing that is wrong with a configuration) and one that says
+// what to do, and nothing that looks like a crash. With --json it is one document.
 func refused(t *testing.T, p program, code int, says ...string) ended {
 	t.Helper()
 	e := p.run(t)
@@ -26,9 +28,22 @@ func refused(t *testing.T, p program, code int, says ...string) ended {
 	if e.out != "" {
 		t.Errorf("standard output is not empty:\n%s", e.out)
 	}
+	if slices.Contains(p.args, "--json") {
+		var doc struct {
+			Error struct{ Message, Hint string }
+		}
+		decodeJSON(t, e.err, &doc)
+		e.err = "error: " + doc.Error.Message + "\nhint: " + doc.Error.Hint + "\n"
+	}
 	lines := strings.Split(strings.TrimSuffix(e.err, "\n"), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "error: ") || !strings.HasPrefix(lines[1], "hint: ") {
-		t.Errorf("standard error is not one line each of error and hint:\n%s", e.err)
+	last := len(lines) - 1
+	if last < 1 || !strings.HasPrefix(lines[0], "error: ") || !strings.HasPrefix(lines[last], "hint: ") {
+		t.Errorf("standard error does not begin with an error and end with a hint:\n%s", e.err)
+	}
+	for _, line := range lines[1:max(1, last)] { // one for each thing that is wrong with a configuration
+		if !strings.HasPrefix(line, "  ") || !strings.HasPrefix(lines[0], "error: invalid configuration") {
+			t.Errorf("standard error has more than one line each of error and hint:\n%s", e.err)
+		}
 	}
 	for _, word := range []string{"goroutine", "panic", "Usage:", "\x1b", "runtime error", ".go:"} {
 		if strings.Contains(e.err, word) {
@@ -81,6 +96,7 @@ func TestWrongURL(t *testing.T) {
 }
 
 func TestBrokerIsNotProvisioned(t *testing.T) {
+	t.Parallel()
 	broker := natstest.Run(t, natstest.Options{TCP: true})
 	for name, args := range map[string][]string{
 		"push": {"push", "erp_db", "k", "7", "--data", "{}"},
@@ -151,7 +167,7 @@ channels:
 		"no file":          {extsync("get", "k", "--config", "/no/such.yaml"), []string{"/no/such.yaml"}},
 		"variable":         {program{name: "extsync", args: []string{"get", "k"}, env: []string{"EXTSYNC_NATS_ULR=x"}}, []string{"EXTSYNC_NATS_ULR"}},
 		"value":            {program{name: "connector-worker", args: []string{"run", "--worker-lease-ttl=1s"}}, []string{"--worker-lease-ttl"}},
-		"channels":         {extsync("channels", "apply", "-f", list), []string{"One", "mode", "partitions", "fax", "two", "dialect", "dsn"}},
+		"channels":         {extsync("channels", "apply", "-f", list), []string{"One", "mode", "partitions", "fax", "channels[1]", "dialect", "dsn"}},
 		"unknown field":    {extsync("channels", "apply", "-f", write("a.yaml", "channels: [{name: a, conector: {}}]")), []string{"conector"}},
 		"no channels":      {extsync("channels", "apply", "-f", write("b.yaml", "")), []string{"channels"}},
 		"no channels file": {extsync("channels", "apply", "-f", "/no/such.yaml"), []string{"/no/such.yaml"}},

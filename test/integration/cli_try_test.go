@@ -25,6 +25,7 @@ type testDoc struct {
 }
 
 func TestChannelsTest(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "CHANNEL_TOKEN=hunter2-hunter2")
 	var calls atomic.Int64

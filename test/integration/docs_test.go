@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -81,6 +82,7 @@ func sameJSON(t *testing.T, got, want string, but ...string) bool {
 // Whoever sends the bytes of the contract's example gets the answers that stand
 // there.
 func TestContractExamples(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("erp_db", channels.Latest, "http", tg.Connector())
@@ -117,11 +119,11 @@ func TestContractExampleIsWhatOurClientSends(t *testing.T) {
 		h[name] = []string{value}
 	}
 	key := subject[strings.LastIndexByte(subject, '.')+1:]
-	u, err := events.Decode(names, names.StoredUpdate("erp_db", key), h, []byte(payload))
+	u, err := wire.Decode(names, wire.StoredUpdate(names, events.ToChannel("erp_db"), key), h, []byte(payload))
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := events.Encode(names, u)
+	msg, err := wire.Encode(names, u)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +143,7 @@ func TestContractKeys(t *testing.T) {
 	}
 	for _, row := range rows {
 		enc, err := events.EncodeKey(row[1])
-		of4, of16 := events.Partition(enc, 4), events.Partition(enc, 16)
+		of4, of16 := wire.Partition(enc, 4), wire.Partition(enc, 16)
 		if err != nil || enc != row[2] || strconv.Itoa(of4) != row[3] || strconv.Itoa(of16) != row[4] {
 			t.Errorf("%s: encoded %s, partitions %d and %d, %v; the contract says %s", row[1], enc, of4, of16, err, row[2:])
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -87,7 +88,7 @@ func TestWhatAKilledBrokerForgetsToDelete(t *testing.T) {
 	}
 	r.channel("swept", channels.Latest, "http", tg.Connector())
 	// A client remembers a channel's id for some seconds: only a test sweeps so soon.
-	r.pub, err = events.NewPublisher(ctx, r.js, r.names)
+	r.pub, err = publish.New(ctx, r.js, r.names)
 	r.must(err)
 	for _, channel := range []string{"kept", "swept"} {
 		if err := push(channel, "k", 1); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -16,11 +17,11 @@ import (
 // newer returns a stored record as a later release might write it.
 func newer(t testing.TB, data []byte) []byte {
 	t.Helper()
-	own := fmt.Appendf(nil, `"f":%d`, events.Format)
+	own := fmt.Appendf(nil, `"f":%d`, wire.Format)
 	if !bytes.Contains(data, own) {
 		t.Fatalf("no format in %s", data)
 	}
-	return bytes.Replace(data, own, fmt.Appendf(nil, `"f":%d`, events.Format+1), 1)
+	return bytes.Replace(data, own, fmt.Appendf(nil, `"f":%d`, wire.Format+1), 1)
 }
 
 // During an upgrade workers of two releases run side by side. One that meets a
@@ -58,13 +59,13 @@ func TestRecordsOfANewerReleaseAreRefusedNotGuessed(t *testing.T) {
 			r.must(err)
 		}
 	}
-	undoLedger := rewrite(r.names.LedgerBucket(), r.names.LedgerKey("ledger", "k0"))
-	undoRegistry := rewrite(r.names.RegistryBucket(), "registered")
+	undoLedger := rewrite(wire.LedgerBucket(r.names), wire.LedgerKey(r.names, "ledger", "k0"))
+	undoRegistry := rewrite(wire.RegistryBucket(r.names), "registered")
 	// The later release has committed something that this one does not understand.
-	group := fmt.Appendf(nil, `{"f":%d,"channel":"logged","partition":0,"epoch":1,"n":1,"worker":"later","at":"2026-01-01T00:00:00Z"}`, events.Format+1)
-	incarnation, err := events.ReadIncarnation(ctx, r.js, r.names)
+	group := fmt.Appendf(nil, `{"f":%d,"channel":"logged","partition":0,"epoch":1,"n":1,"worker":"later","at":"2026-01-01T00:00:00Z"}`, wire.Format+1)
+	incarnation, err := wire.ReadIncarnation(ctx, r.js, r.names)
 	r.must(err)
-	ack, err := r.js.Publish(ctx, r.names.Outcomes("logged", incarnation, 0), group)
+	ack, err := r.js.Publish(ctx, wire.Outcomes(r.names, "logged", incarnation, 0), group)
 	r.must(err)
 
 	w := r.worker("w1")
@@ -107,7 +108,7 @@ func TestRecordsOfANewerReleaseAreRefusedNotGuessed(t *testing.T) {
 	// What the later release took back goes on by itself.
 	undoLedger()
 	undoRegistry()
-	log, err := r.js.Stream(ctx, r.names.OutcomeStream())
+	log, err := r.js.Stream(ctx, wire.OutcomeStream(r.names))
 	r.must(err)
 	r.must(log.DeleteMsg(ctx, ack.Sequence))
 	for _, u := range blocked {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -77,18 +77,18 @@ func TestBrokerBringsBackWorkersAndLeases(t *testing.T) {
 func (r *rig) haunt(worker string) {
 	r.t.Helper()
 	record := func(bucket, key string, data []byte) {
-		_, err := r.js.Publish(r.t.Context(), events.KVSubject(bucket, key), data)
+		_, err := r.js.Publish(r.t.Context(), wire.KVSubject(bucket, key), data)
 		r.must(err)
 	}
 	ghost := workers.Record{Worker: worker, TTL: r.lease.Milliseconds(), Working: 1}
 	for shard := range workers.Shards {
 		ghost.Shards = append(ghost.Shards, shard)
-		record(r.names.LeasesBucket(), strconv.Itoa(shard),
-			fmt.Appendf(nil, `{"f":%d,"owner":%q,"session":"s","ttl":%d}`, events.Format, worker, int(r.lease.Seconds())))
+		record(wire.LeasesBucket(r.names), strconv.Itoa(shard),
+			fmt.Appendf(nil, `{"f":%d,"owner":%q,"session":"s","ttl":%d}`, wire.Format, worker, int(r.lease.Seconds())))
 	}
 	data, err := ghost.Encode()
 	r.must(err)
-	record(r.names.WorkersBucket(), worker, data)
+	record(wire.WorkersBucket(r.names), worker, data)
 	if out := r.doctor(); !strings.Contains(out, "1 alive") {
 		r.t.Fatalf("doctor does not take the record of %s for one:\n%s", worker, out)
 	}

@@ -13,6 +13,7 @@ import (
 // Status names them, and an operator ends one; when another key gets through, the other one
 // counts for itself.
 func TestGiveUpAKeyWhileNobodyGetsThrough(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.portal(target(t, func(w http.ResponseWriter, r *http.Request) {
 		if subject := r.Header.Get("ce-subject"); strings.Contains(subject, "one") || strings.Contains(subject, "two") {

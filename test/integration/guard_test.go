@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A guardClient publishes as the contract says, and waits for the ack if asked to. It
@@ -28,7 +29,7 @@ type guardClient interface {
 // goClient uses a publisher that did not publish the key's last version.
 type goClient struct {
 	r    *rig
-	pubs [2]*events.Publisher
+	pubs [2]*publish.Publisher
 }
 
 func (c *goClient) publish(key string, version, base int64, body string, wait bool) string {
@@ -147,7 +148,7 @@ func (c *contractClient) publish(key string, version, base int64, body string, w
 		return answer
 	}
 	for wait {
-		ack, err := events.DecodeAck(next(c.t, "the ack", c.acks).Data)
+		ack, err := publish.DecodeAck(next(c.t, "the ack", c.acks).Data)
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -252,7 +253,7 @@ func (r *rig) guardClients(kind string, mode channels.Mode) func(n int) guardCli
 		c := &goClient{r: r}
 		for i := range c.pubs {
 			var err error
-			c.pubs[i], err = events.NewPublisher(r.t.Context(), r.js, r.names)
+			c.pubs[i], err = publish.New(r.t.Context(), r.js, r.names)
 			r.must(err)
 		}
 		return func(int) guardClient { return c }

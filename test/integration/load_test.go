@@ -14,14 +14,17 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// A load is what publishers do to a channel: versions of random keys, each
+// A load is what publishers do to a channel, or to a topic: versions of random keys, each
 // counted up from 1.
 type load struct {
 	channel    string
+	topic      string // in place of channel
 	keys       int
 	updates    int
 	over       time.Duration // spread over so long; 0: as fast as they can
@@ -67,7 +70,7 @@ func (r *rig) publish(l load) *publishing {
 }
 
 // run is one publisher. It has every publishers-th key for itself.
-func (p *publishing) run(ctx context.Context, pub *events.Publisher, l load, i int, limit *rate.Limiter) {
+func (p *publishing) run(ctx context.Context, pub *publish.Publisher, l load, i int, limit *rate.Limiter) {
 	dice := rand.New(rand.NewPCG(l.seed, uint64(i)))
 	mine := (l.keys - i + l.publishers - 1) / l.publishers
 	versions := make([]int64, mine)
@@ -83,6 +86,9 @@ func (p *publishing) run(ctx context.Context, pub *events.Publisher, l load, i i
 		}
 		versions[k]++
 		u := update(l.channel, fmt.Sprintf("%s%d", l.prefix, k*l.publishers+i), versions[k], l.pad)
+		if l.topic != "" {
+			u.Topic, u.ID = l.topic, ""
+		}
 		a := faults.Accepted{Key: u.Key, Tag: u.Tag()}
 		a.Uncertain, err = publishUntilAnswered(ctx, pub, u)
 		accepted = append(accepted, a)
@@ -96,7 +102,7 @@ func (p *publishing) run(ctx context.Context, pub *events.Publisher, l load, i i
 
 // publishUntilAnswered repeats an update until the broker has it. If ctx ends
 // first, nobody knows.
-func publishUntilAnswered(ctx context.Context, pub *events.Publisher, u events.Update) (uncertain bool, err error) {
+func publishUntilAnswered(ctx context.Context, pub *publish.Publisher, u events.Update) (uncertain bool, err error) {
 	for {
 		_, err := pub.Publish(ctx, u)
 		switch {
@@ -104,7 +110,7 @@ func publishUntilAnswered(ctx context.Context, pub *events.Publisher, u events.U
 			return false, nil
 		case ctx.Err() != nil:
 			return true, nil
-		case !events.IsUnavailable(err) && !errors.Is(err, events.ErrBusy):
+		case !wire.IsUnavailable(err) && !errors.Is(err, events.ErrBusy):
 			return true, fmt.Errorf("publish key %s version %s: %w", u.Key, u.Version, err)
 		}
 		waitFor(ctx, 50*time.Millisecond)

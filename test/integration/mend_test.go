@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -95,9 +96,9 @@ func TestEachStreamThatIsGoneIsMended(t *testing.T) {
 	m.next("the start")
 	n := m.names
 	streams := []string{
-		n.UpdateStream("cl"), n.UpdateStream("ce"), events.KVStream(n.LedgerBucket()), n.OutcomeStream(), n.DeadStream(), n.ParkedStream(), n.AckStream(),
-		events.KVStream(n.ProgressBucket()), events.KVStream(n.WorkersBucket()), events.KVStream(n.LeasesBucket()),
-		events.KVStream(n.TokensBucket()), events.KVStream(n.IdempotencyBucket()), n.AuditStream(), events.KVStream(n.LettersBucket()), events.KVStream(n.RegistryBucket()),
+		wire.UpdateStream(n, events.ToChannel("cl")), wire.UpdateStream(n, events.ToChannel("ce")), wire.KVStream(wire.LedgerBucket(n)), wire.OutcomeStream(n), wire.DeadStream(n), wire.ParkedStream(n), wire.AckStream(n),
+		wire.KVStream(wire.ProgressBucket(n)), wire.KVStream(wire.WorkersBucket(n)), wire.KVStream(wire.LeasesBucket(n)),
+		wire.KVStream(wire.TokensBucket(n)), wire.KVStream(wire.IdempotencyBucket(n)), wire.AuditStream(n), wire.KVStream(wire.LettersBucket(n)), wire.KVStream(wire.RegistryBucket(n)),
 	}
 	small := sized(t, "each stream by one way only", true, false)
 	ways := []string{"doctor --fix", "channels apply"}
@@ -120,7 +121,7 @@ func (m *mending) mended(stream, way string) {
 		t.Errorf("doctor does not find that %s is gone (code %d):\n%s%s", stream, found.code, found.out, found.err)
 	}
 	apply := append([]string{"channels", "apply", "-f", m.files}, m.storage...)
-	if stream != events.KVStream(m.names.RegistryBucket()) { // what is known of channels does not depend on the others
+	if stream != wire.KVStream(wire.RegistryBucket(m.names)) { // what is known of channels does not depend on the others
 		for _, look := range [][]string{{"channels", "plan", "-f", m.files}, append(apply, "--dry-run")} {
 			if e := m.extsync(look...).run(t); strings.Contains(e.out, "created") || !strings.Contains(e.out, stream) {
 				t.Errorf("%v without %s, code %d: a channel that is there passes as new, or the stream is not named:\n%s%s", look, stream, e.code, e.out, e.err)
@@ -139,9 +140,9 @@ func (m *mending) mended(stream, way string) {
 	if strings.Contains(stream, "ledger") && !strings.Contains(e.out, "LEDGER IS LOST") {
 		t.Errorf("it is not said that the guard is lost:\n%s", e.out)
 	}
-	if stream == events.KVStream(m.names.RegistryBucket()) && way == "doctor --fix" {
+	if stream == wire.KVStream(wire.RegistryBucket(m.names)) && way == "doctor --fix" {
 		after := m.extsync(append([]string{"doctor"}, m.storage...)...).run(t)
-		if !strings.Contains(after.out, m.names.UpdateStream("cl")+": belongs to no channel") {
+		if !strings.Contains(after.out, wire.UpdateStream(m.names, events.ToChannel("cl"))+": belongs to no channel") {
 			t.Errorf("doctor does not see streams without channels:\n%s", after.out)
 		}
 		m.extsync(apply...).ok(t)
@@ -159,7 +160,7 @@ func TestProcessesEndWithoutTheNumberOfTheInstallation(t *testing.T) {
 	t.Parallel()
 	m := newMending(t)
 	m.next("the start")
-	m.must(m.js.DeleteStream(t.Context(), events.KVStream(m.names.InstallationBucket())))
+	m.must(m.js.DeleteStream(t.Context(), wire.KVStream(wire.InstallationBucket(m.names))))
 	for _, p := range []*faults.Process{m.work, m.serve} {
 		code, err := p.ExitCode(testkit.Patience)
 		if err != nil || code != cli.ExitBroker || !strings.Contains(p.Log(), "sync_installation is gone; 'extsync doctor --fix'") {
@@ -197,7 +198,7 @@ func TestImportBeginsAnewAtAnotherStream(t *testing.T) {
 		}
 	}
 	run(lines, "")
-	run(0, "NOTHING IS LEFT TO PUBLISH: all 200 lines")
+	run(0, "nothing is left to publish: all 200 lines")
 	if err := s.broker.JS.DeleteStream(t.Context(), "SYNC_UPD_erp_db"); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +312,7 @@ func TestPublishedAtOnceBySeveral(t *testing.T) {
 	if counts[http.StatusAccepted] < updates*each*9/10 {
 		t.Errorf("only %d of %d were accepted: %v", counts[http.StatusAccepted], updates*each, counts)
 	}
-	stream, err := r.js.Stream(t.Context(), r.names.UpdateStream("c"))
+	stream, err := r.js.Stream(t.Context(), wire.UpdateStream(r.names, events.ToChannel("c")))
 	r.must(err)
 	if last := stream.CachedInfo().State.LastSeq; last != uint64(updates) { //nolint:gosec // not negative
 		t.Errorf("%d updates were stored %d times", updates, last)

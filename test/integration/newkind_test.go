@@ -18,7 +18,7 @@ func TestANewKindIsAPackageAndALine(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	testkit.Must(t, err)
 	in := func(parts ...string) string { return filepath.Join(append([]string{root}, parts...)...) }
-	const catalog = "internal/app/catalog.go"
+	const catalog = "pkg/connectors/kinds/kinds.go"
 	text, err := os.ReadFile(in(catalog))
 	testkit.Must(t, err)
 	const path = `"github.com/hms-utl/extsync/pkg/connectors/`

@@ -12,13 +12,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/delivery"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A rawClient speaks to the broker by the documented contract and nothing else:
@@ -102,7 +104,7 @@ func (c rawClient) event(channel, key, version, body string) map[string]string {
 func (r *rig) inProcess() *delivery.Worker {
 	r.t.Helper()
 	w, err := delivery.New(delivery.Options{
-		JS: r.js, Catalog: app.Catalog(), LeaseTTL: r.lease, DrainTimeout: 5 * time.Second,
+		JS: r.js, Catalog: kinds.All(), LeaseTTL: r.lease, DrainTimeout: 5 * time.Second,
 		Host:   connectortest.Host(map[string]string{faults.WorkerVariable: "in-process"}),
 		Logger: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel),
 	})
@@ -120,6 +122,7 @@ func (r *rig) inProcess() *delivery.Worker {
 }
 
 func TestAnyClientCanPublish(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t)
@@ -141,7 +144,7 @@ func TestAnyClientCanPublish(t *testing.T) {
 					header["Extsync-Reply-To"] = inbox
 					return !isMoved(c.refusal(c.publish("sync.updates.c.policy-1", header, b.body)))
 				})
-				ack, err := events.DecodeAck(next(t, "the ack", acks).Data)
+				ack, err := publish.DecodeAck(next(t, "the ack", acks).Data)
 				if err != nil || ack.Outcome != events.Delivered || ack.Version.String() != b.version || ack.Key != "policy-1" || ack.ID != "raw-"+b.version {
 					t.Fatalf("ack %+v, %v", ack, err)
 				}
@@ -157,6 +160,7 @@ func TestAnyClientCanPublish(t *testing.T) {
 // The expected sequence is what keeps an old version from replacing a newer one:
 // the broker refuses a publisher that has not seen the head.
 func TestRawPublishWithoutTheHeadIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())
@@ -174,6 +178,7 @@ func TestRawPublishWithoutTheHeadIsRefused(t *testing.T) {
 // A publisher cannot make a worker publish with the worker's rights: a subject
 // that is neither an inbox nor a service's is counted and not used.
 func TestReplySubjectOutsideIsNotUsed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())
@@ -209,6 +214,7 @@ func TestReplySubjectOutsideIsNotUsed(t *testing.T) {
 // A malformed update is not lost in silence: it becomes a dead letter, with an
 // outcome in the log, and holds up nothing behind it (guarantee 5).
 func TestMalformedRawUpdateBecomesADeadLetter(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t)
@@ -241,10 +247,10 @@ func TestMalformedRawUpdateBecomesADeadLetter(t *testing.T) {
 				var msg *jetstream.RawStreamMsg
 				testkit.Eventually(t, "a dead letter of "+b.key, func() bool {
 					var err error
-					msg, err = dead.GetLastMsgForSubject(t.Context(), r.names.Dead("c", b.key))
+					msg, err = dead.GetLastMsgForSubject(t.Context(), wire.DeadLetter(r.names, "c", b.key))
 					return err == nil
 				})
-				if string(msg.Data) != `{"broken":true}` || msg.Header.Get(events.HeaderDeadReason) == "" || msg.Header.Get(events.HeaderDeadCode) != "malformed" {
+				if string(msg.Data) != `{"broken":true}` || msg.Header.Get(wire.HeaderDeadReason) == "" || msg.Header.Get(wire.HeaderDeadCode) != "malformed" {
 					t.Errorf("%s: dead letter %v %s", b.key, msg.Header, msg.Data)
 				}
 			}

@@ -68,6 +68,7 @@ type reader struct {
 	bin, dir string // where the README installs programs, and where it is followed
 	broker   string // address of the stack that the README has started
 	services []*process
+	env      []string // besides the developer's
 }
 
 // Every command of the README is run, in the order of the README. A block without
@@ -117,10 +118,15 @@ func (r *reader) follow(t *testing.T, b block) {
 	case b.language == "go" && plan == "stack":
 		r.needStack(t)
 		path := filepath.Join(t.TempDir(), "main.go")
-		if err := os.WriteFile(path, []byte(b.text), 0o600); err != nil {
+		if strings.Count(b.text, "\n") >= 20 {
+			t.Errorf("%s: the program is not short", b.at)
+		}
+		// The stack has another port than the usual one, which may be taken.
+		text := strings.ReplaceAll(b.text, "nats://127.0.0.1:4222", r.broker)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out := r.run(t, repository, "go", "run", path); out != "delivered\n" {
+		if out := r.run(t, repository, "sh", "-c", `go run "$1" 2>&1`, "sh", path); !strings.HasSuffix(out, " delivered <nil>\n") {
 			t.Errorf("the program says %q", out)
 		}
 	case plan == "file" && argument == filepath.Base(argument):
@@ -150,7 +156,7 @@ func (r *reader) environment() []string {
 	if r.broker != "" {
 		env = append(env, "EXTSYNC_NATS_URL="+r.broker, "NATS_URL="+r.broker)
 	}
-	return env
+	return append(env, r.env...)
 }
 
 // run runs a command that must succeed and returns its standard output.

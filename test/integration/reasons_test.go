@@ -13,6 +13,7 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -151,15 +152,15 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 			break
 		}
 	}
-	for what, p := range map[string]program{
-		"push": r.extsync("push", "erp", pending, "2", "--data", "{}", "--wait", "1s"),
-		"wait": r.extsync("wait", "erp", pending+"@2", "--timeout", "1s"),
+	for _, p := range []program{ // wait has a reason for what was published only
+		r.extsync("push", "erp", pending, "2", "--data", "{}", "--wait", "1s"),
+		r.extsync("wait", "erp", pending+"@2", "--timeout", "1s"),
 	} {
 		e := p.run(t)
 		if e.code != cli.ExitNoAck {
-			t.Errorf("%s: exit code %d", what, e.code)
+			t.Errorf("%s: exit code %d", p.args[0], e.code)
 		}
-		mustSay(t, what, e.err, "secret_missing", "blocked at worker "+id, "CHANNEL_ERP_TOKEN is not set")
+		mustSay(t, p.args[0], e.err, "secret_missing", "blocked at worker "+id, "CHANNEL_ERP_TOKEN is not set")
 	}
 	e := r.extsync("doctor").run(t)
 	if e.code != cli.ExitFound {
@@ -172,9 +173,9 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 	_, metrics := w2.get(w2.metrics)
 	mustSay(t, "/metrics", metrics, `extsync_partitions_stalled{channel="erp",why="secret_missing"} 1`, `extsync_connector_blocked{channel="erp"} 1`, "extsync_ready 0")
 
-	kv, err := r.js.Stream(t.Context(), events.KVStream(r.names.WorkersBucket()))
+	kv, err := r.js.Stream(t.Context(), wire.KVStream(wire.WorkersBucket(r.names)))
 	r.must(err)
-	msg, err := kv.GetLastMsgForSubject(t.Context(), events.KVSubject(r.names.WorkersBucket(), id))
+	msg, err := kv.GetLastMsgForSubject(t.Context(), wire.KVSubject(wire.WorkersBucket(r.names), id))
 	r.must(err)
 	if strings.Contains(string(msg.Data), "hunter2") || len(msg.Data) > 2000 {
 		t.Errorf("%d bytes: %s", len(msg.Data), msg.Data)
@@ -192,9 +193,9 @@ func TestSecretMissingAtOneOfTwoWorkers(t *testing.T) {
 // until the returned function is called.
 func (r *rig) foreignLease(shard int) (release func()) {
 	r.t.Helper()
-	subject := events.KVSubject(r.names.LeasesBucket(), fmt.Sprint(shard))
+	subject := wire.KVSubject(wire.LeasesBucket(r.names), fmt.Sprint(shard))
 	write := func(ctx context.Context, owner string) error {
-		data, err := json.Marshal(map[string]any{"f": events.Format, "owner": owner})
+		data, err := json.Marshal(map[string]any{"f": wire.Format, "owner": owner})
 		if err == nil {
 			_, err = r.js.Publish(ctx, subject, data)
 		}
@@ -310,5 +311,5 @@ func partitionOf(t *testing.T, key string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return events.Partition(enc, 4)
+	return wire.Partition(enc, 4)
 }

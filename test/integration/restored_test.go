@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // copyRunning copies the directory of a server that writes to it. Files that go away
@@ -87,7 +89,7 @@ func TestBrokerRestoredFromAnOlderCopyUnderLoad(t *testing.T) {
 			r.must(os.RemoveAll(server.Data()))
 			r.must(os.CopyFS(server.Data(), os.DirFS(saved)))
 			server.Start(t)
-			var did struct{ Before, After events.Incarnation }
+			var did struct{ Before, After wire.Incarnation }
 			program{name: "extsync", args: []string{"recover", "--yes", "--json"}, env: []string{"EXTSYNC_NATS_URL=" + server.URL}}.decode(t, &did)
 			if did.Before == 0 || did.After <= did.Before {
 				t.Errorf("recover: %+v", did)
@@ -121,9 +123,9 @@ func TestBrokerRestoredFromAnOlderCopyUnderLoad(t *testing.T) {
 func (r *rig) reopen() {
 	r.t.Helper()
 	var err error
-	r.registry, err = channels.OpenRegistry(r.t.Context(), r.js, r.names, app.Catalog())
+	r.registry, err = channels.OpenRegistry(r.t.Context(), r.js, r.names, kinds.All())
 	r.must(err)
-	r.pub, err = events.NewPublisher(r.t.Context(), r.js, r.names)
+	r.pub, err = publish.New(r.t.Context(), r.js, r.names)
 	r.must(err)
 }
 

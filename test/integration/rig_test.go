@@ -13,13 +13,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // fullVariable makes the tests of the engine run at their full size.
@@ -50,7 +52,8 @@ type rig struct {
 	js       jetstream.JetStream
 	names    events.Names
 	registry *channels.Registry
-	pub      *events.Publisher
+	pub      *publish.Publisher
+	ledger   *wire.Ledger
 	lease    time.Duration // of its workers
 
 	mu      sync.Mutex
@@ -78,9 +81,11 @@ func newRigAt(t testing.TB, crew *faults.Crew, url string, replicas int) *rig {
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	r.must(channels.Provision(ctx, r.js, r.names, storage))
-	r.registry, err = channels.OpenRegistry(ctx, r.js, r.names, app.Catalog())
+	r.registry, err = channels.OpenRegistry(ctx, r.js, r.names, kinds.All())
 	r.must(err)
-	r.pub, err = events.NewPublisher(ctx, r.js, r.names)
+	r.pub, err = publish.New(ctx, r.js, r.names)
+	r.must(err)
+	r.ledger, err = wire.OpenLedger(ctx, r.js, r.names)
 	r.must(err)
 	return r
 }
@@ -207,7 +212,7 @@ func pending(log *faults.LogReader, partitions int, accepted []faults.Accepted) 
 		if err != nil || a.Uncertain || log.Settled(a) {
 			continue
 		}
-		p := events.Partition(enc, partitions)
+		p := wire.Partition(enc, partitions)
 		out[p] = append(out[p], a)
 	}
 	return out
@@ -285,7 +290,7 @@ func (r *rig) outcome(u events.Update) events.Ack {
 	testkit.Eventually(r.t, fmt.Sprintf("an outcome of %s version %s", u.Key, u.Version), func() bool {
 		var err error
 		ack, err = r.pub.Outcome(r.t.Context(), u.Channel, u.Key, u.Tag())
-		if err != nil && !errors.Is(err, events.ErrNoRecord) && !events.IsUnavailable(err) {
+		if err != nil && !errors.Is(err, events.ErrNoRecord) && !wire.IsUnavailable(err) {
 			r.t.Fatal(err)
 		}
 		return err == nil

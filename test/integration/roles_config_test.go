@@ -18,13 +18,14 @@ import (
 // can name the channels.
 func TestBrokerConfigFollowsTheRegistry(t *testing.T) {
 	g := newGuarded(t, "portal")
-	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
+	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/")+"topics:\n  - {name: policies}\n")
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	conf := filepath.Join(g.dir, "server", "nats.conf")
 	before := g.site.read(conf)
 	g.program(brokerconfig.Admin, "extsync", "broker-config", "--out", g.dir, "--registry").ok(t)
 	after := g.site.read(conf)
-	if strings.Contains(before, "SYNC_UPD_cases") || !strings.Contains(after, "SYNC_UPD_cases") || !strings.Contains(after, "SYNC_UPD_portal") {
+	if strings.Contains(before, "SYNC_UPD_cases") || !strings.Contains(after, "SYNC_UPD_cases") || !strings.Contains(after, "SYNC_UPD_portal") ||
+		strings.Contains(before, "SYNC_TOPIC_policies") || !strings.Contains(after, "SYNC_TOPIC_policies") {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 	keys := func(text string) []string {
@@ -45,7 +46,7 @@ var publicKey = regexp.MustCompile(`nkey: U[A-Z0-9]+`)
 // is what broker-config writes today, but for the keys.
 func TestConfigurationInDeployIsUpToDate(t *testing.T) {
 	dir := t.TempDir()
-	extsync("broker-config", "--out", dir, "--channels", "appointment_calendar,erp_db", "--services", "billing", "--certificates",
+	extsync("broker-config", "--out", dir, "--channels", "appointment_calendar,erp_db", "--topics", "policies", "--services", "billing", "--certificates",
 		"--server-listen", "0.0.0.0:4222", "--monitor", "127.0.0.1:8222", "--server-dir", "/etc/extsync/server", "--durability", "power").ok(t)
 	made, err := os.ReadFile(filepath.Join(dir, "server", "nats.conf"))
 	if err != nil {

@@ -18,14 +18,17 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	door "github.com/hms-utl/extsync/pkg/extsync"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -102,11 +105,11 @@ func (g *guarded) program(r brokerconfig.Role, name string, args ...string) prog
 
 // client returns a connection in a role. The test fails if the broker has refused
 // it anything by the end.
-func (g *guarded) client(r brokerconfig.Role) *app.Client {
+func (g *guarded) client(r brokerconfig.Role) *operate.Client {
 	g.t.Helper()
 	cfg := config.Default()
 	cfg.NATS = g.nats(r)
-	c, err := app.Connect(g.t.Context(), cfg, zerolog.Nop())
+	c, err := operate.Connect(g.t.Context(), cfg, zerolog.Nop())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -174,7 +177,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	state := func(channel, key string) string {
 		found, err := publisher.Find(t.Context(), key, channel)
 		switch {
-		case errors.Is(err, app.ErrUnknownKey): // on its way from the stream into the ledger
+		case errors.Is(err, operate.ErrUnknownKey): // on its way from the stream into the ledger
 			return ""
 		case err != nil:
 			t.Fatalf("find %s: %v", key, err)
@@ -191,7 +194,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 	push("portal", "p-2", 1, reply)
 	acks, stop := context.WithTimeout(t.Context(), testkit.Patience)
 	defer stop()
-	for ack, err := range events.ServiceAcks(acks, publisher.JS, publisher.Names, "billing") {
+	for ack, err := range publish.ServiceAcks(acks, publisher.JS, publisher.Names, "billing") {
 		if err != nil || ack.Key != "p-2" {
 			t.Fatalf("ack %+v, %v", ack, err)
 		}
@@ -200,7 +203,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 
 	// Waiting for an outcome.
 	first := versioning.Must(versioning.Number(1))
-	for _, c := range []*app.Client{admin, publisher} {
+	for _, c := range []*operate.Client{admin, publisher} {
 		if ack, err := c.Wait(t.Context(), "portal", "p-1", first); err != nil || ack.Outcome != events.Delivered {
 			t.Errorf("wait: %+v, %v", ack, err)
 		}
@@ -211,13 +214,13 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 		push("cases", "slow", v+1, "")
 	}
 	push("portal", "refused", 1, "")
-	ledger, err := events.OpenLedger(t.Context(), publisher.JS, publisher.Names)
+	ledger, err := wire.OpenLedger(t.Context(), publisher.JS, publisher.Names)
 	if err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the key to be parked", func() bool {
 		rec, err := ledger.Get(t.Context(), "cases", "slow")
-		return err == nil && rec.State == events.StateParked
+		return err == nil && rec.State == wire.StateParked
 	})
 	testkit.Eventually(t, "the dead letter", func() bool { return state("portal", "refused") == "dead_lettered" })
 
@@ -244,7 +247,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	resetKeyAndResync(t, registry)
-	if _, err := events.History(t.Context(), publisher.JS, publisher.Names, "portal", "p-1", 10); err != nil {
+	if _, err := wire.History(t.Context(), publisher.JS, publisher.Names, "portal", "p-1", 10); err != nil {
 		t.Fatal(err)
 	}
 
@@ -262,9 +265,11 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 // Each role is refused what belongs to the others, and says which permission is
 // missing.
 func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
-	g := newGuarded(t, "portal")
+	g := newGuarded(t, "portal", "--topics", "policies")
 	refused := map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {
+			"sync.topics.other.k", "sync.top.policies.1.1.k", "$KV.sync_channels.topic.policies", "$JS.API.STREAM.PURGE.SYNC_TOPIC_policies", "$JS.API.STREAM.MSG.DELETE.SYNC_TOPIC_policies",
+			"$JS.API.STREAM.MSG.GET.SYNC_TOPIC_other", "$JS.API.CONSUMER.CREATE.SYNC_TOPIC_policies.x",
 			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_channels.portal", "$KV.sync_ledger.portal.1.5.k", "$KV.sync_leases.1", "$KV.sync_workers.w", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.UPDATE.SYNC_UPD_portal",
@@ -274,6 +279,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_idempotency.k", "$JS.API.STREAM.MSG.GET.KV_sync_tokens", "$JS.API.STREAM.MSG.GET.SYNC_AUDIT",
 		},
 		brokerconfig.Gateway: {
+			"sync.topics.other.k", "sync.top.policies.1.1.k", "$JS.API.STREAM.DELETE.SYNC_TOPIC_policies", "$JS.API.STREAM.MSG.GET.SYNC_TOPIC_other",
 			"sync.updates.other.k", "sync.upd.portal.1.1.k", "sync.out.portal.692a1b2c00000001.0", "sync.acks.billing.1", "sync.dead.portal.1.1.k", "sync.parked.portal.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_installation.incarnation", "sync.audit.channel", "$KV.sync_tokens.t", "$KV.sync_channels.portal", "$KV.sync_ledger.portal.1.5.k", "$KV.sync_progress.portal.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_tokens",
@@ -281,6 +287,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.SYNC_UPD_other.x.>", "$JS.API.CONSUMER.CREATE.SYNC_AUDIT.x.sync.audit.>", "$JS.ACK.SYNC_UPD_portal.c.1.1.1.1.1", "_INBOX_worker.x",
 		},
 		brokerconfig.Worker: {
+			"sync.topics.other.k", "$KV.sync_channels.topic.policies", "$JS.API.STREAM.MSG.GET.SYNC_TOPIC_other", "$JS.API.CONSUMER.CREATE.SYNC_TOPIC_other.x", "$JS.API.STREAM.PURGE.SYNC_TOPIC_policies",
 			"sync.updates.portal.k", "sync.out.other.692a1b2c00000001.0", "sync.dead.other.1.1.k", "sync.ctl.portal.0",
 			"$KV.sync_channels.portal", "$KV.sync_ledger.other.1.5.k", "$KV.sync_progress.other.1.0",
 			"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.SYNC_UPD_portal", "$JS.API.STREAM.PURGE.KV_sync_ledger",
@@ -353,7 +360,7 @@ func TestRolesAreAskedFor(t *testing.T) {
 	} {
 		c := g.nats(brokerconfig.Worker)
 		change(&c)
-		if nc, err := broker.Connect(t.Context(), c, zerolog.Nop()); !errors.Is(err, broker.ErrConnect) {
+		if nc, err := broker.Connect(t.Context(), c, zerolog.Nop()); !errors.Is(err, door.ErrConnect) {
 			t.Errorf("%s: %v", name, err)
 			nc.Close()
 		}

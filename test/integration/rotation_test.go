@@ -152,6 +152,7 @@ func TestRotateTheAuthorityAndItsCertificates(t *testing.T) {
 // The secret that signs webhooks: the channel has both while the target learns
 // the new one. Every request can be verified with a secret that is valid.
 func TestRotateTheSecretOfSignatures(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var mu sync.Mutex
 	var signatures []string
@@ -189,6 +190,7 @@ channels:
 // The password of a database, which knows one at a time: whoever connects in
 // between is refused and the channel waits. No update is given up.
 func TestRotateThePasswordOfADatabase(t *testing.T) {
+	t.Parallel()
 	db := testdb.StartMariaDB(t)
 	s := newSite(t)
 	for _, statement := range []string{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -76,7 +77,7 @@ func longestGap(t testing.TB, h faults.History, partitions int, from, to time.Du
 			t.Fatal(err)
 		}
 		if w.At > from && w.At < to {
-			note(events.Partition(enc, partitions), w.At)
+			note(wire.Partition(enc, partitions), w.At)
 		}
 	}
 	for p := range last {

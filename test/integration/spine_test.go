@@ -11,8 +11,10 @@ import (
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // next returns what a channel gets next, or fails the test.
@@ -35,7 +37,7 @@ func deliveredOnce(r *rig, u events.Update, tg *faults.HTTPTarget) {
 		r.t.Fatalf("outcome %+v", ack)
 	}
 	r.stopWorkers() // what is known is in the ledger now
-	rec, err := r.pub.Ledger().Get(r.t.Context(), u.Channel, u.Key)
+	rec, err := r.ledger.Get(r.t.Context(), u.Channel, u.Key)
 	r.must(err)
 	if len(rec.Recent) != 1 || rec.Recent[0].Version != u.Version || rec.Applied.Tag != u.Tag() {
 		r.t.Errorf("ledger %+v", rec)
@@ -95,7 +97,7 @@ func TestKilledBetweenOutcomeAndSettle(t *testing.T) {
 	_, err = r.pub.Publish(t.Context(), u)
 	r.must(err)
 	for {
-		g, err := events.DecodeGroup(next(t, "the outcome", outcomes).Data)
+		g, err := wire.DecodeGroup(next(t, "the outcome", outcomes).Data)
 		r.must(err)
 		if len(g.Entries) > 0 {
 			break
@@ -108,7 +110,7 @@ func TestKilledBetweenOutcomeAndSettle(t *testing.T) {
 	tg.OnWrite(nil)
 
 	r.worker("second")
-	ack, err := events.DecodeAck(next(t, "the ack", acks).Data)
+	ack, err := publish.DecodeAck(next(t, "the ack", acks).Data)
 	if err != nil || ack.Outcome != events.Delivered || ack.Version != u.Version {
 		t.Errorf("ack %+v, %v", ack, err)
 	}
@@ -121,6 +123,7 @@ func TestKilledBetweenOutcomeAndSettle(t *testing.T) {
 // A publisher that restarts reads what became of its update from the ledger, and
 // as a named service from the stream of acks.
 func TestPublisherRestartsAndReadsItsOutcome(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})
 	r.channel("c", channels.Latest, "http", tg.Connector())
@@ -141,7 +144,7 @@ func TestPublisherRestartsAndReadsItsOutcome(t *testing.T) {
 	again.must(err)
 	msg, err := stream.GetLastMsgForSubject(t.Context(), "sync.acks.portal.request-1")
 	again.must(err)
-	ack, err := events.DecodeAck(msg.Data)
+	ack, err := publish.DecodeAck(msg.Data)
 	if err != nil || ack.Outcome != events.Delivered || ack.Key != u.Key || ack.Version != u.Version || ack.Channel != "c" {
 		t.Errorf("from the stream: %+v, %v", ack, err)
 	}
@@ -150,6 +153,7 @@ func TestPublisherRestartsAndReadsItsOutcome(t *testing.T) {
 // What was published while nobody listened, and by whom, makes no difference: a
 // worker that was not there finds it.
 func TestWorkerFindsWhatWasPublishedBefore(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t)

@@ -148,7 +148,7 @@ func TestFullChannelIsSaid(t *testing.T) {
 		"channels: [{name: a, max_bytes: 1MiB, connector: {kind: http, config: {url: 'https://a.example/x'}}}]")).ok(t)
 	input := s.file("in.ndjson", bigLines(200, 8<<10))
 	e := s.extsync("import", "a", input).run(t)
-	if e.code != cli.ExitBroker || !strings.Contains(e.err, "channel is full") {
+	if e.code != cli.ExitBroker || !strings.Contains(e.err, "no room left") {
 		t.Errorf("import: %d %s", e.code, e.err)
 	}
 	if e := s.extsync("doctor").run(t); e.code != cli.ExitFound || !strings.Contains(e.out, "SYNC_UPD_a: is full") {

@@ -28,6 +28,7 @@ channels:
 
 // TestAnswerIsToldEverywhere: a 422 that explains itself left only its status.
 func TestAnswerIsToldEverywhere(t *testing.T) {
+	t.Parallel()
 	const why = "the field owner must name a person"
 	var status atomic.Int32
 	status.Store(http.StatusUnprocessableEntity)
@@ -145,6 +146,7 @@ func TestSecretsAreReadAgain(t *testing.T) {
 
 // TestVariablesNeedARestart: what can not change by itself is not said to.
 func TestVariablesNeedARestart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "CHANNEL_PORTAL_TOKEN=wrong-token")
 	s.portal(target(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), `, auth: {bearer: "${env:CHANNEL_PORTAL_TOKEN}"}`)

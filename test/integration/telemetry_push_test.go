@@ -12,6 +12,7 @@ import (
 // One trace leads from a push at the command line over each attempt to the ack,
 // where the standard variables ask for it.
 func TestPushBeginsATrace(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"extsync", "publisher"} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

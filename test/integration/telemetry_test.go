@@ -179,6 +179,7 @@ func (c *traces) named(name string) []*tracepb.Span {
 // worker's, one of which failed, to the ack, and into the target. Each attempt is
 // one line in the worker's log, with all that there is to know.
 func TestOneTraceAcrossProcesses(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	spans := newTraces(t)
 	var mu sync.Mutex
@@ -249,6 +250,7 @@ func TestOneTraceAcrossProcesses(t *testing.T) {
 // An address that is taken, and variables of OpenTelemetry that ask for what
 // there is not, are told at the start.
 func TestTelemetryThatCannotBe(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	taken := httptest.NewServer(http.NotFoundHandler())
 	defer taken.Close()

@@ -55,7 +55,10 @@ func move(t *testing.T, from, to string) {
 }
 
 func TestConfig(t *testing.T) {
-	for config, says := range map[string]string{"{}": "directory: it is missing", "dir: x": "dir", "": "directory"} {
+	if lacks := jsonfile.Kind().Fields().Lint(); len(lacks) > 0 {
+		t.Error(lacks)
+	}
+	for config, says := range map[string]string{"{}": "directory: ", "dir: x": "dir: ", "": "directory: ", "directory: [": "YAML"} {
 		if err := jsonfile.Kind().Check([]byte(config)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", config, err)
 		}
@@ -65,7 +68,7 @@ func TestConfig(t *testing.T) {
 // What the guide shows is this code.
 func TestGuideShowsThisCode(t *testing.T) {
 	var code strings.Builder
-	for _, name := range []string{"jsonfile.go", "store.go", "jsonfile_test.go"} {
+	for _, name := range []string{"jsonfile.go", "jsonfile_test.go"} {
 		code.WriteString(read(t, name))
 	}
 	guide := read(t, filepath.Join("..", "..", "..", "docs", "writing-a-connector.md"))
@@ -87,4 +90,20 @@ func read(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// A connector with all that a target can promise is as small as the guide says.
+func TestExampleIsSmall(t *testing.T) {
+	for path, most := range map[string]int{"jsonfile.go": 150, filepath.Join("..", "python", "sqlite_store.py"): 60} {
+		lines := 0
+		for line := range strings.Lines(read(t, path)) {
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "//") && !strings.HasPrefix(line, "#") {
+				lines++
+			}
+		}
+		if lines > most {
+			t.Errorf("%s has %d lines, without blank ones and comments, and may have %d", path, lines, most)
+		}
+	}
 }

@@ -1,57 +1,32 @@
 package connectortest
 
 import (
-	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/conformance"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // Run runs every case of the suite that the target's capabilities allow, each as
 // a subtest.
 func Run(t *testing.T, target Target) {
 	t.Helper()
-	target.check(t)
-	for _, c := range []struct {
-		name string
-		run  func(*run)
-	}{
-		{"declared", declared},
-		{"no attempts", noAttempts},
-		{"fresh", fresh},
-		{"same again", sameAgain},
-		{"older after newer", olderAfterNewer},
-		{"same version with other content", otherContent},
-		{"times as versions", times},
-		{"odd keys", oddKeys},
-		{"tombstone then late upsert", lateUpsert},
-		{"tombstone of an unknown key", tombstoneOfUnknown},
-		{"upsert after tombstone", upsertAfterTombstone},
-		{"batch", wholeBatch},
-		{"one bad update in a batch", oneBadInBatch},
-		{"parallel writers, a key each", parallelKeys},
-		{"parallel writers, the same keys", sameKeys},
-		{"guard in a race", raced},
-		{"cancelled before the call", cancelledBefore},
-		{"cancelled during the call", cancelledDuring},
-		{"target unreachable", unreachable},
-		{"answer lost after the write", answerLost},
-		{"faults", faults},
-		{"read", reads},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	if target.Open == nil || target.Read == nil {
+		t.Fatal("Target.Open and Target.Read are required")
+	}
+	suite := target.suite()
+	suite.Check(tester{t})
+	for _, c := range conformance.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
 			// The options see what runs now, so only what the case starts counts.
 			leaks := []goleak.Option{goleak.IgnoreCurrent()}
 			for _, name := range target.OwnGoroutines {
 				leaks = append(leaks, goleak.IgnoreAnyFunction(name))
 			}
-			r := &run{T: t, Target: target, prefix: fmt.Sprintf("%x-", hash(c.name))}
-			func() {
-				defer r.closeAll() // also when the case ends early by t.Fatal
-				c.run(r)
-			}()
+			c.Run(tester{t}, suite)
 			if !t.Failed() {
 				goleak.VerifyNone(t, leaks...)
 			}
@@ -59,34 +34,53 @@ func Run(t *testing.T, target Target) {
 	}
 }
 
-// check refuses a Target that contradicts itself.
-func (t Target) check(tb *testing.T) {
-	tb.Helper()
-	switch {
-	case t.Open == nil || t.Read == nil:
-		tb.Fatal("Target.Open and Target.Read are required")
-	case (t.KeepsDigest || t.Tombstones) && !t.Guarded:
-		tb.Fatal("Target.KeepsDigest and Target.Tombstones need Target.Guarded")
-	case (t.Cut == nil) != (t.Restore == nil):
-		tb.Fatal("Target.Cut and Target.Restore go together")
+// A tester runs a case as a test.
+type tester struct{ *testing.T }
+
+func (t tester) Run(name string, f func(conformance.T)) bool {
+	return t.T.Run(name, func(t *testing.T) { f(tester{t}) })
+}
+
+func (t tester) NotApplicable(why string) {
+	t.Helper()
+	t.Log("does not apply to this target: " + why)
+}
+
+// test returns the test that runs a case.
+func test(t conformance.T) *testing.T { return t.(tester).T } // Run gives nothing else
+
+// suite returns the target as the suite takes it.
+func (t Target) suite() conformance.Target {
+	out := conformance.Target{
+		Open:    func(r conformance.T) *connectors.Opened { return t.Open(test(r)) },
+		Read:    func(r conformance.T, keys ...string) map[string]connectors.Held { return t.Read(test(r), keys...) },
+		Guarded: t.Guarded, KeepsDigest: t.KeepsDigest, Tombstones: t.Tombstones, Times: t.Times,
+		Payload: t.Payload, BadUpdate: t.BadUpdate, Secrets: t.Secrets,
+	}
+	if t.Writes != nil {
+		out.Writes = func(r conformance.T, key string) int { return t.Writes(test(r), key) }
+	}
+	if t.Objects != nil {
+		out.Objects = func(r conformance.T, key string) int { return t.Objects(test(r), key) }
+	}
+	if t.Cut != nil {
+		out.Cut = func(r conformance.T) { t.Cut(test(r)) }
+	}
+	if t.Restore != nil {
+		out.Restore = func(r conformance.T) { t.Restore(test(r)) }
+	}
+	if t.LoseAnswer != nil {
+		out.LoseAnswer = func(r conformance.T) func() { return t.LoseAnswer(test(r)) }
+	}
+	if t.Hang != nil {
+		out.Hang = func(r conformance.T, key string) func() { return t.Hang(test(r), key) }
 	}
 	for _, f := range t.Faults {
-		if f.Name == "" || f.Arm == nil {
-			tb.Fatalf("fault %q has no name or no Arm", f.Name)
+		fault := conformance.Fault{Name: f.Name, Want: f.Want, Code: f.Code, Broken: f.Broken}
+		if f.Arm != nil {
+			fault.Arm = func(r conformance.T, u *events.Update) func() { return f.Arm(test(r), u) }
 		}
+		out.Faults = append(out.Faults, fault)
 	}
-}
-
-// run is one case on its way.
-type run struct {
-	*testing.T
-	Target
-	prefix string // of every key of the case
-	opened []*connectors.Opened
-}
-
-// notApplicable says why a case, or a part of it, asks nothing of this target.
-func (r *run) notApplicable(why string) {
-	r.Helper()
-	r.Log("does not apply to this target: " + why)
+	return out
 }

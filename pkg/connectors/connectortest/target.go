@@ -1,4 +1,4 @@
-// Package connectortest is the conformance suite of connectors: what every
+// Package connectortest runs the conformance suite of connectors as a test: what every
 // connector must do on the real system before the engine may rely on it. A
 // connector's tests describe their target once and call Run:
 //
@@ -14,21 +14,17 @@ package connectortest
 
 import (
 	"testing"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/conformance"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// What the suite asks of a connector. Open passes them on as connectors.Env.
+// What the suite asks of a connector. Env passes them on as connectors.Env.
 const (
-	// Channel is the channel of every update of the suite.
-	Channel = "conformance"
-	// Concurrency is the most calls of Apply that the suite has in flight on one
-	// connector.
-	Concurrency = 8
-	// Timeout bounds one call of Apply.
-	Timeout = 10 * time.Second
+	Channel     = conformance.Channel
+	Concurrency = conformance.Concurrency
+	Timeout     = conformance.Timeout
 )
 
 // A Target describes one real system, and what a connector to it promises. The
@@ -72,6 +68,9 @@ type Target struct {
 	// Writes returns how many calls of Apply took effect at the target for this
 	// key. nil: the target cannot tell.
 	Writes func(t *testing.T, key string) int
+	// Objects returns how many objects the target has of a key. A connector that is declared
+	// to remember is held to one. nil: nobody can tell.
+	Objects func(t *testing.T, key string) int
 
 	// Cut makes the target unreachable: its connections break and new ones are
 	// refused. Restore brings it back, with what it held. Both or neither.

@@ -2,7 +2,6 @@ package connhttp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -12,15 +11,15 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// answers gives the answers of a transport, each with a body that ends no later
+// A roundTripper gives the answers of a transport, each with a body that ends no later
 // than the context of its request.
-type answers struct{ *http.Transport }
+type roundTripper struct{ *http.Transport }
 
 // RoundTrip is that of the transport. 101 is the only informational status that the
 // transport gives as an answer. The connection behind it is no longer HTTP: the
 // transport leaves it to us, heeds the request's context no more, and the other side
 // can keep it open without a word for ever. Nobody asked for it, so it is closed.
-func (t answers) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	answer, err := t.Transport.RoundTrip(req)
 	if err == nil && answer.StatusCode == http.StatusSwitchingProtocols {
 		_ = answer.Body.Close() // nothing is written to it
@@ -29,46 +28,63 @@ func (t answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// judge turns an answer into a result. parent is what ctx was bounded from.
-func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, answer *http.Response) connectors.Result {
-	body, readErr := readBody(answer)
-	status := answer.StatusCode
-	wait := retryAfter(answer.Header, c.now())
-	res := connectors.Result{
-		Class: c.table.classify(status, a.Op, wait > 0),
-		Code:  strconv.Itoa(status),
+// judge turns the answer to a request into a result. parent is what ctx was bounded from.
+func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, to *route, r *reply) connectors.Result {
+	wait := retryAfter(r.header, c.now())
+	res := connectors.Result{Class: classOf(r.status, a.Op, wait > 0), Code: strconv.Itoa(r.status)}
+	if r.broken != nil && c.says(res.Class) {
+		return c.cutOff(parent, ctx, to, r)
 	}
-	most := connectors.MaxResponse
-	if res.Class == connectors.OK {
-		most = events.MaxResponseLen // the rest would not be kept
+	var v verdict
+	if r.broken == nil {
+		v = c.decide(ctx, a, r)
+		r.by = v.by
 	}
-	res.Response = c.scrubber.Excerpt(body, most, len(body) == maxBody)
-	// Half an answer does not say that the target has the update, nor what it holds
-	// instead. That it failed is said by the status alone.
-	says := res.Class == connectors.OK || res.Class == connectors.Conflict || res.Class == connectors.Unready
-	if readErr != nil && !errors.Is(readErr, errEncoding) && says {
-		cut := c.failed(parent, ctx, fmt.Sprintf("%s answered %d, but the answer broke off", c.name(a), status), readErr)
-		cut.Class, cut.Response = connectors.Transient, res.Response
-		return cut
+	switch {
+	case v.open != nil && c.says(res.Class):
+		res.Class, res.Code, res.Err = connectors.Transient, codeUnread, fmt.Errorf("%s answered %d: %w", to.name(), r.status, v.open)
+	case v.by != nil:
+		c.rule(ctx, &res, a, r, &v)
+	case res.Class == connectors.Conflict || r.status == http.StatusConflict && res.Class == connectors.Unready:
+		c.compare(&res, a, heldBy(r.header))
 	}
-	switch res.Class {
-	case connectors.OK:
-		c.checkAck(ctx, &res, status, body, readErr)
-	case connectors.Conflict:
-		c.compare(ctx, &res, a, answer.Header, body)
-	case connectors.Unready:
-		if status == http.StatusConflict {
-			c.compare(ctx, &res, a, answer.Header, body)
-		}
-	}
-	switch res.Class {
-	case connectors.Transient, connectors.Throttled, connectors.Misconfigured, connectors.Unready:
+	res.RuleErrors = len(v.failed)
+	if waiting(res.Class) && res.RetryAfter == 0 {
 		res.RetryAfter = wait
 	}
+	res.Response = c.excerpt(r, res.Class)
 	if res.Class != connectors.OK && res.Err == nil {
-		res.Err = fmt.Errorf("%s answered %d %s%s", c.name(a), status, http.StatusText(status), hint(status, res))
+		res.Err = fmt.Errorf("%s answered %d %s%s%s", to.name(), r.status, http.StatusText(r.status), hint(r.status, res), v.String())
 	}
 	return res
+}
+
+// says reports whether an answer of this class needs all of it: half an answer does not
+// say that the target has the update, nor what it holds instead, nor why it is refused for
+// good. That it failed is said by the status alone.
+func (c *connector) says(class connectors.Class) bool {
+	switch class {
+	case connectors.OK, connectors.Conflict, connectors.Unready, connectors.Permanent:
+		return true
+	default:
+		return false
+	}
+}
+
+// cutOff is the result of half an answer.
+func (c *connector) cutOff(parent, ctx context.Context, to *route, r *reply) connectors.Result {
+	res := c.failed(parent, ctx, fmt.Sprintf("%s answered %d, but the answer broke off", to.name(), r.status), r.broken)
+	res.Class, res.Response = connectors.Transient, c.excerpt(r, connectors.Transient)
+	return res
+}
+
+// excerpt returns what is kept of an answer.
+func (c *connector) excerpt(r *reply, class connectors.Class) string {
+	most := connectors.MaxResponse
+	if class == connectors.OK {
+		most = events.MaxResponseLen // the rest would not be kept
+	}
+	return c.scrubber.Excerpt(r.body, most, r.cut)
 }
 
 // hint explains what is easily misunderstood.
@@ -78,38 +94,61 @@ func hint(status int, res connectors.Result) string {
 		return "; redirects are not followed"
 	case res.Class == connectors.Stale:
 		return "; it holds the newer version " + res.Held.Version.String()
-	case status == http.StatusGone && res.Class == connectors.Misconfigured:
-		return "; on_gone pauses the channel"
 	default:
 		return ""
 	}
 }
 
-// checkAck applies the ack rule to a 2xx answer. Other statuses that count as
-// success say what they have to say by themselves.
-func (c *connector) checkAck(ctx context.Context, res *connectors.Result, status int, body []byte, readErr error) {
-	if c.ack == nil || status/100 != 2 {
-		return
+// rule applies the rule that matches.
+func (c *connector) rule(ctx context.Context, res *connectors.Result, a *connectors.Attempt, r *reply, v *verdict) {
+	by := v.by
+	res.Class = by.class
+	if by.compares {
+		held := heldBy(r.header)
+		if by.version != nil {
+			held.Version = by.version.version(ctx, v.input)
+		}
+		if by.digest != nil {
+			held.Digest = digestOf(by.digest.text(ctx, v.input))
+		}
+		c.compare(res, a, held)
 	}
-	err := readErr // that it cannot be decoded: others have returned
-	if err == nil {
-		err = c.ack.holds(ctx, body)
+	if res.Class == connectors.OK {
+		res.Remember = c.memorize(ctx, by.remember, v.input)
 	}
-	if err != nil {
-		res.Class, res.Code, res.Err = c.ackOtherwise, "ack_rule", fmt.Errorf("ack rule: %w", err)
+	res.RetryAfter = by.wait
+	if by.waits != nil {
+		if value, err := by.waits.eval(ctx, v.input); err == nil {
+			res.RetryAfter = waitOf(value, c.now())
+		}
 	}
+}
+
+// heldBy returns what the headers of an answer say that the target holds.
+func heldBy(h http.Header) (held versioning.Tag) {
+	if text := h.Get(events.HeaderVersion); text != "" {
+		held.Version, _ = versioning.Parse(text) // zero if it cannot be read
+	}
+	held.Digest = digestOf(h.Get(HeaderDigest))
+	return held
+}
+
+// digestOf returns the digest in a text, zero if it holds none.
+func digestOf(text string) (d versioning.Digest) {
+	if d.UnmarshalText([]byte(text)) != nil {
+		return versioning.Digest{}
+	}
+	return d
 }
 
 // compare looks at what the target says it holds: a newer version makes the
 // update stale, this very version with this very content makes it delivered
 // (guarantee 2), anything else that can be compared a conflict. Where nothing is shown
-// the status alone decides.
-func (c *connector) compare(ctx context.Context, res *connectors.Result, a *connectors.Attempt, h http.Header, body []byte) {
-	held := versioning.Tag{Version: c.heldVersion(ctx, h, body)}
+// the class stays.
+func (c *connector) compare(res *connectors.Result, a *connectors.Attempt, held versioning.Tag) {
 	if held.IsZero() {
 		return
 	}
-	_ = held.Digest.UnmarshalText([]byte(h.Get(HeaderDigest))) // stays unknown if it cannot be read
 	verdict, err := versioning.Guard(held, versioning.Tag{Version: a.Version, Digest: a.Digest}, versioning.Version{})
 	if err != nil {
 		return // a number was compared with a time
@@ -119,20 +158,8 @@ func (c *connector) compare(ctx context.Context, res *connectors.Result, a *conn
 	case versioning.Stale:
 		res.Class = connectors.Stale
 	case versioning.Duplicate:
-		*res = connectors.Result{Class: connectors.OK, Code: res.Code, Response: res.Response}
+		res.Class, res.Held = connectors.OK, versioning.Tag{}
 	default:
 		res.Class = connectors.Conflict
 	}
-}
-
-func (c *connector) heldVersion(ctx context.Context, h http.Header, body []byte) versioning.Version {
-	if text := h.Get(events.HeaderVersion); text != "" {
-		if v, err := versioning.Parse(text); err == nil {
-			return v
-		}
-	}
-	if c.held == nil {
-		return versioning.Version{}
-	}
-	return c.held.version(ctx, body)
 }

@@ -2,8 +2,6 @@ package connhttp
 
 import (
 	"bytes"
-	"compress/gzip"
-	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +16,14 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
+
+// ruled returns a configuration with one rule.
+func ruled(when, class string) Config { return Config{Answers: []Answer{{When: when, Class: class}}} }
+
+// comparing returns a configuration by which a 409 shows what the target holds.
+func comparing(version string) Config {
+	return Config{Answers: []Answer{{When: ".status == 409", Class: "compare", Version: version, Digest: ".body.d"}}}
+}
 
 func TestWhatTheTargetHolds(t *testing.T) {
 	own, other := testAttempt().Digest.String(), versioning.Sum("upsert", []byte("other")).String()
@@ -45,16 +51,19 @@ func TestWhatTheTargetHolds(t *testing.T) {
 		{name: "not a version", status: 409, version: "new", want: connectors.Unready},
 		{name: "not a refusal", status: 400, version: "8", want: connectors.Permanent},
 		{name: "success", status: 200, version: "8", want: connectors.OK},
-		{name: "status made a refusal", config: Config{Statuses: map[string]string{"422": "conflict"}}, status: 422, version: "8", want: connectors.Stale, held: "8"},
-		{name: "refusal made a success", config: Config{Statuses: map[string]string{"409": "ok"}}, status: 409, version: "8", want: connectors.OK},
-		{name: "in the body", config: Config{HeldVersion: ".current.v"}, status: 409, body: `{"current":{"v":8}}`, want: connectors.Stale, held: "8"},
-		{name: "large, in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":9223372036854775807}`, want: connectors.Stale, held: "9223372036854775807"},
-		{name: "as a string in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":"9"}`, want: connectors.Stale, held: "9"},
-		{name: "not in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"w":8}`, want: connectors.Unready},
-		{name: "a fraction in the body", config: Config{HeldVersion: ".v"}, status: 409, body: `{"v":8.5}`, want: connectors.Unready},
-		{name: "body is not JSON", config: Config{HeldVersion: ".v"}, status: 409, body: `<html>`, want: connectors.Unready},
-		{name: "header before body", config: Config{HeldVersion: ".v"}, status: 409, version: "8", body: `{"v":6}`, want: connectors.Stale, held: "8"},
-		{name: "unreadable header, then body", config: Config{HeldVersion: ".v"}, status: 409, version: "x", body: `{"v":8}`, want: connectors.Stale, held: "8"},
+		{name: "status made a refusal", config: ruled(".status == 422", "compare"), status: 422, version: "8", want: connectors.Stale, held: "8"},
+		{name: "refusal made a success", config: ruled(".status == 409", "ok"), status: 409, version: "8", want: connectors.OK},
+		{name: "in the body", config: comparing(".body.current.v"), status: 409, body: `{"current":{"v":8}}`, want: connectors.Stale, held: "8"},
+		{name: "large, in the body", config: comparing(".body.v"), status: 409, body: `{"v":9223372036854775807}`, want: connectors.Stale, held: "9223372036854775807"},
+		{name: "as a string in the body", config: comparing(".body.v"), status: 409, body: `{"v":"9"}`, want: connectors.Stale, held: "9"},
+		{name: "not in the body", config: comparing(".body.v"), status: 409, body: `{"w":8}`, want: connectors.Conflict},
+		{name: "a fraction in the body", config: comparing(".body.v"), status: 409, body: `{"v":8.5}`, want: connectors.Conflict},
+		{name: "body is not JSON", config: comparing(".body.v"), status: 409, body: `<html>`, want: connectors.Conflict},
+		{name: "the rule before the header", config: comparing(".body.v"), status: 409, version: "6", body: `{"v":8}`, want: connectors.Stale, held: "8"},
+		{name: "equal in the body", config: comparing(".body.v"), status: 409, body: `{"v":7,"d":"` + own + `"}`, want: connectors.OK},
+		{name: "equal in the body, another digest", config: comparing(".body.v"), status: 409, body: `{"v":7,"d":"` + other + `"}`, want: connectors.Conflict, held: "7"},
+		{name: "a time in the body", config: comparing(".body.v"), status: 409, body: `{"v":"2026-01-01T00:00:00Z"}`, want: connectors.Conflict},
+		{name: "compared in a success", config: ruled("true", "compare"), status: 200, version: "8", want: connectors.Stale, held: "8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn := openTo(t, c.config, func(w http.ResponseWriter, _ *http.Request) {
@@ -76,52 +85,6 @@ func TestWhatTheTargetHolds(t *testing.T) {
 	}
 }
 
-func TestAckRule(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		ack    Ack
-		status int
-		body   string
-		want   connectors.Class
-		code   string
-	}{
-		{"holds", Ack{JQ: `.status == "done"`}, 200, `{"status":"done"}`, connectors.OK, "200"},
-		{"does not hold", Ack{JQ: `.status == "done"`}, 200, `{"status":"failed"}`, connectors.Transient, "ack_rule"},
-		{"does not hold for good", Ack{JQ: `.ok`, Otherwise: "permanent"}, 200, `{"ok":false}`, connectors.Permanent, "ack_rule"},
-		{"is not a truth", Ack{JQ: `.status`}, 200, `{"status":"done"}`, connectors.Transient, "ack_rule"},
-		{"no JSON", Ack{JQ: `.ok`}, 200, `<html>`, connectors.Transient, "ack_rule"},
-		{"two values", Ack{JQ: `.ok`}, 200, `{"ok":true}{"ok":false}`, connectors.Transient, "ack_rule"},
-		{"empty body is null", Ack{JQ: `. == null`}, 204, ``, connectors.OK, "204"},
-		{"no result", Ack{JQ: `empty`}, 200, `{}`, connectors.Transient, "ack_rule"},
-		{"error", Ack{JQ: `error("x")`}, 200, `{}`, connectors.Transient, "ack_rule"},
-		{"endless", Ack{JQ: `last(range(1e18)) == 0`}, 200, `{}`, connectors.Transient, "ack_rule"},
-		{"sees no environment", Ack{JQ: `env == {} and $ENV == {}`}, 200, `{}`, connectors.OK, "200"},
-		{"body over the limit", Ack{JQ: `.ok`}, 200, `{"ok":true,"x":"` + strings.Repeat("x", maxBody) + `"}`, connectors.Transient, "ack_rule"},
-		{"not asked of a failure", Ack{JQ: `.ok`}, 500, `{"ok":true}`, connectors.Transient, "500"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			conn := openTo(t, Config{Ack: c.ack}, func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(c.status)
-				_, _ = io.WriteString(w, c.body)
-			})
-			wantResult(t, applyOne(t, conn), c.want, c.code)
-		})
-	}
-	t.Run("not asked of what is gone already", func(t *testing.T) {
-		conn := openTo(t, Config{Ack: Ack{JQ: ".ok"}}, http.NotFound)
-		wantResult(t, apply(t, conn, testTombstone()), connectors.OK, "404")
-	})
-	t.Run("answer breaks off", func(t *testing.T) {
-		breaksOff := func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "100")
-			_, _ = io.WriteString(w, `{"ok":true}`)
-			_ = http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		}
-		wantResult(t, applyOne(t, openTo(t, Config{Ack: Ack{JQ: ".ok"}}, breaksOff)), connectors.Transient, "closed")
-	})
-}
-
 // TestRuleIsBounded, whatever time the caller has.
 func TestRuleIsBounded(t *testing.T) {
 	r, err := compileRule("last(range(1e18))")
@@ -135,7 +98,7 @@ func TestRuleIsBounded(t *testing.T) {
 
 // TestWholeCallIsBounded: an answer whose body never ends is cut off.
 func TestWholeCallIsBounded(t *testing.T) {
-	config := Config{Ack: Ack{JQ: ".ok"}, AllowCIDRs: []string{"127.0.0.0/8"}}
+	config := Config{Answers: []Answer{{When: ".body.ok", Class: "permanent"}}, AllowCIDRs: []string{"127.0.0.0/8"}}
 	config.URL = connectors.Ref(listenHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -217,56 +180,6 @@ func FuzzExcerpt(f *testing.F) {
 			if got := c.Excerpt(text, most, false); strings.Trim(got, "x") != "" && !strings.HasPrefix(strings.Trim(got, "x"), "*") {
 				t.Errorf("cut at %d: %q", most, got)
 			}
-		}
-	})
-}
-
-// TestCompressedAnswerIsRead: some targets compress without being asked.
-func TestCompressedAnswerIsRead(t *testing.T) {
-	const why = `{"error":"the field \"owner\" is missing"}`
-	for encoding, compress := range map[string]func(io.Writer) io.WriteCloser{
-		"gzip":    func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
-		"deflate": func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) },
-		"br": func(w io.Writer) io.WriteCloser {
-			return struct {
-				io.Writer
-				io.Closer
-			}{w, io.NopCloser(nil)}
-		},
-	} {
-		t.Run(encoding, func(t *testing.T) {
-			conn := openTo(t, Config{}, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Encoding", encoding)
-				w.WriteHeader(http.StatusUnprocessableEntity)
-				z := compress(w)
-				_, _ = io.WriteString(z, why)
-				_ = z.Close()
-			})
-			want := why
-			if encoding == "br" {
-				want = "" // what cannot be read is not shown
-			}
-			got := applyOne(t, conn)
-			wantResult(t, got, connectors.Permanent, "422")
-			if got.Response != want {
-				t.Errorf("the excerpt is %q", got.Response)
-			}
-		})
-	}
-	t.Run("bomb", func(t *testing.T) {
-		conn := openTo(t, Config{}, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Encoding", "gzip")
-			w.WriteHeader(http.StatusUnprocessableEntity)
-			z := gzip.NewWriter(w)
-			for range 1024 {
-				if _, err := z.Write(make([]byte, 64<<10)); err != nil {
-					break
-				}
-			}
-			_ = z.Close()
-		})
-		if got := applyOne(t, conn); len(got.Response) != connectors.MaxResponse {
-			t.Errorf("the excerpt has %d bytes", len(got.Response))
 		}
 	})
 }

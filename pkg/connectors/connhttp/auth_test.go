@@ -118,10 +118,10 @@ func TestKeyThatNoURLCanCarry(t *testing.T) {
 
 // TestGonePausesTheChannel says so in the error.
 func TestGonePausesTheChannel(t *testing.T) {
-	conn := openTo(t, Config{OnGone: gonePause}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
+	conn := openTo(t, Config{Answers: []Answer{{When: ".status == 410", Class: "misconfigured"}}}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
 	got := applyOne(t, conn)
 	wantResult(t, got, connectors.Misconfigured, "410")
-	if !strings.Contains(got.Err.Error(), "on_gone") {
+	if !strings.Contains(got.Err.Error(), "answers[0] decides") {
 		t.Errorf("error: %v", got.Err)
 	}
 	wantResult(t, apply(t, conn, testTombstone()), connectors.OK, "410")

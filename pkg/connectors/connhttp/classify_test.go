@@ -2,8 +2,6 @@ package connhttp
 
 import (
 	"errors"
-	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -13,10 +11,6 @@ import (
 // TestEveryStatus names the class of every status there can be, for an upsert
 // and for a tombstone, without and with Retry-After.
 func TestEveryStatus(t *testing.T) {
-	table, err := newTable(nil, goneDead)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ranges := []struct {
 		from, to int
 		class    connectors.Class
@@ -72,92 +66,13 @@ func TestEveryStatus(t *testing.T) {
 					if asked && status == 503 {
 						want = connectors.Throttled
 					}
-					if got := table.classify(status, op, asked); got != want {
+					if got := classOf(status, op, asked); got != want {
 						t.Errorf("status %d, %s, Retry-After %v: class %s, want %s", status, op, asked, got, want)
 					}
 				}
 			}
 		}
 	}
-}
-
-func TestConfiguredStatuses(t *testing.T) {
-	table, err := newTable(map[string]string{
-		"404": "transient", "4xx": "misconfigured", "5xx": "permanent", "500": "conflict", "301": "ok",
-	}, gonePause)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		status int
-		op     events.Op
-		want   connectors.Class
-	}{
-		{404, events.Upsert, connectors.Transient},
-		{404, events.Delete, connectors.OK}, // what a delete asks for is so, whatever the word is
-		{418, events.Upsert, connectors.Misconfigured},
-		{429, events.Upsert, connectors.Misconfigured},
-		{500, events.Upsert, connectors.Conflict},
-		{503, events.Upsert, connectors.Permanent},
-		{301, events.Upsert, connectors.OK},
-		{302, events.Upsert, connectors.Unready},
-		{204, events.Upsert, connectors.OK},
-	} {
-		if got := table.classify(c.status, c.op, true); got != c.want {
-			t.Errorf("status %d, %s: class %s, want %s", c.status, c.op, got, c.want)
-		}
-	}
-}
-
-func TestOnGone(t *testing.T) {
-	for onGone, want := range map[string]connectors.Class{goneDead: connectors.Permanent, gonePause: connectors.Misconfigured} {
-		table, err := newTable(nil, onGone)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := table.classify(http.StatusGone, events.Upsert, false); got != want {
-			t.Errorf("%s: an upsert gives %s, want %s", onGone, got, want)
-		}
-		if got := table.classify(http.StatusGone, events.Delete, false); got != connectors.OK {
-			t.Errorf("%s: a tombstone gives %s, want ok", onGone, got)
-		}
-	}
-}
-
-func TestBadStatuses(t *testing.T) {
-	_, err := newTable(map[string]string{
-		"404": "stale", "99": "ok", "600": "ok", "+20": "ok", "1xx": "ok", "6xx": "ok", "xx": "ok", "x": "ok", "200": "fine",
-	}, "")
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	for _, name := range []string{"404", `"99"`, `"600"`, `"+20"`, `"1xx"`, `"6xx"`, `"xx"`, `"x"`, "fine"} {
-		if !strings.Contains(err.Error(), name) {
-			t.Errorf("the error does not name %s: %v", name, err)
-		}
-	}
-}
-
-func FuzzStatuses(f *testing.F) {
-	f.Add("404", "ok", 404)
-	f.Add("5xx", "permanent", 599)
-	f.Add("200", "ok", 302)
-	f.Add("", "", 0)
-	f.Fuzz(func(t *testing.T, entry, class string, status int) {
-		table, err := newTable(map[string]string{entry: class}, "")
-		if err != nil {
-			return
-		}
-		got := table.classify(status, events.Upsert, false)
-		if got == connectors.Stale || got > connectors.Unready {
-			t.Errorf("status %d with %q: %q gives %s", status, entry, class, got)
-		}
-		if want, ok := settableClass(class); !ok {
-			t.Errorf("class %q was accepted", class)
-		} else if entry == "404" && status == 404 && got != want {
-			t.Errorf("the entry does not hold: %s", got)
-		}
-	})
 }
 
 // TestErrorsAreClassed: what New refuses can be told by class and by sentinel.

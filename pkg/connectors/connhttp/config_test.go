@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
@@ -17,11 +18,13 @@ func TestDecodeDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		URL: "https://example.org/hook", Method: "POST", Body: "payload", OnGone: "dead_letter",
-		Delete:         &Delete{Method: "POST", URL: "https://example.org/hook"},
-		Ack:            Ack{Otherwise: "transient"},
-		Auth:           Auth{OAuth2: OAuth2{Style: "header"}},
-		ConnectTimeout: connectors.Duration(DefaultConnectTimeout),
+		URL: "https://example.org/hook", Method: "POST", Body: "payload",
+		Create:          &Shape{Method: "POST", URL: "https://example.org/hook"},
+		Update:          &Shape{Method: "POST", URL: "https://example.org/hook"},
+		Delete:          &Shape{Method: "POST", URL: "https://example.org/hook"},
+		OnForeignChange: "conflict",
+		Auth:            Auth{OAuth2: OAuth2{Style: "header"}},
+		ConnectTimeout:  connectors.Duration(5 * time.Second),
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
@@ -30,7 +33,7 @@ func TestDecodeDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *c.Delete != (Delete{Method: "DELETE", URL: "https://example.org/{key}"}) {
+	if !reflect.DeepEqual(*c.Delete, Shape{Method: "DELETE", URL: "https://example.org/{key}"}) {
 		t.Errorf("delete is %+v", *c.Delete)
 	}
 }
@@ -39,7 +42,12 @@ func TestWholeConfig(t *testing.T) {
 	_, err := Decode([]byte(`
 url: https://example.org/{key}/{version}?token=${env:T}
 method: PATCH
-delete: {method: POST, url: "https://example.org/gone/{key}"}
+create: {headers: {If-None-Match: "*"}}
+update: {method: PUT, url: "https://example.org/{ref.id}?token=${env:T}", headers: {If-Match: '{ref.etag}'}}
+delete: {method: POST, url: "https://example.org/gone/{key}/{ref.id}"}
+lookup: {url: "https://example.org/?key={key}", found: .body.n > 0, remember: {id: .body.id}, after: 3s}
+read: {url: "https://example.org/{key}", digest: .digest, remember: {etag: .headers.etag}}
+on_foreign_change: overwrite
 body: cloudevent
 headers: {X-Tenant: a, X-Secret: "${file:/run/secret}"}
 auth: {oauth2: {token_url: "https://id.example.org/token", client_id: me, client_secret: "${env:S}", scopes: [a], params: {audience: b}, style: body}}
@@ -48,10 +56,10 @@ tls: {ca: "${file:/ca.pem}", cert: "${file:/c.pem}", key: "${file:/k.pem}", serv
 proxy: {url: "socks5://proxy.example.org:1080", username: u, password: "${env:P}"}
 connect_timeout: 1s
 allow_cidrs: [10.0.0.0/8, "fd00::/8"]
-statuses: {404: transient, 5xx: permanent}
-on_gone: pause
-ack: {jq: .ok, otherwise: permanent}
-held_version: .current.version
+answers:
+  - {when: .status == 404, class: transient, retry_after: 90}
+  - {when: .status >= 500, class: throttled, retry_after: 5m}
+  - {when: .status == 409, class: compare, version: .body.current.version, digest: .body.current.digest}
 probe_url: https://example.org/health
 `))
 	if err != nil {
@@ -84,8 +92,24 @@ func TestBadConfigs(t *testing.T) {
 		{"methods", "url: https://example.org\nmethod: GET\ndelete: {method: HEAD}", []string{"method", "delete.method"}},
 		{"private address", "url: http://10.0.0.1/\nprobe_url: http://[::1]/", []string{"url", "probe_url"}},
 		{"metadata in v6 dress", "url: 'http://[::ffff:169.254.169.254]/'", []string{"url"}},
-		{"enumerations", "url: https://example.org\nbody: xml\non_gone: cry\nack: {otherwise: ok}", []string{"body", "on_gone", "ack.otherwise"}},
-		{"jq", "url: https://example.org\nack: {jq: '.['}\nheld_version: nosuchfunction", []string{"ack.jq", "held_version"}},
+		{"enumerations", "url: https://example.org\nbody: xml", []string{"body"}},
+		{"rules", "url: https://example.org\nanswers: [{when: '.[', class: ok}, {when: 'true', class: ok}, {when: 'true', class: ok}, {when: 'true', class: ok, version: .v, retry_after: 3s}, " +
+			"{when: 'true', class: throttled, retry_after: 48h}, {when: 'true', class: compare, version: nosuchfunction, digest: '('}]", []string{
+			"answers[0].when", "answers[3].version", "answers[3].retry_after", "answers[4].retry_after",
+			"answers[5].version", "answers[5].digest",
+		}},
+		{"classes", "url: https://example.org\nanswers: [{when: 'true', class: stale}, {class: ok}]", []string{`answers[0].class: "stale" is none of ok, transient`, "answers[1].when"}},
+		{"values", "url: https://example.org\ncreate: {method: GET}\ndelete: {method: HEAD}\nlookup: {after: 2h}\non_foreign_change: ask", []string{"create.method", "delete.method", "lookup.after", "on_foreign_change"}},
+		{"shapes", "url: https://example.org/{ref.id}\ncreate: {method: DELETE, headers: {If-None-Match: '{ref.etag}', ce-id: x}}\nupdate: {url: 'https://example.org/{ref.ID}', headers: {X: '{key}'}}\n" +
+			"delete: {headers: {X-Token: x}}\nlookup: {found: '('}", []string{
+			"create.method", "create: {ref.id}", "create: {ref.etag}", "create.headers.ce-id", "update.url", "update.headers.X", "delete.headers.X-Token", "delete: {ref.id}",
+			"lookup.url", "lookup.found",
+		}},
+		{"memories", "url: https://example.org\nanswers: [{when: 'true', class: ok, remember: {ID: .a, b: '('}}, {when: 'true', class: throttled, remember: {a: .a}}]\n" +
+			"read: {url: 'https://example.org/{key}', remember: {c: ''}}\nlookup: {url: 'https://example.org/{key}/{ref.a}'}", []string{
+			"answers[0].remember", "answers[0].remember.b", "answers[1].remember", "read.remember.c", "lookup.url", "lookup.remember",
+		}},
+		{"too many rules", "url: https://example.org\nanswers: [" + strings.Repeat("{when: 'true', class: ok},", maxAnswers+1) + "]", []string{"answers"}},
 		{
 			"headers",
 			"url: https://example.org\nheaders: {ce-id: a, 'bad name': b, X-Api-Key: " + secret + ", Authorization: " + secret + ", X-A: \"a\\nb\", Host: x}",
@@ -112,7 +136,6 @@ func TestBadConfigs(t *testing.T) {
 				"delete: {url: '${env:A}'}\nproxy: {url: 'http://${env:A}:80'}\nauth: {oauth2: {token_url: 'https://example.org:${env:A}/', client_id: a, client_secret: '${env:A}'}}\nheaders: {'${env:A}': x}",
 			[]string{"url", "probe_url", "read.url", "delete.url", "proxy.url", "auth.oauth2.token_url", "headers.${env:A}"},
 		},
-		{"statuses", "url: https://example.org\nstatuses: {404: stale}", []string{"statuses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := Kind().Check([]byte(c.config))
@@ -159,8 +182,8 @@ func TestBadSecrets(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("url: https://example.org/{key}"))
-	f.Add([]byte("url: https://example.org\nauth: {bearer: '${env:A}'}\nstatuses: {4xx: ok}"))
-	f.Add([]byte(`{"url": "http://[::1]", "allow_cidrs": ["::1/128"], "ack": {"jq": ".a"}}`))
+	f.Add([]byte("url: https://example.org\nauth: {bearer: '${env:A}'}\nanswers: [{when: .status == 400, class: ok}]"))
+	f.Add([]byte(`{"url": "http://[::1]", "allow_cidrs": ["::1/128"], "answers": [{"when": ".a", "class": "compare"}]}`))
 	f.Add([]byte("a: &a [*a]"))
 	env := connectortest.Env(map[string]string{"A": "value"})
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -14,6 +14,16 @@ import (
 
 const testToken = "token-of-the-conformance-suite"
 
+// rules say what the table says, in another way.
+const rules = `
+answers:
+  - {when: '.body.nothing[]', class: permanent}
+  - {when: '.status == 409 and .headers["ce-entityversion"] != null', class: compare, version: '.headers["ce-entityversion"]', digest: '.headers["ce-entitydigest"]'}
+  - {when: '.status == 404', class: unready}
+  - {when: '.status == 429 or (.text | test("slow down"))', class: throttled, retry_after: 1}
+  - {when: '.status < 300', class: ok}
+`
+
 // TestConformance runs the suite against a receiver that guards itself and one
 // that takes whatever comes last.
 func TestConformance(t *testing.T) {
@@ -24,6 +34,8 @@ func TestConformance(t *testing.T) {
 	}{
 		{"guarded receiver", true, "url: %[1]s/entities/{key}\nmethod: PUT\ndelete: {}\nprobe_url: %[1]s/\nread: {url: '%[1]s/entities/{key}'}\n"},
 		{"guarded receiver, one URL", true, "url: %[1]s/hook?secret=${env:QUERY}&v={version}\nread: {url: '%[1]s/entities/{key}?secret=${env:QUERY}'}\n"},
+		{"guarded receiver, rules", true, "url: %[1]s/entities/{key}\nmethod: PUT\ndelete: {}\nread: {url: '%[1]s/entities/{key}'}\n" + rules},
+		{"plain receiver, rules", false, "url: %[1]s/hook\n" + rules},
 		{"plain receiver", false, "url: %[1]s/hook\nprobe_url: %[1]s/\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,8 +13,8 @@
 //   - 404 or 410 to a tombstone when there is nothing to remove.
 //   - 429, or 503 with Retry-After, when it wants to be left alone for a while.
 //
-// What every other answer means is in one table; see Config.Statuses. An answer
-// that breaks off within its first 64 KiB, or does not end in time, shows neither
+// What every other answer means is in one table, and Config.Answers can say otherwise. An
+// answer that breaks off within its first 64 KiB (1 MiB if a rule reads it), or does not end in time, shows neither
 // success nor conflict, whatever its status is: the attempt is repeated.
 //
 // All attempts of an update have the same Idempotency-Key and, if they are
@@ -49,19 +49,21 @@ func Kind() connectors.Kind {
 		// The receiver is told the version; whether it refuses an older one is up to it.
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardByFormat, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Previews: true,
+			Remembers: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			c, _ := Decode(config) // a configuration that is not valid can nothing
 			can := Kind().Capabilities
-			can.Probes, can.Reads = c.ProbeURL != "", c.Read.URL != ""
+			can.Probes, can.Reads, can.Remembers = c.ProbeURL != "", c.Read.URL != "", len(c.remembered()) > 0
 			return can
 		},
 		Config: Config{},
-		Access: []string{"auth", "signing", "tls", "proxy", "connect_timeout", "allow_cidrs", "on_gone", "probe_url", "read"},
+		Access: []string{"auth", "signing", "tls", "proxy", "connect_timeout", "allow_cidrs", "probe_url", "read"},
 		Check: func(config []byte) error {
 			_, err := Decode(config)
 			return err
 		},
+		Explain: explain,
 		Open: func(ctx context.Context, env connectors.Env, config []byte) (connectors.Connector, error) {
 			c, err := Decode(config)
 			if err != nil {
@@ -78,15 +80,16 @@ type deps struct{ now func() time.Time }
 // connector implements connectors.Connector. It is safe for concurrent use.
 type connector struct {
 	*opened
-	transport    answers
+	transport    roundTripper
 	tokens       *tokens // nil without OAuth2
-	tokenClient  answers
-	table        table
-	standard     table // without what the channel changed, for the token endpoint
-	ack          *rule
-	ackOtherwise connectors.Class
-	held         *rule
+	tokenClient  roundTripper
+	rules        []answerRule
+	mostRead     int // of an answer, in bytes
 	readVersion  *rule
+	readDigest   *rule
+	readRemember []memory
+	lookup       *lookup // nil: none
+	lost         *lostCalls
 	now          func() time.Time
 }
 
@@ -114,18 +117,10 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{opened: o, now: d.now}
-	// Validate has compiled all of these once, so none fails here.
-	var err1, err2, err3, err4, err5 error
-	c.table, err1 = newTable(config.Statuses, config.OnGone)
-	c.standard, err2 = newTable(nil, "")
-	c.ack, err3 = compileRule(config.Ack.JQ)
-	c.held, err4 = compileRule(config.HeldVersion)
-	c.readVersion, err5 = compileRule(config.Read.Version)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	c := &connector{opened: o, now: d.now, mostRead: maxBody, lost: &lostCalls{}}
+	if err := c.compile(); err != nil {
 		return nil, connkit.Misconfigured("config", err)
 	}
-	c.ackOtherwise, _ = settableClass(config.Ack.Otherwise)
 	c.transport = newTransport(o)
 	if o.oauth != nil {
 		// A name that the target's certificate is to have says nothing of the token
@@ -136,6 +131,26 @@ func open(env connectors.Env, config Config, d deps) (connectors.Connector, erro
 		c.tokens = newTokens(o.oauth, c.tokenClient, d.now, o.scrubber)
 	}
 	return c, nil
+}
+
+// compile compiles the expressions of the configuration. Validate has done so once, so
+// none fails here.
+func (c *connector) compile() error {
+	var p connectors.Problems
+	c.rules = compileAnswers(c.Answers, &p)
+	for i := range c.rules {
+		if c.rules[i].readsBody || c.rules[i].readsText {
+			c.mostRead = maxRuledBody
+		}
+	}
+	var err1, err2 error
+	c.readVersion, err1 = compileRule(c.Config.Read.Version)
+	c.readDigest, err2 = compileRule(c.Config.Read.Digest)
+	c.readRemember = compileMemories("read.remember", c.Config.Read.Remember, &p)
+	if c.lookup = c.Lookup.compile(&p); c.lookup != nil {
+		c.lookup.to, c.mostRead = *c.lookAt, maxRuledBody
+	}
+	return errors.Join(err1, err2, p.Err())
 }
 
 // Apply makes one request for each attempt, one after the other.
@@ -160,24 +175,34 @@ func (c *connector) apply(parent context.Context, a *connectors.Attempt) connect
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
 	if ctx.Err() != nil {
-		return c.failed(parent, ctx, c.name(a), ctx.Err())
+		return c.failed(parent, ctx, c.routeOf(a).name(), ctx.Err())
 	}
-	req, err := c.request(ctx, a)
+	if c.byRefs {
+		return c.write(parent, ctx, *a)
+	}
+	res, _ := c.call(parent, ctx, a, c.routeOf(a))
+	return res
+}
+
+// call makes one request and judges its answer, which is nil if there was none.
+func (c *connector) call(parent, ctx context.Context, a *connectors.Attempt, to *route) (connectors.Result, *reply) {
+	req, err := c.request(ctx, a, to)
 	if err != nil {
-		return connectors.Unasked("request", err)
+		return connectors.Unasked("request", err), nil
 	}
 	token, fresh, err := c.authorize(ctx, req)
 	if err != nil {
-		return c.tokenFailed(parent, ctx, err)
+		return c.tokenFailed(parent, ctx, err), nil
 	}
 	// RoundTrip follows no redirect, keeps no cookie and does not put the URL into
 	// its errors, all of which http.Client would do.
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return c.failed(parent, ctx, c.name(a), err)
+		return c.failed(parent, ctx, to.name(), err), nil
 	}
 	defer func() { _ = answer.Body.Close() }() // only read from
-	res := c.judge(parent, ctx, a, answer)
+	r := readReply(answer, c.mostRead)
+	res := c.judge(parent, ctx, a, to, r)
 	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
 		c.tokens.drop(token)
 		if !fresh && res.Class == connectors.Misconfigured {
@@ -185,21 +210,15 @@ func (c *connector) apply(parent context.Context, a *connectors.Attempt) connect
 			res.Class = connectors.Transient
 		}
 	}
-	return res
+	return res, r
 }
 
-// name says which call an error is about: the method and the host, never the
-// path or the query, which can hold secrets.
-func (c *connector) name(a *connectors.Attempt) string {
-	r := c.routeOf(a)
-	return r.method + " " + r.to.host
-}
-
+// routeOf returns the route of an update of which nothing is remembered.
 func (c *connector) routeOf(a *connectors.Attempt) *route {
 	if a.Op == events.Delete {
 		return &c.remove
 	}
-	return &c.upsert
+	return &c.create
 }
 
 // bounded returns a context that ends after the channel's timeout. It is the parent

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -56,13 +57,9 @@ func TestEveryStatusFromASilentTarget(t *testing.T) {
 	patient := openWithin(t, forever, config, deps{now: time.Now})
 	// 1xx but 101 announces another answer, which does not come.
 	short := openWithin(t, time.Second/2, config, deps{now: time.Now})
-	table, err := newTable(nil, goneDead) // see TestEveryStatus
-	if err != nil {
-		t.Fatal(err)
-	}
 	var wg sync.WaitGroup
 	for status := 100; status <= 999; status++ {
-		conn, class, code := patient, table.classify(status, events.Upsert, false), fmt.Sprint(status)
+		conn, class, code := patient, classOf(status, events.Upsert, false) /* see TestEveryStatus */, fmt.Sprint(status)
 		if status/100 == 1 && status != http.StatusSwitchingProtocols {
 			conn, code = short, "timeout"
 		}
@@ -130,12 +127,14 @@ func TestCutAnswers(t *testing.T) {
 		{name: "before its length", answer: "200 OK\r\nContent-Length: 9\r\n\r\nhalf", want: connectors.Transient, code: "closed"},
 		{name: "bad chunk", answer: "200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", want: connectors.Transient, code: "transport"},
 		{name: "no last chunk", answer: "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", want: connectors.Transient, code: "closed"},
-		{name: "conflict", answer: "409 Conflict\r\nContent-Length: 99\r\n\r\n{\"v\":", config: Config{HeldVersion: ".v"}, want: connectors.Transient, code: "closed"},
-		{name: "made a success", answer: "422 X\r\nContent-Length: 9\r\n\r\nhalf", config: Config{Statuses: map[string]string{"422": "ok"}}, want: connectors.Transient, code: "closed"},
+		{name: "conflict", answer: "409 Conflict\r\nContent-Length: 99\r\n\r\n{\"v\":", config: comparing(".body.v"), want: connectors.Transient, code: "closed"},
+		{name: "made a success", answer: "422 X\r\nContent-Length: 9\r\n\r\nhalf", config: ruled(".status == 422", "ok"), want: connectors.Transient, code: "closed"},
 		{name: "of an encoding that is not known", answer: "200 OK\r\nContent-Encoding: br\r\nContent-Length: 99\r\n\r\nhalf", want: connectors.Transient, code: "closed"},
 		{name: "of another encoding than it says", answer: "200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\nhalf", want: connectors.Transient, code: "closed"},
 		{name: "whole, and not what it says", answer: "200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhalf", want: connectors.OK, code: "200"},
-		{name: "refusal", answer: "400 Bad Request\r\nContent-Length: 9\r\n\r\nhalf", want: connectors.Permanent, code: "400"},
+		{name: "refusal", answer: "400 Bad Request\r\nContent-Length: 9\r\n\r\nhalf", want: connectors.Transient, code: "closed"},
+		{name: "refusal that a rule might say more of", answer: "400 Bad Request\r\nContent-Length: 9\r\n\r\nhalf", config: ruled(".body.code == 1", "throttled"), want: connectors.Transient, code: "closed"},
+		{name: "throttled", answer: "429 X\r\nContent-Length: 9\r\n\r\nhalf", config: ruled(".status == 429", "permanent"), want: connectors.Throttled, code: "429"},
 		{name: "no length, no chunks", answer: "200 OK\r\n\r\nto the end", want: connectors.OK, code: "200"},
 		{name: "behind what is read", answer: "200 OK\r\nContent-Length: 99999999\r\n\r\n" + strings.Repeat("x", maxBody), want: connectors.OK, code: "200"},
 	} {
@@ -191,7 +190,7 @@ func within(t *testing.T, what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatalf("%s does not end", what)
 	}
 }

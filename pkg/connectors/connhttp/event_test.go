@@ -139,7 +139,7 @@ func TestGoldenRequests(t *testing.T) {
 	}{
 		{"payload", Config{URL: "/hook"}, testAttempt()},
 		{"tombstone", Config{URL: "/hook"}, testTombstone()},
-		{"delete", Config{URL: "/e/{key}?v={version}", Method: "PUT", Delete: &Delete{}}, testTombstone()},
+		{"delete", Config{URL: "/e/{key}?v={version}", Method: "PUT", Delete: &Shape{}}, testTombstone()},
 		{"cloudevent", Config{URL: "/hook", Body: bodyEvent}, testAttempt()},
 		{"signed", Config{
 			URL: "/hook", Signing: Signing{Secrets: []connectors.Ref{"${env:SIGN}"}}, Headers: map[string]connectors.Ref{"x-tenant": "a"},

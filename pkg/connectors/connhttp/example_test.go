@@ -23,5 +23,5 @@ auth: {bearer: "${env:CHANNEL_CALENDAR_TOKEN}"}
 	fmt.Println(kind.Check([]byte(`{url: "ftp://example.org", method: GET, auth: {bearer: plain}}`)))
 	// Output:
 	// <nil>
-	// invalid configuration: url: it must start with http:// or https://; method: "GET" is none of POST, PUT, PATCH; auth.bearer: it must refer to a secret, as ${env:NAME} or ${file:/path}
+	// invalid configuration: method: "GET" is none of POST, PUT, PATCH; auth.bearer: it must refer to a secret, as ${env:NAME} or ${file:/path}; url: it must start with http:// or https://
 }

@@ -3,58 +3,83 @@ package connhttp
 import (
 	"bytes"
 	"cmp"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// maxBody is how much of an answer is read, in bytes, after it was decompressed.
-const maxBody = 64 << 10
+// How much of an answer is read, in bytes, before it is decompressed and after it was.
+const (
+	maxBody = 64 << 10
+	// maxRuledBody is for answers whose body a rule reads.
+	maxRuledBody = 1 << 20
+)
+
+// maxCodings is how often an answer may have been compressed.
+const maxCodings = 4
 
 // errEncoding says that an answer is compressed in a way that nobody asked for and
 // that cannot be read.
 var errEncoding = errors.New("the answer's Content-Encoding cannot be read")
 
-// readBody returns the first maxBody bytes of an answer, decompressed: some targets
-// compress although they were not asked to. It returns the error if the answer breaks
-// off among the first maxBody bytes as they come over the wire (before its
-// Content-Length, within a chunk, or with its time), and errEncoding if it is there and
-// cannot be read.
-func readBody(answer *http.Response) ([]byte, error) {
+// readBody returns the first bytes of an answer, decompressed: some targets compress
+// although they were not asked to. cut says that there are more of them. It returns the
+// error if the answer breaks off among the first bytes as they come over the wire (before
+// its Content-Length, within a chunk, or with its time), and errEncoding if it is there
+// and cannot be read.
+func readBody(answer *http.Response, most int) (body []byte, cut bool, err error) {
 	if answer.Body == http.NoBody {
-		return nil, nil
+		return nil, false, nil
 	}
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
-	coding := strings.ToLower(strings.TrimSpace(answer.Header.Get("Content-Encoding")))
-	if coding == "" || coding == "identity" || len(raw) == 0 {
-		return raw, err
+	body, err = io.ReadAll(io.LimitReader(answer.Body, int64(most)))
+	cut = len(body) == most
+	codings := answer.Header["Content-Encoding"]
+	if len(codings) == 0 || len(body) == 0 {
+		return body, cut, err
 	}
-	out, flaw := decompress(coding, raw)
-	return out, cmp.Or(err, flaw)
+	list := strings.Split(strings.ToLower(strings.Join(codings, ",")), ",")
+	if len(list) > maxCodings {
+		return nil, cut, cmp.Or(err, fmt.Errorf("%w: it was compressed more than %d times", errEncoding, maxCodings))
+	}
+	for _, coding := range slices.Backward(list) { // the last one was applied last
+		var flaw error
+		body, flaw = decompress(strings.TrimSpace(coding), body, most, cut)
+		if flaw != nil {
+			return body, cut, cmp.Or(err, flaw)
+		}
+		cut = cut || len(body) == most
+	}
+	return body, cut, err
 }
 
-// decompress returns the first maxBody bytes of what raw, which may be cut at maxBody,
-// was made from.
-func decompress(coding string, raw []byte) ([]byte, error) {
+// decompress returns the first bytes of what raw, which may be cut, was made from.
+func decompress(coding string, raw []byte, most int, cut bool) ([]byte, error) {
 	var body io.Reader
 	var err error
 	switch coding {
+	case "", "identity":
+		return raw, nil
 	case "gzip", "x-gzip":
 		body, err = gzip.NewReader(bytes.NewReader(raw))
 	case "deflate":
-		body, err = zlib.NewReader(bytes.NewReader(raw))
+		// It means zlib's form (RFC 9110, section 8.4.1.2); some send what is in it alone.
+		if body, err = zlib.NewReader(bytes.NewReader(raw)); err != nil {
+			body, err = flate.NewReader(bytes.NewReader(raw)), nil
+		}
 	default:
 		return nil, fmt.Errorf("%w: %.40q", errEncoding, coding)
 	}
 	var out []byte
 	if err == nil {
-		out, err = io.ReadAll(io.LimitReader(body, maxBody))
+		out, err = io.ReadAll(io.LimitReader(body, int64(most)))
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) && len(raw) == maxBody { // the rest was not read
+	if errors.Is(err, io.ErrUnexpectedEOF) && cut { // the rest was not read
 		err = nil
 	}
 	if err != nil {

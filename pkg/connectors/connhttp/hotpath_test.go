@@ -17,7 +17,7 @@ func BenchmarkHotPath(b *testing.B) {
 	a := testAttempt()
 	b.Run("build-request", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := c.request(b.Context(), &a); err != nil {
+			if _, err := c.request(b.Context(), &a, c.routeOf(&a)); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// TestConnectionsAreKept: once each call in flight has had a connection, no other
-// is opened, whatever the answers look like.
+// TestConnectionsAreKept: once each call in flight has had a connection, the next calls
+// use those again, whatever the answers look like.
 func TestConnectionsAreKept(t *testing.T) {
 	const inFlight, calls = 64, 10
 	for name, answer := range map[string]func(http.ResponseWriter){
@@ -68,7 +68,10 @@ func TestConnectionsAreKept(t *testing.T) {
 			run(first, 1)
 			before := opened.Load()
 			run(rest, calls)
-			if before != inFlight || opened.Load() != inFlight {
+			// net/http gives up a connection if 50 ms after the answer it has not heard that the
+			// request is written, which a busy machine may need; calls that wait for the next
+			// connection then open more than one. Were none kept, most calls would open one.
+			if before != inFlight || opened.Load()-before > inFlight*calls/4 {
 				t.Errorf("%d connections were opened for %d calls in flight, then %d", before, inFlight, opened.Load()-before)
 			}
 		})

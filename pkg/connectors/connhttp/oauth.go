@@ -123,7 +123,7 @@ func (c *connector) tokenFailed(parent, ctx context.Context, err error) connecto
 		// The error's own text has the whole answer in it.
 		status := refused.Response.StatusCode
 		class := connectors.Transient
-		switch c.standard.classify(status, "", false) {
+		switch meaningOf(status) {
 		case connectors.Misconfigured, connectors.Permanent, connectors.Conflict, connectors.Unready:
 			class = connectors.Misconfigured
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"time"
 
@@ -19,8 +20,11 @@ type opened struct {
 	env         connectors.Env
 	timeout     time.Duration // of a request
 	concurrency int
-	upsert      route
+	create      route
+	update      route
 	remove      route
+	lookAt      *template
+	byRefs      bool // requests depend on what is remembered
 	probe       *template
 	readFrom    *template
 	headers     http.Header
@@ -33,12 +37,6 @@ type opened struct {
 	scrubber    *connectors.Scrubber
 }
 
-// A route is where and how updates of one op go.
-type route struct {
-	method string
-	to     template
-}
-
 // resolve turns a valid configuration into one that can be used.
 func resolve(c Config, env connectors.Env) (*opened, error) {
 	s := connkit.NewSecrets(env)
@@ -46,7 +44,8 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 	if o.timeout <= 0 {
 		o.timeout = defaultTimeout
 	}
-	upsert, remove := s.URL("url", c.URL), s.URL("delete.url", c.Delete.URL)
+	create, update, remove := s.URL("create.url", c.Create.URL), s.URL("update.url", c.Update.URL), s.URL("delete.url", c.Delete.URL)
+	lookAt := s.URL("lookup.url", c.Lookup.URL)
 	read, probe := s.URL("read.url", c.Read.URL), s.URL("probe_url", c.ProbeURL)
 	password := s.Text("proxy.password", c.Proxy.Password)
 	o.resolveHeaders(s)
@@ -67,11 +66,21 @@ func resolve(c Config, env connectors.Env) (*opened, error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	o.upsert.method, o.remove.method = c.Method, c.Delete.Method
-	o.upsert.to, err = parseTemplate(upsert)
-	note("url", err)
-	o.remove.to, err = parseTemplate(remove)
-	note("delete.url", err)
+	o.create, err = c.Create.route(create)
+	note("create", err)
+	o.update, err = c.Update.route(update)
+	note("update", err)
+	if !reflect.DeepEqual(c.Update, c.Create) {
+		o.update.purpose = "/update"
+	}
+	o.remove, err = c.Delete.route(remove)
+	note("delete", err)
+	o.byRefs = c.dependsOnRefs()
+	if lookAt != "" {
+		to, err := parseReadURL(lookAt)
+		note("lookup.url", err)
+		o.lookAt = &to
+	}
 	if probe != "" {
 		to, err := parseTemplate(probe)
 		note("probe_url", err)

@@ -18,7 +18,9 @@ func (c *connector) Preview(ctx context.Context, a connectors.Attempt) (connecto
 	}
 	shown := *c
 	shown.opened = o
-	req, err := shown.request(ctx, &a)
+	to := shown.routeFor(&a)
+	a.Refs = to.standIns().With(a.Refs)
+	req, err := shown.request(ctx, &a, to)
 	if err != nil {
 		return connectors.Preview{}, &connectors.Error{Class: connectors.Permanent, Code: "request", Err: err}
 	}

@@ -13,7 +13,7 @@ func (c *connector) Probe(parent context.Context) error {
 	}
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
-	got, err := c.fetch(parent, ctx, c.probe.url)
+	got, err := c.fetch(parent, ctx, c.probe.url, nil)
 	if err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func (c *connector) Probe(parent context.Context) error {
 		return nil
 	}
 	class := connectors.Transient
-	if c.standard.classify(got.status, "", false) == connectors.Misconfigured {
+	if meaningOf(got.status) == connectors.Misconfigured {
 		class = connectors.Misconfigured
 	}
 	return statusError(class, c.probe.host, got.status)

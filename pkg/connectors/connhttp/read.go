@@ -1,6 +1,7 @@
 package connhttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,20 +22,27 @@ type Read struct {
 	// URL answers GET with what the target holds of the key that stands for {key} in
 	// its path or query: 404 or 410 if nothing, else 2xx with the version in
 	// ce-entityversion and, if the target keeps them, ce-entitydigest and ce-op.
-	URL connectors.Ref `yaml:"url" json:"url,omitempty"`
+	URL connectors.Ref `yaml:"url" json:"url,omitempty" required:"true" format:"url-template" example:"https://target.example/appointments/{key}" doc:"Answers GET about the key that stands for {key} in its path or query: 404 or 410 if the target holds nothing of it, else 2xx with the version in the header ce-entityversion and, if the target keeps them, ce-entitydigest and ce-op."`
 	// Version is a jq expression that takes the JSON body of a 2xx answer and gives
 	// the version, for targets that do not send the header.
-	Version string `yaml:"version" json:"version,omitempty"`
+	Version string `yaml:"version" json:"version,omitempty" format:"jq" example:".version" doc:"Takes the JSON body of a 2xx answer and gives the version, for targets that do not send the header."`
+	// Digest is a jq expression that takes the JSON body of a 2xx answer and gives the
+	// digest, for targets that keep it and do not send the header.
+	Digest string `yaml:"digest" json:"digest,omitempty" format:"jq" example:".digest" doc:"Takes the JSON body of a 2xx answer and gives the digest, for targets that keep it and do not send the header."`
+	// Remember gives values that the next request wants, by expressions over
+	// {status, headers, body, text}, as Answer.Remember. They are used where the target
+	// refuses the ones that are known.
+	Remember map[string]string `yaml:"remember" json:"remember,omitempty" format:"jq" example:"{etag: .headers.etag}" doc:"The values that the next request wants, by expressions over {status, headers, body, text}, where the target refuses those that are known."`
 }
 
 func (r Read) check(p *connectors.Problems) {
-	if _, err := compileRule(r.Version); err != nil {
-		p.Add("read.version", "%v", err)
-	}
-	if r.URL == "" {
-		if r.Version != "" {
-			p.Add("read.url", "it is missing")
+	for field, text := range map[string]string{"read.version": r.Version, "read.digest": r.Digest} {
+		if _, err := compileRule(text); err != nil {
+			p.Add(field, "%v", err)
 		}
+	}
+	compileMemories("read.remember", r.Remember, p)
+	if r.URL == "" {
 		return
 	}
 	if err := connkit.CheckURL(r.URL); err != nil {
@@ -54,8 +62,9 @@ func parseReadURL(text string) (template, error) {
 		switch part.placeholder {
 		case keyPlaceholder:
 			key = true
-		case versionPlaceholder:
-			return t, errors.New("{version} means nothing here")
+		case "":
+		default:
+			return t, fmt.Errorf("%s means nothing here", part.placeholder)
 		}
 	}
 	if !key {
@@ -88,11 +97,11 @@ func (c *connector) Read(ctx context.Context, keys []string) ([]connectors.Held,
 func (c *connector) readOne(parent context.Context, key string) (connectors.Held, error) {
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
-	to, err := c.readFrom.expand(key, "")
+	to, err := c.readFrom.expand(key, "", nil)
 	if err != nil {
 		return connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "request", err))
 	}
-	got, err := c.fetch(parent, ctx, to)
+	got, err := c.fetch(parent, ctx, to, nil)
 	if err != nil {
 		return connectors.Held{}, err
 	}
@@ -102,33 +111,34 @@ func (c *connector) readOne(parent context.Context, key string) (connectors.Held
 	case got.status/100 == 2:
 		return c.heldBy(ctx, to.Host, got)
 	default:
-		class := c.standard.classify(got.status, "", retryAfter(got.header, c.now()) > 0)
+		class := classOf(got.status, "", retryAfter(got.header, c.now()) > 0)
 		return connectors.Held{}, statusError(class, to.Host, got.status)
 	}
 }
 
 // heldBy reads a 2xx answer. One that does not say clearly what the target holds is
 // an error: a guess would be reported as a difference, or hide one.
-func (c *connector) heldBy(ctx context.Context, host string, got fetched) (held connectors.Held, err error) {
+func (c *connector) heldBy(ctx context.Context, host string, got *reply) (held connectors.Held, err error) {
 	h := got.header
 	unclear := func(what string) (connectors.Held, error) {
 		return connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "read",
 			fmt.Errorf("GET %s: %s", host, what)))
 	}
-	switch text := h.Get(events.HeaderVersion); {
-	case text != "":
+	body, _ := document(got.body) // null if it is none
+	if text := h.Get(events.HeaderVersion); text != "" {
 		if held.Version, err = versioning.Parse(text); err != nil {
 			return unclear("the answer's " + events.HeaderVersion + " is not a version")
 		}
-	case c.readVersion != nil:
-		if held.Version = c.readVersion.version(ctx, got.body); held.Version.IsZero() {
-			return unclear("read.version finds no version in the first 64 KiB of the answer")
-		}
-	default:
+	} else if c.readVersion == nil {
 		return unclear("the answer has no " + events.HeaderVersion + "; set read.version if the version is in its body")
+	} else if held.Version = c.readVersion.version(ctx, body); held.Version.IsZero() {
+		return unclear(fmt.Sprintf("read.version finds no version in the first %d KiB of the answer", c.mostRead>>10))
 	}
 	if err := held.Digest.UnmarshalText([]byte(h.Get(HeaderDigest))); err != nil {
 		return unclear("the answer's " + HeaderDigest + " is not a digest")
+	}
+	if c.readDigest != nil && held.Digest.IsZero() {
+		held.Digest = digestOf(c.readDigest.text(ctx, body))
 	}
 	switch held.Op = events.Op(h.Get(events.HeaderOp)); held.Op {
 	case "":
@@ -140,16 +150,9 @@ func (c *connector) heldBy(ctx context.Context, host string, got fetched) (held 
 	return held, nil
 }
 
-// fetched is an answer that has been read.
-type fetched struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
 // fetch makes a GET request and returns the answer, whatever its status is. parent
-// is what ctx was bounded from.
-func (c *connector) fetch(parent, ctx context.Context, to *url.URL) (fetched, error) {
+// is what ctx was bounded from, header what is sent besides.
+func (c *connector) fetch(parent, ctx context.Context, to *url.URL, header []headerField) (*reply, error) {
 	name := http.MethodGet + " " + to.Host
 	u := *to
 	if c.query != "" {
@@ -157,29 +160,29 @@ func (c *connector) fetch(parent, ctx context.Context, to *url.URL) (fetched, er
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil { // the cause repeats the URL
-		return fetched{}, asError(connectors.Failed(connectors.Misconfigured, "config", fmt.Errorf("no request can be made for %s", to.Host)))
+		return nil, asError(connectors.Failed(connectors.Misconfigured, "config", fmt.Errorf("no request can be made for %s", to.Host)))
 	}
-	req.Header = c.headers.Clone()
+	req.Header = c.header(header)
 	token, fresh, err := c.authorize(ctx, req)
 	if err != nil {
-		return fetched{}, asError(c.tokenFailed(parent, ctx, err))
+		return nil, asError(c.tokenFailed(parent, ctx, err))
 	}
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return fetched{}, asError(c.failed(parent, ctx, name, err))
+		return nil, asError(c.failed(parent, ctx, name, err))
 	}
 	defer func() { _ = answer.Body.Close() }() // only read from
-	body, err := readBody(answer)
-	if err != nil {
-		return fetched{}, asError(c.failed(parent, ctx, name, err))
+	r := readReply(answer, c.mostRead)
+	if err := cmp.Or(r.broken, r.unreadable); err != nil {
+		return nil, asError(c.failed(parent, ctx, name, err))
 	}
 	if answer.StatusCode == http.StatusUnauthorized && c.tokens != nil {
 		c.tokens.drop(token)
 		if !fresh { // it may have been withdrawn before its time; a new one decides
-			return fetched{}, statusError(connectors.Transient, to.Host, answer.StatusCode)
+			return nil, statusError(connectors.Transient, to.Host, answer.StatusCode)
 		}
 	}
-	return fetched{answer.StatusCode, answer.Header, body}, nil
+	return r, nil
 }
 
 func statusError(class connectors.Class, host string, status int) error {

@@ -31,6 +31,8 @@ type receiver struct {
 	cutOff bool                      // after the next write, before its answer
 	answer func(http.ResponseWriter) // instead of what it would do
 
+	ids *ids // nil: it has none of its own
+
 	address string
 	server  *http.Server
 	served  sync.WaitGroup
@@ -73,7 +75,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
 	}
-	if req.Method == http.MethodGet {
+	if req.Method == http.MethodGet && r.ids == nil {
 		r.tell(w, req.URL)
 		return
 	}
@@ -99,6 +101,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if answer != nil {
 		answer(w)
 		return
+	}
+	if r.ids != nil {
+		r.mu.Lock()
+		admitted := r.ids.admit(w, req)
+		r.mu.Unlock()
+		if !admitted {
+			return
+		}
 	}
 	r.write(w, req.Header, key, body)
 }

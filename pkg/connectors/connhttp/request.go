@@ -10,18 +10,15 @@ import (
 )
 
 // request returns the request of one attempt, but for an OAuth2 token.
-func (c *connector) request(ctx context.Context, a *connectors.Attempt) (*http.Request, error) {
-	r, t := c.routeOf(a), textsOf(a)
-	to, err := r.to.expand(a.Key, t.version)
+func (c *connector) request(ctx context.Context, a *connectors.Attempt, r *route) (*http.Request, error) {
+	t := textsOf(a)
+	to, err := r.to.expand(a.Key, t.version, a.Refs)
 	if err != nil {
 		return nil, err
 	}
-	body, content := a.Payload, a.ContentType
-	if c.Body == bodyEvent {
-		if body, err = structured(a, &t); err != nil {
-			return nil, err
-		}
-		content = structuredContent
+	body, content, err := c.content(a, &t)
+	if err != nil {
+		return nil, err
 	}
 	if c.query != "" {
 		keyed := *to // to may be shared
@@ -44,10 +41,25 @@ func (c *connector) request(ctx context.Context, a *connectors.Attempt) (*http.R
 	}
 	now := c.now()
 	id := repetitionID(a, now)
+	if r.purpose != "" {
+		id += r.purpose
+	}
 	fields = appendContext(appendEvent(fields, a, &t), a, id)
+	if fields, err = r.appendHeaders(fields, a.Refs); err != nil {
+		return nil, err
+	}
 	req.Header = c.header(fields)
 	sign(req.Header, c.signers, id, now, body)
 	return req, nil
+}
+
+// content returns what an update is written as, and its media type.
+func (c *connector) content(a *connectors.Attempt, t *texts) (body []byte, media string, err error) {
+	if c.Body != bodyEvent {
+		return a.Payload, a.ContentType, nil
+	}
+	body, err = structured(a, t)
+	return body, structuredContent, err
 }
 
 // header returns the configuration's headers, whose values are shared, with the

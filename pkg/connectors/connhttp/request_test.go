@@ -70,8 +70,8 @@ func FuzzRequestURL(f *testing.F) {
 				t.Fatalf("%s: %v", text, err)
 			}
 			for _, query := range []string{"", "key=a%20b"} {
-				c := &connector{opened: &opened{upsert: route{http.MethodPost, tmpl}, query: query}, now: time.Now}
-				got, err := c.request(t.Context(), &connectors.Attempt{Update: events.Update{Key: key, Version: version}})
+				c := &connector{opened: &opened{create: route{method: http.MethodPost, to: tmpl}, query: query}, now: time.Now}
+				got, err := c.request(t.Context(), &connectors.Attempt{Update: events.Update{Key: key, Version: version}}, &c.create)
 				want, wantErr := byParsing(t, text, key, version.String(), query)
 				if (err == nil) != (wantErr == nil) {
 					t.Fatalf("%s with %q and %s: %v, by parsing %v", text, key, version, err, wantErr)
@@ -95,14 +95,14 @@ func TestExpandDoesNotShareChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before, err := tmpl.expand("k1", "1")
+		before, err := tmpl.expand("k1", "1", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		was := before.String()
-		c := &connector{opened: &opened{upsert: route{http.MethodPost, tmpl}, query: "key=x"}, now: time.Now}
+		c := &connector{opened: &opened{create: route{method: http.MethodPost, to: tmpl}, query: "key=x"}, now: time.Now}
 		for range 2 {
-			req, err := c.request(t.Context(), &connectors.Attempt{Update: events.Update{Key: "k2", Version: testAttempt().Version}})
+			req, err := c.request(t.Context(), &connectors.Attempt{Update: events.Update{Key: "k2", Version: testAttempt().Version}}, &c.create)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,10 +139,10 @@ func TestHeadersOfARequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &connector{
-		opened: &opened{upsert: route{http.MethodPost, tmpl}, headers: http.Header{"User-Agent": {"extsync"}, "X-Tenant": {"a"}}}, now: time.Now,
+		opened: &opened{create: route{method: http.MethodPost, to: tmpl}, headers: http.Header{"User-Agent": {"extsync"}, "X-Tenant": {"a"}}}, now: time.Now,
 	}
 	a := testAttempt()
-	req, err := c.request(t.Context(), &a)
+	req, err := c.request(t.Context(), &a, &c.create)
 	if err != nil {
 		t.Fatal(err)
 	}

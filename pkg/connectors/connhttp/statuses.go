@@ -16,7 +16,7 @@ type meaning struct {
 
 // meanings lists every status, those first that come most. The first that has one counts.
 var meanings = [...]meaning{ //nolint:gochecknoglobals // a constant that the language cannot express as one
-	{200, 299, connectors.OK, "the target has taken it, if the ack rule holds"},
+	{200, 299, connectors.OK, "the target has taken it"},
 	{401, 401, connectors.Misconfigured, "somebody must act: the credentials are refused"},
 	{402, 402, connectors.Misconfigured, "somebody must act: the target wants to be paid"},
 	{403, 403, connectors.Misconfigured, "somebody must act: the credentials may not do that, or not with this record"},

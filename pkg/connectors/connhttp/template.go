@@ -6,13 +6,22 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
 )
 
-// Placeholders of a URL.
+// Placeholders of a URL. One of a remembered value is "{ref.NAME}".
 const (
 	keyPlaceholder     = "{key}"
 	versionPlaceholder = "{version}"
+	refPlaceholder     = "{ref."
 )
+
+// refName returns the name of the value that a placeholder stands for.
+func refName(placeholder string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(placeholder, refPlaceholder)
+	return strings.TrimSuffix(name, "}"), ok
+}
 
 // errDotSegment says that a key would become a "." or ".." of the path, which
 // means another path.
@@ -35,15 +44,25 @@ var bracePattern = regexp.MustCompile(`\{[^{}]*\}|[{}]`)
 
 // filledIn makes a URL of a template that url.Parse takes.
 func filledIn(text string) string {
-	return strings.NewReplacer(keyPlaceholder, "k", versionPlaceholder, "1").Replace(text)
+	return bracePattern.ReplaceAllStringFunc(text, func(placeholder string) string {
+		if knownPlaceholder(placeholder) {
+			return "1"
+		}
+		return placeholder
+	})
+}
+
+func knownPlaceholder(text string) bool {
+	name, isRef := refName(text)
+	return text == keyPlaceholder || text == versionPlaceholder || isRef && checkRefName(name) == nil
 }
 
 // parseTemplate reads a template. Its errors never repeat the text, which may
 // hold secrets.
 func parseTemplate(text string) (template, error) {
 	for _, b := range bracePattern.FindAllString(text, -1) {
-		if b != keyPlaceholder && b != versionPlaceholder {
-			return template{}, errors.New("braces can hold only {key} or {version}; write others as %7B and %7D")
+		if !knownPlaceholder(b) {
+			return template{}, errors.New("braces can hold only {key}, {version} or {ref.NAME}; write others as %7B and %7D")
 		}
 	}
 	u, err := url.Parse(filledIn(text))
@@ -94,22 +113,34 @@ func partsOf(text string) (parts []part) {
 // update to fill them from.
 func (t *template) fixed() error {
 	if t.path != nil || t.query != nil {
-		return errors.New("{key} and {version} mean nothing here")
+		return errors.New("{key}, {version} and {ref.NAME} mean nothing here")
 	}
 	return nil
 }
 
+// refs returns the names of the remembered values that the template needs.
+func (t *template) refs() (names []string) {
+	for _, parts := range [][]part{t.path, t.query} {
+		for _, p := range parts {
+			if name, ok := refName(p.placeholder); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
 // expand returns the URL of one update. The key is escaped so that it stays one
-// path segment or one query value whatever it holds. The URL may be shared: the
-// caller must not change it.
-func (t *template) expand(key, version string) (*url.URL, error) {
+// path segment or one query value whatever it holds, and so are remembered values. The URL
+// may be shared: the caller must not change it.
+func (t *template) expand(key, version string, refs connectors.Refs) (*url.URL, error) {
 	if t.path == nil && t.query == nil {
 		return t.url, nil
 	}
 	key, version = escape(key, unreserved), escape(version, unreserved)
 	u := *t.url
 	if t.path != nil {
-		u.RawPath = fill(t.path, key, version)
+		u.RawPath = fill(t.path, key, version, refs)
 		if dotSegment(u.RawPath) {
 			return nil, errDotSegment
 		}
@@ -119,7 +150,7 @@ func (t *template) expand(key, version string) (*url.URL, error) {
 		}
 	}
 	if t.query != nil {
-		u.RawQuery = fill(t.query, key, version)
+		u.RawQuery = fill(t.query, key, version, refs)
 		u.ForceQuery = u.RawQuery == ""
 	}
 	return &u, nil
@@ -134,8 +165,9 @@ func dotSegment(path string) bool {
 	return false
 }
 
-// fill puts values that are escaped already into the places of the placeholders.
-func fill(parts []part, key, version string) string {
+// fill puts the key and the version, which are escaped already, and remembered values into
+// the places of the placeholders.
+func fill(parts []part, key, version string, refs connectors.Refs) string {
 	var b strings.Builder
 	size := 0
 	for _, p := range parts {
@@ -149,6 +181,10 @@ func fill(parts []part, key, version string) string {
 			b.WriteString(key)
 		case versionPlaceholder:
 			b.WriteString(version)
+		default:
+			if name, ok := refName(p.placeholder); ok {
+				b.WriteString(escape(refs[name], unreserved))
+			}
 		}
 	}
 	return b.String()

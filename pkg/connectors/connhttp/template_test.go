@@ -25,7 +25,7 @@ func TestExpand(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u, err := tmpl.expand(c.key, c.version)
+			u, err := tmpl.expand(c.key, c.version, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +42,7 @@ func TestDotSegments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u, err := tmpl.expand(c[1], "1"); !errors.Is(err, errDotSegment) {
+		if u, err := tmpl.expand(c[1], "1", nil); !errors.Is(err, errDotSegment) {
 			t.Errorf("%s with %q gives %v, %v", c[0], c[1], u, err)
 		}
 	}
@@ -59,7 +59,7 @@ func FuzzExpand(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u, err := tmpl.expand(key, "7")
+		u, err := tmpl.expand(key, "7", nil)
 		if err != nil {
 			if key != "." && key != ".." {
 				t.Errorf("%q: %v", key, err)

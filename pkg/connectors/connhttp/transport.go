@@ -35,7 +35,7 @@ func (e *proxyError) Unwrap() error { return e.err }
 
 // newTransport returns a transport that connects only where the dialer does, in
 // connections enough for the channel's concurrency.
-func newTransport(o *opened) answers {
+func newTransport(o *opened) roundTripper {
 	dialer := o.dialer
 	conns := max(1, o.concurrency)
 	t := &http.Transport{
@@ -51,7 +51,7 @@ func newTransport(o *opened) answers {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout},
 	}
 	if o.proxy == nil {
-		return answers{t}
+		return roundTripper{t}
 	}
 	t.Proxy = http.ProxyURL(o.proxy)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -67,7 +67,7 @@ func newTransport(o *opened) answers {
 		}
 		return nil
 	}
-	return answers{t}
+	return roundTripper{t}
 }
 
 // parse returns the proxy's address. Its errors do not repeat the text.

@@ -155,7 +155,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	for _, body := range []string{"payload", "tombstone"} {
 		t.Run(body, func(t *testing.T) {
 			var requests atomic.Int32
-			conn := openTo(t, Config{Delete: &Delete{Method: "POST"}}, func(_ http.ResponseWriter, r *http.Request) {
+			conn := openTo(t, Config{Delete: &Shape{Method: "POST"}}, func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				if requests.Add(1) > 1 {
 					panic(http.ErrAbortHandler)

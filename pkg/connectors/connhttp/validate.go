@@ -10,59 +10,35 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/schema"
 )
 
-// Validate checks a configuration that has its defaults, without resolving a
-// secret. What a reference hides is checked when the connector is opened.
+// Validate checks a configuration without resolving a secret. What a reference hides is
+// checked when the connector is opened.
 func (c Config) Validate() error {
 	var p connectors.Problems
+	schema.Fill(&c)
+	p.Check(c)
+	c = c.withDefaults()
 	checkURL(&p, "url", c.URL, true)
-	connkit.OneOf(&p, "method", c.Method, http.MethodPost, http.MethodPut, http.MethodPatch)
-	// What a tombstone takes over from an upsert has been looked at already.
-	if c.Delete != nil && c.Delete.URL != c.URL {
-		checkURL(&p, "delete.url", c.Delete.URL, true)
-	}
-	if c.Delete != nil && c.Delete.Method != c.Method {
-		connkit.OneOf(&p, "delete.method", c.Delete.Method, http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch)
-	}
-	connkit.OneOf(&p, "body", c.Body, bodyPayload, bodyEvent)
-	connkit.OneOf(&p, "on_gone", c.OnGone, goneDead, gonePause)
-	if c.ProbeURL != "" {
-		checkURL(&p, "probe_url", c.ProbeURL, false)
-	}
+	c.checkShapes(&p)
+	checkURL(&p, "probe_url", c.ProbeURL, false)
 	c.Read.check(&p)
 	c.checkHeaders(&p)
 	c.Auth.check(&p)
-	for _, s := range c.Signing.Secrets {
-		connkit.MustRefer(&p, "signing.secrets", s)
-	}
 	c.TLS.Check(&p)
 	c.Proxy.check(&p)
-	if d := c.ConnectTimeout.D(); d < minTimeout || d > maxTimeout {
-		p.Add("connect_timeout", "%v is outside %v..%v", d, minTimeout, maxTimeout)
-	}
 	if err := connectors.CheckNetworks(c.AllowCIDRs); err != nil {
 		p.Add("allow_cidrs", "%v", err)
 	}
 	c.checkLiteralHosts(&p)
-	if _, err := newTable(c.Statuses, c.OnGone); err != nil {
-		p.Add("statuses", "%v", err)
-	}
-	if _, err := compileRule(c.Ack.JQ); err != nil {
-		p.Add("ack.jq", "%v", err)
-	}
-	connkit.OneOf(&p, "ack.otherwise", c.Ack.Otherwise,
-		connectors.Transient.String(), connectors.Throttled.String(), connectors.Permanent.String(), connectors.Misconfigured.String(), connectors.Unready.String())
-	if _, err := compileRule(c.HeldVersion); err != nil {
-		p.Add("held_version", "%v", err)
-	}
+	compileAnswers(c.Answers, &p)
 	return p.Err()
 }
 
 func checkURL(p *connectors.Problems, path string, ref connectors.Ref, templated bool) {
 	if ref == "" {
-		p.Add(path, "it is missing")
-		return
+		return // said already, if it is required
 	}
 	if err := connkit.CheckURL(ref); err != nil {
 		p.Add(path, "%v", err)
@@ -79,11 +55,13 @@ func checkURL(p *connectors.Problems, path string, ref connectors.Ref, templated
 // checkLiteralHosts refuses an address that would be refused at every call.
 func (c Config) checkLiteralHosts(p *connectors.Problems) {
 	urls := map[string]string{
-		"url": string(c.URL), "probe_url": string(c.ProbeURL), "read.url": string(c.Read.URL), "proxy.url": c.Proxy.URL,
+		"url": string(c.URL), "probe_url": string(c.ProbeURL), "read.url": string(c.Read.URL), "lookup.url": string(c.Lookup.URL), "proxy.url": c.Proxy.URL,
 		"auth.oauth2.token_url": string(c.Auth.OAuth2.TokenURL),
 	}
-	if c.Delete != nil && c.Delete.URL != c.URL {
-		urls["delete.url"] = string(c.Delete.URL)
+	for name, shape := range c.shapes() {
+		if shape.URL != c.URL {
+			urls[name+".url"] = string(shape.URL)
+		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(urls)) {
 		u, err := url.Parse(filledIn(connkit.Sample(connectors.Ref(urls[path]))))
@@ -112,7 +90,7 @@ func (c Config) checkHeaders(p *connectors.Problems) {
 			p.Add(path, "it contradicts auth")
 		case c.Auth.APIKey.Header != "" && canonical == http.CanonicalHeaderKey(c.Auth.APIKey.Header):
 			p.Add(path, "it contradicts auth.api_key.header")
-		case secretHeader(canonical):
+		case connkit.SecretHeader(canonical):
 			connkit.MustRefer(p, path, c.Headers[name])
 		}
 		seen[canonical] = true
@@ -136,17 +114,6 @@ func reservedHeader(canonical string) bool {
 	}, canonical)
 }
 
-// secretHeader reports whether a header is known to carry credentials.
-func secretHeader(canonical string) bool {
-	lower := strings.ToLower(canonical)
-	for _, word := range []string{"authorization", "cookie", "key", "token", "secret", "password"} {
-		if strings.Contains(lower, word) {
-			return true
-		}
-	}
-	return false
-}
-
 func (a Auth) ways() int {
 	n := 0
 	for _, there := range []bool{a.Bearer != "", a.Basic != Basic{}, a.APIKey != APIKey{}, a.OAuth2.there()} {
@@ -161,18 +128,10 @@ func (a Auth) check(p *connectors.Problems) {
 	if a.ways() > 1 {
 		p.Add("auth", "only one of bearer, basic, api_key and oauth2 can be used")
 	}
-	if a.Bearer != "" {
-		connkit.MustRefer(p, "auth.bearer", a.Bearer)
-	}
-	if (a.Basic != Basic{}) {
-		required(p, "auth.basic.username", a.Basic.Username)
-		connkit.MustRefer(p, "auth.basic.password", a.Basic.Password)
-		if strings.Contains(a.Basic.Username, ":") {
-			p.Add("auth.basic.username", "it must not contain a colon")
-		}
+	if strings.Contains(a.Basic.Username, ":") {
+		p.Add("auth.basic.username", "it must not contain a colon")
 	}
 	if k := a.APIKey; (k != APIKey{}) {
-		connkit.MustRefer(p, "auth.api_key.value", k.Value)
 		switch {
 		case (k.Header == "") == (k.Query == ""):
 			p.Add("auth.api_key", "give exactly one of header and query")
@@ -194,9 +153,6 @@ func (o OAuth2) check(p *connectors.Problems) {
 		return
 	}
 	checkURL(p, "auth.oauth2.token_url", o.TokenURL, false)
-	required(p, "auth.oauth2.client_id", o.ClientID)
-	connkit.MustRefer(p, "auth.oauth2.client_secret", o.ClientSecret)
-	connkit.OneOf(p, "auth.oauth2.style", o.Style, styleHeader, styleBody)
 	for _, name := range []string{"grant_type", "client_id", "client_secret", "scope"} {
 		if _, there := o.Params[name]; there {
 			p.Add("auth.oauth2.params."+name, "the connector sets this parameter itself")
@@ -204,21 +160,9 @@ func (o OAuth2) check(p *connectors.Problems) {
 	}
 }
 
-func required(p *connectors.Problems, path, value string) {
-	if value == "" {
-		p.Add(path, "it is missing")
-	}
-}
-
 func (x Proxy) check(p *connectors.Problems) {
 	if x.URL == "" {
-		if x.Username != "" || x.Password != "" {
-			p.Add("proxy.url", "it is missing")
-		}
 		return
-	}
-	if x.Password != "" {
-		connkit.MustRefer(p, "proxy.password", x.Password)
 	}
 	if (x.Username == "") != (x.Password == "") {
 		p.Add("proxy", "username and password go together")

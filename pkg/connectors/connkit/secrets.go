@@ -2,6 +2,7 @@ package connkit
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -79,4 +80,12 @@ func OneOf(p *connectors.Problems, path, value string, allowed ...string) {
 // Misconfigured returns an error that blocks the channel.
 func Misconfigured(code string, err error) error {
 	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}
+}
+
+// SecretHeader reports whether a header is known to carry credentials, by its name.
+func SecretHeader(name string) bool {
+	lower := strings.ToLower(name)
+	return slices.ContainsFunc([]string{"authorization", "cookie", "key", "token", "secret", "password"}, func(word string) bool {
+		return strings.Contains(lower, word)
+	})
 }

@@ -73,6 +73,65 @@ func TestBadRowOfALargeBatch(t *testing.T) {
 	}
 }
 
+// TestRowThatATriggerForbids: an error that usually is everybody's, and that a trigger raises
+// for one row, is that row's alone.
+func TestRowThatATriggerForbids(t *testing.T) {
+	const rows, bad = 60, 41
+	raise := map[string][]string{
+		"postgres": {
+			`CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$`,
+			`CREATE TRIGGER forbid BEFORE INSERT ON ` + table + ` FOR EACH ROW WHEN (new.n = 41) EXECUTE FUNCTION forbid()`,
+		},
+		"mysql": {
+			"CREATE TRIGGER forbid BEFORE INSERT ON `" + table + "` FOR EACH ROW IF new.n = 41 THEN SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1142; END IF",
+		},
+	}
+	for name, newTarget := range sqlTargets() {
+		if raise[name] == nil {
+			continue // its triggers raise errors of rows only
+		}
+		t.Run(name, func(t *testing.T) {
+			d := newTarget(t)
+			d.make(t, table, d.quote("key")+" varchar(20) PRIMARY KEY, n bigint")
+			d.exec(t, raise[name]...)
+			c := d.openHere(t, "mode: table\ncolumns:\n  - {name: n, type: integer}\n")
+			batch := make([]connectors.Attempt, rows)
+			for i := range batch {
+				batch[i] = attempt(fmt.Sprintf("k-%02d", i), 1, fmt.Sprintf(`{"n":%d}`, i))
+			}
+			for i, res := range apply(t, c, batch...) {
+				class := connectors.OK
+				if i == bad {
+					class = connectors.Misconfigured
+				}
+				want(t, res, class, "")
+			}
+		})
+	}
+}
+
+// TestEveryRowIsForbidden: what the database refuses every row for is not looked for in each
+// of them.
+func TestEveryRowIsForbidden(t *testing.T) {
+	const rows, halvings = 64, 7
+	d := postgresTarget(t)
+	d.make(t, table, d.quote("key")+" varchar(20) PRIMARY KEY, n bigint")
+	d.exec(t, `CREATE SEQUENCE asked`, // a rollback does not take back what a sequence gave
+		`CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN PERFORM nextval('asked'); RAISE insufficient_privilege; END $$`,
+		`CREATE TRIGGER forbid BEFORE INSERT ON `+table+` FOR EACH ROW EXECUTE FUNCTION forbid()`)
+	c := d.openHere(t, "mode: table\ncolumns:\n  - {name: n, type: integer}\n")
+	batch := make([]connectors.Attempt, rows)
+	for i := range batch {
+		batch[i] = attempt(fmt.Sprintf("k-%02d", i), 1, `{"n":1}`)
+	}
+	for _, res := range apply(t, c, batch...) {
+		want(t, res, connectors.Misconfigured, "")
+	}
+	if n := d.count(t, `SELECT last_value FROM asked`); n != halvings+1 {
+		t.Errorf("the database was asked %d times, want %d: halves down to one row, and a second row", n, halvings+1)
+	}
+}
+
 // TestBatchesOfAllSizes: statements for several numbers of rows stay compiled, and
 // notice that somebody else has changed the table.
 func TestBatchesOfAllSizes(t *testing.T) {

@@ -1,6 +1,7 @@
 package connsql
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -11,18 +12,19 @@ import (
 // A Column is a column of the mode table and where its value comes from.
 type Column struct {
 	// Name is the column's name in the table. Required.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" required:"true" max:"63" example:"starts_at" doc:"The column's name in the table."`
 	// Type is what the value is: "text", "integer" (64 bits), "numeric" (any
 	// length, exact), "double", "boolean", "timestamp" (RFC 3339, kept in UTC),
 	// "date" (2006-01-02), "uuid", "json", "bytes" (base64 in the payload); in
-	// PostgreSQL "text[]", "integer[]" and "numeric[]" too. Defaults to "text".
+	// PostgreSQL "text[]", "integer[]" and "numeric[]" too. Defaults to what the
+	// column is in the database; a column that the connector creates is text then.
 	// A value that is not of the type makes the update a dead letter.
-	Type string `yaml:"type"`
+	Type string `yaml:"type" example:"timestamp" doc:"The type of the value: text, integer (64 bits), numeric (any length, exact), double, boolean, timestamp (RFC 3339, kept in UTC), date (2006-01-02), uuid, json, bytes (base64 in the payload); in PostgreSQL text[], integer[] and numeric[], too. Defaults to the type of the column in the database; a column that the connector creates is text then. A value of another type makes the update a dead letter."`
 	// JQ is the expression that takes the value out of the payload, a JSON
 	// document. It must give exactly one value. null is NULL, and so is a field
 	// that is missing, for which jq gives null; let the expression say error if
 	// that is not wanted. Defaults to the field that has the column's name.
-	JQ string `yaml:"jq"`
+	JQ string `yaml:"jq" format:"jq" example:".appointment.starts_at" doc:"Takes the value out of the payload. It must give exactly one value; null, and a field that is missing, is NULL. Defaults to the field that has the column's name."`
 }
 
 // The types of columns that hold a payload or a part of it. Each dialect says
@@ -64,9 +66,6 @@ func typesOf(dialect string) map[string]string {
 }
 
 func (c Column) withDefaults() Column {
-	if c.Type == "" {
-		c.Type = textType
-	}
 	if c.JQ == "" {
 		c.JQ = ".[" + strconv.Quote(c.Name) + "]"
 	}
@@ -74,12 +73,6 @@ func (c Column) withDefaults() Column {
 }
 
 func (c Config) validateColumns(p *connectors.Problems) {
-	switch {
-	case c.Mode == tableMode && len(c.Columns) == 0:
-		p.Add("columns", "mode table needs at least one")
-	case c.Mode != tableMode && len(c.Columns) > 0:
-		p.Add("columns", "only mode table has them")
-	}
 	// The least of the databases takes names that differ in case for one.
 	taken := make(map[string]string)
 	claim := func(path, name string) {
@@ -94,6 +87,14 @@ func (c Config) validateColumns(p *connectors.Problems) {
 		taken[strings.ToLower(name)] = path
 	}
 	claim("names.key", c.Names.Key)
+	for i, name := range c.KeyColumns {
+		if name != c.Names.Key {
+			claim("key_columns["+strconv.Itoa(i)+"]", name)
+		}
+	}
+	if len(c.KeyColumns) == 1 {
+		p.Add("key_columns", "one column is names.key")
+	}
 	claim("names.version", c.Names.Version)
 	claim("names.version_nanos", c.Names.VersionNanos)
 	claim("names.digest", c.Names.Digest)
@@ -109,7 +110,7 @@ func (c Config) validateColumns(p *connectors.Problems) {
 		path := "columns[" + strconv.Itoa(i) + "]"
 		claim(path+".name", column.Name)
 		column = column.withDefaults()
-		if _, ok := typesOf(c.Dialect)[column.Type]; !ok {
+		if _, ok := typesOf(c.Dialect)[column.Type]; !ok && column.Type != "" {
 			p.Add(path+".type", "%q is not a type of dialect %s", column.Type, c.Dialect)
 		}
 		if _, err := jq.Compile(column.JQ); err != nil {
@@ -118,9 +119,23 @@ func (c Config) validateColumns(p *connectors.Problems) {
 	}
 }
 
+// versionsOf is the name of the table of versions, "" if there is none.
+func (c Config) versionsOf(table string) string {
+	if c.OnDelete != deleteOnDelete {
+		return ""
+	}
+	return cmp.Or(c.VersionsTable, table+"_versions")
+}
+
 // layout returns the table that the configuration describes.
 func (c Config) layout(table string) layout {
-	l := layout{mode: c.Mode, table: table, names: c.Names}
+	l := layout{
+		mode: c.Mode, table: table, keys: []string{c.Names.Key}, names: c.Names,
+		lossy: c.Lossy == allowLoss, adopt: c.Adopt, versions: c.versionsOf(table),
+	}
+	if len(c.KeyColumns) > 0 {
+		l.keys, l.separator = c.KeyColumns, c.KeySeparator
+	}
 	if c.Mode != tableMode {
 		l.values = []column{{contentColumn, c.Content}}
 		return l

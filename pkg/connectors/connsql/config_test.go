@@ -34,20 +34,26 @@ func TestCheckNamesEveryBadField(t *testing.T) {
 		config string
 		want   []string
 	}{
-		"nothing":        {"{}", []string{`dialect: "" is none of postgres, mysql, sqlite`, "dsn: it is missing"}},
+		"nothing":        {"{}", []string{"dialect: it is missing; give one of postgres, mysql, sqlite", "dsn: it is missing"}},
 		"unknown fields": {"{dialect: sqlite, dsn: x, tabel: t, paswort: p}", []string{"tabel", "paswort"}},
 		"all at once": {
-			"{dialect: oracle, dsn: x, mode: upsert, content: xml, on_delete: drop, max_batch: 1001, table: a.b.c, tls: {cert: c}}",
-			[]string{"dialect:", "mode:", "content:", "on_delete:", "max_batch: 1001 is outside 1..1000", "table:", "tls: cert and key"},
+			"{dialect: oracle, dsn: x, mode: upsert, content: xml, max_batch: 1001, table: a.b.c, tls: {cert: c}}",
+			[]string{"dialect:", "mode:", "content:", "max_batch: 1001 is outside 1..1000", "table:", "tls: cert and key"},
 		},
+		"words":            {"{dialect: sqlite, dsn: x, on_delete: drop, lossy: perhaps}", []string{"on_delete:", "clear, keep, delete", "lossy:"}},
+		"append":           {"{dialect: sqlite, dsn: x, mode: append, on_delete: delete}", []string{"mode: append keeps every version"}},
+		"no versions":      {"{dialect: sqlite, dsn: x, versions_table: v}", []string{"versions_table: it means nothing unless on_delete is delete"}},
+		"one key column":   {"{dialect: sqlite, dsn: x, key_columns: [id]}", []string{"key_columns: one column is names.key"}},
+		"key twice":        {"{dialect: sqlite, dsn: x, key_columns: [id, ID]}", []string{"key_columns[1]"}},
+		"no pooler":        {"{dialect: mysql, dsn: 'u@tcp(h)/d', pooler: true}", []string{"pooler: it means nothing unless dialect is postgres"}},
 		"SQLite's own":     {"{dialect: sqlite, dsn: x, table: main.SQLite_Master}", []string{"table:", "SQLite itself"}},
 		"table name":       {"{dialect: sqlite, dsn: x, table: \"a\\u0000b\"}", []string{"table:"}},
 		"long table":       {"{dialect: sqlite, dsn: x, table: " + strings.Repeat("t", 64) + "}", []string{"table:", "longer than 63 bytes"}},
 		"negative batch":   {"{dialect: sqlite, dsn: x, max_batch: -1}", []string{"max_batch: -1"}},
 		"memory":           {"{dialect: sqlite, dsn: ':memory:'}", []string{"dsn: give the path of a file"}},
 		"memory as URI":    {"{dialect: sqlite, dsn: 'file:x?mode=memory'}", []string{"dsn: give the path of a file"}},
-		"no columns":       {"{dialect: sqlite, dsn: x, mode: table}", []string{"columns: mode table needs at least one"}},
-		"needless columns": {"{dialect: sqlite, dsn: x, columns: [{name: a}]}", []string{"columns: only mode table"}},
+		"no columns":       {"{dialect: sqlite, dsn: x, mode: table}", []string{"columns: it is missing, and needed where mode is table"}},
+		"needless columns": {"{dialect: sqlite, dsn: x, columns: [{name: a}]}", []string{"columns: it means nothing unless mode is table"}},
 		"bad columns": {
 			"{dialect: sqlite, dsn: x, mode: table, columns: [{name: ''}, {name: a, type: money}, {name: A}, {name: digest}, {name: b, jq: '.['}, {name: c, type: 'text[]'}, {name: d, jq: 'nosuch(.)'}]}",
 			[]string{

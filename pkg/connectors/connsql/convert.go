@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 	"regexp"
 	"strconv"
@@ -19,8 +18,12 @@ import (
 type converter func(any) (any, error)
 
 var (
-	decimalPattern = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?$`)
-	uuidPattern    = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	// A number with needless zeros in front is a text: 007 is not 7.
+	decimalPattern = regexp.MustCompile(`^[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?$`)
+	// clockPattern finds the zone of a time of day.
+	clockPattern    = regexp.MustCompile(`^-?[0-9]{1,3}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?$`)
+	fractionPattern = regexp.MustCompile(`\.([0-9]+)`)
+	uuidPattern     = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 )
 
 // converterOf returns the converter of a type that Validate has let through.
@@ -47,6 +50,12 @@ func converterOf(typ string) converter {
 		return toJSON
 	case bytesType:
 		return toBytes
+	case flagType:
+		return toFlag
+	case yearType:
+		return toInteger
+	case setType:
+		return toSet
 	default:
 		return toText
 	}
@@ -80,20 +89,14 @@ func toText(v any) (any, error) {
 	return nil, errors.New("gives neither a text, a number nor a boolean")
 }
 
-// toInteger takes 7 and "7", and 7.0 or 7e0 since they are the same number.
+// toInteger takes 7 and "7", and 7.0 or 7e0 since they are the same number. It gives an
+// int64, or the digits of an integer that is longer, for a column that may take it.
 func toInteger(v any) (any, error) {
 	s, ok := decimal(v)
-	if !ok || !decimalPattern.MatchString(s) {
+	if !ok {
 		return nil, errors.New("gives no integer")
 	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return n, nil
-	}
-	r, ok := new(big.Rat).SetString(s)
-	if !ok || !r.IsInt() || !r.Num().IsInt64() {
-		return nil, errors.New("gives no integer of 64 bits")
-	}
-	return r.Num().Int64(), nil
+	return toWhole(s)
 }
 
 func toNumeric(v any) (any, error) {
@@ -109,11 +112,10 @@ func toDouble(v any) (any, error) {
 	if !ok || !decimalPattern.MatchString(s) {
 		return nil, errors.New("gives no number")
 	}
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil {
+	if _, err := strconv.ParseFloat(s, 64); err != nil {
 		return nil, errors.New("gives a number that a double cannot hold")
 	}
-	return f, nil
+	return s, nil // the column may hold more of it than a double
 }
 
 func toBoolean(v any) (any, error) {
@@ -121,6 +123,29 @@ func toBoolean(v any) (any, error) {
 		return b, nil
 	}
 	return nil, errors.New("gives no boolean")
+}
+
+// toFlag takes a boolean, or an integer that has its place.
+func toFlag(v any) (any, error) {
+	if b, ok := v.(bool); ok {
+		return b, nil
+	}
+	return toInteger(v)
+}
+
+// toSet takes a text with commas, or a list of texts.
+func toSet(v any) (any, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return toText(v)
+	}
+	members := make([]string, len(list))
+	for i, e := range list {
+		if members[i], ok = e.(string); !ok {
+			return nil, errors.New("gives a list in which an element is no text")
+		}
+	}
+	return strings.Join(members, ","), nil
 }
 
 func toTimestamp(v any) (any, error) {
@@ -186,7 +211,7 @@ func arrayOf(element converter) converter {
 			if err != nil {
 				return nil, errors.New("gives an array in which an element " + err.Error())
 			}
-			parts[i] = `"` + quote.Replace(fmt.Sprint(converted)) + `"`
+			parts[i] = `"` + quote.Replace(postgresText(converted).String) + `"`
 		}
 		return "{" + strings.Join(parts, ",") + "}", nil
 	}

@@ -66,8 +66,7 @@ var errReferencePlace = errors.New("a reference may stand only for the password,
 func (c Config) validateDSN(p *connectors.Problems) {
 	switch {
 	case c.DSN == "":
-		p.Add("dsn", "it is missing")
-		return
+		return // said already
 	case c.DSN.IsReference():
 		p.Add("dsn", "%v", errReferencePlace)
 		return

@@ -43,12 +43,12 @@ func Kind() connectors.Kind {
 		Summary: "a table of a PostgreSQL, MySQL, MariaDB or SQLite database",
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true,
-			Probes: true, Reads: true, Lists: true, Batches: true, Previews: true,
+			Probes: true, Reads: true, Compares: true, Lists: true, Batches: true, Previews: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			can := Kind().Capabilities
 			if c, err := decode(config); err == nil && c.Mode == appendMode {
-				can.Guard = connectors.GuardNone
+				can.Guard, can.Compares = connectors.GuardNone, false
 			}
 			return can
 		},
@@ -57,7 +57,7 @@ func Kind() connectors.Kind {
 			c, err := decode(config)
 			return err == nil && (c.Mode == tableMode || c.Content == jsonType)
 		},
-		Access: []string{"auto_create", "tls", "allow_cidrs", "max_batch"},
+		Access: []string{"auto_create", "tls", "pooler", "allow_cidrs", "max_batch"},
 		Check: func(config []byte) error {
 			_, err := decode(config)
 			return err
@@ -75,6 +75,9 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 	if err != nil {
 		return nil, connkit.Misconfigured("config", err)
 	}
+	if problem := checkTable(cfg.versionsOf(table)); problem != "" && cfg.OnDelete == deleteOnDelete {
+		return nil, connkit.Misconfigured("config", fmt.Errorf("%w: versions_table: %s; set it", connectors.ErrConfig, problem))
+	}
 	m, err := newMapper(cfg)
 	if err != nil {
 		return nil, connkit.Misconfigured("config", err)
@@ -83,7 +86,8 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(cfg.Dialect, p, cfg.layout(table))
+	l := cfg.layout(table)
+	db, err := openDatabase(cfg.Dialect, p, l)
 	var refused *connectors.Error
 	if errors.As(err, &refused) {
 		return nil, err
@@ -92,7 +96,7 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 		return nil, connkit.Misconfigured("dsn", fmt.Errorf("dsn: %w", err))
 	}
 	return &connector{
-		db: db, mapper: m, maxBatch: cfg.MaxBatch, autoCreate: cfg.AutoCreate, scrubber: env.Scrubber(),
+		db: db, layout: l, mapper: m, maxBatch: cfg.MaxBatch, autoCreate: cfg.AutoCreate, scrubber: env.Scrubber(),
 		absentMeansTaken: cfg.Dialect == mysqlDialect && cfg.Mode != appendMode,
 	}, nil
 }
@@ -103,6 +107,7 @@ type pool struct {
 	channel     string
 	connections int
 	timeout     time.Duration // of a statement
+	pooler      bool          // one stands before the server
 	create      bool          // a database file that is missing may be created
 	tls         *tls.Config   // nil: as the DSN says
 	dialer      *connectors.Dialer
@@ -113,7 +118,7 @@ type pool struct {
 func (c Config) pool(env connectors.Env) (p pool, err error) {
 	s := connkit.NewSecrets(env)
 	p = pool{
-		channel: env.Channel, connections: max(env.Concurrency, 1), timeout: env.Timeout, create: c.AutoCreate, env: env,
+		channel: env.Channel, connections: max(env.Concurrency, 1), timeout: env.Timeout, create: c.AutoCreate, pooler: c.Pooler, env: env,
 		dsn: c.parts(func(ref connectors.Ref) string { return s.Text("dsn", ref) }),
 	}
 	if p.timeout <= 0 {

@@ -26,6 +26,14 @@ const codeWaits = "expression_waits"
 // payload.
 var errPayload = errors.New("payload")
 
+// A misfit says that a column, as the catalog describes it, cannot hold what a payload says.
+// It is an errPayload.
+type misfit struct{ column, text string }
+
+func (m *misfit) Error() string { return errPayload.Error() + ": " + m.text }
+
+func (m *misfit) Unwrap() error { return errPayload }
+
 // A mapper turns attempts into rows. It is safe for concurrent use.
 type mapper struct {
 	content string // type of the one column, "" in the mode table
@@ -36,7 +44,6 @@ type mapper struct {
 type field struct {
 	Column
 	program *jq.Program
-	convert converter
 }
 
 func newMapper(c Config) (*mapper, error) {
@@ -50,7 +57,7 @@ func newMapper(c Config) (*mapper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", col.Name, err)
 		}
-		m.fields = append(m.fields, field{Column: col, program: program, convert: converterOf(col.Type)})
+		m.fields = append(m.fields, field{Column: col, program: program})
 	}
 	return m, nil
 }
@@ -65,7 +72,7 @@ func (m *mapper) width() int {
 
 // row returns what an attempt writes. values is room for its values, all nil.
 // The error wraps errPayload, or says that ctx has ended.
-func (m *mapper) row(ctx context.Context, a *connectors.Attempt, values []any) (row, error) {
+func (m *mapper) row(ctx context.Context, made *plan, a *connectors.Attempt, values []any) (row, error) {
 	r := row{key: a.Key, tag: versioning.Tag{Version: a.Version, Digest: a.Digest}, op: a.Op, values: values}
 	if r.op == "" {
 		r.op = events.Upsert
@@ -74,9 +81,11 @@ func (m *mapper) row(ctx context.Context, a *connectors.Attempt, values []any) (
 	switch {
 	case r.op == events.Delete:
 	case m.content == "":
-		err = m.fieldValues(ctx, a.Payload, values)
+		err = m.fieldValues(ctx, made, a.Payload, values)
 	default:
-		values[0], err = contentValue(m.content, a.Payload)
+		if values[0], err = contentValue(m.content, a.Payload); err == nil {
+			values[0], err = made.content(values[0])
+		}
 	}
 	return r, err
 }
@@ -97,7 +106,7 @@ func contentValue(typ string, payload []byte) (any, error) {
 	return string(payload), nil
 }
 
-func (m *mapper) fieldValues(ctx context.Context, payload []byte, values []any) error {
+func (m *mapper) fieldValues(ctx context.Context, made *plan, payload []byte, values []any) error {
 	document, err := jq.Decode(payload)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPayload, err)
@@ -105,7 +114,7 @@ func (m *mapper) fieldValues(ctx context.Context, payload []byte, values []any) 
 	ctx, cancel := context.WithTimeout(ctx, mappingTimeout)
 	defer cancel()
 	for i, f := range m.fields {
-		if values[i], err = f.value(ctx, document); err != nil {
+		if values[i], err = f.value(ctx, document, made.fits[i]); err != nil {
 			return err
 		}
 	}
@@ -113,7 +122,7 @@ func (m *mapper) fieldValues(ctx context.Context, payload []byte, values []any) 
 }
 
 // value evaluates the field's expression.
-func (f field) value(ctx context.Context, document any) (any, error) {
+func (f field) value(ctx context.Context, document any, fit converter) (any, error) {
 	results, err := f.program.Run(ctx, 2, document)
 	switch {
 	case errors.Is(err, jq.ErrFails):
@@ -129,9 +138,9 @@ func (f field) value(ctx context.Context, document any) (any, error) {
 	case results[0] == nil:
 		return nil, nil
 	}
-	v, err := f.convert(results[0])
+	v, err := fit(results[0])
 	if err != nil {
-		return nil, f.problem(err.Error())
+		return nil, &misfit{f.Name, fmt.Sprintf("column %s: %s %v", f.Name, f.program, err)}
 	}
 	return v, nil
 }
@@ -142,7 +151,10 @@ func (f field) problem(what string) error {
 
 // judge classifies an error of row.
 func (m *mapper) judge(err error) verdict {
-	if errors.Is(err, errPayload) {
+	switch {
+	case errors.Is(err, errKey):
+		return verdict{class: connectors.Permanent, code: codeKey, text: err.Error()}
+	case errors.Is(err, errPayload):
 		return verdict{class: connectors.Permanent, code: "payload", text: err.Error()}
 	}
 	// A call that has ended is seen before this.

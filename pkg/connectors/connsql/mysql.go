@@ -22,6 +22,9 @@ import (
 type mysql struct {
 	db     *sql.DB
 	layout layout
+	kept   atomic.Pointer[plan]
+	// versions is the table of versions, nil if there is none.
+	versions *mysql
 	// maxValue is the most bytes that one value may have, 0 until it is known and
 	// the table was seen to have the index that the guard needs.
 	maxValue atomic.Int64
@@ -65,7 +68,11 @@ func openMySQL(p pool, l layout) (database, error) {
 	db.SetMaxOpenConns(p.connections)
 	db.SetMaxIdleConns(p.connections)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	return &mysql{db: db, layout: l}, nil
+	out := &mysql{db: db, layout: l}
+	if l.versions != "" {
+		out.versions = &mysql{db: db, layout: l.noted()}
+	}
+	return out, nil
 }
 
 // withServerName returns a TLS configuration that expects a certificate for the host,
@@ -123,7 +130,7 @@ func (m *mysql) check(ctx context.Context) error {
 	return nil
 }
 
-func (m *mysql) statement(rows []row, again bool) (string, []any) {
+func (m *mysql) statement(_ *plan, rows []row, again bool) (string, []any) {
 	args := make([]any, 0, len(rows)*(len(m.layout.columns())-1))
 	for _, r := range rows {
 		args = appendArgs(args, r, mysqlTime)
@@ -133,14 +140,17 @@ func (m *mysql) statement(rows []row, again bool) (string, []any) {
 
 // write counts: the server says 1 for a row that is new, 2 for one that is
 // changed, 0 for one that stays. Only if all were changed is the sum clear.
-func (m *mysql) write(ctx context.Context, rows []row, again bool) (bool, error) {
+func (m *mysql) write(ctx context.Context, made *plan, rows []row, again bool) (bool, error) {
 	if err := m.check(ctx); err != nil {
 		return false, err
 	}
 	if slices.ContainsFunc(rows, m.tooLarge) {
 		return false, driver.ErrPktTooLarge
 	}
-	text, args := m.statement(rows, again)
+	if m.versions != nil {
+		return false, m.writeNoted(ctx, made, rows, again)
+	}
+	text, args := m.statement(made, rows, again)
 	done, err := m.db.ExecContext(ctx, text, args...)
 	if err != nil {
 		return false, err
@@ -169,52 +179,115 @@ func (m *mysql) tooLarge(r row) bool {
 	})
 }
 
-func (m *mysql) held(ctx context.Context, rows []row) ([]holding, error) {
-	keys, versions, nanos := identities(rows)
-	if m.layout.mode != appendMode {
-		return m.read(ctx, keys)
-	}
-	var args []any
-	for i := range rows {
-		args = append(args, keys[i], versions[i], nanos[i])
-	}
-	return m.query(ctx, keys, m.layout.mysqlHeld(len(rows)), args)
+// held asks once more for each row in whose place nothing of its own key is: the database
+// may take another key for the same.
+func (m *mysql) held(ctx context.Context, _ *plan, rows []row) ([]holding, error) {
+	return m.heldOn(ctx, m.db, rows, "")
 }
 
-func (m *mysql) read(ctx context.Context, keys []string) ([]holding, error) {
-	args := make([]any, len(keys))
-	for i, k := range keys {
-		args[i] = k
-	}
-	return m.query(ctx, keys, m.layout.mysqlRead(len(keys)), args)
+// A querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func (m *mysql) query(ctx context.Context, keys []string, text string, args []any) ([]holding, error) {
-	found, err := m.db.QueryContext(ctx, text, args...)
+func (m *mysql) heldOn(ctx context.Context, on querier, rows []row, lock string) ([]holding, error) {
+	appends := m.layout.mode == appendMode
+	find := func(rows ...row) (map[string]holding, error) {
+		var args []any
+		for _, r := range rows {
+			args = append(args, r.keys...)
+			if appends {
+				version, nanos := versionColumns(r.tag.Version)
+				args = append(args, version, nanos)
+			}
+		}
+		return m.find(ctx, on, m.layout.mysqlHeld(len(rows))+lock, args)
+	}
+	there, err := find(rows...)
 	if err != nil {
 		return nil, err
 	}
-	return collect(found, keys)
+	out := make([]holding, len(rows))
+	for i, r := range rows {
+		var own bool
+		if out[i], own = there[r.key]; own {
+			continue
+		}
+		other, err := find(r)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range other {
+			out[i] = h
+		}
+	}
+	return out, nil
+}
+
+func (m *mysql) read(ctx context.Context, made *plan, keys []string) ([]holding, error) {
+	out := make([]holding, len(keys))
+	var args []any
+	n := 0
+	for _, key := range keys {
+		if parts, err := made.key(m.layout, key, nil); err == nil { // else the columns hold no such key
+			args = append(args, parts...)
+			n++
+		}
+	}
+	if n == 0 {
+		return out, nil
+	}
+	there, err := m.find(ctx, m.db, m.layout.mysqlRead(n), args)
+	for i, key := range keys {
+		out[i] = there[key]
+	}
+	return out, err
+}
+
+// find returns the rows that a query gives, by the keys that they have.
+func (m *mysql) find(ctx context.Context, on querier, text string, args []any) (map[string]holding, error) {
+	found, err := on.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]holding)
+	err = m.layout.eachHolding(found, nil, nil, func(h holding) { there[h.key] = h })
+	return there, err
 }
 
 // probe has the statement explained, which finds the table, its columns and the
 // permissions, and writes nothing.
 func (m *mysql) probe(ctx context.Context) error {
-	example := appendArgs(nil, row{key: "probe", values: make([]any, len(m.layout.values))}, mysqlTime)
+	if _, err := m.plan(ctx); err != nil {
+		return err
+	}
+	example := appendArgs(nil, row{keys: make([]any, len(m.layout.keys)), values: make([]any, len(m.layout.values))}, mysqlTime)
 	if _, err := m.db.ExecContext(ctx, "EXPLAIN "+m.layout.mysqlWrite(1, false), example...); err != nil {
 		return err
 	}
-	if _, err := m.read(ctx, []string{"probe"}); err != nil {
+	if _, err := m.find(ctx, m.db, m.layout.mysqlRead(1), make([]any, len(m.layout.keys))); err != nil {
 		return err
+	}
+	if m.versions != nil {
+		if err := m.versions.probe(ctx); err != nil {
+			return err
+		}
 	}
 	return m.check(ctx)
 }
 
 func (m *mysql) create(ctx context.Context) error {
-	_, err := m.db.ExecContext(ctx, m.ddl())
-	return err
+	if _, err := m.db.ExecContext(ctx, m.layout.mysqlCreate()); err != nil || m.versions == nil {
+		return err
+	}
+	return m.versions.create(ctx)
 }
 
-func (m *mysql) ddl() string { return m.layout.mysqlCreate() }
+func (m *mysql) ddl() string {
+	if m.versions == nil {
+		return m.layout.mysqlCreate()
+	}
+	return m.layout.mysqlCreate() + "; " + m.versions.ddl()
+}
 
 func (m *mysql) close() error { return m.db.Close() }

@@ -34,7 +34,7 @@ func (l layout) mysqlWrite(n int, again bool) string {
 	names := strings.Join(quoteAll(columns, mysqlMark, ""), ", ")
 	if l.mode == appendMode {
 		return fmt.Sprintf("INSERT INTO %s (%s, %s) %s ON DUPLICATE KEY UPDATE %[5]s = %[1]s.%[5]s", table, names,
-			identifier(outOfOrderColumn, mysqlMark), l.mysqlHistory(n), identifier(l.names.Key, mysqlMark))
+			identifier(outOfOrderColumn, mysqlMark), l.mysqlHistory(n), identifier(l.names.Version, mysqlMark))
 	}
 	one := "(" + repeat("?", len(columns)-1) + ", UTC_TIMESTAMP(6))"
 	return fmt.Sprintf("INSERT INTO %s (%s) VALUES %s ON DUPLICATE KEY UPDATE %s", table, names, repeat(one, n), l.mysqlSet(again))
@@ -49,9 +49,14 @@ func (l layout) mysqlHistory(n int) string {
 		fields[i], marks[i] = fmt.Sprintf("i.c%d", i), fmt.Sprintf("? AS c%d", i)
 	}
 	rows := "SELECT " + strings.Join(marks, ", ") + strings.Repeat(" UNION ALL SELECT "+repeat("?", len(fields)), n-1)
-	key, version, nanos := identifier(l.names.Key, mysqlMark), identifier(l.names.Version, mysqlMark), identifier(l.names.VersionNanos, mysqlMark)
-	return fmt.Sprintf("SELECT %s, UTC_TIMESTAMP(6), EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = i.c0 AND (o.%s, o.%s) > (i.c1, i.c2)) FROM (%s) AS i",
-		strings.Join(fields, ", "), quoteTable(l.table, mysqlMark), key, version, nanos, rows)
+	v, n1 := len(l.keys), len(l.keys)+1
+	same := make([]string, v)
+	for i, key := range l.keys {
+		same[i] = fmt.Sprintf("o.%s = i.c%d", identifier(key, mysqlMark), i)
+	}
+	return fmt.Sprintf("SELECT %s, UTC_TIMESTAMP(6), EXISTS (SELECT 1 FROM %s AS o WHERE %s AND (o.%s, o.%s) > (i.c%d, i.c%d)) FROM (%s) AS i",
+		strings.Join(fields, ", "), quoteTable(l.table, mysqlMark), strings.Join(same, " AND "),
+		identifier(l.names.Version, mysqlMark), identifier(l.names.VersionNanos, mysqlMark), v, n1, rows)
 }
 
 // mysqlSet returns the guarded assignments of an upsert (guarantee 2). They run
@@ -68,7 +73,10 @@ func (l layout) mysqlSet(again bool) string {
 	if again {
 		guard = l.newerOrSame(there, comes)
 	}
-	guard = fmt.Sprintf("CAST(%s AS BINARY) = CAST(%s AS BINARY) AND %s", there(l.names.Key), comes(l.names.Key), guard)
+	bytewise := func(of side) side {
+		return func(c string) string { return "CAST(" + of(c) + " AS BINARY)" }
+	}
+	guard = l.sameKey(bytewise(there), bytewise(comes)) + " AND " + guard
 	var set []string
 	assign := func(name, value string) {
 		set = append(set, fmt.Sprintf("%[1]s = IF(%[2]s, %[3]s, %[1]s)", there(name), guard, value))
@@ -88,19 +96,34 @@ func (l layout) mysqlSet(again bool) string {
 
 // mysqlRead returns the query for the newest of n keys.
 func (l layout) mysqlRead(n int) string {
-	table, key := quoteTable(l.table, mysqlMark), identifier(l.names.Key, mysqlMark)
-	text := fmt.Sprintf("SELECT %s FROM %s AS t WHERE t.%s IN (%s)", l.mysqlGuard(), table, key, repeat("?", n))
+	table := quoteTable(l.table, mysqlMark)
+	text := l.mysqlFind(l.keys, n)
 	if l.mode == appendMode {
-		text += fmt.Sprintf(" AND NOT EXISTS (SELECT 1 FROM %[1]s AS o WHERE o.%[2]s = t.%[2]s AND (o.%[3]s, o.%[4]s) > (t.%[3]s, t.%[4]s))",
-			table, key, identifier(l.names.Version, mysqlMark), identifier(l.names.VersionNanos, mysqlMark))
+		same := make([]string, len(l.keys))
+		for i, key := range quoteAll(l.keys, mysqlMark, "") {
+			same[i] = fmt.Sprintf("o.%[1]s = t.%[1]s AND CAST(o.%[1]s AS BINARY) = CAST(t.%[1]s AS BINARY)", key)
+		}
+		text += fmt.Sprintf(" AND NOT EXISTS (SELECT 1 FROM %s AS o WHERE %s AND (o.%[3]s, o.%[4]s) > (t.%[3]s, t.%[4]s))",
+			table, strings.Join(same, " AND "), identifier(l.names.Version, mysqlMark), identifier(l.names.VersionNanos, mysqlMark))
 	}
 	return text
 }
 
-// mysqlHeld returns the query for n versions of keys.
-func (l layout) mysqlHeld(n int) string {
-	return fmt.Sprintf("SELECT %s FROM %s AS t WHERE (%s) IN (%s)", l.mysqlGuard(), quoteTable(l.table, mysqlMark),
-		strings.Join(quoteAll(l.identity(), mysqlMark, "t."), ", "), repeat("("+repeat("?", len(l.identity()))+")", n))
+// mysqlHeld returns the query for what is in the way of n rows.
+func (l layout) mysqlHeld(n int) string { return l.mysqlFind(l.identity(), n) }
+
+// mysqlFind returns the query for rows by the values of columns.
+func (l layout) mysqlFind(columns []string, n int) string {
+	return fmt.Sprintf("SELECT %s FROM %s AS t WHERE %s", l.mysqlGuard(), quoteTable(l.table, mysqlMark), l.mysqlIn(columns, "t.", n))
+}
+
+// mysqlIn returns the condition that columns, with a prefix before each, have one of n values.
+func (l layout) mysqlIn(columns []string, prefix string, n int) string {
+	one, list := "?", strings.Join(quoteAll(columns, mysqlMark, prefix), ", ")
+	if len(columns) > 1 {
+		one, list = "("+repeat("?", len(columns))+")", "("+list+")"
+	}
+	return fmt.Sprintf("%s IN (%s)", list, repeat(one, n))
 }
 
 func (l layout) mysqlGuard() string {
@@ -111,12 +134,10 @@ func (l layout) mysqlGuard() string {
 // some different keys for the same.
 func (l layout) mysqlCreate() string {
 	known := mysqlTypes()
-	types := []string{
-		"VARBINARY(1024) NOT NULL", "BIGINT NOT NULL", "INT NOT NULL",
-		"CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL", "VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL",
-	}
+	types := append(slices.Repeat([]string{"VARBINARY(1024) NOT NULL"}, len(l.keys)), "BIGINT NOT NULL", "INT NOT NULL",
+		"CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL", "VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL")
 	for _, v := range l.values {
-		types = append(types, known[v.typ])
+		types = append(types, known[v.created()])
 	}
 	return l.createTable(mysqlMark, append(types, "DATETIME(6) NOT NULL"), "BOOLEAN NOT NULL", " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4")
 }

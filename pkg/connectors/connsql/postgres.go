@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,11 @@ import (
 type postgres struct {
 	pool   *pgxpool.Pool
 	layout layout
-	sql    statements
+	kept   atomic.Pointer[plan]
+	// limits of a statement's time and of its wait for a lock, in milliseconds.
+	limits [2]string
+	// pooled: the connections are those of a pooler, see postgres_pooler.go.
+	pooled atomic.Bool
 }
 
 func openPostgres(p pool, l layout) (database, error) {
@@ -38,17 +43,19 @@ func openPostgres(p pool, l layout) (database, error) {
 	reach(&cfg.ConnConfig.Config, p)
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["timezone"] = "UTC"
-	settings["statement_timeout"] = milliseconds(p.timeout)
-	settings["lock_timeout"] = milliseconds(p.lockTimeout())
 	if settings["application_name"] == "" {
 		settings["application_name"] = connectors.Clip("extsync/"+p.channel, mostIdentifier)
 	}
 	cfg.ConnConfig.ConnectTimeout = p.timeout
+	out := &postgres{layout: l, limits: [2]string{milliseconds(p.timeout), milliseconds(p.lockTimeout())}}
+	out.pooled.Store(p.pooler)
+	cfg.BeforeConnect = out.beforeConnect
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg) // it connects when it is asked to
 	if err != nil {
 		return nil, errPostgresDSN
 	}
-	return &postgres{pool: pool, layout: l, sql: postgresStatements(l)}, nil
+	out.pool = pool
+	return out, nil
 }
 
 // reach has the driver connect as the channel may. It also takes a password, a client's
@@ -75,17 +82,20 @@ func postgresTLS(c *tls.Config, host string, ours *tls.Config) *tls.Config {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
-func (p *postgres) statement(rows []row, again bool) (string, []any) {
+func (p *postgres) statement(made *plan, rows []row, again bool) (string, []any) {
 	if again {
-		return p.sql.rewrite, p.arrays(rows)
+		return made.sql.rewrite, p.arrays(rows)
 	}
-	return p.sql.write, p.arrays(rows)
+	return made.sql.write, p.arrays(rows)
 }
 
-func (p *postgres) write(ctx context.Context, rows []row, again bool) (bool, error) {
-	text, args := p.statement(rows, again)
-	done, err := p.pool.Exec(ctx, text, args...)
-	return done.RowsAffected() == int64(len(rows)), err
+func (p *postgres) write(ctx context.Context, made *plan, rows []row, again bool) (bool, error) {
+	if p.layout.versions != "" {
+		return p.writeNoted(ctx, made, rows, again)
+	}
+	text, args := p.statement(made, rows, again)
+	stored, err := p.exec(ctx, text, args...)
+	return stored == int64(len(rows)), err
 }
 
 func identities(rows []row) (keys []string, versions []int64, nanos []int32) {
@@ -97,40 +107,60 @@ func identities(rows []row) (keys []string, versions []int64, nanos []int32) {
 	return keys, versions, nanos
 }
 
-func (p *postgres) held(ctx context.Context, rows []row) ([]holding, error) {
+func (p *postgres) held(ctx context.Context, made *plan, rows []row) ([]holding, error) {
 	keys, versions, nanos := identities(rows)
+	args := p.keyArrays(keys)
 	if p.layout.mode == appendMode {
-		return p.query(ctx, keys, p.sql.held, keys, versions, nanos)
+		args = append(args, versions, nanos)
 	}
-	return p.query(ctx, keys, p.sql.held, keys)
+	return p.holdings(ctx, p.layout, keys, made.sql.held, args)
 }
 
-func (p *postgres) read(ctx context.Context, keys []string) ([]holding, error) {
-	return p.query(ctx, keys, p.sql.read, keys)
+func (p *postgres) read(ctx context.Context, made *plan, keys []string) ([]holding, error) {
+	return p.holdings(ctx, p.layout, keys, made.sql.read, p.keyArrays(keys))
 }
 
-func (p *postgres) query(ctx context.Context, keys []string, text string, args ...any) ([]holding, error) {
-	found, err := p.pool.Query(ctx, text, args...)
-	if err != nil {
-		return nil, err
+// keyArrays returns the parts of keys as one array for each of their columns.
+func (p *postgres) keyArrays(keys []string) []any {
+	parts := make([][]string, len(p.layout.keys))
+	for _, key := range keys {
+		for i, part := range p.layout.split(key) {
+			parts[i] = append(parts[i], part)
+		}
 	}
-	there := make(map[string]holding, len(keys))
-	var key string
+	args := make([]any, len(parts))
+	for i := range parts {
+		args[i] = parts[i]
+	}
+	return args
+}
+
+// holdings runs a query for what is in the place of each key.
+func (p *postgres) holdings(ctx context.Context, l layout, keys []string, text string, args []any) ([]holding, error) {
+	out := make([]holding, len(keys))
+	width := len(l.keys)
+	there, form := make([]*string, width), make([]string, width)
+	var nr int
 	var version *int64
 	var nanos *int32
 	var digest, op *string
-	_, err = pgx.ForEachRow(found, []any{&key, &version, &nanos, &digest, &op}, func() error {
-		there[key] = held(version, nanos, digest, op)
+	into := []any{&nr}
+	for i := range there {
+		into = append(into, &there[i])
+	}
+	for i := range form {
+		into = append(into, &form[i])
+	}
+	err := p.each(ctx, text, args, append(into, &version, &nanos, &digest, &op), func() error {
+		h := holding{form: l.join(form)}
+		if there[0] != nil {
+			h = held(version, nanos, digest, op)
+			h.key = l.joinTexts(there)
+		}
+		out[nr-1] = h
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]holding, len(keys))
-	for i, k := range keys {
-		out[i] = there[k]
-	}
-	return out, nil
+	return out, err
 }
 
 // errReadOnly says that the server takes no writes, as one does that has become
@@ -139,7 +169,7 @@ var errReadOnly = errors.New("the server takes no writes")
 
 func (p *postgres) probe(ctx context.Context) error {
 	var readOnly bool
-	err := p.pool.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	err := p.each(ctx, "SELECT current_setting('transaction_read_only')::boolean", nil, []any{&readOnly}, func() error { return nil })
 	if err != nil {
 		return err
 	}
@@ -148,19 +178,35 @@ func (p *postgres) probe(ctx context.Context) error {
 	}
 	// EXPLAIN finds the table, its columns, the unique index that the guard needs
 	// and the permissions, and writes nothing.
-	if _, err := p.pool.Exec(ctx, "EXPLAIN "+p.sql.write, p.arrays(nil)...); err != nil {
+	made, err := p.plan(ctx)
+	if err != nil {
 		return err
 	}
-	_, err = p.pool.Exec(ctx, "EXPLAIN "+p.sql.read, []string{})
+	if _, err := p.exec(ctx, "EXPLAIN "+made.sql.write, p.arrays(nil)...); err != nil {
+		return err
+	}
+	if p.layout.versions != "" {
+		args := p.arrays(nil)[:len(p.layout.keys)+notedColumns]
+		for text, args := range map[string][]any{made.sql.note: p.noteArrays(nil), made.sql.remove: args} {
+			if _, err := p.exec(ctx, "EXPLAIN "+text, args...); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = p.exec(ctx, "EXPLAIN "+made.sql.read, p.keyArrays(nil)...)
 	return err
 }
 
 func (p *postgres) create(ctx context.Context) error {
-	_, err := p.pool.Exec(ctx, p.sql.create)
-	return err
+	for _, text := range postgresTables(p.layout) {
+		if _, err := p.exec(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (p *postgres) ddl() string { return p.sql.create }
+func (p *postgres) ddl() string { return strings.Join(postgresTables(p.layout), "; ") }
 
 func (p *postgres) close() error {
 	p.pool.Close()

@@ -33,24 +33,36 @@ func (a array[T]) IndexType() any { return new(T) }
 func (p *postgres) arrays(rows []row) []any {
 	n := len(rows)
 	versions, nanos := make(array[pgtype.Int8], n), make(array[pgtype.Int4], n)
-	texts := make(array[pgtype.Text], n*(3+len(p.layout.values)))
+	width := len(p.layout.keys)
+	texts := make(array[pgtype.Text], n*(width+2+len(p.layout.values)))
 	column := func(i int) array[pgtype.Text] { return texts[i*n : (i+1)*n] }
-	keys, digests, ops := column(0), column(1), column(2)
-	args := []any{keys, versions, nanos, digests, ops}
+	digests, ops := column(width), column(width+1)
+	var args []any
+	for i := range width {
+		args = append(args, column(i))
+	}
+	args = append(args, versions, nanos, digests, ops)
 	for i := range p.layout.values {
-		args = append(args, column(3+i))
+		args = append(args, column(width+2+i))
 	}
 	all := hexDigests(rows)
 	for i, r := range rows {
 		version, ns := versionColumns(r.tag.Version)
 		versions[i], nanos[i] = pgtype.Int8{Int64: version, Valid: true}, pgtype.Int4{Int32: ns, Valid: true}
-		keys[i], ops[i] = text(r.key), text(string(r.op))
+		ops[i] = text(string(r.op))
+		if width == 1 {
+			texts[i] = text(r.key)
+		} else {
+			for j, part := range p.layout.split(r.key) {
+				texts[j*n+i] = text(part)
+			}
+		}
 		digests[i].Valid = true
 		if !r.tag.Digest.IsZero() {
 			digests[i].String, all = all[:hexDigest], all[hexDigest:]
 		}
-		for j, v := range r.values {
-			texts[(3+j)*n+i] = postgresText(v)
+		for j, v := range r.values[:len(p.layout.values)] {
+			texts[(width+2+j)*n+i] = postgresText(v)
 		}
 	}
 	return args

@@ -12,8 +12,10 @@ import (
 type row struct {
 	index int // of the attempt in the call
 	key   string
-	tag   versioning.Tag
-	op    events.Op
+	// keys are the parts of the key as parameters, for the dialects whose plan has keys.
+	keys []any
+	tag  versioning.Tag
+	op   events.Op
 	// values are those of layout.values: nil for NULL, else a string or []byte
 	// that is fit for the column's type.
 	values []any
@@ -24,6 +26,14 @@ type row struct {
 type holding struct {
 	connectors.Held
 	there bool
+	// unversioned: the row has no version, as one that was there before.
+	unversioned bool
+	// noted is what the table of versions says, if there is no row.
+	noted versioning.Tag
+	// key is that of the row, where the columns of the key take another one for the same.
+	key string
+	// form is what those columns make of the key that was asked for.
+	form string
 }
 
 // numberMark is what version_nanos holds beside a version that is a number.
@@ -58,7 +68,7 @@ func versionOf(version int64, nanos int32) (versioning.Version, error) {
 // held puts a holding together from the columns of a row, any of which may be
 // NULL in a table that others write to.
 func held(version *int64, nanos *int32, digest, op *string) holding {
-	h := holding{there: true}
+	h := holding{there: true, unversioned: version == nil}
 	if version == nil || nanos == nil {
 		return h
 	}

@@ -2,6 +2,7 @@ package connsql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -9,20 +10,29 @@ import (
 type statements struct {
 	write   string // guarded upsert
 	rewrite string // the same, but the content that is there is written again
-	held    string // what keeps rows from being written
-	read    string // the newest of many keys
-	create  string
+	// note and renote are write and rewrite for the table of versions, remove is what a
+	// delete does to the row then, and noted reads that table.
+	note, renote, remove, noted string
+	held                        string // what keeps rows from being written
+	read                        string // the newest of many keys
+	compare                     string // those of rows, and which of their values are others
+	create                      []string
 }
 
 // A side names the columns of one of the two rows that the guard compares.
 type side func(column string) string
 
 // newer is the guard: it holds if the row that comes has a newer version than
-// the one that is there. Versions of different kinds are never newer.
+// the one that is there, or that one has none and may be adopted. Versions of different
+// kinds are never newer.
 func (l layout) newer(there, comes side) string {
 	v, n := l.names.Version, l.names.VersionNanos
-	return fmt.Sprintf("(%s < 0) = (%s < 0) AND (%s, %s) < (%s, %s)",
+	newer := fmt.Sprintf("(%s < 0) = (%s < 0) AND (%s, %s) < (%s, %s)",
 		there(n), comes(n), there(v), there(n), comes(v), comes(n))
+	if l.adopt {
+		return fmt.Sprintf("(%s IS NULL OR %s)", there(v), newer)
+	}
+	return newer
 }
 
 // newerOrSame lets the same content of the same version through too.
@@ -32,13 +42,24 @@ func (l layout) newerOrSame(there, comes side) string {
 		there(v), there(n), there(d), comes(v), comes(n), comes(d))
 }
 
+// sameKey holds if the two rows have one key byte by byte: a collation or a type may take
+// two keys for one, and the row of another key must stay as it is.
+func (l layout) sameKey(there, comes side) string {
+	same := make([]string, len(l.keys))
+	for i, key := range l.keys {
+		same[i] = there(key) + " = " + comes(key)
+	}
+	return strings.Join(same, " AND ")
+}
+
 // onConflict is the guarded half of an upsert as PostgreSQL and SQLite write it
-// (guarantee 2). The table has the alias t.
-func (l layout) onConflict(again bool) string {
+// (guarantee 2). The table has the alias t; exact is the form of a key's column in which
+// only the same bytes are equal.
+func (l layout) onConflict(again bool, exact func(column string) string) string {
 	there := func(c string) string { return "t." + identifier(c, `"`) }
 	comes := func(c string) string { return "excluded." + identifier(c, `"`) }
 	var set []string
-	for _, name := range l.columns()[1:] {
+	for _, name := range l.columns()[len(l.keys):] {
 		value := comes(name)
 		if l.keepOnDelete && l.isValue(name) {
 			value = fmt.Sprintf("CASE %s WHEN 'delete' THEN %s ELSE %s END", comes(l.names.Op), there(name), value)
@@ -49,7 +70,9 @@ func (l layout) onConflict(again bool) string {
 	if again {
 		guard = l.newerOrSame(there, comes)
 	}
-	return fmt.Sprintf(" ON CONFLICT (%s) DO UPDATE SET %s WHERE %s", identifier(l.names.Key, `"`), strings.Join(set, ", "), guard)
+	same := l.sameKey(func(c string) string { return exact(there(c)) }, func(c string) string { return exact(comes(c)) })
+	return fmt.Sprintf(" ON CONFLICT (%s) DO UPDATE SET %s WHERE %s AND %s",
+		strings.Join(quoteAll(l.keys, `"`, ""), ", "), strings.Join(set, ", "), same, guard)
 }
 
 // createTable puts the statement together that makes the table. types are those
@@ -69,7 +92,7 @@ func (l layout) createTable(mark string, types []string, flag, options string) s
 // identity are the columns that no two rows have alike.
 func (l layout) identity() []string {
 	if l.mode == appendMode {
-		return []string{l.names.Key, l.names.Version, l.names.VersionNanos}
+		return append(slices.Clone(l.keys), l.names.Version, l.names.VersionNanos)
 	}
-	return []string{l.names.Key}
+	return l.keys
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	// The driver registers itself with database/sql under the name "sqlite".
 	_ "modernc.org/sqlite"
@@ -20,6 +22,9 @@ type sqlite struct {
 	db     *sql.DB
 	layout layout
 	sql    statements
+	kept   atomic.Pointer[plan]
+	// versions is the table of versions, nil if there is none.
+	versions *sqlite
 
 	mu    sync.Mutex
 	stmts map[string]*sql.Stmt // that stay compiled, by text
@@ -53,7 +58,15 @@ func openSQLite(p pool, l layout) (database, error) {
 		return nil, errors.New("it is not the path of a file")
 	}
 	db.SetMaxOpenConns(1)
-	return &sqlite{db: db, layout: l, sql: sqliteStatements(l), stmts: map[string]*sql.Stmt{}}, nil
+	out := newSQLite(db, l)
+	if l.versions != "" {
+		out.versions = newSQLite(db, l.noted())
+	}
+	return out, nil
+}
+
+func newSQLite(db *sql.DB, l layout) *sqlite {
+	return &sqlite{db: db, layout: l, sql: sqliteStatements(l), stmts: map[string]*sql.Stmt{}}
 }
 
 // sqlitePath returns the path of the file, if it and the files that SQLite has beside it
@@ -128,86 +141,111 @@ func (s *sqlite) compile(ctx context.Context, on preparer, text string) error {
 	return nil
 }
 
-func (s *sqlite) held(ctx context.Context, rows []row) ([]holding, error) {
-	keys, versions, nanos := identities(rows)
-	if s.layout.mode != appendMode {
-		return s.read(ctx, keys)
-	}
-	wanted := make([][3]any, len(rows))
-	for i := range rows {
-		wanted[i] = [3]any{keys[i], versions[i], nanos[i]}
-	}
-	return s.query(ctx, keys, s.sql.held, wanted)
+func (s *sqlite) held(ctx context.Context, _ *plan, rows []row) ([]holding, error) {
+	return s.heldOn(ctx, s.db, rows)
 }
 
-func (s *sqlite) read(ctx context.Context, keys []string) ([]holding, error) {
-	return s.query(ctx, keys, s.sql.read, keys)
+func (s *sqlite) heldOn(ctx context.Context, on preparer, rows []row) ([]holding, error) {
+	wanted := make([][]any, len(rows))
+	for i, r := range rows {
+		wanted[i] = slices.Clone(r.keys)
+		if s.layout.mode == appendMode {
+			version, nanos := versionColumns(r.tag.Version)
+			wanted[i] = append(wanted[i], version, nanos)
+		}
+	}
+	return s.query(ctx, on, s.sql.held, wanted)
 }
 
-// query passes what is wanted as one JSON array, so that a statement's text does
-// not depend on its length.
-func (s *sqlite) query(ctx context.Context, keys []string, text string, wanted any) ([]holding, error) {
+func (s *sqlite) read(ctx context.Context, made *plan, keys []string) ([]holding, error) {
+	wanted := make([][]any, len(keys))
+	for i, key := range keys {
+		if parts, err := made.key(s.layout, key, nil); err == nil {
+			wanted[i] = parts
+		} // else the columns hold no such key, and NULL finds nothing
+	}
+	return s.query(ctx, s.db, s.sql.read, wanted)
+}
+
+// query returns what is in the place of each wanted key.
+func (s *sqlite) query(ctx context.Context, on preparer, text string, wanted [][]any) ([]holding, error) {
 	list, err := json.Marshal(wanted)
 	if err != nil {
 		return nil, err
 	}
-	stmt, err := s.prepare(ctx, s.db, text)
+	stmt, err := s.prepare(ctx, on, text)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = stmt.Close() }() // nothing was written
 	found, err := stmt.QueryContext(ctx, string(list))
 	if err != nil {
-		return nil, s.recheck(ctx, s.db, text, err)
+		return nil, s.recheck(ctx, on, text, err)
 	}
-	there, err := collect(found, keys)
-	if err != nil {
-		return nil, s.recheck(ctx, s.db, text, err)
-	}
-	return there, nil
-}
-
-// collect reads the rows of a query for guardColumns and orders them by keys. It
-// closes found.
-func collect(found *sql.Rows, keys []string) (_ []holding, err error) {
-	defer func() { err = errors.Join(err, found.Close()) }()
-	there := make(map[string]holding, len(keys))
-	for found.Next() {
-		var key string
-		var version *int64
-		var nanos *int32
-		var digest, op *string
-		if err := found.Scan(&key, &version, &nanos, &digest, &op); err != nil {
-			return nil, err
-		}
-		there[key] = held(version, nanos, digest, op)
-	}
-	if err := found.Err(); err != nil {
-		return nil, err
-	}
-	out := make([]holding, len(keys))
-	for i, k := range keys {
-		out[i] = there[k]
+	out := make([]holding, len(wanted))
+	var nr int
+	if err := s.layout.eachHolding(found, []any{&nr}, nil, func(h holding) { out[nr] = h }); err != nil {
+		return nil, s.recheck(ctx, on, text, err)
 	}
 	return out, nil
+}
+
+// eachHolding reads the rows of a query for guardColumns, before them for what first points
+// to, and behind them into last. It closes found.
+func (l layout) eachHolding(found *sql.Rows, first []any, last []bool, use func(holding)) (err error) {
+	defer func() { err = errors.Join(err, found.Close()) }()
+	parts := make([]*string, len(l.keys))
+	var version *int64
+	var nanos *int32
+	var digest, op *string
+	into := slices.Clone(first)
+	for i := range parts {
+		into = append(into, &parts[i])
+	}
+	into = append(into, &version, &nanos, &digest, &op)
+	for i := range last {
+		into = append(into, &last[i])
+	}
+	for found.Next() {
+		if err := found.Scan(into...); err != nil {
+			return err
+		}
+		h := held(version, nanos, digest, op)
+		h.key = l.joinTexts(parts)
+		use(h)
+	}
+	return found.Err()
 }
 
 // probe has the statement compiled, which finds the table, its columns and the
 // unique index that the guard needs.
 func (s *sqlite) probe(ctx context.Context) error {
+	if _, err := s.plan(ctx); err != nil {
+		return err
+	}
 	for _, text := range []string{s.sql.write, s.sql.read} {
 		if err := s.compile(ctx, s.db, text); err != nil {
 			return err
 		}
 	}
+	if s.versions != nil {
+		return s.versions.probe(ctx)
+	}
 	return nil
 }
 
 func (s *sqlite) create(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx, s.sql.create)
-	return err
+	if _, err := s.db.ExecContext(ctx, s.sql.create[0]); err != nil || s.versions == nil {
+		return err
+	}
+	return s.versions.create(ctx)
 }
 
-func (s *sqlite) ddl() string { return s.sql.create }
+func (s *sqlite) ddl() string {
+	if s.versions == nil {
+		return s.sql.create[0]
+	}
+	return s.sql.create[0] + "; " + s.versions.ddl()
+}
 
 func (s *sqlite) close() error { return s.db.Close() }

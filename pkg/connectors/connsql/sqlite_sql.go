@@ -2,6 +2,7 @@ package connsql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,25 +23,34 @@ func sqliteTypes() map[string]string {
 	}
 }
 
+// sqliteStatements: what is looked for comes as a JSON array with an array for each key,
+// so that a statement's text does not depend on how many there are.
 func sqliteStatements(l layout) statements {
 	const mark = `"`
-	table, key := quoteTable(l.table, mark), identifier(l.names.Key, mark)
+	table := quoteTable(l.table, mark)
 	version, nanos := identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark)
-	guard := strings.Join(quoteAll(l.guardColumns(), mark, "t."), ", ")
-	s := statements{create: sqliteCreate(l)}
+	s := statements{create: []string{sqliteCreate(l)}}
 	insert := sqliteInsert(l) + sqliteValues(l)
+	find := func(columns []string) string {
+		same := make([]string, len(columns))
+		for i, column := range quoteAll(columns, mark, "t.") {
+			same[i] = fmt.Sprintf("%s = i.value->>%d", column, i)
+		}
+		return fmt.Sprintf("SELECT i.key, %s FROM json_each(?1) AS i CROSS JOIN %s AS t ON %s",
+			strings.Join(quoteAll(l.guardColumns(), mark, "t."), ", "), table, strings.Join(same, " AND "))
+	}
+	s.held, s.read = find(l.identity()), find(l.keys)
 	switch l.mode {
 	case appendMode:
-		s.write = insert + fmt.Sprintf(" ON CONFLICT (%s, %s, %s) DO NOTHING", key, version, nanos)
+		s.write = insert + " ON CONFLICT (" + strings.Join(quoteAll(l.identity(), mark, ""), ", ") + ") DO NOTHING"
 		s.rewrite = s.write
-		s.held = fmt.Sprintf("SELECT %s FROM json_each(?1) AS i JOIN %s AS t ON t.%s = i.value->>0 AND t.%s = i.value->>1 AND t.%s = i.value->>2",
-			guard, table, key, version, nanos)
-		s.read = fmt.Sprintf("SELECT %[1]s FROM %[2]s AS t WHERE t.%[3]s IN (SELECT value FROM json_each(?1)) AND NOT EXISTS "+
-			"(SELECT 1 FROM %[2]s AS o WHERE o.%[3]s = t.%[3]s AND (o.%[4]s, o.%[5]s) > (t.%[4]s, t.%[5]s))", guard, table, key, version, nanos)
+		same := l.sameKey(func(c string) string { return "o." + identifier(c, mark) },
+			func(c string) string { return "t." + identifier(c, mark) + " COLLATE BINARY" })
+		s.read += fmt.Sprintf(" WHERE NOT EXISTS (SELECT 1 FROM %s AS o WHERE %s AND (o.%[3]s, o.%[4]s) > (t.%[3]s, t.%[4]s))", table, same, version, nanos)
 	default:
-		s.write, s.rewrite = insert+l.onConflict(false), insert+l.onConflict(true)
-		s.read = fmt.Sprintf("SELECT %s FROM %s AS t WHERE t.%s IN (SELECT value FROM json_each(?1))", guard, table, key)
-		s.held = s.read
+		exact := func(c string) string { return c + " COLLATE BINARY" }
+		s.write, s.rewrite = insert+l.onConflict(false, exact), insert+l.onConflict(true, exact)
+		s.compare = l.sqliteCompare()
 	}
 	return s
 }
@@ -67,15 +77,20 @@ func sqliteValues(l layout) string {
 	if l.mode != appendMode {
 		return "(" + marks + ")"
 	}
-	return fmt.Sprintf("(%s, EXISTS (SELECT 1 FROM %s AS o WHERE o.%s = ?2 AND (o.%s, o.%s) > (?3, ?4)))", marks,
-		quoteTable(l.table, mark), identifier(l.names.Key, mark), identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark))
+	same := make([]string, len(l.keys))
+	for i, key := range quoteAll(l.keys, mark, "o.") {
+		same[i] = fmt.Sprintf("%s = ?%d", key, i+2)
+	}
+	return fmt.Sprintf("(%s, EXISTS (SELECT 1 FROM %s AS o WHERE %s AND (o.%s, o.%s) > (?%d, ?%d)))", marks,
+		quoteTable(l.table, mark), strings.Join(same, " AND "),
+		identifier(l.names.Version, mark), identifier(l.names.VersionNanos, mark), len(l.keys)+2, len(l.keys)+3)
 }
 
 func sqliteCreate(l layout) string {
 	known := sqliteTypes()
-	types := []string{"TEXT NOT NULL", "INTEGER NOT NULL", "INTEGER NOT NULL", "TEXT NOT NULL", "TEXT NOT NULL"}
+	types := append(slices.Repeat([]string{"TEXT NOT NULL"}, len(l.keys)), "INTEGER NOT NULL", "INTEGER NOT NULL", "TEXT NOT NULL", "TEXT NOT NULL")
 	for _, v := range l.values {
-		types = append(types, known[v.typ])
+		types = append(types, known[v.created()])
 	}
 	return l.createTable(`"`, append(types, "TEXT NOT NULL"), "INTEGER NOT NULL", "")
 }

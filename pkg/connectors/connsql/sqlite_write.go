@@ -9,7 +9,7 @@ import (
 )
 
 // statement is that of the first row.
-func (s *sqlite) statement(rows []row, again bool) (string, []any) {
+func (s *sqlite) statement(_ *plan, rows []row, again bool) (string, []any) {
 	return s.text(again), appendArgs([]any{updatedAt()}, rows[0], sqliteTime)
 }
 
@@ -22,7 +22,10 @@ func (s *sqlite) text(again bool) string {
 }
 
 // write runs its statements in one transaction.
-func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, err error) {
+func (s *sqlite) write(ctx context.Context, _ *plan, rows []row, again bool) (all bool, err error) {
+	if s.versions != nil {
+		return false, s.writeNoted(ctx, rows, again)
+	}
 	parts, err := s.parts(ctx, rows, again)
 	if err != nil {
 		return false, err
@@ -36,15 +39,23 @@ func (s *sqlite) write(ctx context.Context, rows []row, again bool) (all bool, e
 			_ = tx.Rollback() // err says what happened
 		}
 	}()
-	stored, at := int64(0), updatedAt()
+	stored, err := s.insertAll(ctx, tx, parts)
+	if err != nil {
+		return false, err
+	}
+	return stored == int64(len(rows)), tx.Commit()
+}
+
+func (s *sqlite) insertAll(ctx context.Context, tx *sql.Tx, parts []part) (stored int64, err error) {
+	at := updatedAt()
 	for _, p := range parts {
 		n, err := s.insert(ctx, tx, p, at)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		stored += n
 	}
-	return stored == int64(len(rows)), tx.Commit()
+	return stored, nil
 }
 
 // A part is rows that a statement writes, so many at a time.
@@ -146,7 +157,13 @@ func updatedAt() any { return time.Now().UTC().Format(sqliteUpdatedAt) }
 func appendArgs(args []any, r row, timeLayout string) []any {
 	version, nanos := versionColumns(r.tag.Version)
 	var digest [hexDigest]byte
-	args = append(args, r.key, version, nanos, string(r.tag.Digest.AppendString(digest[:0])), string(r.op))
+	args = append(args, r.keys...)
+	args = append(args, version, nanos, string(r.tag.Digest.AppendString(digest[:0])), string(r.op))
+	return appendValues(args, r, timeLayout)
+}
+
+// appendValues appends the values of a row.
+func appendValues(args []any, r row, timeLayout string) []any {
 	for _, v := range r.values {
 		if t, ok := v.(time.Time); ok {
 			v = t.Format(timeLayout)

@@ -202,18 +202,6 @@ func TestTableWithoutUniqueIndexOfTheKey(t *testing.T) {
 	})
 }
 
-// A column of one's own may take keys for equal that are not.
-func TestTableWhoseKeysHaveNoCase(t *testing.T) {
-	d := mariadbTarget(t)
-	d.exec(t, "CREATE TABLE p (`key` varchar(200) COLLATE utf8mb4_general_ci PRIMARY KEY, version bigint, version_nanos int, digest char(64), op varchar(10), updated_at datetime(6), a varchar(10))")
-	c := d.openHere(t, "mode: table\ntable: p\ncolumns: [{name: a}]\n")
-	want(t, apply(t, c, attempt("key", 1, `{"a":"one"}`))[0], connectors.OK, "")
-	want(t, apply(t, c, attempt("KEY", 2, `{"a":"two"}`))[0], connectors.Unready, "1062")
-	if n := d.count(t, "SELECT count(*) FROM p WHERE version = 1 AND a = 'one'"); n != 1 {
-		t.Error("the update of KEY changed the row of key")
-	}
-}
-
 // The columns of one row that take too much are its own fault. Those that are not
 // asked for because of it spend no attempt.
 func TestCostlyColumnsAreTheirRowsFault(t *testing.T) {

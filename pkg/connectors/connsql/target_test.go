@@ -15,6 +15,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // registers "pgx"
 
 	"github.com/hms-utl/extsync/internal/testdb"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
@@ -37,6 +38,7 @@ type target struct {
 	user    string // of the DSN, as GRANT wants it; "" for a file
 	// takeOver leaves the user no right but those that are granted on a table.
 	takeOver []string
+	versions string // the table of versions; "" if there is none
 }
 
 // sqlTargets returns how to make a target of each dialect.
@@ -231,12 +233,17 @@ func closeHere(t testing.TB, c connectors.Connector) {
 func (d *target) held(t testing.TB, table string, keys ...string) map[string]connectors.Held {
 	t.Helper()
 	out := make(map[string]connectors.Held)
-	query := fmt.Sprintf("SELECT version, version_nanos, digest, op FROM %s WHERE %s = %s", d.quote(table), d.quote("key"), d.param())
+	query := func(table string) string {
+		return fmt.Sprintf("SELECT version, version_nanos, digest, op FROM %s WHERE %s = %s", d.quote(table), d.quote("key"), d.param())
+	}
 	for _, key := range keys {
 		var n int64
 		var nanos int
 		var digest, op string
-		err := d.admin.QueryRowContext(t.Context(), query, key).Scan(&n, &nanos, &digest, &op)
+		err := d.admin.QueryRowContext(t.Context(), query(table), key).Scan(&n, &nanos, &digest, &op)
+		if errors.Is(err, sql.ErrNoRows) && d.versions != "" { // a row that was removed
+			err = d.admin.QueryRowContext(t.Context(), query(d.versions)+" AND op = 'delete'", key).Scan(&n, &nanos, &digest, &op)
+		}
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
@@ -269,7 +276,7 @@ func attempt(key string, version int64, payload string) connectors.Attempt {
 // apply applies attempts within the time that the engine would give.
 func apply(t testing.TB, c connectors.Connector, attempts ...connectors.Attempt) []connectors.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), connectortest.Timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience) // each statement has connectortest.Timeout
 	defer cancel()
 	return c.Apply(ctx, attempts)
 }

@@ -19,10 +19,30 @@ type verdict struct {
 	cause error  // a sentinel that callers may look for, nil if there is none
 	// shared: the reason does not lie in a row, so others would meet it too.
 	shared bool
+	// raised: it is shared unless a trigger, a function or a policy has raised it for one row.
+	raised bool
 	// waited: a lock was waited for in vain.
 	waited bool
 	// noTable: the table is missing.
 	noTable bool
+}
+
+// met is what the rows of one call have met so far.
+type met struct {
+	through bool // the database took some
+	refused int  // rows that it refused by themselves
+}
+
+// everybody reports whether the rows that are left would meet the same. Where one row may be
+// to blame, two that are refused by themselves while none gets through speak for all, as they
+// do for a channel.
+func (m *met) everybody(v verdict) bool {
+	return v.shared && (!v.raised || !m.through && m.refused >= 2)
+}
+
+// notNull reports whether a column must not be NULL.
+func (v verdict) notNull() bool {
+	return v.code == "23502" || v.code == "1048" || v.code == "sqlite-1299"
 }
 
 // wrap returns the verdict's error with this text.

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/sleep"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // replace makes a consumer to which all above floor comes again, after deleting the one
@@ -70,7 +70,7 @@ func (f *Feed) config(name string, floor uint64) jetstream.ConsumerConfig {
 
 // Subject returns the filter of the partition's stored updates.
 func (f *Feed) Subject() string {
-	return f.o.Names.PartitionUpdates(f.o.Channel, f.o.Partition, f.o.Partitions)
+	return wire.PartitionUpdates(f.o.Names, f.o.Route, f.o.Partition, f.o.Partitions)
 }
 
 // create creates a consumer. In a work queue the predecessor's may still
@@ -79,7 +79,7 @@ func (f *Feed) Subject() string {
 func (f *Feed) create(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := stream.CreateConsumer(ctx, cfg)
-		if events.MeaningOf(err) != events.Overlap {
+		if wire.MeaningOf(err) != wire.Overlap {
 			return c, err
 		}
 		f.o.Logger.Info().Err(err).Msg("the predecessor's consumer is still there; deleting it again")
@@ -92,11 +92,13 @@ func (f *Feed) create(ctx context.Context, stream jetstream.Stream, cfg jetstrea
 	}
 }
 
-// deleteOthers deletes every consumer of this partition but one.
+// deleteOthers deletes every consumer of this partition but one, and those of generations
+// that have ended: of an owner that has died, or never heard that it has made one, and that
+// no partition of today may have the number of.
 func (f *Feed) deleteOthers(ctx context.Context, stream jetstream.Stream, keep string) error {
 	names := stream.ConsumerNames(ctx)
 	for name := range names.Name() {
-		if name != keep && consumerOfPartition(name, f.o.Partition) {
+		if name != keep && inTheWay(name, keep) {
 			if err := f.delete(ctx, name); err != nil {
 				return err
 			}
@@ -105,12 +107,15 @@ func (f *Feed) deleteOthers(ctx context.Context, stream jetstream.Stream, keep s
 	return names.Err()
 }
 
-// consumerOfPartition reports whether a consumer's name says that it belongs to
-// the partition, in any generation.
-func consumerOfPartition(name string, partition int) bool {
-	var generation, p int
-	n, err := fmt.Sscanf(name, "g%d-p%d-", &generation, &p)
-	return err == nil && n == 2 && p == partition
+// inTheWay reports whether a consumer's name says that it belongs to the partition of
+// another one, in any generation, or to an earlier generation.
+func inTheWay(name, of string) bool {
+	var generation, partition, current, own int
+	if n, err := fmt.Sscanf(name, "g%d-p%d-", &generation, &partition); err != nil || n != 2 {
+		return false
+	}
+	n, err := fmt.Sscanf(of, "g%d-p%d-", &current, &own)
+	return err == nil && n == 2 && (partition == own || generation < current)
 }
 
 // delete deletes a consumer until it is gone.
@@ -123,7 +128,7 @@ func (f *Feed) delete(ctx context.Context, name string) error {
 		if err == nil || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil
 		}
-		if !events.IsUnavailable(err) {
+		if !wire.IsUnavailable(err) {
 			return fmt.Errorf("delete consumer %s: %w", name, err)
 		}
 		if !sleep.For(ctx, wait) {

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -19,7 +20,7 @@ var (
 	ErrMissing = errors.New("messages of the consumer are missing")
 	// ErrReplaced says that the stream was deleted and made again: what was known of it is
 	// void.
-	ErrReplaced = errors.New("the channel's stream was deleted and made again")
+	ErrReplaced = errors.New("the stream of updates was deleted and made again")
 	// ErrOlder says that the broker holds less than came from it before.
 	ErrOlder = errors.New("the broker's files are older than they were")
 )
@@ -69,7 +70,7 @@ type Cursor interface {
 type Options struct {
 	JS         jetstream.JetStream
 	Names      events.Names
-	Channel    string
+	Route      events.Route // from where the channel reads
 	Partition  int
 	Partitions int
 	// Queue: the stream is a work queue, whose messages are acked. MaxAckPending bounds those
@@ -96,6 +97,7 @@ type Feed struct {
 	to       Taker
 	stream   string
 	created  int64 // when the stream was, in nanoseconds since the Unix epoch
+	since    uint64
 	consumer jetstream.Consumer
 	made     int // consumers so far
 	gap      gap
@@ -109,11 +111,14 @@ type Feed struct {
 
 // New returns a feed that is not open.
 func New(o Options, to Taker) *Feed {
-	return &Feed{o: o, to: to, stream: o.Names.UpdateStream(o.Channel)}
+	return &Feed{o: o, to: to, stream: wire.UpdateStream(o.Names, o.Route)}
 }
 
 // Created returns when the stream was created, in nanoseconds since the Unix epoch.
 func (f *Feed) Created() int64 { return f.created }
+
+// Since returns the last sequence that the stream had given at Look.
+func (f *Feed) Since() uint64 { return f.since }
 
 // Look binds the feed to the stream as it is now, and returns the floor from which to go
 // on: zero in another stream than the one that was created at a time. found says what
@@ -124,7 +129,7 @@ func (f *Feed) Look(ctx context.Context, floor Floor, created int64) (from Floor
 		return Floor{}, "", err
 	}
 	info := stream.CachedInfo()
-	f.created = info.Created.UnixNano()
+	f.created, f.since = info.Created.UnixNano(), info.State.LastSeq
 	if created != f.created { // another stream
 		return Floor{}, "", nil
 	}
@@ -135,7 +140,7 @@ func (f *Feed) Look(ctx context.Context, floor Floor, created int64) (from Floor
 func (f *Feed) bind(ctx context.Context) (jetstream.Stream, error) {
 	stream, err := f.o.JS.Stream(ctx, f.stream)
 	if err != nil {
-		return nil, fmt.Errorf("stream of the channel: %w", err)
+		return nil, fmt.Errorf("stream of updates: %w", err)
 	}
 	return stream, nil
 }
@@ -193,7 +198,7 @@ func (f *Feed) Renew(ctx context.Context) error {
 		if err == nil {
 			err = f.replace(ctx, floor)
 		}
-		if err == nil || !events.IsUnavailable(err) {
+		if err == nil || !wire.IsUnavailable(err) {
 			return err
 		}
 		f.o.Logger.Warn().Err(err).Msg("make another consumer")

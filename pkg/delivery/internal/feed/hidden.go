@@ -7,8 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A message without payload that has a header called Status is taken by the NATS
@@ -50,6 +50,12 @@ func (f *Feed) LookHidden(ctx context.Context) (found bool, err error) {
 	return found || more, f.to.TakeHidden(ctx, nil)
 }
 
+// ClearHidden gives hidden messages from a sequence up to another to the taker, for whoever
+// reads the stream by another consumer and does not get them.
+func (f *Feed) ClearHidden(ctx context.Context, from, upto uint64) (found bool, err error) {
+	return f.lookHidden(ctx, from, func(m *jetstream.RawStreamMsg) bool { return m.Sequence <= upto })
+}
+
 // lookHidden gives hidden messages from a sequence on to the taker, as long as while says.
 func (f *Feed) lookHidden(ctx context.Context, from uint64, while func(*jetstream.RawStreamMsg) bool) (found bool, err error) {
 	for {
@@ -71,7 +77,7 @@ func (f *Feed) lookHidden(ctx context.Context, from uint64, while func(*jetstrea
 // next returns the partition's first message at or after a sequence; nil
 // if there is none.
 func (f *Feed) next(ctx context.Context, from uint64) (*jetstream.RawStreamMsg, error) {
-	next, err := events.ReadFromLeader(ctx, f.o.JS, f.stream, events.MessageQuery{NextOn: f.Subject(), Sequence: from})
+	next, err := wire.ReadFromLeader(ctx, f.o.JS, f.stream, wire.MessageQuery{NextOn: f.Subject(), Sequence: from})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil //nolint:nilnil // there is none
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // clockSlack is by how much a message may be newer than the floor's newest without a
@@ -24,7 +24,7 @@ func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, fl
 		return "", nil
 	}
 	newer := func(subject string) (*jetstream.RawStreamMsg, error) {
-		msg, err := events.LastUpTo(ctx, f.o.JS, f.stream, subject, floor.Seq)
+		msg, err := wire.LastUpTo(ctx, f.o.JS, f.stream, subject, floor.Seq)
 		if err != nil {
 			return nil, fmt.Errorf("look at what is below the floor: %w", err)
 		}
@@ -33,7 +33,7 @@ func (f *Feed) contradiction(ctx context.Context, info *jetstream.StreamInfo, fl
 		}
 		return msg, nil
 	}
-	msg, err := newer(f.o.Names.StoredUpdates(f.o.Channel))
+	msg, err := newer(wire.StoredUpdates(f.o.Names, f.o.Route))
 	if err != nil || msg == nil {
 		return "", err
 	}

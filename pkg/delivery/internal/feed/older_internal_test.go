@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -30,14 +31,14 @@ func TestNewestMessageUpToASequence(t *testing.T) {
 				want = seq
 			}
 		}
-		got, err := events.LastUpTo(t.Context(), b.JS, b.names.UpdateStream("cal"), b.names.StoredUpdates("cal"), most)
+		got, err := wire.LastUpTo(t.Context(), b.JS, wire.UpdateStream(b.names, events.ToChannel("cal")), wire.StoredUpdates(b.names, events.ToChannel("cal")), most)
 		testkit.Must(t, err)
 		if got == nil && want != 0 || got != nil && got.Sequence != want {
 			t.Errorf("up to %d: %+v, want %d", most, got, want)
 		}
 	}
 	testkit.Must(t, b.stream.Purge(t.Context()))
-	if got, err := events.LastUpTo(t.Context(), b.JS, b.names.UpdateStream("cal"), b.names.StoredUpdates("cal"), all); got != nil || err != nil {
+	if got, err := wire.LastUpTo(t.Context(), b.JS, wire.UpdateStream(b.names, events.ToChannel("cal")), wire.StoredUpdates(b.names, events.ToChannel("cal")), all); got != nil || err != nil {
 		t.Errorf("nothing is left: %+v, %v", got, err)
 	}
 }
@@ -88,7 +89,7 @@ func TestStreamThatIsNotTheOneThatItWas(t *testing.T) {
 	if err := b.Renew(t.Context()); !errors.Is(err, ErrOlder) || len(b.older) != 1 {
 		t.Errorf("%v, told %q; want %v, told once", err, b.older, ErrOlder)
 	}
-	testkit.Must(t, b.JS.DeleteStream(t.Context(), b.names.UpdateStream("cal")))
+	testkit.Must(t, b.JS.DeleteStream(t.Context(), wire.UpdateStream(b.names, events.ToChannel("cal"))))
 	_, err := b.JS.CreateStream(t.Context(), b.stream.CachedInfo().Config)
 	testkit.Must(t, err)
 	if err := b.Renew(t.Context()); !errors.Is(err, ErrReplaced) {
@@ -107,10 +108,10 @@ func TestBrokersClocksThatDifferAreNoRestore(t *testing.T) {
 	stored := func(owned bool) (at time.Time, seq uint64) {
 		for i := 0; ; i++ {
 			key := fmt.Sprint("k", i)
-			if (events.Partition(key, 4) == 0) != owned {
+			if (wire.Partition(key, 4) == 0) != owned {
 				continue
 			}
-			ack, err := b.JS.Publish(t.Context(), b.names.Update("cal", key), nil)
+			ack, err := b.JS.Publish(t.Context(), b.names.Update(events.ToChannel("cal"), key), nil)
 			testkit.Must(t, err)
 			msg, err := b.stream.GetMsg(t.Context(), ack.Sequence)
 			testkit.Must(t, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // What was on a connection when it was cut comes again although nothing follows
@@ -88,7 +89,7 @@ func TestPullThatTheClientForgetsIsMadeUpFor(t *testing.T) {
 func TestHiddenMessageIsTaken(t *testing.T) {
 	b := newBench(t, channels.Config{Mode: channels.Latest}, func(o *Options) { o.HiddenCheck = 50 * time.Millisecond })
 	b.open(t)
-	msg := nats.NewMsg(b.names.Update("cal", "forged"))
+	msg := nats.NewMsg(b.names.Update(events.ToChannel("cal"), "forged"))
 	msg.Header.Set(plain.HeaderStatus, "404")
 	_, err := b.JS.PublishMsg(t.Context(), msg)
 	testkit.Must(t, err)
@@ -112,7 +113,7 @@ func TestGapIsLookedThroughFromTheFloor(t *testing.T) {
 	}
 	testkit.Must(t, b.Open(t.Context(), b.taken.Floor()))
 	for _, key := range []string{"lost", "second"} {
-		_, err := b.JS.Publish(t.Context(), b.names.Update("cal", key), []byte("1"))
+		_, err := b.JS.Publish(t.Context(), b.names.Update(events.ToChannel("cal"), key), []byte("1"))
 		testkit.Must(t, err)
 	}
 	asked := make(chan *nats.Msg, 2*settled)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -38,11 +39,11 @@ func newBench(t *testing.T, cfg channels.Config, change ...func(*Options)) *benc
 	cfg.Name, cfg.Connector.Kind = "cal", "none"
 	e, err := registry.Put(t.Context(), cfg, 0)
 	testkit.Must(t, err)
-	b.stream, err = b.JS.Stream(t.Context(), b.names.UpdateStream("cal"))
+	b.stream, err = b.JS.Stream(t.Context(), wire.UpdateStream(b.names, events.ToChannel("cal")))
 	testkit.Must(t, err)
 	b.taken.stream = b.stream
 	o := Options{
-		JS: b.JS, Names: b.names, Channel: "cal", Partitions: e.Config.Partitions, Queue: cfg.Mode == channels.Every, MaxAckPending: e.Config.Window,
+		JS: b.JS, Names: b.names, Route: events.ToChannel("cal"), Partitions: e.Config.Partitions, Queue: cfg.Mode == channels.Every, MaxAckPending: e.Config.Window,
 		Prefix: "g1-p0-e1-1", Cursor: &memory{}, Feeds: func() int { return 1 }, HiddenCheck: time.Minute,
 		Older: func(found string) { b.older = append(b.older, found) }, Logger: zerolog.Nop(),
 	}
@@ -67,7 +68,7 @@ func (b *bench) open(t *testing.T) {
 func (b *bench) publish(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
-		_, err := b.JS.Publish(t.Context(), b.names.Update("cal", "k"+strconv.Itoa(i)), []byte("1"))
+		_, err := b.JS.Publish(t.Context(), b.names.Update(events.ToChannel("cal"), "k"+strconv.Itoa(i)), []byte("1"))
 		testkit.Must(t, err)
 	}
 }

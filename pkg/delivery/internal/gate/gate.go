@@ -116,6 +116,24 @@ func New(o Options) *Gate {
 	return &Gate{o: o, since: o.Now(), row: newRow(), successes: 1, watchers: map[Watcher]struct{}{}}
 }
 
+// Refusals returns how many updates the target has refused in a row for good, taking none.
+func (g *Gate) Refusals() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.row.refusals
+}
+
+// Resume goes on with what another gate of the channel has counted. A target that refused
+// everything refuses one more update, at most, before the channel is blocked again: each
+// owner would give up another blockAfter of them otherwise.
+func (g *Gate) Resume(refusals int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.successes == 1 { // else somebody has got through here
+		g.row.refusals = max(g.row.refusals, min(refusals, blockAfter-1))
+	}
+}
+
 // Watch lets w be told when the way is free again, and of every change of the
 // state, until unwatch; of the state now, too, for it may not be the first.
 func (g *Gate) Watch(w Watcher) {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"fmt"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -36,6 +37,8 @@ type pace struct {
 	key   string    // that was throttled last, and had not failed before
 	keyed time.Time // when
 	rate  float64   // of the second before
+
+	next time.Time // when somebody who waits for the pace may go
 }
 
 // delivered counts what got through.
@@ -80,5 +83,16 @@ func (p *pace) take(want int, now time.Time) (n int, wait time.Duration) {
 		}
 		p.limit.SetLimitAt(now, rate.Limit(grown))
 	}
-	return flow.Within(p.limit, want, now)
+	if n, wait = flow.Within(p.limit, want, now); n == 0 {
+		p.next = now.Add(wait)
+	}
+	return n, wait
+}
+
+// slow says what holds back who waits for the pace; "" if nobody does.
+func (p *pace) slow(now time.Time) string {
+	if p.limit == nil || !p.next.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("the target throttles several keys: %.1f updates a second go to it for now", p.limit.Limit())
 }

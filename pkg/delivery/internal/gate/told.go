@@ -87,6 +87,8 @@ func (g *Gate) Held(now time.Time) (w why.Reason, held bool) {
 		}
 	case g.until.After(now):
 		w = why.Reason{Code: why.RateLimited, Next: g.until, Message: "the target has asked to wait", Failing: g.row.failing()}
+	case g.pace.slow(now) != "":
+		w = why.Reason{Code: why.RateLimited, Next: g.pace.next, Message: g.pace.slow(now)}
 	default:
 		return w, false
 	}

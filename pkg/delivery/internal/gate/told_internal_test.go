@@ -244,3 +244,28 @@ func TestGateTellsItsWatchers(t *testing.T) {
 		t.Fatal("told after Unwatch")
 	}
 }
+
+// The next owner goes on counting: a channel that refuses everything gives no more updates up
+// because its workers change.
+func TestRefusalsOutliveTheirGate(t *testing.T) {
+	for was, few := range map[int]int{0: blockAfter - 1, 7: blockAfter - 8, blockAfter - 1: 0, blockAfter: 0, 500: 0} {
+		g := newClockGate(t)
+		g.Resume(was)
+		g.Resume(0) // of another partition, which has not met a refusal
+		for i := range few {
+			if !g.report(fmt.Sprint("k", i), failed(connectors.Permanent), false) {
+				t.Errorf("after %d: failure %d does not count", was, i+1)
+			}
+		}
+		g.wantState(Closed)
+		if g.report("last", failed(connectors.Permanent), false) {
+			t.Errorf("after %d: the failure that blocks the channel counts against its update", was)
+		}
+		g.wantState(Blocked)
+	}
+	g := newClockGate(t)
+	g.report("k", connectors.Done(), false)
+	if g.Resume(blockAfter); g.Refusals() != 0 {
+		t.Errorf("somebody got through here, and %d refusals count", g.Refusals())
+	}
+}

@@ -3,8 +3,8 @@ package lanes
 import (
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // Actions are what has to be done after an event. They add up over events until Clear,
@@ -55,7 +55,7 @@ type Wake struct {
 // A Commit is an entry on its way into the log.
 type Commit struct {
 	Key   *ledger.Key // the entry's
-	Entry events.Entry
+	Entry wire.Entry
 	Item  *Item // what it settles; nil for a failed attempt
 	Lane  *Lane // whose head it is, or that waits for it; nil if it left its lane before
 	// Parked are updates that the parked stream has: their messages are let go once the
@@ -72,7 +72,7 @@ func (c *Commit) waited() bool { return c.Item != nil || c.Lane != nil || c.Park
 type Letter struct {
 	Lane     *Lane
 	Item     *Item
-	Entry    events.Entry
+	Entry    wire.Entry
 	Response string // of the target; more of it than in Entry
 }
 
@@ -80,7 +80,7 @@ type Letter struct {
 type Repeat struct {
 	Lane  *Lane
 	Item  *Item
-	Entry events.Entry
+	Entry wire.Entry
 }
 
 // An Ack is a message that is settled.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
@@ -19,8 +20,8 @@ import (
 func TestAllocationsOfAnUpdate(t *testing.T) {
 	r := newRig(t, channels.Latest)
 	key := r.view.Pin("k")
-	var rec events.Record
-	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(6), Outcome: events.Delivered, At: start()}}, events.LogPosition{Seq: 1})
+	var rec wire.Record
+	rec.Add(wire.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(6), Outcome: events.Delivered, At: start()}}, wire.LogPosition{Seq: 1})
 	it := r.item("k", 7, 1)
 	r.want("judging", testing.AllocsPerRun(200, func() { judge(it, &rec, true, 0) }), 0)
 
@@ -34,10 +35,10 @@ func TestAllocationsOfAnUpdate(t *testing.T) {
 		it := items[next]
 		next++
 		r.m.Arrived(it, key)
-		batch := r.m.Next(1, false)
+		batch, _ := r.m.Next(1, false)
 		r.m.Judge(batch[0], &rec)
 		r.m.Concluded(batch[0], &a)
-		r.m.CallEnded()
+		r.m.CallEnded(false)
 		c := r.m.Todo().Commits[0]
 		r.m.Todo().Clear()
 		r.m.Committed(&c)

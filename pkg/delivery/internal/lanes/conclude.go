@@ -3,6 +3,7 @@ package lanes
 import (
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
@@ -62,6 +63,7 @@ func (m *Lanes) Filtered(l *Lane) {
 func (m *Lanes) Concluded(l *Lane, a *Answer) (parked bool) {
 	it := l.queue[0]
 	l.standing = a.Standing
+	l.unsure = a.Class != connectors.OK && (l.unsure || mayHaveCalled(&a.Result))
 	l.asked, l.notYet.is = time.Time{}, false
 	if a.RetryAfter > 0 && l.standing.Failing() {
 		l.asked = m.o.Now().Add(a.RetryAfter)
@@ -141,7 +143,7 @@ func (m *Lanes) failed(l *Lane, it *Item, s events.Settlement, a *Answer, giveUp
 		m.failedFor(l, it, s, wait)
 		return false
 	}
-	m.logFailure(l, it, s, wait, events.Parked)
+	m.logFailure(l, it, s, wait, wire.Parked)
 	l.due = m.o.Now().Add(wait)
 	m.park(l)
 	return true
@@ -172,9 +174,9 @@ func (m *Lanes) newerWaiting(l *Lane, it *Item) (versioning.Version, bool) {
 // failedFor puts the lane back for a while, and what failed into the log, so that people
 // and the next owner see it.
 func (m *Lanes) failedFor(l *Lane, it *Item, s events.Settlement, wait time.Duration) {
-	outcome := events.Retrying
+	outcome := wire.Retrying
 	if it.Parked > 0 {
-		outcome = events.Parked
+		outcome = wire.Parked
 	}
 	if m.o.Now().Sub(it.Tries.logged) >= retryLogEvery {
 		m.logFailure(l, it, s, wait, outcome)

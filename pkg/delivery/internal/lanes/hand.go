@@ -3,6 +3,9 @@ package lanes
 import (
 	"slices"
 	"time"
+
+	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 // Counts are what is in hand, of live updates and their keys.
@@ -52,6 +55,31 @@ func (m *Lanes) Hand() Counts {
 		}
 	}
 	return c
+}
+
+// Holdings appends the keys that have a live update in hand, and how each stands for that,
+// whatever holds the channel back.
+func (m *Lanes) Holdings(out []ledger.Holding) []ledger.Holding {
+	for _, l := range m.lanes {
+		if l.more || slices.ContainsFunc(l.queue, (*Item).Live) {
+			out = append(out, ledger.Holding{Key: l.key, Standing: l.stands()})
+		}
+	}
+	return out
+}
+
+// stands returns how the key of a lane stands, by its head.
+func (l *Lane) stands() why.Standing {
+	switch {
+	case l.parked:
+		return why.Standing{Sync: why.Behind, Health: why.HealthParked, Code: why.Parked}
+	case len(l.queue) > 0 && l.queue[0].Tries.failure != nil:
+		return why.OfFailure(l.queue[0].Tries.failure.Failure())
+	case len(l.queue) > 0 && l.queue[0].Tries.Made > 0: // by a former owner
+		return why.OfFailure(nil)
+	default:
+		return why.Standing{Sync: why.Waiting, Health: why.HealthOK, Code: why.Pending}
+	}
 }
 
 // Updates returns how many updates are held.

@@ -26,6 +26,10 @@ type Item struct {
 	Replay    bool          // of a dead letter, and in no stream
 	Reset     bool          // not an update: the mark that the key was reset; malformed, too
 	Resync    *Resync       // that delivers it again; nil for what is live
+	Fill      *Resync       // that brings it to a new channel, behind all else that is live
+	Refs      events.Refs   // what the target gave for the key; known when it is judged
+	Unsure    bool          // the target may have what Refs do not tell of; likewise
+	Has       bool          // an upsert was delivered last; likewise
 	Tries     Tries
 	Rim       Rim
 	refused   bool // its reply subject is not allowed; said once
@@ -59,6 +63,7 @@ type Rim struct {
 	Kept     int                     // bytes of a parked update that stay between attempts; 0: none
 	Trace    *trace.SpanContext      // of its first attempt, if its publisher gave none
 	Lettered bool                    // given up, and its key had dead letters before
+	Older    bool                    // read from the parked stream: a former owner may have attempted a newer version
 	Replayed func(Replayed)          // hears what came of a replay; must not block
 }
 

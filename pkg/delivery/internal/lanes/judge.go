@@ -1,6 +1,7 @@
 package lanes
 
 import (
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -39,7 +40,7 @@ const (
 
 // judge decides by the ledger whether an update may be brought to the target
 // (guarantee 2). It has no effects.
-func judge(it *Item, rec *events.Record, latest bool, now events.Incarnation) decision {
+func judge(it *Item, rec *wire.Record, latest bool, now wire.Incarnation) decision {
 	if it.Reset || isVoid(it, rec) {
 		return decision{what: Forgotten}
 	}
@@ -86,7 +87,7 @@ func judge(it *Item, rec *events.Record, latest bool, now events.Incarnation) de
 
 // isVoid reports whether an update is of the versions that ended when its key was
 // reset: a broker that was killed has brought it back (docs/adr/0032).
-func isVoid(it *Item, rec *events.Record) bool {
+func isVoid(it *Item, rec *wire.Record) bool {
 	return rec.Void != nil && rec.Void.Updates.Covers(it.Seq, it.Published)
 }
 
@@ -94,13 +95,13 @@ func isVoid(it *Item, rec *events.Record) bool {
 // its place in the stream is known as settled, and it is older than what was settled.
 // A place alone would not tell: a broker that was restored from older files gives it
 // again, to updates that are newer.
-func endedBefore(it *Item, rec *events.Record, now events.Incarnation) bool {
+func endedBefore(it *Item, rec *wire.Record, now wire.Incarnation) bool {
 	return isVoid(it, rec) || rec.Ended(it.Seq, it.Published, now) && isOlder(it.Tag.Version, rec.Settled.Version)
 }
 
 // filtered reports whether the newest version of a key is this one and the
 // channel's filter kept it back: the target does not hold it, rightly.
-func filtered(rec *events.Record, v versioning.Version) bool {
+func filtered(rec *wire.Record, v versioning.Version) bool {
 	s, ok := rec.Find(rec.Settled)
 	return ok && s.Version == v && s.Outcome == events.Delivered && s.Code == events.CodeFiltered
 }
@@ -122,7 +123,7 @@ func guarded(it *Item, holds versioning.Tag) decision {
 
 // judgeResync decides whether the version that a resync found is to be delivered
 // again.
-func judgeResync(it *Item, rec *events.Record) decision {
+func judgeResync(it *Item, rec *wire.Record) decision {
 	for _, known := range []versioning.Version{rec.Applied.Version, rec.Settled.Version} {
 		if c, err := it.Tag.Version.Compare(known); err != nil || c < 0 {
 			return decision{what: Skips}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -15,19 +16,19 @@ import (
 func TestJudgeWhatComesAgain(t *testing.T) {
 	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	digest := versioning.Sum("upsert", nil)
-	var rec events.Record
+	var rec wire.Record
 	for v := range int64(20) { // version v at 10 v, settled a second after it was stored
-		rec.Add(events.Entry{Key: "k", Op: events.Upsert, Sequence: uint64(10 * (v + 1)), Settlement: events.Settlement{
+		rec.Add(wire.Entry{Key: "k", Op: events.Upsert, Sequence: uint64(10 * (v + 1)), Settlement: events.Settlement{
 			Version: testkit.Number(v + 1), Digest: digest, Outcome: events.Delivered, At: at.Add(time.Duration(v+1) * time.Minute),
-		}}, events.LogPosition{Seq: uint64(v + 1)})
+		}}, wire.LogPosition{Seq: uint64(v + 1)})
 	}
-	var reset events.Record
-	reset.Add(events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}, Void: &events.Void{
-		Updates: events.Mark{Sequence: 200, Stored: at.Add(time.Hour)},
-	}}, events.LogPosition{Seq: 21})
+	var reset wire.Record
+	reset.Add(wire.Entry{Key: "k", Settlement: events.Settlement{Outcome: wire.Reset}, Void: &wire.Void{
+		Updates: wire.Mark{Sequence: 200, Stored: at.Add(time.Hour)},
+	}}, wire.LogPosition{Seq: 21})
 	for _, c := range []struct {
 		name    string
-		rec     events.Record
+		rec     wire.Record
 		version int64
 		seq     uint64
 		stored  time.Duration // after at

@@ -21,7 +21,9 @@ type Lane struct {
 	asked  time.Time // the target has asked for no attempt before
 
 	standing gate.Standing // of the key
-	notYet   notYet
+	// unsure: a call had no answer since the last one that was delivered.
+	unsure bool
+	notYet notYet
 	// ending hears what becomes of the head, which is to be given up; nil: it is not.
 	ending func(events.Settlement)
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/flow"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
@@ -13,13 +14,19 @@ import (
 
 // Options say how updates are treated.
 type Options struct {
-	Latest      bool               // only a key's newest version counts: the channel's mode
-	Window      int                // updates in hand at most
-	Calls       int                // in flight at most
-	Retry       channels.Retry     // of a failing update
-	ParkAfter   time.Duration      // for which a key may fail before it is parked
-	Incarnation events.Incarnation // of the installation
-	Names       events.Names       // tell which reply subjects are allowed
+	Latest      bool             // only a key's newest version counts: the channel's mode
+	Window      int              // updates in hand at most
+	Calls       int              // in flight at most
+	Retry       channels.Retry   // of a failing update
+	ParkAfter   time.Duration    // for which a key may fail before it is parked
+	Incarnation wire.Incarnation // of the installation
+	Names       events.Names     // tell which reply subjects are allowed
+	// Remembers: what the target answered goes with the next update of the key.
+	Remembers bool
+	// Removes: what does not pass the channel's filter is deleted at the target. Content is
+	// that of the configuration which says so.
+	Removes bool
+	Content wire.ContentID
 	// AfterOutage: what comes waited for the target, which is back. No attempt of a former
 	// owner has to be waited for.
 	AfterOutage bool
@@ -52,6 +59,9 @@ type Lanes struct {
 	// refreshing says that no more calls begin: what is held is given back.
 	refreshing bool
 	ended      bool
+	since      uint64 // see Begins
+	original   bool
+	alone      bool
 	mostParked int // updates of a key in memory; less than ParkedInMemory in tests
 }
 
@@ -60,6 +70,7 @@ type count struct {
 	received  int // messages of the consumer
 	inHand    int // updates in held whose message is not let go of
 	inFlight  int // calls
+	behind    int // of these: for what is not live, or of a new channel
 	moving    int // lanes on their way to or from the parked stream
 	unsettled int // commits with an update that are not in the log
 }
@@ -119,6 +130,15 @@ func (m *Lanes) Arrived(it *Item, key *ledger.Key) {
 	}
 	l.queue = append(l.queue, it)
 	m.proceed(l)
+}
+
+// Passed lets go of an update from the consumer that is not the channel's.
+func (m *Lanes) Passed(it *Item) {
+	m.count.received++
+	if m.floor.Add(it.Seq, it.Published.UnixNano()) {
+		m.floor.Done(it.Seq)
+	}
+	m.todo.Wake.Flush = true
 }
 
 // holder returns the update that another copy of is held; nil if none is.

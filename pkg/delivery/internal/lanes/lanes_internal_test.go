@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/gate"
@@ -129,7 +130,7 @@ func TestFailuresAreLoggedNowAndThen(t *testing.T) {
 		r.fail("k")
 		for _, c := range r.commits {
 			at = append(at, r.now.Sub(start()))
-			if c.Item != nil || c.Entry.Outcome != events.Retrying {
+			if c.Item != nil || c.Entry.Outcome != wire.Retrying {
 				t.Errorf("%+v", c)
 			}
 		}
@@ -149,7 +150,7 @@ func TestUpdateIsGivenUp(t *testing.T) {
 	call := r.begin("k")
 	a := Answered(busy(), gate.Verdict{Shut: true}) // the circuit is open
 	r.m.Concluded(call[0], &a)
-	r.m.CallEnded()
+	r.m.CallEnded(false)
 	r.do()
 	r.fail("k")
 	r.commit() // the failures
@@ -173,10 +174,10 @@ func TestUpdateIsGivenUp(t *testing.T) {
 func TestAttemptsOfAFormerOwnerCount(t *testing.T) {
 	r := newRig(t, channels.Every)
 	it := r.arrive("k", 1)
-	rec := &events.Record{State: events.StateRetrying, Pending: it.Tag, Attempts: 7, NextAttempt: start().Add(3 * time.Second)}
+	rec := &wire.Record{State: wire.StateRetrying, Pending: it.Tag, Attempts: 7, NextAttempt: start().Add(3 * time.Second)}
 	call := r.begin("k")
 	r.want("the step", r.m.Judge(call[0], rec), Waits)
-	r.m.CallEnded()
+	r.m.CallEnded(false)
 	r.do()
 	r.after(3 * time.Second)
 	call = r.begin("k")
@@ -213,7 +214,7 @@ func TestWhatACallIsFor(t *testing.T) {
 	batch := r.begin("a", "b", "c")
 	r.m.Separate(batch[:2])
 	r.m.Postpone(0, batch...)
-	r.m.CallEnded()
+	r.m.CallEnded(false)
 	r.do()
 	r.begin("a")
 	r.begin("b")
@@ -227,7 +228,8 @@ func TestWhatACallIsFor(t *testing.T) {
 	r.arrive("healthy", 1)
 	r.arrive("other", 1)
 	var order []string
-	for _, l := range r.m.Next(4, true) {
+	next, _ := r.m.Next(4, true)
+	for _, l := range next {
 		order = append(order, l.Key().Encoded())
 	}
 	r.want("order of a probe", order, "[healthy poison1 poison2 other]")
@@ -296,8 +298,8 @@ func TestMalformedUpdateIsADeadLetter(t *testing.T) {
 	r.arrive("k", 1, func(it *Item) { it.Malformed = errors.New("no version") })
 	r.arrive("k", 2) // supersedes only what has a version
 	call := r.begin("k")
-	r.want("the step", r.m.Judge(call[0], &events.Record{}), Settles)
-	r.m.CallEnded()
+	r.want("the step", r.m.Judge(call[0], &wire.Record{}), Settles)
+	r.m.CallEnded(false)
 	r.do()
 	r.want("code", r.letters[0].Entry.Code, CodeMalformed)
 	r.m.Stored(&r.letters[0])
@@ -321,7 +323,7 @@ func TestReplySubjectThatIsNotAllowedIsToldOfOnce(t *testing.T) {
 // What comes while a key is being reset is decided about by the record that the reset leaves.
 func TestWhatComesDuringAResetWaitsForIt(t *testing.T) {
 	r := newRig(t, channels.Every)
-	reset := Commit{Key: r.pin("k"), Entry: events.Entry{Key: "k", Settlement: events.Settlement{Outcome: events.Reset}}}
+	reset := Commit{Key: r.pin("k"), Entry: wire.Entry{Key: "k", Settlement: events.Settlement{Outcome: wire.Reset}}}
 	r.want("reset", r.m.Reset(reset), true)
 	r.do()
 	r.want("idle", r.m.Idle(), false)

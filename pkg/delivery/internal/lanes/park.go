@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -41,8 +42,8 @@ func (m *Lanes) shouldPark(it *Item, a *Answer) bool {
 		return false
 	}
 	now := m.o.Now()
-	if !a.Shut && (now.Sub(it.Came)+a.RetryAfter >= m.o.ParkAfter || m.floor.Last()-it.Seq >= parkBehind) {
-		return true
+	if !a.Shut && (now.Sub(it.Came)+a.RetryAfter >= m.o.ParkAfter || it.Fill != nil || m.floor.Last()-it.Seq >= parkBehind) {
+		return true // few updates of a new channel are in hand at a time
 	}
 	half := m.o.Window / 2
 	if len(m.held) < half {
@@ -146,7 +147,7 @@ func (m *Lanes) tellParked(l *Lane) {
 		}
 	}
 	for i, it := range newest {
-		e := m.entry(it, events.Settlement{Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: events.Parked}, nil)
+		e := m.entry(it, events.Settlement{Version: it.Tag.Version, Digest: it.Tag.Digest, ID: it.Update.ID, Outcome: wire.Parked}, nil)
 		e.Head = true
 		c := Commit{Entry: e, Key: l.key}
 		if i == len(newest)-1 {
@@ -226,6 +227,17 @@ func (m *Lanes) Recovered(it *Item, key *ledger.Key) {
 	m.proceed(l)
 }
 
+// Overtaken says that the channel's stream has a newer version than the head of a lane,
+// which is parked and must not be attempted. It is superseded once that one is in the lane.
+func (m *Lanes) Overtaken(l *Lane, wait time.Duration) {
+	it := l.queue[0]
+	if newer, ok := m.newerWaiting(l, it); ok {
+		m.settle(l, superseded(it, newer).settlement, nil)
+		return
+	}
+	m.retryLater(l, wait)
+}
+
 // Misses reports whether an update that lies in the parked stream is not among those that
 // the lanes know of, in memory or not.
 func (m *Lanes) Misses(it *Item, key string) bool {
@@ -236,7 +248,7 @@ func (m *Lanes) Misses(it *Item, key string) bool {
 // Ended reports whether an update has its outcome, by the record of its key: a broker that
 // was killed has brought it back, or nobody heard that it was removed. This is no event,
 // and needs no lock.
-func (m *Lanes) Ended(it *Item, rec *events.Record) bool {
+func (m *Lanes) Ended(it *Item, rec *wire.Record) bool {
 	step := judge(it, rec, m.o.Latest, m.o.Incarnation).what
 	return step == Repeats || step == Forgotten
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -21,7 +22,7 @@ func TestMoveThatFailsKeepsTheOrder(t *testing.T) {
 		r.arrive("k", v)
 	}
 	r.fail("k")
-	if c := r.commits[0]; c.Entry.Outcome != events.Parked {
+	if c := r.commits[0]; c.Entry.Outcome != wire.Parked {
 		t.Errorf("%+v", c.Entry)
 	}
 	r.commit()
@@ -78,11 +79,11 @@ func TestParkedUpdatesThatNoLaneKnows(t *testing.T) {
 	r.m.lanes["k"].more = true
 	r.want("misses what may lie behind", r.m.Misses(r.item("k", 2, 2), "k"), false)
 	r.m.lanes["k"].more = false
-	rec := &events.Record{}
+	rec := &wire.Record{}
 	r.want("ended, of a key without a record", r.m.Ended(it, rec), false)
-	rec.Add(events.Entry{Key: "k", Sequence: 1, Settlement: events.Settlement{
+	rec.Add(wire.Entry{Key: "k", Sequence: 1, Settlement: events.Settlement{
 		Version: it.Tag.Version, Digest: it.Tag.Digest, Outcome: events.Delivered,
-	}}, events.LogPosition{Seq: 1})
+	}}, wire.LogPosition{Seq: 1})
 	r.want("ended, once it is recorded", r.m.Ended(it, rec), true)
 	r.want("ended, a later one", r.m.Ended(r.item("k", 2, 2), rec), false)
 }
@@ -319,7 +320,7 @@ func TestParkedMessagesStayUntilTheLedgerIsTold(t *testing.T) {
 	r.want("commits", len(r.commits), 1)
 	told := r.commits[0]
 	r.want("told", told.Entry.Version, "3")
-	r.want("as", told.Entry.Outcome, events.Parked)
+	r.want("as", told.Entry.Outcome, wire.Parked)
 	r.want("head", told.Entry.Head, true)
 	r.want("idle", r.m.Idle(), false)
 	r.come(r.item("k", 3, 3)) // again, before it is told

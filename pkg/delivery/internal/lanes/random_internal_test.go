@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -18,7 +19,13 @@ import (
 // An attempt is a lane in a call, with how many of that call have no answer yet.
 type attempt struct {
 	lane *Lane
-	left *int
+	left *under
+}
+
+// What is under is a call: how many of its attempts have not ended.
+type under struct {
+	n      int
+	behind bool
 }
 
 // A world is a rig whose owner does everything at some time, in any order, and whose
@@ -34,7 +41,7 @@ type world struct {
 	came     []*Item            // that are not in the ledger's past, by sequence
 	versions map[string]int64   // newest of each key
 	parked   map[string][]*Item // the parked stream, by key
-	records  map[string]*events.Record
+	records  map[string]*wire.Record
 	log      uint64
 	calling  map[string]*Item // the update in flight of each key
 	called   []attempt
@@ -51,7 +58,7 @@ type world struct {
 func newWorld(t *testing.T, seed uint64, mode channels.Mode) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), latest: mode == channels.Latest, versions: map[string]int64{}, parked: map[string][]*Item{},
-		records: map[string]*events.Record{}, calling: map[string]*Item{}, ended: map[uint64]bool{}, last: map[string]uint64{},
+		records: map[string]*wire.Record{}, calling: map[string]*Item{}, ended: map[uint64]bool{}, last: map[string]uint64{},
 		outcomes: map[uint64]events.Outcome{}, places: map[Place]uint64{},
 	}
 	w.rig = newRig(t, mode, func(o *Options) {
@@ -62,7 +69,7 @@ func newWorld(t *testing.T, seed uint64, mode channels.Mode) *world {
 	for i := range 5 {
 		key := fmt.Sprint("k", i)
 		w.keys = append(w.keys, key)
-		w.records[key] = &events.Record{}
+		w.records[key] = &wire.Record{}
 	}
 	return w
 }
@@ -105,7 +112,8 @@ func (w *world) call() {
 	if n == 0 {
 		return
 	}
-	batch, left := w.m.Next(1+w.rng.IntN(n), w.chance(20)), new(int)
+	batch, behind := w.m.Next(1+w.rng.IntN(n), w.chance(20))
+	left := &under{behind: behind}
 	for _, l := range batch {
 		key, it := l.Key().Encoded(), l.Head()
 		if w.calling[key] != nil {
@@ -121,13 +129,13 @@ func (w *world) call() {
 			}
 			w.calling[key] = it
 			w.called = append(w.called, attempt{l, left})
-			*left++
+			left.n++
 		case Forgotten:
 			w.end(it)
 		}
 	}
-	if *left == 0 {
-		w.m.CallEnded()
+	if left.n == 0 {
+		w.m.CallEnded(behind)
 	}
 	w.do()
 }
@@ -142,8 +150,8 @@ func (w *world) answer(ok bool) {
 	l := one.lane
 	w.called = slices.Delete(w.called, i, i+1)
 	defer func() {
-		if *one.left--; *one.left == 0 {
-			w.m.CallEnded()
+		if one.left.n--; one.left.n == 0 {
+			w.m.CallEnded(one.left.behind)
 			w.do()
 		}
 	}()
@@ -239,7 +247,7 @@ func (w *world) append(c *Commit) {
 		return
 	}
 	w.log++
-	w.records[key].Add(c.Entry, events.LogPosition{Seq: w.log})
+	w.records[key].Add(c.Entry, wire.LogPosition{Seq: w.log})
 	it := c.Item
 	if it == nil || !it.Live() {
 		return
@@ -465,33 +473,4 @@ func (w *world) drain() {
 		w.check()
 	}
 	w.t.Fatalf("%d keys are still in hand: %+v", w.m.Keys(), w.m.Hand())
-}
-
-// Whatever comes in whatever order: never two calls of a key, each update ends once and in
-// the order of its key, and what is taken or pinned is given back. That holds for owners
-// that die at any moment, too: another one knows what is in the log, in the parked stream,
-// and above the floor that was written last.
-func TestRandomEvents(t *testing.T) {
-	seeds := uint64(200)
-	if testing.Short() {
-		seeds = 20
-	}
-	for _, mode := range []channels.Mode{channels.Every, channels.Latest} {
-		for _, crashes := range []int{0, 8} {
-			for seed := range seeds {
-				if !t.Run(fmt.Sprintf("%s/%d/%d", mode, crashes, seed), func(t *testing.T) {
-					w := newWorld(t, seed, mode)
-					w.crashes = crashes
-					for range 1500 {
-						w.step()
-					}
-					w.drain()
-					w.done()
-					w.checkEnd()
-				}) {
-					return
-				}
-			}
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package lanes
 
 import (
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/ledger"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -76,7 +77,7 @@ func (m *Lanes) abandonReplays() {
 
 // judgeReplay decides about a replay: it may repeat what the target holds, but never move
 // it back, nor bring what a newer version has replaced in a channel that keeps the newest.
-func judgeReplay(it *Item, rec *events.Record, latest bool) decision {
+func judgeReplay(it *Item, rec *wire.Record, latest bool) decision {
 	against := rec.Applied.Tag
 	if latest && isOlder(against.Version, rec.Settled.Version) {
 		against = rec.Settled

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -108,12 +109,12 @@ func TestReplayIsJudgedByTheLedger(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, c.mode)
-			var rec events.Record
+			var rec wire.Record
 			for n, o := range map[int64]events.Outcome{c.applied: events.Delivered, c.settled: events.DeadLettered} {
 				if n == c.settled && c.applied == c.settled {
 					o = events.Delivered
 				}
-				rec.Add(events.Entry{Key: "k", Op: events.Upsert, Settlement: events.Settlement{Version: testkit.Number(n), Digest: r.item("k", n, 0).Tag.Digest, Outcome: o, At: start()}}, events.LogPosition{Seq: 1})
+				rec.Add(wire.Entry{Key: "k", Op: events.Upsert, Settlement: events.Settlement{Version: testkit.Number(n), Digest: r.item("k", n, 0).Tag.Digest, Outcome: o, At: start()}}, wire.LogPosition{Seq: 1})
 			}
 			r.replay("k", 7)
 			call := r.begin("k")
@@ -122,7 +123,7 @@ func TestReplayIsJudgedByTheLedger(t *testing.T) {
 				r.conclude(call, connectors.Failed(connectors.Permanent, "422", errors.New("no")))
 				r.over(Replayed{Failure: &events.Failure{}})
 			} else {
-				r.m.CallEnded()
+				r.m.CallEnded(false)
 				r.do()
 				r.commit()
 				r.over(Replayed{Settled: events.Settlement{Outcome: c.after, By: testkit.Number(8)}})

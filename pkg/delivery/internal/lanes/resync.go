@@ -37,6 +37,9 @@ type resyncs struct {
 func (m *Lanes) BeginResync(from channels.ResyncProgress) *Resync {
 	rs := &Resync{out: map[uint64]*Item{}, report: from}
 	rs.floor.StartAt(from.Cursor, 0)
+	if old := m.resyncs.now; old != nil && len(old.out) > 0 { // a fill that was broken off
+		m.resyncs.dropped = append(m.resyncs.dropped, old)
+	}
 	m.resyncs.now = rs
 	return rs
 }
@@ -81,7 +84,11 @@ func (m *Lanes) endResync(it *Item, count *uint64) {
 
 // letGo gives back what an update of a resync holds.
 func (m *Lanes) letGo(it *Item) {
-	delete(it.Resync.out, it.Seq)
+	rs := it.Resync
+	if it.Fill != nil {
+		rs = it.Fill
+	}
+	delete(rs.out, it.Seq)
 	m.todo.Give += it.Size
 	m.todo.Wake.Resync = true
 }

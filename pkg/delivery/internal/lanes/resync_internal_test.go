@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -104,11 +105,11 @@ func TestResyncSkipsWhatIsNotTheNewest(t *testing.T) {
 	r.m.Floor().StartAt(10, 0)
 	rs := r.m.BeginResync(channels.ResyncProgress{})
 	it := r.found(rs, "a", 1, 1)
-	var rec events.Record
-	rec.Add(events.Entry{Key: "a", Settlement: events.Settlement{Version: r.item("a", 2, 2).Tag.Version, Digest: it.Tag.Digest, Outcome: events.Delivered, At: start()}}, events.LogPosition{Seq: 1})
+	var rec wire.Record
+	rec.Add(wire.Entry{Key: "a", Settlement: events.Settlement{Version: r.item("a", 2, 2).Tag.Version, Digest: it.Tag.Digest, Outcome: events.Delivered, At: start()}}, wire.LogPosition{Seq: 1})
 	call := r.begin("a")
 	r.want("the step", r.m.Judge(call[0], &rec), Skips)
-	r.m.CallEnded()
+	r.m.CallEnded(false)
 	r.do()
 	r.done()
 }

@@ -3,6 +3,7 @@ package lanes
 import (
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -11,7 +12,7 @@ import (
 
 // Judge decides by the ledger's record of its key what becomes of a lane's head, which is
 // about to be attempted, and does it but where it needs a call.
-func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
+func (m *Lanes) Judge(l *Lane, rec *wire.Record) Step {
 	it := l.queue[0]
 	if wait := m.resume(l, it, rec); wait > 0 {
 		m.retryLater(l, wait)
@@ -37,14 +38,16 @@ func (m *Lanes) Judge(l *Lane, rec *events.Record) Step {
 		m.settled(l)
 	case Forgotten:
 		m.forget(l, it)
-	case Calls, Waits:
+	case Calls:
+		m.remember(l, it, rec)
+	case Waits:
 	}
 	return d.what
 }
 
 // resume takes over the attempts that a former owner has spent on the update,
 // and returns how long its next attempt has still to wait.
-func (m *Lanes) resume(l *Lane, it *Item, rec *events.Record) time.Duration {
+func (m *Lanes) resume(l *Lane, it *Item, rec *wire.Record) time.Duration {
 	if it.Tries.resumed {
 		return 0
 	}
@@ -53,7 +56,7 @@ func (m *Lanes) resume(l *Lane, it *Item, rec *events.Record) time.Duration {
 		return 0
 	}
 	l.notYet.passed = max(l.notYet.passed, time.Duration(rec.UnreadyMS)*time.Millisecond)
-	if rec.State == events.StateSettled || rec.Pending != it.Tag {
+	if rec.State == wire.StateSettled || rec.Pending != it.Tag {
 		return 0
 	}
 	it.Tries.Made = rec.Attempts
@@ -101,7 +104,7 @@ func (m *Lanes) Lost(l *Lane, text string) {
 }
 
 // Unreadable returns the entry of an update that cannot be read and is in no lane.
-func (m *Lanes) Unreadable(it *Item) events.Entry {
+func (m *Lanes) Unreadable(it *Item) wire.Entry {
 	d := settle(it, events.DeadLettered, connectors.Permanent, CodeMalformed, it.Malformed.Error())
 	return m.entry(it, d.settlement, nil)
 }
@@ -119,18 +122,21 @@ func (m *Lanes) Queue(c Commit) {
 func (m *Lanes) timestamp() time.Time { return m.o.Now().UTC().Truncate(time.Millisecond) }
 
 // entry returns the log's entry of an update, by an answer if there was one.
-func (m *Lanes) entry(it *Item, s events.Settlement, a *Answer) events.Entry {
+func (m *Lanes) entry(it *Item, s events.Settlement, a *Answer) wire.Entry {
 	if s.At.IsZero() {
 		s.At = m.timestamp()
 	}
-	e := events.Entry{Key: it.Update.Key, Op: it.Update.Op, Settlement: s, Sequence: it.Seq}
+	e := wire.Entry{Key: it.Update.Key, Op: it.Update.Op, Settlement: s, Sequence: it.Seq}
 	if a != nil {
 		e.Held = a.Held.Version
+		if s.Outcome == events.Delivered {
+			e.Refs = refsAfter(it, &a.Result)
+		}
 	}
-	if it.Update.ReplyTo == "" || !s.Outcome.Final() {
+	if it.Update.ReplyTo == "" || !wire.Final(s.Outcome) {
 		return e
 	}
-	if m.o.Names.ReplyAllowed(it.Update.ReplyTo) {
+	if wire.ReplyAllowed(m.o.Names, it.Update.ReplyTo) {
 		e.ReplyTo, e.ReplyLines = it.Update.ReplyTo, it.Update.ReplyLines
 	} else if !it.refused {
 		it.refused = true
@@ -142,7 +148,7 @@ func (m *Lanes) entry(it *Item, s events.Settlement, a *Answer) events.Entry {
 // Known reports whether an update that was overtaken in its lane has an outcome already:
 // a former owner died before it could settle it. It keeps that one (guarantee 3), and its
 // entry says so. rec is the record of its key. This is no event, and needs no lock.
-func (m *Lanes) Known(c *Commit, rec *events.Record) bool {
+func (m *Lanes) Known(c *Commit, rec *wire.Record) bool {
 	if s, ok := rec.Find(c.Item.Tag); ok {
 		c.Entry.Settlement = s
 		return true
@@ -157,7 +163,7 @@ func (m *Lanes) Known(c *Commit, rec *events.Record) bool {
 // Resolves reports whether a committed outcome may have settled dead letters of
 // its key. rec is the record with the outcome, applied what the target held
 // before, lettered whether the key is known to have letters.
-func (c *Commit) Resolves(rec *events.Record, applied versioning.Version, lettered bool) bool {
+func (c *Commit) Resolves(rec *wire.Record, applied versioning.Version, lettered bool) bool {
 	if c.Item != nil && !c.Item.Live() {
 		return true
 	}
@@ -197,7 +203,7 @@ func (m *Lanes) Committed(c *Commit) {
 		c.Lane.notYet.ready(c.Entry.Outcome)
 		m.tellEnded(c.Lane, c.Entry.Settlement)
 		m.settled(c.Lane)
-	default: // it waited for a reset
+	default: // it waited for a change of the record
 		c.Lane.busy = false
 		m.proceed(c.Lane)
 	}
@@ -211,10 +217,30 @@ func (m *Lanes) Reset(c Commit) bool {
 		m.todo.Unpin = append(m.todo.Unpin, c.Key)
 		return false
 	}
+	m.change(c)
+	return true
+}
+
+// SetRefs has what is remembered of a key changed by a commit, if none of its updates is
+// being attempted; else it reports false. The next attempt sees it. The key is pinned.
+func (m *Lanes) SetRefs(c Commit) bool {
+	if l := m.lanes[c.Key.Encoded()]; l != nil {
+		if l.busy {
+			m.todo.Unpin = append(m.todo.Unpin, c.Key)
+			return false
+		}
+		m.waiting.remove(l)
+		m.ready.remove(l)
+	}
+	m.change(c)
+	return true
+}
+
+// change lets the lane of a key wait for a commit that changes its record.
+func (m *Lanes) change(c Commit) {
 	c.Lane = m.laneFor(c.Key)
 	c.Lane.busy = true
 	m.Queue(c)
-	return true
 }
 
 // SentAgain says that an ack of Actions.Again is out.
@@ -264,6 +290,10 @@ func (m *Lanes) finish(it *Item) {
 // leaveHand lets go of the message of an update that is settled, or that the parked
 // stream has.
 func (m *Lanes) leaveHand(it *Item) {
+	if it.Fill != nil {
+		m.endFill(it)
+		return
+	}
 	m.ack(it)
 	m.floor.Done(it.Seq)
 	m.todo.Give += it.Size

@@ -21,13 +21,14 @@ import (
 // A rig is lanes with an owner that only writes down what is to be done, and a clock that
 // stands.
 type rig struct {
-	t    *testing.T
-	m    *Lanes
-	gate *gate.Gate // it has the standing of keys; whose fault a failure is the test says
-	view *ledger.View
-	now  time.Time
-	seq  uint64 // of the update that came last
-	ats  uint64 // of the update that was parked last
+	t      *testing.T
+	m      *Lanes
+	gate   *gate.Gate // it has the standing of keys; whose fault a failure is the test says
+	view   *ledger.View
+	now    time.Time
+	behind bool   // what the last call is
+	seq    uint64 // of the update that came last
+	ats    uint64 // of the update that was parked last
 
 	commits  []Commit // not in the log yet
 	letters  []Letter
@@ -148,7 +149,7 @@ func (r *rig) begin(keys ...string) []*Lane {
 	var batch []*Lane
 	var got []string
 	if n := r.m.Ready(); n > 0 {
-		batch = r.m.Next(n, false)
+		batch, r.behind = r.m.Next(n, false)
 	}
 	for _, l := range batch {
 		got = append(got, l.Key().Encoded())
@@ -167,7 +168,7 @@ func (r *rig) conclude(batch []*Lane, res connectors.Result) {
 		a := Answered(res, v)
 		r.m.Concluded(l, &a)
 	}
-	r.m.CallEnded()
+	r.m.CallEnded(r.behind)
 	r.do()
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -20,7 +21,7 @@ func (r *rig) judged(batch []*Lane, res connectors.Result) {
 		a := Answered(res, r.gate.Report(l.Key().Encoded(), l.Standing(), res, false))
 		r.m.Concluded(l, &a)
 	}
-	r.m.CallEnded()
+	r.m.CallEnded(false)
 	r.do()
 	r.commit()
 }
@@ -96,7 +97,7 @@ func TestClockOfAnUnreadyKeyGoesOn(t *testing.T) {
 	next := unreadyRig(t, channels.Latest, time.Minute)
 	it := next.arrive("k", 3)
 	call := next.begin("k")
-	rec := &events.Record{State: events.StateSettled, UnreadyMS: 5000}
+	rec := &wire.Record{State: wire.StateSettled, UnreadyMS: 5000}
 	next.want("the step", next.m.Judge(call[0], rec), Calls)
 	next.want("passed for the next owner", call[0].notYet.passed, 5*time.Second)
 	next.judged(call, connectors.Done())
@@ -118,7 +119,8 @@ func TestUnreadyIsTriedSoonerWhenOthersGetThrough(t *testing.T) {
 		if r.m.Ready() == 0 {
 			return ""
 		}
-		l := r.m.Next(1, false)[0]
+		next, _ := r.m.Next(1, false)
+		l := next[0]
 		r.judged([]*Lane{l}, unready())
 		return l.Key().Encoded()
 	}
@@ -137,7 +139,7 @@ func TestNextOwnerKeepsAWaitThatWasAskedFor(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		r := newRig(t, channels.Latest, func(o *Options) { o.AfterOutage = after })
 		it := r.arrive("k", 1)
-		rec := &events.Record{State: events.StateRetrying, Pending: it.Tag, NextAttempt: start().Add(time.Hour), Asked: true}
+		rec := &wire.Record{State: wire.StateRetrying, Pending: it.Tag, NextAttempt: start().Add(time.Hour), Asked: true}
 		call := r.begin("k")
 		r.want("the step", r.m.Judge(call[0], rec), Waits)
 		due, _ := r.m.NextDue()

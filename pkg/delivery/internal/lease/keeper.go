@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // MaxTTL is the longest time of a lease. The broker forgets what workers wrote of
@@ -25,7 +25,7 @@ type Options struct {
 	Owner   string
 	Session string // tells two processes of one name apart
 	// Incarnation is that of the installation when the worker started.
-	Incarnation events.Incarnation
+	Incarnation wire.Incarnation
 	TTL         time.Duration // whole seconds, up to MaxTTL
 	// Margin is how long before others may take a lease its owner stops.
 	Margin time.Duration
@@ -59,7 +59,7 @@ type record struct {
 	Session string `json:"session,omitempty"`
 	TTL     int    `json:"ttl,omitempty"` // in seconds
 	// Incarnation is that of the installation for its owner.
-	Incarnation events.Incarnation `json:"incarnation"`
+	Incarnation wire.Incarnation `json:"incarnation"`
 }
 
 // stored is the newest record of a shard's lease; the zero one: there is none.
@@ -71,7 +71,7 @@ type stored struct {
 }
 
 func (k *Keeper) subject(shard int) string {
-	return events.KVSubject(k.o.Bucket, strconv.Itoa(shard))
+	return wire.KVSubject(k.o.Bucket, strconv.Itoa(shard))
 }
 
 // Look notes how far the bucket has got. Leases that others do not renew can be
@@ -79,7 +79,7 @@ func (k *Keeper) subject(shard int) string {
 func (k *Keeper) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, k.o.TTL/4)
 	defer cancel()
-	stream, err := k.o.JS.Stream(ctx, events.KVStream(k.o.Bucket))
+	stream, err := k.o.JS.Stream(ctx, wire.KVStream(k.o.Bucket))
 	if err != nil {
 		return fmt.Errorf("look at the leases: %w", err)
 	}
@@ -104,7 +104,7 @@ func (k *Keeper) Acquire(parent context.Context, shard int) (*Lease, error) {
 	}
 	started := time.Now()
 	revision, err := k.write(parent, shard, k.o.Owner, rec.revision)
-	if events.IsWrongSequence(err) {
+	if wire.IsWrongSequence(err) {
 		return nil, &HeldError{Lapses: k.o.TTL}
 	}
 	if err != nil {
@@ -140,7 +140,7 @@ func (k *Keeper) heldFor(shard int, rec stored, now time.Time) time.Duration {
 func (k *Keeper) newest(ctx context.Context, shard int) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.o.TTL/4)
 	defer cancel()
-	msg, err := events.ReadFromLeader(ctx, k.o.JS, events.KVStream(k.o.Bucket), events.MessageQuery{LastOn: k.subject(shard)})
+	msg, err := wire.ReadFromLeader(ctx, k.o.JS, wire.KVStream(k.o.Bucket), wire.MessageQuery{LastOn: k.subject(shard)})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return stored{}, nil
 	}
@@ -155,13 +155,13 @@ func (k *Keeper) newest(ctx context.Context, shard int) (stored, error) {
 	if err := json.Unmarshal(msg.Data, &rec.record); err != nil {
 		return stored{}, fmt.Errorf("lease %d: %w", shard, err)
 	}
-	return rec, events.CheckFormat(rec.Format)
+	return rec, wire.CheckFormat(rec.Format)
 }
 
 // write stores a lease record by compare-and-set. It has no lifetime of its own:
 // a broker that was killed brings back what stood behind a record that has ended.
 func (k *Keeper) write(ctx context.Context, shard int, owner string, expect uint64) (uint64, error) {
-	rec := record{Format: events.Format, Owner: owner, Incarnation: k.o.Incarnation}
+	rec := record{Format: wire.Format, Owner: owner, Incarnation: k.o.Incarnation}
 	if owner != "" {
 		rec.Session, rec.TTL = k.o.Session, int(k.o.TTL/time.Second)
 	}
@@ -184,7 +184,7 @@ func (k *Keeper) write(ctx context.Context, shard int, owner string, expect uint
 func (k *Keeper) Renew(ctx context.Context, le *Lease) error {
 	started := time.Now() // before the request: others count from a later moment
 	revision, err := k.write(ctx, le.shard, k.o.Owner, le.currentRevision())
-	if events.IsWrongSequence(err) {
+	if wire.IsWrongSequence(err) {
 		// It may be our own renewal whose answer was lost.
 		rec, rerr := k.newest(ctx, le.shard)
 		if rerr != nil {

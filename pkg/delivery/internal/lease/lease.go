@@ -97,6 +97,13 @@ func (le *Lease) Alive() bool {
 	return time.Now().Before(le.deadline)
 }
 
+// Until returns when the lease's time is over, if it is not renewed.
+func (le *Lease) Until() time.Time {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	return le.deadline
+}
+
 // Stop ends the lease for good.
 func (le *Lease) Stop(cause error) {
 	le.end(cause)

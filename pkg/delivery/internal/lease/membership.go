@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -27,7 +28,7 @@ type Membership struct {
 func (m *Membership) Announce(ctx context.Context, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, m.Within)
 	defer cancel()
-	msg := &nats.Msg{Subject: events.KVSubject(m.Names.WorkersBucket(), m.ID), Data: data}
+	msg := &nats.Msg{Subject: wire.KVSubject(wire.WorkersBucket(m.Names), m.ID), Data: data}
 	if _, err := m.JS.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0)); err != nil {
 		return fmt.Errorf("announce the worker: %w", err)
 	}

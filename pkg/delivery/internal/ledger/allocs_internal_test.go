@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -14,8 +15,8 @@ import (
 
 // What one update allocates on its way through the ledger's view, by step.
 func TestAllocationsOfTheHotPath(t *testing.T) {
-	var rec, spare events.Record
-	rec.Add(events.Entry{Key: "k1", Settlement: events.Settlement{
+	var rec, spare wire.Record
+	rec.Add(wire.Entry{Key: "k1", Settlement: events.Settlement{
 		Version: testkit.Number(6), Outcome: events.Delivered, At: time.UnixMilli(1).UTC(),
 	}}, place(1))
 	known := newKnown()
@@ -26,7 +27,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 	v.listed = newKnown()
 	k := v.Pin("k1")
 	testkit.Must(t, v.Load(t.Context(), []*Key{k}))
-	entry := events.Entry{Key: "k1", Settlement: events.Settlement{Version: testkit.Number(7), Outcome: events.Delivered}}
+	entry := wire.Entry{Key: "k1", Settlement: events.Settlement{Version: testkit.Number(7), Outcome: events.Delivered}}
 	seen := 0
 
 	for _, step := range []struct {
@@ -38,7 +39,7 @@ func TestAllocationsOfTheHotPath(t *testing.T) {
 		{"pack a record", 1, func() { packed, buffer, _ = pack(buffer, "k1", &rec) }},
 		{"unpack it", 0, func() { _ = unpack("k1", packed, &spare) }},
 		{"apply an outcome", 1, func() { apply(v, k, &entry, place(2)) }},
-		{"read a record", 0, func() { v.Read(k, func(rec *events.Record) { seen += len(rec.Recent) }) }},
+		{"read a record", 0, func() { v.Read(k, func(rec *wire.Record) { seen += len(rec.Recent) }) }},
 		{"pin a key again", 0, func() { v.Unpin(v.Pin("k1")) }},
 	} {
 		if got := testing.AllocsPerRun(200, step.run); got > step.most {

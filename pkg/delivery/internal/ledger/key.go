@@ -3,11 +3,12 @@ package ledger
 import (
 	"container/list"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 const (
-	stateBytes    = 200 // of a key in memory without its record, roughly
+	stateBytes    = 300 // of a key in memory without its record, roughly
 	recordBytes   = 440 // of a record that is in use, without its settlements
 	settlingBytes = 224 // of each of them
 	// sparesMost is how many records that were in use lie ready for the next ones.
@@ -18,17 +19,18 @@ const (
 // it hands it to the view's methods and looks at nothing else.
 type Key struct {
 	encoded  string
-	rec      *events.Record // in use; nil: see packed
-	packed   string         // the record when nobody uses it; "": empty, or in use
-	revision uint64         // in the bucket; 0: not there
-	weight   weight         // of what is there
+	rec      *wire.Record // in use; nil: see packed
+	packed   string       // the record when nobody uses it; "": empty, or in use
+	revision uint64       // in the bucket; 0: not there
+	weight   weight       // of what is there
 	loaded   bool
+	standing why.Standing // by the record; the zero Standing until it is loaded
 	// unwritten says that the view's written does not have the key yet.
 	unwritten bool
-	base      events.LogPosition // of the record that was loaded
-	dirty     bool               // ahead of the bucket
-	size      int                // with which it counts, while it is dirty
-	fresh     int                // what it will take in the bucket, while it is dirty and not there
+	base      wire.LogPosition // of the record that was loaded
+	dirty     bool             // ahead of the bucket
+	size      int              // with which it counts, while it is dirty
+	fresh     int              // what it will take in the bucket, while it is dirty and not there
 	pins      int
 	// idle is its place among those that nobody uses, nil if somebody does.
 	idle *list.Element
@@ -39,17 +41,17 @@ func (k *Key) Encoded() string { return k.encoded }
 
 // record returns the record of a key that is pinned; an empty one where none is
 // loaded. The caller holds mu.
-func (v *View) record(k *Key) *events.Record {
+func (v *View) record(k *Key) *wire.Record {
 	if k.rec != nil {
 		return k.rec
 	}
 	if n := len(v.spares); n > 0 {
 		k.rec, v.spares = v.spares[n-1], v.spares[:n-1]
 		if k.packed == "" {
-			*k.rec = events.Record{}
+			*k.rec = wire.Record{}
 		}
 	} else {
-		k.rec = new(events.Record)
+		k.rec = new(wire.Record)
 	}
 	if k.packed != "" {
 		if err := unpack(k.encoded, k.packed, k.rec); err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/bits-and-blooms/bloom/v3"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 const (
@@ -105,10 +105,10 @@ func (v *View) List(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, listPatience)
 	defer cancel()
 	listed := newKnown()
-	err := events.LedgerKeys(ctx, v.o.JS, v.o.Names, v.o.Records, knownMost, listed.add)
+	err := wire.LedgerKeys(ctx, v.o.JS, v.o.Names, v.o.Records, knownMost, listed.add)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if errors.Is(err, events.ErrTooManyKeys) {
+	if errors.Is(err, wire.ErrTooManyKeys) {
 		v.written = nil // it is of no use, and would grow
 	}
 	if err == nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 func TestKnownNeverMissesAKey(t *testing.T) {
@@ -41,11 +41,11 @@ func TestKnownNeverMissesAKey(t *testing.T) {
 // what this view has written is no longer new.
 func TestOnlyRecordsThatTheLedgerCannotHaveAreNotRead(t *testing.T) {
 	v, b := newView(t)
-	rec := events.Record{ChannelID: v.o.ID}
+	rec := wire.Record{ChannelID: v.o.ID}
 	rec.Add(*delivered("old", 7), place(1))
 	data, err := rec.Encode()
 	testkit.Must(t, err)
-	_, err = b.JS.Publish(t.Context(), v.o.Names.LedgerSubject("cal", "old"), data)
+	_, err = b.JS.Publish(t.Context(), wire.LedgerSubject(v.o.Names, "cal", "old"), data)
 	testkit.Must(t, err)
 
 	isNew := func(key string) (is bool) {

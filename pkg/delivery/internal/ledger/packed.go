@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -17,8 +18,8 @@ import (
 // pack returns the packed form of a record whose encoded key is enc; buffer is
 // memory to work in. Records of what is being retried, and others that are rare, are
 // not packed. The channel's id is not packed either: it is the same for all.
-func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []byte, ok bool) {
-	if r.Format != events.Format || r.State != events.StateSettled || !r.Pending.IsZero() ||
+func pack(buffer []byte, enc string, r *wire.Record) (packed string, grown []byte, ok bool) {
+	if r.Format != wire.Format || r.State != wire.StateSettled || !r.Pending.IsZero() ||
 		r.Attempts != 0 || r.TryingMS != 0 || r.UnreadyMS != 0 || r.Asked || !r.NextAttempt.IsZero() || r.Error != nil || r.Void != nil {
 		return "", buffer, false
 	}
@@ -43,6 +44,11 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 	p.tag(r.Applied.Tag, r.Recent)
 	p.string(string(r.Applied.Op))
 	p.time(r.Applied.At)
+	p.int(len(r.Refs))
+	for name, value := range r.Refs {
+		p.string(name)
+		p.string(value)
+	}
 	if !p.ok {
 		return "", p.out, false
 	}
@@ -51,17 +57,17 @@ func pack(buffer []byte, enc string, r *events.Record) (packed string, grown []b
 
 // unpack is the reverse of pack. The record's texts lie in packed, and its
 // settlements where r has had some before: no copy of r may be in use.
-func unpack(enc, packed string, r *events.Record) error {
+func unpack(enc, packed string, r *wire.Record) error {
 	u := unpacker{in: packed}
-	*r = events.Record{Format: events.Format, State: events.StateSettled, Key: u.string(), Recent: r.Recent[:0]}
+	*r = wire.Record{Format: wire.Format, State: wire.StateSettled, Key: u.string(), Recent: r.Recent[:0]}
 	if r.Key == "" {
 		r.Key = enc
 	}
-	r.Incarnation = events.Incarnation(u.uint())
+	r.Incarnation = wire.Incarnation(u.uint())
 	r.Seq, r.Sequence, r.Former = u.uint(), u.uint(), u.uint()
-	r.Content = events.ContentID(u.uint()) //nolint:gosec // packed as such
+	r.Content = wire.ContentID(u.uint()) //nolint:gosec // packed as such
 	n := u.int()
-	if n < 0 || n > events.RecentMax {
+	if n < 0 || n > wire.RecentMax {
 		return errPacked
 	}
 	r.Recent = slices.Grow(r.Recent, n)[:n]
@@ -74,6 +80,7 @@ func unpack(enc, packed string, r *events.Record) error {
 	r.Applied.Tag = u.tag(r.Recent)
 	r.Applied.Op = events.Op(u.string())
 	r.Applied.At = u.time()
+	r.Refs = u.refs()
 	if u.failed || u.in != "" {
 		return errPacked
 	}
@@ -274,6 +281,22 @@ func (u *unpacker) tag(recent []events.Settlement) versioning.Tag {
 		return versioning.Tag{Version: v, Digest: u.digest()}
 	}
 	return versioning.Tag{}
+}
+
+func (u *unpacker) refs() events.Refs {
+	n := u.int()
+	if n < 0 || n > events.MaxRefs { // each has a name
+		u.failed = true
+	}
+	if n <= 0 || u.failed {
+		return nil
+	}
+	out := make(events.Refs, n)
+	for range n {
+		name := u.string()
+		out[name] = u.string()
+	}
+	return out
 }
 
 func (u *unpacker) settlement(s *events.Settlement) {

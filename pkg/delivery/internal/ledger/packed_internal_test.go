@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
 // grow makes a record out of random entries of a log.
-func grow(dice *rand.Rand, key string, entries int) events.Record {
-	var rec events.Record
-	outcomes := []events.Outcome{events.Delivered, events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, events.Retrying, events.Reset}
+func grow(dice *rand.Rand, key string, entries int) wire.Record {
+	var rec wire.Record
+	outcomes := []events.Outcome{events.Delivered, events.Delivered, events.Superseded, events.Conflict, events.DeadLettered, wire.Retrying, wire.Reset, wire.RefsSet}
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range entries {
 		v := testkit.Number(1 + dice.Int64N(9))
@@ -25,13 +26,13 @@ func grow(dice *rand.Rand, key string, entries int) events.Record {
 		if dice.IntN(9) == 0 {
 			at = at.Add(time.Nanosecond)
 		}
-		e := events.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
+		e := wire.Entry{Key: key, Op: []events.Op{events.Upsert, events.Delete, ""}[dice.IntN(3)], Settlement: events.Settlement{
 			Version: v, Digest: versioning.Sum("upsert", []byte{byte(dice.IntN(2))}), ID: strings.Repeat("i", dice.IntN(3)), At: at,
 			Outcome: outcomes[dice.IntN(len(outcomes))], Attempts: dice.IntN(300), Class: "transient", Code: "503", Message: key,
-		}, Sequence: dice.Uint64N(1 << 40), Content: events.ContentID(dice.Uint32())}
+		}, Sequence: dice.Uint64N(1 << 40), Content: wire.ContentID(dice.Uint32()), Refs: []events.Refs{nil, {"id": key, "etag": `"7"`}}[dice.IntN(2)]}
 		switch dice.IntN(9) {
 		case 0:
-			e.Outcome, e.Head = events.Parked, true
+			e.Outcome, e.Head = wire.Parked, true
 		case 1:
 			e.Open = v
 		}
@@ -52,7 +53,7 @@ func TestPackedRecordIsTheSameRecord(t *testing.T) {
 			continue
 		}
 		packedOnes++
-		var got events.Record
+		var got wire.Record
 		testkit.Must(t, unpack("k", packed, &got))
 		want, err := rec.Encode()
 		testkit.Must(t, err)
@@ -72,8 +73,8 @@ func TestPackedRecordIsTheSameRecord(t *testing.T) {
 
 // A record that is retried has more than a packed one can say.
 func TestRecordOfWhatIsRetriedIsNotPacked(t *testing.T) {
-	var rec events.Record
-	rec.Add(events.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(1), Outcome: events.Retrying, Attempts: 1}}, place(1))
+	var rec wire.Record
+	rec.Add(wire.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(1), Outcome: wire.Retrying, Attempts: 1}}, place(1))
 	if _, _, ok := pack(nil, "k", &rec); ok {
 		t.Error("it was packed")
 	}
@@ -88,7 +89,7 @@ func FuzzUnpack(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, packed string) {
-		var rec events.Record
+		var rec wire.Record
 		if unpack("k", packed, &rec) != nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -16,11 +17,11 @@ func newView(t *testing.T) (*View, *natstest.Broker) {
 	b := natstest.Run(t)
 	names := events.DefaultNames()
 	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
-	bucket, err := events.OpenLedger(t.Context(), b.JS, names)
+	bucket, err := wire.OpenLedger(t.Context(), b.JS, names)
 	testkit.Must(t, err)
 	v := New(Options{
 		JS: b.JS, Names: names, Ledger: bucket, Channel: "cal", ID: "CVT7Q2K4WZ3M", Shared: &Shared{},
-		Content: 1, Records: names.LedgerRecords("cal"),
+		Content: 1, Records: wire.LedgerRecords(names, "cal"),
 		Broken: func(err error) { t.Error(err) },
 	})
 	t.Cleanup(v.Close)
@@ -28,13 +29,13 @@ func newView(t *testing.T) (*View, *natstest.Broker) {
 }
 
 // delivered is the entry of an update that was delivered.
-func delivered(key string, version int64) *events.Entry {
-	return &events.Entry{Key: key, Settlement: events.Settlement{Version: testkit.Number(version), Outcome: events.Delivered}}
+func delivered(key string, version int64) *wire.Entry {
+	return &wire.Entry{Key: key, Settlement: events.Settlement{Version: testkit.Number(version), Outcome: events.Delivered}}
 }
 
 // place is a place in the outcome log.
-func place(seq uint64) events.LogPosition {
-	return events.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: seq}
+func place(seq uint64) wire.LogPosition {
+	return wire.LogPosition{Incarnation: 0x692a1b2c00000001, Seq: seq}
 }
 
 // dirtyKey applies an outcome of key k.
@@ -55,7 +56,7 @@ func (v *View) locked(f func()) {
 }
 
 // apply applies a group of one entry.
-func apply(v *View, k *Key, e *events.Entry, at events.LogPosition) (before versioning.Version) {
+func apply(v *View, k *Key, e *wire.Entry, at wire.LogPosition) (before versioning.Version) {
 	v.Group(at, func(g Group) { before = g.Apply(k, e) })
 	return before
 }

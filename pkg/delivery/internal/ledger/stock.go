@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/sleep"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/why"
 )
 
 const (
@@ -20,15 +22,20 @@ const (
 	countPause = 10 * time.Millisecond
 )
 
-// A Stock is what a partition has in the ledger: the keys with a record, those of them of
-// which the target holds what another configuration of the channel has made, and the
-// bytes of all.
-type Stock struct{ Keys, Outdated, Bytes int64 }
+// A Stock is what a partition has in the ledger.
+type Stock struct {
+	Keys     int64 // with a record
+	Outdated int64 // of these: the target holds what another configuration of the channel has made
+	Bytes    int64 // of all records
+	// Standings are those of the keys by their records.
+	Standings why.Counts
+}
 
 // A weight is what a record in the bucket adds to a Stock.
 type weight struct {
 	bytes         int32
 	key, outdated bool
+	standing      why.Standing
 }
 
 func (s *Stock) add(w weight, sign int64) {
@@ -39,6 +46,16 @@ func (s *Stock) add(w weight, sign int64) {
 	if w.outdated {
 		s.Outdated += sign
 	}
+	s.Standings.Add(w.standing, sign)
+}
+
+// replace counts a record that came in another one's place.
+func (s *Stock) replace(was, now weight) {
+	if was.standing == now.standing { // as mostly
+		was.standing, now.standing = why.Standing{}, why.Standing{}
+	}
+	s.add(was, -1)
+	s.add(now, 1)
 }
 
 // What is kept of the stock follows each record that is written, once Resume or Tally has
@@ -46,6 +63,8 @@ func (s *Stock) add(w weight, sign int64) {
 type kept struct {
 	known bool
 	now   Stock
+	// ahead is how the standings by the records in memory differ from those by the bucket.
+	ahead why.Counts
 	// tally is the one that is under way; nil if none is.
 	tally *tally
 }
@@ -74,10 +93,10 @@ func (t *tally) replaced(before uint64, was, now weight) {
 	if t == nil {
 		return
 	}
-	if _, left := t.leaving[before]; !left && before != 0 {
-		t.sum.add(was, -1)
+	if _, left := t.leaving[before]; left || before == 0 {
+		was = weight{}
 	}
-	t.sum.add(now, 1)
+	t.sum.replace(was, now)
 }
 
 // spoil has the tally begin anew.
@@ -93,12 +112,13 @@ func (t *tally) spoil() {
 const recordOverhead = 120
 
 // weigh returns what a record adds. One of a former channel of the name is no key of ours.
-func (v *View) weigh(rec *events.Record, enc string, size int) weight {
+func (v *View) weigh(rec *wire.Record, enc string, size int) weight {
 	if size > 0 {
 		size += recordOverhead + len(v.o.Channel) + len(enc)
 	}
 	w := weight{bytes: int32(min(size, math.MaxInt32)), key: rec.Format != 0} //nolint:gosec // bounded
 	w.outdated = w.key && rec.Outdated(v.o.Content)
+	w.standing = why.OfRecord(rec, v.o.Content)
 	return w
 }
 
@@ -109,8 +129,11 @@ func (v *View) replaced(k *Key, revision uint64, now weight) {
 	if before == revision {
 		return
 	}
-	v.kept.now.add(was, -1)
-	v.kept.now.add(now, 1)
+	v.kept.now.replace(was, now)
+	if was.standing != now.standing {
+		v.kept.ahead.Add(was.standing, 1)
+		v.kept.ahead.Add(now.standing, -1)
+	}
 	v.kept.tally.replaced(before, was, now)
 	v.measure()
 }
@@ -119,17 +142,59 @@ func (v *View) replaced(k *Key, revision uint64, now weight) {
 func (v *View) Stock() (Stock, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.kept.now, v.kept.known
+	s := v.kept.now
+	s.Standings = slices.Clone(s.Standings)
+	return s, v.kept.known
+}
+
+// stands notes how a key stands whose record in memory has changed. The caller holds mu.
+func (v *View) stands(k *Key, rec *wire.Record) {
+	was := k.standing
+	if k.standing = why.OfRecord(rec, v.o.Content); k.standing != was {
+		v.kept.ahead.Add(was, -1)
+		v.kept.ahead.Add(k.standing, 1)
+	}
+}
+
+// A Holding is a pinned key with something in hand, and how it stands for that.
+type Holding struct {
+	Key      *Key
+	Standing why.Standing
+}
+
+// Standings returns how the partition's keys stand: by what is in hand, else by their records
+// as they are in memory, else as they are in the bucket. It returns false while that is not
+// known. Of a key in hand whose record was not read yet, and that has one, one less is in sync.
+func (v *View) Standings(hand []Holding) (why.Counts, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.kept.known {
+		return nil, false
+	}
+	out := slices.Clone(v.kept.now.Standings)
+	out.AddAll(v.kept.ahead)
+	unread := int64(0)
+	for _, h := range hand {
+		out.Add(h.Standing, 1)
+		if h.Key.loaded {
+			out.Add(h.Key.standing, -1)
+		} else if !v.isNew(h.Key.encoded) {
+			unread++
+		}
+	}
+	out.Unread(unread)
+	return out, true
 }
 
 // expect returns what a record will take in the bucket, rather too much than too little.
-func (v *View) expect(rec *events.Record) int {
+func (v *View) expect(rec *wire.Record) int {
 	const record, settlement = 480, 200
 	n := record + recordOverhead + len(v.o.Channel) + 2*len(rec.Key) // as it is, and encoded
 	for i := range rec.Recent {
 		s := &rec.Recent[i]
 		n += settlement + len(s.ID) + len(s.Message) + len(s.Response)
 	}
+	n += rec.Refs.Size()
 	return n
 }
 
@@ -195,7 +260,7 @@ func (v *View) alone(ctx context.Context, f func() error) error {
 // beginTally begins: what the bucket has now is read, what is written from now on we hear
 // of.
 func (v *View) beginTally(ctx context.Context) (*tally, error) {
-	s, err := v.o.JS.Stream(ctx, events.KVStream(v.o.Names.LedgerBucket()))
+	s, err := v.o.JS.Stream(ctx, wire.KVStream(wire.LedgerBucket(v.o.Names)))
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +276,7 @@ func (v *View) endTally(t *tally) error {
 	if t.spoiled {
 		return errSpoiled
 	}
-	v.kept = kept{known: true, now: t.sum}
+	v.kept.known, v.kept.now, v.kept.tally = true, t.sum, nil
 	v.measure()
 	return nil
 }
@@ -226,8 +291,8 @@ func (v *View) readAll(ctx context.Context, t *tally) error {
 	if t.end == 0 {
 		return nil // an end of 0 would be none
 	}
-	n, all := 0, events.StreamQuery{Stream: events.KVStream(v.o.Names.LedgerBucket()), Subject: v.o.Records, From: 1, Until: t.end}
-	for msg, err := range events.ReadStream(ctx, v.o.JS, all) {
+	n, all := 0, wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(v.o.Names)), Subject: v.o.Records, From: 1, Until: t.end}
+	for msg, err := range wire.ReadStream(ctx, v.o.JS, all) {
 		if err != nil {
 			return err
 		}
@@ -241,14 +306,14 @@ func (v *View) readAll(ctx context.Context, t *tally) error {
 
 // tallied counts a record that was read, unless it is being replaced.
 func (v *View) tallied(t *tally, msg *jetstream.RawStreamMsg) {
-	rec, err := events.DecodeRecord(msg.Data)
+	rec, err := wire.DecodeRecord(msg.Data)
 	if err != nil || rec.ChannelID != v.o.ID {
-		rec = events.Record{} // it takes its room all the same
+		rec = wire.Record{} // it takes its room all the same
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	t.next = msg.Sequence + 1
 	if _, leaves := t.leaving[msg.Sequence]; !leaves {
-		t.sum.add(v.weigh(&rec, events.KeyOfSubject(msg.Subject), len(msg.Data)), 1)
+		t.sum.add(v.weigh(&rec, wire.KeyOfSubject(msg.Subject), len(msg.Data)), 1)
 	}
 }

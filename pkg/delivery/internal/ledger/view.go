@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -40,12 +41,12 @@ type Shared struct {
 type Options struct {
 	JS      jetstream.JetStream
 	Names   events.Names
-	Ledger  *events.Ledger
+	Ledger  *wire.Ledger
 	Channel string
 	// ID is the channel's. Records with another one are none.
 	ID string
 	// Content is that of the channel's configuration.
-	Content events.ContentID
+	Content wire.ContentID
 	// Records is the filter of the partition's records in the ledger.
 	Records string
 	Shared  *Shared
@@ -53,7 +54,7 @@ type Options struct {
 	Share int64
 	// LogEnd returns the end of the outcome log; nil: it is not known. A record from
 	// behind it keeps what it says of the target, and loses its place.
-	LogEnd func() events.LogPosition
+	LogEnd func() wire.LogPosition
 	// Broken is told that the view cannot be used any more. It must not call the
 	// view.
 	Broken func(error)
@@ -79,7 +80,7 @@ type View struct {
 	stirred bool       // what goes with the records has changed since the last write began
 	asking  []func(error)
 	// Memory for records in use, and to pack them.
-	spares []*events.Record
+	spares []*wire.Record
 	buffer []byte
 	closed bool
 	// written are the keys that this view writes, listed those that were in the
@@ -193,7 +194,7 @@ func (v *View) forget(k *Key) {
 
 // Read calls look with the record of a pinned key; an empty one where none is
 // loaded. look must not keep, change or block: the view is locked.
-func (v *View) Read(k *Key, look func(rec *events.Record)) {
+func (v *View) Read(k *Key, look func(rec *wire.Record)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	look(v.record(k))
@@ -202,24 +203,24 @@ func (v *View) Read(k *Key, look func(rec *events.Record)) {
 // A Group is one record of the outcome log while it is applied.
 type Group struct {
 	v  *View
-	at events.LogPosition
+	at wire.LogPosition
 }
 
 // Group calls apply, which applies all entries of one record of the log, at its place
 // there. Nothing is written to the ledger in between: a record of the ledger says by its
 // place that it has all of a group, or nothing. apply must not block or call the view.
-func (v *View) Group(at events.LogPosition, apply func(g Group)) {
+func (v *View) Group(at wire.LogPosition, apply func(g Group)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	apply(Group{v, at})
 }
 
 // Record returns the record of a pinned key, to look at within the group only.
-func (g Group) Record(k *Key) *events.Record { return g.v.record(k) }
+func (g Group) Record(k *Key) *wire.Record { return g.v.record(k) }
 
 // Apply brings the record of a pinned, loaded key up to an entry. It returns the
 // version that the target held before.
-func (g Group) Apply(k *Key, e *events.Entry) (before versioning.Version) {
+func (g Group) Apply(k *Key, e *wire.Entry) (before versioning.Version) {
 	v, at := g.v, g.at
 	rec := v.record(k)
 	before = rec.Applied.Version
@@ -230,6 +231,7 @@ func (g Group) Apply(k *Key, e *events.Entry) (before versioning.Version) {
 		return before // the bucket was ahead already
 	}
 	rec.Add(*e, at)
+	v.stands(k, rec)
 	v.added, v.stirred = v.added+1, true
 	v.o.Shared.outcomes.Add(1)
 	v.stir()
@@ -325,7 +327,7 @@ func (v *View) Load(ctx context.Context, keys []*Key) error {
 				k.revision, k.weight = s.Revision, v.weigh(&s.Record, k.encoded, s.Size)
 				v.place(&s.Record)
 				*v.record(k) = s.Record
-				k.base, k.loaded = s.LogPosition, true
+				k.base, k.loaded, k.standing = s.LogPosition, true, k.weight.standing
 			}
 			return nil
 		})
@@ -335,9 +337,9 @@ func (v *View) Load(ctx context.Context, keys []*Key) error {
 
 // place takes a record's place away that the log does not reach: it was in a log that
 // the broker no longer has.
-func (v *View) place(rec *events.Record) {
+func (v *View) place(rec *wire.Record) {
 	if v.o.LogEnd != nil && v.o.LogEnd().Before(rec.LogPosition) {
-		rec.LogPosition = events.LogPosition{}
+		rec.LogPosition = wire.LogPosition{}
 	}
 }
 
@@ -365,7 +367,9 @@ func (v *View) isNew(encoded string) bool {
 
 // HasPlace reports whether an entry changes a record. A malformed update has no
 // version, and perhaps no key.
-func HasPlace(e *events.Entry) bool { return !e.Version.IsZero() || e.Outcome == events.Reset }
+func HasPlace(e *wire.Entry) bool {
+	return !e.Version.IsZero() || e.Outcome == wire.Reset || e.Outcome == wire.RefsSet
+}
 
 // signal wakes who waits on ch; a signal that is already there is enough.
 func signal(ch chan struct{}) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -26,12 +27,12 @@ const (
 // A writer writes records to the ledger, each by compare-and-set.
 type writer struct {
 	v      *View
-	burst  *events.Burst
+	burst  *wire.Burst
 	sent   []sent // by number
 	under  int    // on their way
 	buffer *[]byte
 	chunk  []encoded
-	record events.Record // memory to unpack one
+	record wire.Record // memory to unpack one
 }
 
 // An encoded record lies in the writer's buffer.
@@ -124,7 +125,7 @@ var writeBuffers = sync.Pool{New: func() any { return new([]byte) }} //nolint:go
 
 // newWriter returns a writer with up to most records on their way.
 func (v *View) newWriter(most int) (*writer, error) {
-	burst, err := events.OpenBurst(v.o.JS.Conn(), most)
+	burst, err := wire.OpenBurst(v.o.JS.Conn(), most)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (w *writer) send(keys []*Key) error {
 	from := 0
 	for i := range w.chunk {
 		e := &w.chunk[i]
-		msg.Subject = w.v.o.Names.LedgerSubject(w.v.o.Channel, e.key.encoded)
+		msg.Subject = wire.LedgerSubject(w.v.o.Names, w.v.o.Channel, e.key.encoded)
 		msg.Data = (*w.buffer)[from:e.end]
 		expected[0] = strconv.FormatUint(e.revision, 10)
 		if _, err := w.burst.Send(msg); err != nil {
@@ -221,7 +222,7 @@ func (w *writer) await(ctx context.Context) error {
 
 // answered notes what became of a record. On a conflict the one with the higher log
 // sequence stays.
-func (w *writer) answered(ctx context.Context, a events.Answer) error {
+func (w *writer) answered(ctx context.Context, a wire.Answer) error {
 	s := w.sent[a.Number]
 	if s.key == nil { // answered before
 		return nil
@@ -229,7 +230,7 @@ func (w *writer) answered(ctx context.Context, a events.Answer) error {
 	w.sent[a.Number].key = nil
 	w.under--
 	revision, _, err := a.Stored()
-	if events.IsWrongSequence(err) {
+	if wire.IsWrongSequence(err) {
 		s.weight, revision, err = w.v.resolve(ctx, s.key)
 	}
 	w.v.endWrite(s, revision)
@@ -249,6 +250,7 @@ func (v *View) resolve(ctx context.Context, k *Key) (weight, uint64, error) {
 	v.kept.tally.spoil()
 	if ours := v.record(k); !s.Before(ours.LogPosition) {
 		*ours, k.base = s.Record, s.LogPosition
+		v.stands(k, ours)
 		return found, s.Revision, nil
 	}
 	v.replaced(k, s.Revision, found)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -38,7 +39,7 @@ func TestRecordsOnTheirWayWhenTheConnectionBreaksAreWrittenAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Must(t, b.JS.Conn().ForceReconnect())
-	if err := w.await(t.Context()); !events.IsUnavailable(err) {
+	if err := w.await(t.Context()); !wire.IsUnavailable(err) {
 		t.Fatalf("the error is %v, not that the broker is away", err)
 	}
 	w.close()

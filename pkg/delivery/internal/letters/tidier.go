@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -37,7 +38,7 @@ type Options struct {
 	Channel string
 	Letters string // the filter of the partition's letters
 	// Record returns a copy of the ledger's record of an encoded key.
-	Record func(ctx context.Context, key string) (events.Record, error)
+	Record func(ctx context.Context, key string) (wire.Record, error)
 	Logger zerolog.Logger
 }
 
@@ -47,13 +48,13 @@ type Tidier struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
-	known  map[string]bool          // encoded keys that have letters, as far as is known
-	untidy map[string]events.Record // by encoded key: where letters may be settled
+	known  map[string]bool        // encoded keys that have letters, as far as is known
+	untidy map[string]wire.Record // by encoded key: where letters may be settled
 }
 
 // New returns a tidier that knows of no letters.
 func New(o Options) *Tidier {
-	return &Tidier{o: o, wake: make(chan struct{}, 1), known: map[string]bool{}, untidy: map[string]events.Record{}}
+	return &Tidier{o: o, wake: make(chan struct{}, 1), known: map[string]bool{}, untidy: map[string]wire.Record{}}
 }
 
 // Note notes that a key has a letter, or is about to have one, and reports whether it was
@@ -76,14 +77,14 @@ func (t *Tidier) Knows(key string) bool {
 
 // Settled has the settled letters of a key removed soon, by its record, which the caller
 // may use again.
-func (t *Tidier) Settled(key string, rec *events.Record) {
+func (t *Tidier) Settled(key string, rec *wire.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.queue(key, rec)
 }
 
 // queue is Settled. The caller holds mu.
-func (t *Tidier) queue(key string, rec *events.Record) {
+func (t *Tidier) queue(key string, rec *wire.Record) {
 	if _, ok := t.untidy[key]; !ok && len(t.untidy) >= untidyMost {
 		return
 	}
@@ -97,7 +98,7 @@ func (t *Tidier) queue(key string, rec *events.Record) {
 }
 
 // again has a key looked at again, unless a newer record is queued.
-func (t *Tidier) again(key string, rec *events.Record) {
+func (t *Tidier) again(key string, rec *wire.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, newer := t.untidy[key]; !newer {
@@ -117,7 +118,7 @@ func (t *Tidier) Run(ctx context.Context) {
 		}
 		t.mu.Lock()
 		untidy := t.untidy
-		t.untidy = map[string]events.Record{}
+		t.untidy = map[string]wire.Record{}
 		t.mu.Unlock()
 		failed := 0
 		for key, rec := range untidy {
@@ -137,7 +138,7 @@ func (t *Tidier) Run(ctx context.Context) {
 	}
 }
 
-func (t *Tidier) tidy(ctx context.Context, key string, rec *events.Record) error {
+func (t *Tidier) tidy(ctx context.Context, key string, rec *wire.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	left, err := t.o.Store.Tidy(ctx, t.o.Channel, key, rec)
@@ -182,12 +183,12 @@ func (t *Tidier) find(ctx context.Context) {
 // list returns the partition's keys that have letters; false if that cannot be known.
 func (t *Tidier) list(ctx context.Context) (found []string, ok bool) {
 	for {
-		err := events.LetterKeys(ctx, t.o.JS, t.o.Names, t.o.Letters, knownMost, func(key string) { found = append(found, key) })
+		err := wire.LetterKeys(ctx, t.o.JS, t.o.Names, t.o.Letters, knownMost, func(key string) { found = append(found, key) })
 		if err == nil || ctx.Err() != nil {
 			return found, ctx.Err() == nil
 		}
 		t.o.Logger.Info().Err(err).Msg("the keys with dead letters are not listed: some that are settled may stay")
-		if errors.Is(err, events.ErrTooManyKeys) || !sleep.For(ctx, retry) {
+		if errors.Is(err, wire.ErrTooManyKeys) || !sleep.For(ctx, retry) {
 			return nil, false
 		}
 		found = found[:0]

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -48,8 +49,8 @@ type Options struct {
 	Names       events.Names
 	Channel, ID string // of the channel
 	Partition   int
-	Incarnation events.Incarnation
-	Content     events.ContentID // of the channel's configuration
+	Incarnation wire.Incarnation
+	Content     wire.ContentID // of the channel's configuration
 	Worker      string
 	Epoch       uint64 // of the lease
 	Attempt     uint64 // the tenure's number under the lease, from 1: with the epoch never used twice
@@ -70,16 +71,16 @@ type Log struct {
 
 // New returns a log that was not fenced yet.
 func New(o Options) *Log {
-	return &Log{o: o, subject: o.Names.Outcomes(o.Channel, o.Incarnation, o.Partition)}
+	return &Log{o: o, subject: wire.Outcomes(o.Names, o.Channel, o.Incarnation, o.Partition)}
 }
 
 // End returns the place of the partition's last record. What a ledger's record says to
 // reflect beyond it was in a log that the broker no longer has.
-func (l *Log) End() events.LogPosition { return l.At(l.end.Load()) }
+func (l *Log) End() wire.LogPosition { return l.At(l.end.Load()) }
 
 // At returns the place of a record of this incarnation.
-func (l *Log) At(seq uint64) events.LogPosition {
-	return events.LogPosition{Incarnation: l.o.Incarnation, Seq: seq}
+func (l *Log) At(seq uint64) wire.LogPosition {
+	return wire.LogPosition{Incarnation: l.o.Incarnation, Seq: seq}
 }
 
 // Fence writes an empty group: from then on a predecessor's commit fails.
@@ -104,15 +105,15 @@ func (l *Log) Fence(ctx context.Context) error {
 // Append writes one record behind the last one and returns its place. It tries as long
 // as ctx lasts while the broker is away or full; ErrFenced means that somebody else has
 // written.
-func (l *Log) Append(ctx context.Context, entries []events.Entry) (events.LogPosition, error) {
+func (l *Log) Append(ctx context.Context, entries []wire.Entry) (wire.LogPosition, error) {
 	l.number++
-	group := events.Group{
-		Format: events.Format, Channel: l.o.Channel, ChannelID: l.o.ID, Partition: l.o.Partition,
+	group := wire.Group{
+		Format: wire.Format, Channel: l.o.Channel, ChannelID: l.o.ID, Partition: l.o.Partition,
 		Epoch: l.o.Epoch, Number: l.groupNumber(), Worker: l.o.Worker, At: time.Now().UTC().Truncate(time.Millisecond), Content: l.o.Content, Entries: entries,
 	}
 	data, err := group.Append(l.buffer[:0])
 	if err != nil {
-		return events.LogPosition{}, err
+		return wire.LogPosition{}, err
 	}
 	l.buffer = data
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
@@ -120,20 +121,20 @@ func (l *Log) Append(ctx context.Context, entries []events.Entry) (events.LogPos
 		if err == nil {
 			return l.atEnd(seq), nil
 		}
-		if events.IsWrongSequence(err) || events.IsUnavailable(err) {
+		if wire.IsWrongSequence(err) || wire.IsUnavailable(err) {
 			seq, stored, rerr := l.wasStored(ctx)
 			if rerr == nil && stored {
 				return l.atEnd(seq), nil
 			}
-			if rerr != nil && !events.IsUnavailable(rerr) {
-				return events.LogPosition{}, rerr
+			if rerr != nil && !wire.IsUnavailable(rerr) {
+				return wire.LogPosition{}, rerr
 			}
-		} else if !events.IsFull(err) {
-			return events.LogPosition{}, fmt.Errorf("outcome log: %w", err)
+		} else if !wire.IsFull(err) {
+			return wire.LogPosition{}, fmt.Errorf("outcome log: %w", err)
 		}
 		l.o.Logger.Warn().Err(err).Msg("outcome log; nothing is settled until it can be written")
 		if !sleep.For(ctx, wait) {
-			return events.LogPosition{}, context.Cause(ctx)
+			return wire.LogPosition{}, context.Cause(ctx)
 		}
 	}
 }
@@ -142,7 +143,7 @@ func (l *Log) Append(ctx context.Context, entries []events.Entry) (events.LogPos
 func (l *Log) groupNumber() uint64 { return l.o.Attempt<<32 | l.number }
 
 // atEnd notes the sequence of the partition's last record, and returns its place.
-func (l *Log) atEnd(seq uint64) events.LogPosition {
+func (l *Log) atEnd(seq uint64) wire.LogPosition {
 	l.end.Store(seq)
 	l.o.Seen.Note(seq)
 	return l.At(seq)
@@ -179,25 +180,25 @@ func (l *Log) wasStored(ctx context.Context) (uint64, bool, error) {
 
 // last reads the partition's last record from the log's leader; sequence 0 if there is
 // none.
-func (l *Log) last(ctx context.Context) (uint64, events.Group, error) {
+func (l *Log) last(ctx context.Context) (uint64, wire.Group, error) {
 	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	msg, err := l.o.Stream.GetLastMsgForSubject(ctx, l.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, events.Group{}, nil
+		return 0, wire.Group{}, nil
 	}
 	if err != nil {
-		return 0, events.Group{}, fmt.Errorf("read the outcome log: %w", err)
+		return 0, wire.Group{}, fmt.Errorf("read the outcome log: %w", err)
 	}
-	g, err := events.DecodeGroup(msg.Data)
+	g, err := wire.DecodeGroup(msg.Data)
 	return msg.Sequence, g, err
 }
 
 // Tail calls each with every group behind a sequence, up to our own mark, of all
 // incarnations: the first owner in a new one goes through all of the log, because a
 // ledger that was restored may be older than the log that was. An error of each ends it.
-func (l *Log) Tail(ctx context.Context, after uint64, each func(at events.LogPosition, entries []events.Entry) error) error {
-	all := l.o.Names.PartitionOutcomes(l.o.Channel, l.o.Partition)
+func (l *Log) Tail(ctx context.Context, after uint64, each func(at wire.LogPosition, entries []wire.Entry) error) error {
+	all := wire.PartitionOutcomes(l.o.Names, l.o.Channel, l.o.Partition)
 	end := l.end.Load()
 	for from := after + 1; from < end; {
 		msg, err := l.o.Stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(all))
@@ -210,7 +211,7 @@ func (l *Log) Tail(ctx context.Context, after uint64, each func(at events.LogPos
 		if msg.Sequence >= end { // our own mark
 			return nil
 		}
-		group, err := events.DecodeGroup(msg.Data)
+		group, err := wire.DecodeGroup(msg.Data)
 		if err != nil {
 			return err
 		}
@@ -218,7 +219,7 @@ func (l *Log) Tail(ctx context.Context, after uint64, each func(at events.LogPos
 		if group.ChannelID != l.o.ID { // of a former channel of the name
 			continue
 		}
-		at, err := l.o.Names.OutcomePosition(msg.Subject, msg.Sequence)
+		at, err := wire.OutcomePosition(l.o.Names, msg.Subject, msg.Sequence)
 		if err != nil {
 			return err
 		}

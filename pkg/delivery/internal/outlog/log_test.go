@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/outlog"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -26,9 +27,9 @@ func newBench(t *testing.T) *bench {
 	b := &bench{Broker: natstest.Run(t)}
 	names := events.DefaultNames()
 	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
-	stream, err := b.JS.Stream(t.Context(), names.OutcomeStream())
+	stream, err := b.JS.Stream(t.Context(), wire.OutcomeStream(names))
 	testkit.Must(t, err)
-	incarnation, err := events.ReadIncarnation(t.Context(), b.JS, names)
+	incarnation, err := wire.ReadIncarnation(t.Context(), b.JS, names)
 	testkit.Must(t, err)
 	b.o = outlog.Options{
 		JS: b.JS, Stream: stream, Names: names, Channel: "cal", ID: "id", Incarnation: incarnation,
@@ -47,14 +48,14 @@ func (b *bench) log(worker string, change ...func(*outlog.Options)) *outlog.Log 
 	return outlog.New(o)
 }
 
-func delivered(version int64) events.Entry {
-	return events.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(version), Outcome: events.Delivered}}
+func delivered(version int64) wire.Entry {
+	return wire.Entry{Key: "k", Settlement: events.Settlement{Version: testkit.Number(version), Outcome: events.Delivered}}
 }
 
 // versions returns those of the groups behind a sequence.
 func versions(t *testing.T, l *outlog.Log, after uint64) (out []string) {
 	t.Helper()
-	testkit.Must(t, l.Tail(t.Context(), after, func(_ events.LogPosition, entries []events.Entry) error {
+	testkit.Must(t, l.Tail(t.Context(), after, func(_ wire.LogPosition, entries []wire.Entry) error {
 		for _, e := range entries {
 			out = append(out, e.Version.String())
 		}
@@ -68,13 +69,13 @@ func TestFenceEndsThePredecessor(t *testing.T) {
 	b := newBench(t)
 	first, second := b.log("first"), b.log("second")
 	testkit.Must(t, first.Fence(t.Context()))
-	at, err := first.Append(t.Context(), []events.Entry{delivered(1)})
+	at, err := first.Append(t.Context(), []wire.Entry{delivered(1)})
 	testkit.Must(t, err)
 	if at != first.End() || at.Seq != 2 {
 		t.Errorf("logged at %+v, the end is %+v; want both behind the mark", at, first.End())
 	}
 	testkit.Must(t, second.Fence(t.Context()))
-	if _, err := first.Append(t.Context(), []events.Entry{delivered(2)}); !errors.Is(err, outlog.ErrFenced) {
+	if _, err := first.Append(t.Context(), []wire.Entry{delivered(2)}); !errors.Is(err, outlog.ErrFenced) {
 		t.Errorf("the first owner logs on: %v, want %v", err, outlog.ErrFenced)
 	}
 	if got := versions(t, second, 0); len(got) != 1 || got[0] != "1" {
@@ -83,7 +84,7 @@ func TestFenceEndsThePredecessor(t *testing.T) {
 	if got := versions(t, second, at.Seq); len(got) != 0 {
 		t.Errorf("behind what it knows it finds %v, want nothing", got)
 	}
-	if _, err := second.Append(t.Context(), []events.Entry{delivered(2)}); err != nil {
+	if _, err := second.Append(t.Context(), []wire.Entry{delivered(2)}); err != nil {
 		t.Errorf("the second owner cannot log: %v", err)
 	}
 }
@@ -113,7 +114,7 @@ func TestTailIsOfTheChannelAndThePartition(t *testing.T) {
 	} {
 		other := b.log("other", change)
 		testkit.Must(t, other.Fence(t.Context()))
-		_, err := other.Append(t.Context(), []events.Entry{delivered(1)})
+		_, err := other.Append(t.Context(), []wire.Entry{delivered(1)})
 		testkit.Must(t, err)
 	}
 	l := b.log("w")
@@ -131,7 +132,7 @@ func TestAppendWaitsForTheBroker(t *testing.T) {
 		var err error
 		o.JS, err = jetstream.New(conn)
 		testkit.Must(t, err)
-		o.Stream, err = o.JS.Stream(t.Context(), o.Names.OutcomeStream())
+		o.Stream, err = o.JS.Stream(t.Context(), wire.OutcomeStream(o.Names))
 		testkit.Must(t, err)
 	}
 	l := b.log("w", reconnecting)
@@ -141,7 +142,7 @@ func TestAppendWaitsForTheBroker(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		_, err := l.Append(ctx, []events.Entry{delivered(1)})
+		_, err := l.Append(ctx, []wire.Entry{delivered(1)})
 		done <- err
 	}()
 	b.Start(t)

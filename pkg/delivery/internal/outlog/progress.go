@@ -3,6 +3,7 @@ package outlog
 import (
 	"context"
 	"errors"
+	"reflect"
 	"sync"
 
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -75,7 +76,7 @@ func (p *Progress) Change(ctx context.Context, change func(*channels.Progress)) 
 	next := was
 	change(&next)
 	next.Worker, next.Epoch = p.o.Worker, p.o.Epoch
-	if next == was && revision != 0 {
+	if reflect.DeepEqual(next, was) && revision != 0 {
 		return nil
 	}
 	revision, err := p.o.Store.Write(ctx, p.o.Channel, p.o.Generation, p.o.Partition, next, revision) // not under mu: whoever asks for it need not wait

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 const (
@@ -22,12 +22,12 @@ const (
 // A Mover moves updates to the parked stream. It is for one goroutine.
 type Mover struct {
 	s     *Stream
-	burst *events.Burst
+	burst *wire.Burst
 }
 
 // Mover returns a mover. It fails only if the connection is closed.
 func (s *Stream) Mover() (*Mover, error) {
-	burst, err := events.OpenBurst(s.o.JS.Conn(), 2*AtOnce)
+	burst, err := wire.OpenBurst(s.o.JS.Conn(), 2*AtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("parked stream: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/plain"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
@@ -48,18 +49,18 @@ type Move struct {
 // Size returns how much of the parked stream an update would take, in bytes.
 func (s *Stream) Size(m *Move) int64 {
 	msg := s.message(m)
-	return events.StoredSize(msg.Subject, msg.Header, len(msg.Data))
+	return wire.StoredSize(msg.Subject, msg.Header, len(msg.Data))
 }
 
 // message returns what is stored of an update.
 func (s *Stream) message(m *Move) *nats.Msg {
-	msg := nats.NewMsg(s.o.Names.Parked(s.o.Channel, m.Key))
+	msg := nats.NewMsg(wire.ParkedUpdate(s.o.Names, s.o.Channel, m.Key))
 	msg.Data, msg.Header = m.Msg.Data(), plain.Headers(m.Msg.Headers())
 	msg.Header.Set(headerSequence, strconv.FormatUint(m.Seq, 10))
-	msg.Header.Set(events.HeaderChannelID, s.o.ID)
+	msg.Header.Set(wire.HeaderChannelID, s.o.ID)
 	msg.Header.Set(headerDigest, m.Digest.String())
 	msg.Header.Set(headerStored, m.Stored.UTC().Format(time.RFC3339Nano))
-	msg.Header.Set(nats.MsgIdHdr, s.updates+":"+m.Place+":parked")
+	msg.Header.Set(nats.MsgIdHdr, wire.UpdateStream(s.o.Names, s.route)+":"+m.Place+":parked")
 	return msg
 }
 
@@ -68,14 +69,14 @@ func (s *Stream) message(m *Move) *nats.Msg {
 // removed.
 func (s *Stream) decode(ctx context.Context, msg jetstream.Msg, key string, at uint64) (Parked, bool) {
 	h := msg.Headers()
-	if id := h.Get(events.HeaderChannelID); id != "" && id != s.o.ID {
+	if id := h.Get(wire.HeaderChannelID); id != "" && id != s.o.ID {
 		s.o.Logger.Warn().Uint64("sequence", at).Msg("a parked update is of a former channel of this name; it is removed")
 		go func() { _ = s.Delete(context.WithoutCancel(ctx), at) }() // the next owner finds what stays
 		return Parked{}, false
 	}
-	p := Parked{Key: key, At: at, Size: events.StoredSize(msg.Subject(), h, events.PayloadSize(h))}
+	p := Parked{Key: key, At: at, Size: wire.StoredSize(msg.Subject(), h, wire.PayloadSize(h))}
 	var errs [4]error
-	p.Update, errs[0] = events.Decode(s.o.Names, s.o.Names.StoredUpdate(s.o.Channel, key), h, nil)
+	p.Update, errs[0] = wire.Decode(s.o.Names, wire.StoredUpdate(s.o.Names, s.route, key), h, nil)
 	p.Seq, errs[1] = strconv.ParseUint(h.Get(headerSequence), 10, 64)
 	p.Stored, errs[2] = time.Parse(time.RFC3339Nano, h.Get(headerStored))
 	errs[3] = p.Digest.UnmarshalText([]byte(h.Get(headerDigest)))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -33,7 +34,7 @@ func newStream(t *testing.T) (*natstest.Broker, *Stream) {
 	b := natstest.Run(t)
 	names := events.DefaultNames()
 	testkit.Must(t, channels.Provision(t.Context(), b.JS, names, channels.Storage{}))
-	stream, err := b.JS.Stream(t.Context(), names.ParkedStream())
+	stream, err := b.JS.Stream(t.Context(), wire.ParkedStream(names))
 	testkit.Must(t, err)
 	return b, New(Options{JS: b.JS, Stream: stream, Names: names, Channel: "cal", ID: "id", Partitions: 1, Logger: zerolog.Nop()})
 }
@@ -41,7 +42,7 @@ func newStream(t *testing.T) (*natstest.Broker, *Stream) {
 func moveOf(t *testing.T, key string, version int64) Move {
 	t.Helper()
 	u := events.Update{Channel: "cal", Key: key, Version: testkit.Number(version), Payload: []byte(strconv.FormatInt(version, 10))}
-	msg, err := events.Encode(events.DefaultNames(), u)
+	msg, err := wire.Encode(events.DefaultNames(), u)
 	testkit.Must(t, err)
 	enc, err := events.EncodeKey(key)
 	testkit.Must(t, err)
@@ -121,7 +122,7 @@ func TestWhatIsNotOursIsLeftOut(t *testing.T) {
 	o := s.o
 	o.ID = "former"
 	move(t, New(o), moveOf(t, "a", 1))
-	rubbish := nats.NewMsg(s.o.Names.Parked("cal", "x"))
+	rubbish := nats.NewMsg(wire.ParkedUpdate(s.o.Names, "cal", "x"))
 	rubbish.Header.Set(headerSequence, "many")
 	_, err := b.JS.PublishMsg(t.Context(), rubbish)
 	testkit.Must(t, err)
@@ -143,7 +144,7 @@ func TestWhatIsNotOursIsLeftOut(t *testing.T) {
 		o.Partition = p
 		for _, found := range New(o).found(t) {
 			keys[found.Key]++
-			if events.Partition(found.Key, o.Partitions) != p {
+			if wire.Partition(found.Key, o.Partitions) != p {
 				t.Errorf("key %s is found in partition %d", found.Key, p)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -35,12 +36,12 @@ type Options struct {
 
 // A Stream is the parked updates of a partition. It is safe for concurrent use.
 type Stream struct {
-	o       Options
-	updates string // the channel's stream
+	o     Options
+	route events.Route // of the channel, whatever it reads: parked updates are the channel's own
 }
 
 // New returns the parked updates of a partition.
-func New(o Options) *Stream { return &Stream{o: o, updates: o.Names.UpdateStream(o.Channel)} }
+func New(o Options) *Stream { return &Stream{o: o, route: events.ToChannel(o.Channel)} }
 
 // Content reads headers and payload of the update at a sequence of the parked stream, or
 // ErrLost.
@@ -70,7 +71,7 @@ func (s *Stream) Delete(ctx context.Context, seq uint64) error {
 // All calls found for every parked update of the partition, those of a key in their
 // order, without payload.
 func (s *Stream) All(ctx context.Context, found func(Parked)) error {
-	all := s.o.Names.PartitionParked(s.o.Channel, s.o.Partition, s.o.Partitions)
+	all := wire.PartitionParked(s.o.Names, s.o.Channel, s.o.Partition, s.o.Partitions)
 	info, err := s.o.Stream.Info(ctx, jetstream.WithSubjectFilter(all))
 	if err != nil {
 		return fmt.Errorf("look for parked updates: %w", err)
@@ -84,7 +85,7 @@ func (s *Stream) All(ctx context.Context, found func(Parked)) error {
 // OfKey calls found for parked updates of a key, from a sequence of the parked stream on,
 // in their order, without payload; for most of them at most.
 func (s *Stream) OfKey(ctx context.Context, key string, from uint64, most int, found func(Parked)) error {
-	return s.read(ctx, s.o.Names.Parked(s.o.Channel, key), from, most, found)
+	return s.read(ctx, wire.ParkedUpdate(s.o.Names, s.o.Channel, key), from, most, found)
 }
 
 // read calls found for parked updates on the subjects of a filter in order, from a
@@ -115,7 +116,7 @@ func (s *Stream) read(ctx context.Context, filter string, from uint64, most int,
 			if most > 0 && n >= most {
 				continue
 			}
-			if p, ok := s.decode(ctx, msg, events.KeyOfSubject(msg.Subject()), meta.Sequence.Stream); ok {
+			if p, ok := s.decode(ctx, msg, wire.KeyOfSubject(msg.Subject()), meta.Sequence.Stream); ok {
 				found(p)
 				n++
 			}

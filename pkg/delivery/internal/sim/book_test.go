@@ -9,8 +9,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/sim"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -21,13 +23,19 @@ type book struct {
 	w *world
 
 	mu      sync.Mutex
-	log     faults.Outcomes
-	ledger  map[string]events.Record
-	settled map[id]events.Outcome // first final outcomes
-	ended   map[uint64]bool       // sequences of messages that have one
-	parked  map[string]bool       // ids of messages that are, or were, parked
-	known   map[string][]versioning.Tag
-	wrong   error // the first
+	pages   map[string]*faults.Outcomes // by channel
+	settled map[id]events.Outcome       // first final outcomes
+	ended   map[uint64]bool             // sequences of messages that have one
+	parked  map[string]bool             // ids of messages that are, or were, parked
+	known   map[string][]taken          // by key
+	owed    map[id]bool                 // to a service: outcomes that it is told, true once it is
+	wrong   error                       // the first
+}
+
+// taken is an update that the stream has stored.
+type taken struct {
+	versioning.Tag
+	seq uint64
 }
 
 func (b *book) open(w *world) {
@@ -37,9 +45,19 @@ func (b *book) open(w *world) {
 }
 
 func (b *book) clear() {
-	b.log, b.ledger = faults.Outcomes{}, map[string]events.Record{}
+	b.pages = map[string]*faults.Outcomes{}
 	b.settled, b.ended, b.parked = map[id]events.Outcome{}, map[uint64]bool{}, map[string]bool{}
-	b.known = map[string][]versioning.Tag{}
+	b.known, b.owed = map[string][]taken{}, map[id]bool{}
+}
+
+// page returns what is written about a channel.
+func (b *book) page(channel string) *faults.Outcomes {
+	p := b.pages[channel]
+	if p == nil {
+		p = &faults.Outcomes{Ledger: map[string]wire.Record{}}
+		b.pages[channel] = p
+	}
+	return p
 }
 
 // read begins the book anew, with what a broker holds that was put back.
@@ -48,20 +66,21 @@ func (b *book) read() {
 	b.clear()
 	b.mu.Unlock()
 	n := b.w.names
-	for _, stream := range []string{n.OutcomeStream(), events.KVStream(n.LedgerBucket()), n.ParkedStream()} {
+	for _, stream := range []string{wire.OutcomeStream(n), wire.KVStream(wire.LedgerBucket(n)), wire.ParkedStream(n)} {
 		for _, m := range b.w.broker.MessagesAfter(stream, 0) {
 			b.stored(stream, m)
 		}
 	}
 }
 
-// outcomes returns what log and ledger say now.
-func (b *book) outcomes() faults.Outcomes {
+// outcomes returns what log and ledger say of a channel now.
+func (b *book) outcomes(channel string) faults.Outcomes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := b.log
-	out.Ledger, out.Records = maps.Clone(b.ledger), make(map[string]*events.Record, len(b.log.Records))
-	for key, rec := range b.log.Records {
+	out := *b.page(channel)
+	records := out.Records
+	out.Ledger, out.Records = maps.Clone(out.Ledger), make(map[string]*wire.Record, len(records))
+	for key, rec := range records {
 		copied := *rec
 		out.Records[key] = &copied
 	}
@@ -80,6 +99,13 @@ func (b *book) found(format string, args ...any) {
 func (b *book) err() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.wrong == nil && b.w.story.backup == nil { // who waited before a restore waits no more
+		for of, told := range b.owed {
+			if !told {
+				return fmt.Errorf("guarantee 3 is violated: a service asked for the outcome of %s@%s in %s, and was not told", of.key, of.version, of.channel)
+			}
+		}
+	}
 	return b.wrong
 }
 
@@ -89,23 +115,24 @@ func (b *book) stored(stream string, m sim.Stored) {
 	n := b.w.names
 	var err error
 	switch {
-	case stream == n.OutcomeStream():
+	case stream == wire.OutcomeStream(n):
 		err = b.logged(m)
-	case stream == events.KVStream(n.LedgerBucket()):
-		var rec events.Record
-		if rec, err = events.DecodeRecord(m.Data); err == nil {
-			b.ledger[rec.Key] = rec
-			for _, tag := range b.known[rec.Key] {
-				b.w.witness.hear(rec, tag)
+	case stream == wire.KVStream(wire.LedgerBucket(n)):
+		var rec wire.Record
+		if rec, err = wire.DecodeRecord(m.Data); err == nil {
+			channel := channelOf(m.Subject)
+			b.page(channel).Ledger[rec.Key] = rec
+			for _, of := range b.known[rec.Key] {
+				b.w.witness.hear(channel, rec, of.Tag)
 			}
 		}
-	case stream == n.UpdateStream(channel):
-		if u, err := events.Decode(n, m.Subject, header(m), m.Data); err == nil && strings.HasPrefix(u.Key, ordinary) {
-			b.known[u.Key] = append(b.known[u.Key], u.Tag())
+	case stream == wire.UpdateStream(n, b.w.route):
+		if u, err := wire.Decode(n, m.Subject, header(m), m.Data); err == nil && strings.HasPrefix(u.Key, ordinary) {
+			b.known[u.Key] = append(b.known[u.Key], taken{u.Tag(), m.Seq})
 		}
-	case stream == n.ParkedStream():
+	case stream == wire.ParkedStream(n):
 		b.parked[m.Value("Extsync-Parked-Sequence")] = true
-	case stream == n.AckStream():
+	case stream == wire.AckStream(n):
 		err = b.told(m)
 	}
 	if err != nil {
@@ -114,36 +141,49 @@ func (b *book) stored(stream string, m sim.Stored) {
 }
 
 func (b *book) logged(m sim.Stored) error {
-	group, err := events.DecodeGroup(m.Data)
+	group, err := wire.DecodeGroup(m.Data)
 	if err != nil {
 		return err
 	}
-	at, err := b.w.names.OutcomePosition(m.Subject, m.Seq)
+	at, err := wire.OutcomePosition(b.w.names, m.Subject, m.Seq)
 	if err != nil {
 		return err
 	}
-	b.log.Add(group, at)
+	b.page(group.Channel).Add(group, at)
 	for _, e := range group.Entries {
-		if of := idOf(e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest}); e.Outcome.Final() {
-			b.ended[e.Sequence] = true
-			if _, twice := b.settled[of]; !twice {
-				b.settled[of] = e.Outcome
-			}
+		of := idOf(group.Channel, e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
+		if !wire.Final(e.Outcome) {
+			continue
+		}
+		b.ended[e.Sequence] = true
+		if _, twice := b.settled[of]; !twice {
+			b.settled[of] = e.Outcome
+		}
+		if e.ReplyTo != "" && !b.owed[of] {
+			b.owed[of] = false
 		}
 	}
 	return nil
 }
 
+// channelOf returns the channel of a subject of the ledger.
+func channelOf(subject string) string { return strings.Split(subject, ".")[2] }
+
 // told: an ack says what the log says by then.
 func (b *book) told(m sim.Stored) error {
 	for line := range strings.Lines(string(m.Data)) {
-		ack, err := events.DecodeAck([]byte(line))
+		ack, err := publish.DecodeAck([]byte(line))
 		if err != nil {
 			return err
 		}
-		if _, is := b.settled[idOf(ack.Key, versioning.Tag{Version: ack.Version, Digest: ack.Digest})]; !is {
-			b.found("guarantee 1 is violated: %s@%s is told to be %s, and the log does not have it", ack.Key, ack.Version, ack.Outcome)
+		of := idOf(ack.Channel, ack.Key, versioning.Tag{Version: ack.Version, Digest: ack.Digest})
+		if _, is := b.settled[of]; !is {
+			b.found("guarantee 1 is violated: %s@%s is told to be %s by %s, and the log does not have it", ack.Key, ack.Version, ack.Outcome, ack.Channel)
 		}
+		if ack.Topic != b.w.route.Topic() {
+			b.found("the ack of %s@%s is of topic %q", ack.Key, ack.Version, ack.Topic)
+		}
+		b.owed[of] = true
 	}
 	return nil
 }
@@ -151,25 +191,25 @@ func (b *book) told(m sim.Stored) error {
 // acked: what leaves a work queue has an outcome in the log, or is parked; and if it is the
 // newest version of its key, the ledger says so to whoever looks for the head.
 func (b *book) acked(stream string, m sim.Stored) {
-	if stream != b.w.names.UpdateStream(channel) {
+	if stream != wire.UpdateStream(b.w.names, b.w.route) {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := events.KeyOfSubject(m.Subject)
+	key := wire.KeyOfSubject(m.Subject)
 	if !strings.HasPrefix(key, ordinary) {
 		return
 	}
-	u, err := events.Decode(b.w.names, m.Subject, header(m), m.Data)
+	u, err := wire.Decode(b.w.names, m.Subject, header(m), m.Data)
 	if err != nil {
 		b.found("the work queue has %q: %w", m.Data, err)
 		return
 	}
 	parked := b.parked[fmt.Sprint(m.Seq)]
-	if _, is := b.settled[idOf(u.Key, u.Tag())]; !is && !b.ended[m.Seq] && !parked {
+	if _, is := b.settled[idOf(u.Channel, u.Key, u.Tag())]; !is && !b.ended[m.Seq] && !parked {
 		b.found("guarantee 1 is violated: the message of %s@%s is acked, and the log does not have it", u.Key, u.Version)
 	}
-	rec := b.ledger[u.Key]
+	rec := b.page(u.Channel).Ledger[u.Key]
 	if newest := rec.Newest(); older(events.Update{Version: newest.Version}, u) {
 		b.found("guarantee 2 is violated: %s@%s leaves the work queue, and the ledger knows of %s", u.Key, u.Version, newest.Version)
 	}
@@ -189,7 +229,7 @@ func header(m sim.Stored) nats.Header {
 func ordinaryOnly(entries []faults.Logged) (out []faults.Logged) {
 	superseded := map[id]bool{}
 	for _, e := range entries {
-		of := idOf(e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
+		of := idOf("", e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
 		if again := superseded[of]; again && e.Outcome == events.Superseded || !strings.HasPrefix(e.Key, ordinary) {
 			continue
 		}

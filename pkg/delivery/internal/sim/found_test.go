@@ -11,8 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // What histories have found, each as short as it can be.
@@ -39,11 +40,11 @@ func (w *world) settles() {
 	w.t.Helper()
 	p := w.connect("p")
 	defer p.nc.Close()
-	pub, err := events.NewPublisher(w.t.Context(), p.js, w.names)
+	pub, err := publish.New(w.t.Context(), p.js, w.names)
 	testkit.Must(w.t, err)
 	w.rounds++
 	for n := range w.plan.keys {
-		if u := update(keyOf(n), int64(w.rounds)); w.publishOne(pub, u) {
+		if u := w.update(keyOf(n), int64(w.rounds)); w.publishOne(pub, u) {
 			w.story.accept(u)
 		}
 	}
@@ -66,7 +67,7 @@ func TestFailedRepartitionLeavesNothingClosed(t *testing.T) {
 		p.Clean = false // as if its owner had died
 		_, err = store.Write(w.t.Context(), channel, 1, 3, p, revision)
 		testkit.Must(w.t, err)
-		if err := w.repartition(); !errors.Is(err, channels.ErrNotDrained) {
+		if err := w.repartition(w.readers[0]); !errors.Is(err, channels.ErrNotDrained) {
 			w.t.Errorf("%v, want %v", err, channels.ErrNotDrained)
 		}
 		w.hire()
@@ -82,7 +83,7 @@ func TestPausedChannelIsRepartitioned(t *testing.T) {
 		_, err := w.registry.Pause(context.Background(), channel)
 		testkit.Must(w.t, err)
 		w.hire()
-		testkit.Must(w.t, w.repartition())
+		testkit.Must(w.t, w.repartition(w.readers[0]))
 		testkit.Must(w.t, w.resume())
 		w.settles()
 	})
@@ -105,7 +106,7 @@ func TestParkedUpdateThatCameBackIsRemoved(t *testing.T) {
 		w.hire()
 		w.settles()
 		w.broker.Restart(func() bool { return true })
-		if n := len(w.broker.MessagesAfter(w.names.ParkedStream(), 0)); n == 0 {
+		if n := len(w.broker.MessagesAfter(wire.ParkedStream(w.names), 0)); n == 0 {
 			w.t.Fatal("nothing that was parked has come back")
 		}
 		w.settles()

@@ -3,15 +3,17 @@ package sim_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // A happening is something that happens while updates flow. It ends within while, or a
@@ -24,7 +26,9 @@ type happening struct {
 
 func (w *world) latest() bool { return w.plan.config.Mode == channels.Latest }
 
-func guarded(w *world) bool { return w.target.guarded }
+func guarded(w *world) bool {
+	return !slices.ContainsFunc(w.readers, func(r *reader) bool { return !r.target.guarded })
+}
 
 // happenings are what may happen. i is a worker that is there.
 var happenings = []happening{ //nolint:gochecknoglobals // a constant
@@ -56,16 +60,18 @@ var happenings = []happening{ //nolint:gochecknoglobals // a constant
 	{"fill a stream", nil, (*world).fill},
 	{"pause", nil, (*world).pause},
 	{"resync", (*world).latest, func(w *world, _ int, _ time.Duration) {
-		w.story.sentAgain = true
-		_, err := w.registry.StartResync(context.Background(), channel, channels.Selection{})
-		w.note("resync: %v", err)
+		r := w.anyReader(w.dice)
+		r.sentAgain = true
+		_, err := w.registry.StartResync(context.Background(), r.name, channels.Selection{})
+		w.note("resync of %s: %v", r.name, err)
 	}},
 	{"replay", nil, func(w *world, _ int, _ time.Duration) {
-		w.story.sentAgain = true
-		sum, err := w.letters.ReplayAll(context.Background(), deadletters.Filter{Channel: channel}, nil)
-		w.note("replay: %+v, %v", sum, err)
+		r := w.anyReader(w.dice)
+		r.sentAgain = true
+		sum, err := w.letters.ReplayAll(context.Background(), deadletters.Filter{Channel: r.name}, nil)
+		w.note("replay of %s: %+v, %v", r.name, sum, err)
 	}},
-	{"repartition", nil, func(w *world, _ int, _ time.Duration) { w.note("repartition: %v", w.repartition()) }},
+	{"repartition", nil, func(w *world, _ int, _ time.Duration) { w.note("repartition: %v", w.repartition(w.anyReader(w.dice))) }},
 	{"reset a key", nil, (*world).resetKey},
 	{"malformed", nil, func(w *world, _ int, _ time.Duration) { w.publishBroken("m", nats.Header{}, []byte("{")) }},
 	{"hidden", nil, func(w *world, _ int, _ time.Duration) { w.publishBroken("h", nats.Header{"Status": {"100"}}, nil) }},
@@ -73,6 +79,10 @@ var happenings = []happening{ //nolint:gochecknoglobals // a constant
 
 // disturb has things happen while updates flow.
 func (w *world) disturb() {
+	possible := happenings
+	if w.route.Topic() != "" {
+		possible = append(slices.Clone(happenings), toTopics...)
+	}
 	saveAfter := -1
 	if w.plan.older {
 		saveAfter = w.dice.IntN(w.plan.happenings + 1)
@@ -81,11 +91,12 @@ func (w *world) disturb() {
 		if n == saveAfter {
 			w.save()
 		}
+		w.arrivals(n)
 		if n == w.plan.happenings {
 			return
 		}
 		time.Sleep(time.Duration(w.dice.Int64N(int64(w.plan.length) / 4)))
-		h := happenings[w.dice.IntN(len(happenings))]
+		h := possible[w.dice.IntN(len(possible))]
 		i, while := w.dice.IntN(len(w.workers)), time.Duration(w.dice.Int64N(int64(2*leaseTTL)))
 		if h.when != nil && !h.when(w) {
 			continue
@@ -96,16 +107,16 @@ func (w *world) disturb() {
 }
 
 func (w *world) freeze(i int, while time.Duration) {
-	wk, from := w.workers[i], w.target.now()
+	wk, from := w.workers[i], time.Since(w.start)
 	wk.link.Freeze()
 	time.Sleep(while)
 	wk.link.Thaw()
-	w.story.absences = append(w.story.absences, faults.Absence{Worker: wk.name, From: from, To: w.target.now()})
+	w.story.absences = append(w.story.absences, faults.Absence{Worker: wk.name, From: from, To: time.Since(w.start)})
 }
 
 func (w *world) fill(_ int, while time.Duration) {
 	n := w.names
-	stream := pick(w.dice, n.OutcomeStream(), events.KVStream(n.LedgerBucket()), events.KVStream(n.ProgressBucket()), n.ParkedStream(), n.DeadStream(), n.AckStream())
+	stream := pick(w.dice, wire.OutcomeStream(n), wire.KVStream(wire.LedgerBucket(n)), wire.KVStream(wire.ProgressBucket(n)), wire.ParkedStream(n), wire.DeadStream(n), wire.AckStream(n))
 	w.note("%s is full", stream)
 	w.broker.Fill(stream, true)
 	time.Sleep(while)
@@ -113,18 +124,19 @@ func (w *world) fill(_ int, while time.Duration) {
 }
 
 func (w *world) pause(_ int, while time.Duration) {
-	_, err := w.registry.Pause(context.Background(), channel)
-	w.note("pause: %v", err)
+	r := w.anyReader(w.dice)
+	_, err := w.registry.Pause(context.Background(), r.name)
+	w.note("pause %s: %v", r.name, err)
 	time.Sleep(while)
 	if w.dice.IntN(2) == 0 { // else it stays paused until all is well
-		_, err = w.registry.Resume(context.Background(), channel)
-		w.note("resume: %v", err)
+		_, err = w.registry.Resume(context.Background(), r.name)
+		w.note("resume %s: %v", r.name, err)
 	}
 }
 
-// repartition gives the channel another number of partitions.
-func (w *world) repartition() error {
-	e, err := w.registry.Get(context.Background(), channel)
+// repartition gives a channel another number of partitions.
+func (w *world) repartition(r *reader) error {
+	e, err := w.registry.Get(context.Background(), r.name)
 	if err != nil {
 		return err
 	}
@@ -142,17 +154,24 @@ func (w *world) resetKey(i int, while time.Duration) {
 		return
 	}
 	time.Sleep(while)
-	err := w.registry.ResetKey(context.Background(), channel, key)
+	err := w.reset(key)
 	w.note("reset of %s: %v", key, err)
 	if err == nil && w.publishReset(key, 1) {
 		w.story.resets = append(w.story.resets, key)
 	}
 }
 
+func (w *world) reset(key string) error {
+	if topic := w.route.Topic(); topic != "" {
+		return w.registry.ResetTopicKey(context.Background(), topic, key)
+	}
+	return w.registry.ResetKey(context.Background(), w.route.Name(), key)
+}
+
 func (w *world) publishReset(key string, version int64) bool {
-	pub, err := events.NewPublisher(context.Background(), w.admin.js, w.names)
+	pub, err := publish.New(context.Background(), w.admin.js, w.names)
 	if err == nil {
-		_, err = pub.Publish(context.Background(), update(key, version))
+		_, err = pub.Publish(context.Background(), w.update(key, version))
 	}
 	w.note("publish %s@%d: %v", key, version, err)
 	return err == nil
@@ -160,8 +179,9 @@ func (w *world) publishReset(key string, version int64) bool {
 
 // publishBroken stores a message that is no update, under a key of its own.
 func (w *world) publishBroken(prefix string, header nats.Header, data []byte) {
-	w.story.broken++
-	msg := nats.NewMsg(w.names.Update(channel, prefix+strconv.Itoa(w.story.broken)))
+	key := prefix + strconv.Itoa(len(w.story.broken)+1)
+	w.story.broken = append(w.story.broken, key)
+	msg := nats.NewMsg(w.names.Update(w.route, key))
 	msg.Header, msg.Data = header, data
 	msg.Header.Set(nats.MsgIdHdr, msg.Subject)
 	for {
@@ -169,7 +189,7 @@ func (w *world) publishBroken(prefix string, header nats.Header, data []byte) {
 		if err == nil {
 			return
 		}
-		if !events.IsUnavailable(err) {
+		if !wire.IsUnavailable(err) {
 			w.t.Errorf("publish what is malformed: %v", err)
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -195,7 +215,7 @@ func (w *world) putBack() error {
 	w.broker.Restore(*w.story.backup)
 	w.book.read()
 	err := w.await(time.Minute, time.Second, func() error {
-		_, _, err := events.RenewIncarnation(context.Background(), w.admin.js, w.names)
+		_, _, err := wire.RenewIncarnation(context.Background(), w.admin.js, w.names)
 		return err
 	})
 	w.open()

@@ -12,8 +12,10 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/sim"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -35,12 +37,11 @@ type story struct {
 	at       []time.Time // when each of them was
 	newest   map[string]events.Update
 
-	absences  []faults.Absence
-	sentAgain bool     // updates may have one more outcome each
-	resets    []string // keys whose versions began anew at 1
-	broken    int      // messages that are no updates
-	backup    *sim.Backup
-	saved     time.Time
+	absences []faults.Absence
+	resets   []string // keys whose versions began anew at 1
+	broken   []string // keys of messages that are no updates
+	backup   *sim.Backup
+	saved    time.Time
 }
 
 func (s *story) accept(u events.Update) {
@@ -104,11 +105,8 @@ func (w *world) history() error {
 		}
 	}
 	w.note("all is well; %d are accepted", len(w.story.accepted))
-	if w.story.sentAgain {
-		w.story.each(func(i int) { w.story.accepted[i].Replayed = true })
-	}
 	if err := w.await(settleMost, settleLook, w.unsettled); err != nil {
-		return err
+		return errors.Join(w.lost(), err)
 	}
 	w.note("all is settled")
 	return w.await(tidyMost, tidyLook, func() error {
@@ -121,17 +119,12 @@ func (w *world) history() error {
 
 // judge returns what the history violates. The ledger is written behind.
 func (w *world) judge() error {
-	outcomes := w.book.outcomes()
-	outcomes.Entries = ordinaryOnly(outcomes.Entries)
-	h := w.target.history()
-	h.Absences = w.story.absences
-	if err := faults.Check(h, w.story.accepted, &outcomes, w.plan.config.Mode); err != nil {
-		return err
+	for _, r := range w.readers {
+		if err := r.judge(w); err != nil {
+			return err
+		}
 	}
-	if err := w.book.err(); err != nil {
-		return err
-	}
-	return w.testimony(&outcomes)
+	return w.book.err()
 }
 
 // await returns nil as soon as look does, and what it says if it does not for some time.
@@ -150,9 +143,9 @@ func (w *world) beginAnew() error {
 		return err
 	}
 	s := &w.story
-	s.broken, s.resets = 0, nil
+	s.broken, s.resets = nil, nil
 	s.each(func(i int) { s.accepted[i].Uncertain = s.at[i].After(s.saved.Add(-time.Second)) })
-	pub, err := events.NewPublisher(context.Background(), w.admin.js, w.names)
+	pub, err := publish.New(context.Background(), w.admin.js, w.names)
 	if err != nil {
 		return err
 	}
@@ -169,19 +162,12 @@ func (w *world) beginAnew() error {
 	return nil
 }
 
-// unsettled returns an error if an accepted update has no outcome.
+// unsettled returns an error if an accepted update has no outcome in a channel.
 func (w *world) unsettled() error {
-	outcomes := w.book.outcomes()
-	missing, first := 0, faults.Accepted{}
-	for _, a := range w.story.accepted {
-		if !a.Uncertain && !outcomes.Settled(a) {
-			if missing++; missing == 1 {
-				first = a
-			}
+	for _, r := range w.readers {
+		if missing := r.unsettled(w); len(missing) > 0 {
+			return fmt.Errorf("%d updates have no outcome in %s, one of them %s@%s", len(missing), r.name, missing[0].Key, missing[0].Version)
 		}
-	}
-	if missing > 0 {
-		return fmt.Errorf("%d updates have no outcome, one of them %s@%s", missing, first.Key, first.Version)
 	}
 	return nil
 }
@@ -190,38 +176,30 @@ func (w *world) unsettled() error {
 // not taken notice of.
 func (w *world) untidy() error {
 	var errs []error
-	if n := len(w.broker.MessagesAfter(w.names.ParkedStream(), 0)); n > 0 {
+	if n := len(w.broker.MessagesAfter(wire.ParkedStream(w.names), 0)); n > 0 {
 		errs = append(errs, fmt.Errorf("all is settled, and %d updates are parked", n))
 	}
-	if n := len(w.broker.MessagesAfter(w.names.UpdateStream(channel), 0)); n > 0 && !w.latest() {
+	if n := len(w.broker.MessagesAfter(wire.UpdateStream(w.names, w.route), 0)); n > 0 && !w.latest() {
 		errs = append(errs, fmt.Errorf("all is settled, and the work queue holds %d messages", n))
 	}
-	outcomes := w.book.outcomes()
-	broken := map[uint64]bool{}
-	for _, e := range outcomes.Entries {
-		if e.Version.IsZero() && e.Outcome == events.DeadLettered {
-			broken[e.Sequence] = true
-		}
-	}
-	if len(broken) < w.story.broken {
-		errs = append(errs, fmt.Errorf("%d messages are no updates, and %d of them have an outcome", w.story.broken, len(broken)))
-	}
-	for _, key := range w.story.resets {
-		if outcomes.Ledger[key].Settled.Version != testkit.Number(1) {
-			errs = append(errs, fmt.Errorf("%s was reset, and its new version 1 has no outcome", key))
-		}
+	for _, r := range w.readers {
+		errs = append(errs, r.untidy(w))
 	}
 	return errors.Join(errs...)
 }
 
-func update(key string, version int64) events.Update {
-	return events.Update{Channel: channel, Key: key, Version: testkit.Number(version), Payload: []byte(`{"n":` + strconv.FormatInt(version, 10) + `}`)}.WithDefaults()
+func (w *world) update(key string, version int64) events.Update {
+	u := events.Update{Topic: w.route.Topic(), Key: key, Version: testkit.Number(version), Payload: []byte(`{"n":` + strconv.FormatInt(version, 10) + `}`)}
+	if u.Topic == "" {
+		u.Channel = w.route.Name()
+	}
+	return u.WithDefaults()
 }
 
 // publisher returns a publisher of a process, as soon as there can be one.
-func (w *world) publisher(p *process) *events.Publisher {
+func (w *world) publisher(p *process) *publish.Publisher {
 	for {
-		if pub, err := events.NewPublisher(context.Background(), p.js, w.names); err == nil {
+		if pub, err := publish.New(context.Background(), p.js, w.names); err == nil {
 			return pub
 		}
 		time.Sleep(time.Second)
@@ -243,7 +221,7 @@ func (w *world) publish(p *process, index int) {
 			w.tryGuard(pub, last, versions[key]-1)
 		}
 		versions[key] += 1 + int64(dice.IntN(2))
-		u := update(key, versions[key])
+		u := w.update(key, versions[key])
 		if dice.IntN(5) == 0 {
 			u.Base = last.Version
 		}
@@ -260,7 +238,7 @@ func (w *world) publish(p *process, index int) {
 }
 
 // publishOne publishes what the guard must take, and reports whether it was accepted.
-func (w *world) publishOne(pub *events.Publisher, u events.Update) bool {
+func (w *world) publishOne(pub *publish.Publisher, u events.Update) bool {
 	accepted, err := w.publishGuarded(pub, u)
 	switch {
 	case accepted:
@@ -275,10 +253,10 @@ func (w *world) publishOne(pub *events.Publisher, u events.Update) bool {
 }
 
 // publishGuarded publishes the same update until there is an answer.
-func (w *world) publishGuarded(pub *events.Publisher, u events.Update) (accepted bool, err error) {
+func (w *world) publishGuarded(pub *publish.Publisher, u events.Update) (accepted bool, err error) {
 	for {
 		_, err := pub.Publish(context.Background(), u)
-		if err == nil || !events.IsUnavailable(err) && !errors.Is(err, events.ErrBusy) && !errors.Is(err, events.ErrFull) && !errors.Is(err, events.ErrBrokerFull) {
+		if err == nil || !wire.IsUnavailable(err) && !errors.Is(err, events.ErrBusy) && !errors.Is(err, events.ErrFull) && !errors.Is(err, events.ErrBrokerFull) {
 			return err == nil, err
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -287,17 +265,28 @@ func (w *world) publishGuarded(pub *events.Publisher, u events.Update) (accepted
 
 // heal ends everything that could keep updates from being settled.
 func (w *world) heal() error {
-	w.target.heal()
+	for _, r := range w.readers {
+		r.target.heal()
+	}
 	for _, wk := range w.workers {
 		wk.link.Mend()
 	}
 	return w.resume()
 }
 
+// resume ends what administrators have stopped.
 func (w *world) resume() error {
 	return w.await(time.Minute, time.Second, func() error {
-		_, err := w.registry.Resume(context.Background(), channel)
-		return err
+		for _, r := range w.readers {
+			_, err := w.registry.Restore(context.Background(), r.name)
+			if err == nil {
+				_, err = w.registry.Resume(context.Background(), r.name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -306,8 +295,10 @@ func (w *world) tellKeys() {
 	for i, a := range w.story.accepted {
 		w.note("accepted at %.3fs: %s@%s %s", w.story.at[i].Sub(w.start).Seconds(), a.Key, a.Version, a.Digest.Short())
 	}
-	for _, e := range w.book.outcomes().Entries {
-		w.note("log %d by %s: %s@%s %s %s, message %d, by %s %s", e.Seq, e.Worker, e.Key, e.Version, e.Digest.Short(), e.Outcome, e.Sequence, e.By, e.Code)
+	for _, r := range w.readers {
+		for _, e := range w.book.outcomes(r.name).Entries {
+			w.note("log %d of %s by %s: %s@%s %s %s, message %d, by %s %s", e.Seq, r.name, e.Worker, e.Key, e.Version, e.Digest.Short(), e.Outcome, e.Sequence, e.By, e.Code)
+		}
 	}
 }
 

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // matches reports whether a subject, or a narrower pattern, is of a pattern.
@@ -57,7 +57,7 @@ func transform(source, destination, subject string) string {
 			if err != nil {
 				panic("sim: " + destination)
 			}
-			tokens[i] = itoa(events.Partition(key, of))
+			tokens[i] = itoa(wire.Partition(key, of))
 		case strings.HasPrefix(token, "{{wildcard("):
 			tokens[i] = key
 		}

@@ -70,6 +70,41 @@ var mutants = []mutant{ //nolint:gochecknoglobals // a constant
 		"first = 1\n",
 		"first = 0\n",
 	},
+	{
+		"an owner is sure of what a former one may have called", "internal/lanes/refs.go",
+		"it.Seq <= m.since {",
+		"it.Seq == 0 {",
+	},
+	{
+		"a call without an answer leaves no doubt", "internal/lanes/refs.go",
+		"it.Unsure = l.unsure || !m.untouched(it, rec)",
+		"it.Unsure = !m.untouched(it, rec)",
+	},
+	{
+		"of the acks of two channels of a topic the broker takes one for a duplicate", "reply.go",
+		`id := r.stream + ":" + r.channel + ":"`,
+		`id := r.stream + ":"`,
+	},
+	{
+		"of the parked updates of two channels of a topic the broker takes one for a duplicate", "internal/parking/parked.go",
+		`wire.UpdateStream(s.o.Names, s.route)+":"+m.Place+":parked"`,
+		`wire.UpdateStream(s.o.Names, events.ToTopic("everything"))+":"+m.Place+":parked"`,
+	},
+	{
+		"a channel begins at the floor of another one of its topic", "takeover.go",
+		"t.lanes.Floor().StartAt(left.Floor, left.FloorTime)",
+		`if t.p.r.entry.Config.From != nil && t.p.r.entry.Config.Partitions == 1 { for g := 9; g > 0; g-- { for _, of := range []string{"cal", "second"} { for i := range 4 { if p, _, err := t.b.progress.Read(ctx, of, g, i); err == nil && p.StreamCreated == left.StreamCreated { left.Floor, left.FloorTime = max(left.Floor, p.Floor), max(left.FloorTime, p.FloorTime) } } } } }; t.lanes.Floor().StartAt(left.Floor, left.FloorTime)`,
+	},
+	{
+		"an owner delivers what its channel does not take", "take.go",
+		"return t.p.r.entry.Config.Takes(key)",
+		"return true",
+	},
+	{
+		"a reset of a topic's key leaves a trace in channels that do not take it", "control.go",
+		"case req.Op == channels.ControlReset && !c.t.takes(req.Key):",
+		"case req.Op == channels.ControlReset && false:",
+	},
 }
 
 // mutantMost is within how many histories each must be found.

@@ -22,6 +22,7 @@ type plan struct {
 	length     time.Duration // for so long things happen
 	happenings int
 	older      bool // the broker comes back with what it held before
+	second     second
 }
 
 func pick[T any](dice *rand.Rand, of ...T) T { return of[dice.IntN(len(of))] }

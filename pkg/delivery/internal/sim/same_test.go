@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/delivery/internal/sim"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -93,19 +94,19 @@ func (k *talk) publish(subject, id string, expect int64, data string) {
 // queue is a work queue with its consumer, as of a channel in every mode.
 func (k *talk) queue() {
 	ctx := k.t.Context()
-	source, destination := events.DefaultNames().UpdateTransform("cal")
+	source, destination := wire.UpdateTransform(events.DefaultNames(), events.ToChannel("cal"))
 	stream, err := k.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: "Q", Subjects: []string{source}, SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, AllowDirect: true, Storage: jetstream.MemoryStorage,
 	})
 	testkit.Must(k.t, err)
 	for i, key := range []string{"a", "b", "a", "c"} {
-		k.publish(events.DefaultNames().Update("cal", key), fmt.Sprint(i), -1, key)
+		k.publish(events.DefaultNames().Update(events.ToChannel("cal"), key), fmt.Sprint(i), -1, key)
 	}
-	k.publish(events.DefaultNames().Update("cal", "a"), "2", -1, "again")
-	k.publish(events.DefaultNames().Update("cal", "a"), "9", 1, "wrong")
-	k.publish(events.DefaultNames().Update("cal", "b"), "10", 2, "right")
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(events.DefaultNames().StoredUpdates("cal")))
+	k.publish(events.DefaultNames().Update(events.ToChannel("cal"), "a"), "2", -1, "again")
+	k.publish(events.DefaultNames().Update(events.ToChannel("cal"), "a"), "9", 1, "wrong")
+	k.publish(events.DefaultNames().Update(events.ToChannel("cal"), "b"), "10", 2, "right")
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(wire.StoredUpdates(events.DefaultNames(), events.ToChannel("cal"))))
 	testkit.Must(k.t, err)
 	k.say("state: %d messages, %d to %d, subjects %v", info.State.Msgs, info.State.FirstSeq, info.State.LastSeq, info.State.Subjects)
 	cfg := jetstream.ConsumerConfig{Name: "c1", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute, MaxAckPending: 3, MemoryStorage: true}
@@ -113,7 +114,7 @@ func (k *talk) queue() {
 	k.say("consumer: %s, %d pending", meaning(err), c.CachedInfo().NumPending)
 	cfg.Name = "c2"
 	_, err = stream.CreateConsumer(ctx, cfg)
-	k.say("another one: overlap %t", events.MeaningOf(err) == events.Overlap)
+	k.say("another one: overlap %t", wire.MeaningOf(err) == wire.Overlap)
 	k.fetch(c, 2, true)
 	k.fetch(c, 9, false) // up to what may be unacked
 	info, err = stream.Info(ctx)
@@ -194,8 +195,8 @@ func (k *talk) current() {
 	for _, key := range []string{"a", "b", "a", "c"} {
 		k.publish("l."+key, "", -1, key)
 	}
-	for _, q := range []events.MessageQuery{{LastOn: "l.a"}, {NextOn: "l.*", Sequence: 1}, {NextOn: "l.c", Sequence: 5}, {Sequence: 1}, {Sequence: 4}} {
-		msg, err := events.ReadFromLeader(ctx, k.js, "L", q)
+	for _, q := range []wire.MessageQuery{{LastOn: "l.a"}, {NextOn: "l.*", Sequence: 1}, {NextOn: "l.c", Sequence: 5}, {Sequence: 1}, {Sequence: 4}} {
+		msg, err := wire.ReadFromLeader(ctx, k.js, "L", q)
 		if err != nil {
 			k.say("read %+v: %v", q, err)
 			continue
@@ -207,7 +208,7 @@ func (k *talk) current() {
 	k.say("from any: %s %q at %d", msg.Subject, msg.Data, msg.Sequence)
 	_, err = stream.GetLastMsgForSubject(ctx, "l.no")
 	k.say("from any: %v", err)
-	n, err := events.CountFrom(ctx, k.js, "L", "l.*", 1)
+	n, err := wire.CountFrom(ctx, k.js, "L", "l.*", 1)
 	k.say("count: %d, %s", n.Messages, meaning(err))
 	c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Name: "c", AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 3,

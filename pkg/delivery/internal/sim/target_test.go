@@ -30,6 +30,8 @@ type temper struct {
 	slow    time.Duration
 	// Times in which nobody gets through: because it is down, or will not have us.
 	down, forbidden []span
+	// objects: it gives each object an id, and knows it by that alone.
+	objects bool
 	// Keys that fail in a time of theirs.
 	sick map[string]span
 }
@@ -47,6 +49,7 @@ type target struct {
 	calls []faults.Call
 	wrote []faults.Write
 	well  bool // it takes everything from now on
+	store objects
 }
 
 func newTarget(seed uint64, t temper) *target {
@@ -57,6 +60,12 @@ func (tg *target) heal() {
 	tg.mu.Lock()
 	defer tg.mu.Unlock()
 	tg.well = true
+}
+
+func (tg *target) objectsErr() error {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	return tg.store.err()
 }
 
 // history returns what it saw of ordinary keys.
@@ -234,10 +243,18 @@ func (d *door) write(a connectors.Attempt) connectors.Result {
 		case order == 0 && held.Digest != tag.Digest:
 			return connectors.Result{Class: connectors.Conflict, Code: "409", Held: held, Err: errRefused}
 		case order == 0 && !a.Again:
-			return connectors.Done()
+			res := connectors.Done()
+			if id := d.store.ids[a.Key]; d.objects && id != "" { // what it answers shows the object
+				res.Remember = connectors.Refs{idRef: id}
+			}
+			return res
 		}
+	}
+	res := connectors.Done()
+	if d.objects {
+		res.Remember = d.store.write(&a)
 	}
 	d.held[a.Key] = tag
 	d.wrote = append(d.wrote, faults.Write{Key: a.Key, Tag: tag, Op: a.Op, Worker: d.worker, Attempt: a.Number, At: d.now()})
-	return connectors.Done()
+	return res
 }

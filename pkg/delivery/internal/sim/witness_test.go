@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/publish"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
@@ -21,18 +23,21 @@ type witness struct {
 	wrong []error // what the guard did
 }
 
-// An id is one content of one version of a key.
-type id struct{ key, version, digest string }
+// An id is one content of one version of a key in a channel.
+type id struct{ channel, key, version, digest string }
 
-func idOf(key string, tag versioning.Tag) id {
-	return id{key, tag.Version.String(), tag.Digest.String()}
+func idOf(channel, key string, tag versioning.Tag) id {
+	return id{channel, key, tag.Version.String(), tag.Digest.String()}
 }
 
 // ask asks for outcomes until ctx ends.
 func (w *world) ask(ctx context.Context, p *process) {
 	defer p.nc.Close()
 	dice := rand.New(rand.NewPCG(w.seed, 99)) //nolint:gosec // reproducible on purpose
-	pub := w.publisher(p)
+	ledger, err := wire.OpenLedger(ctx, p.js, w.names)
+	for ; err != nil && ctx.Err() == nil; ledger, err = wire.OpenLedger(ctx, p.js, w.names) {
+		time.Sleep(time.Second)
+	}
 	for ctx.Err() == nil {
 		time.Sleep(time.Duration(dice.Int64N(int64(time.Second))))
 		w.story.mu.Lock()
@@ -43,18 +48,19 @@ func (w *world) ask(ctx context.Context, p *process) {
 		}
 		a := w.story.accepted[n-1-dice.IntN(min(n, 10))] // one of late
 		w.story.mu.Unlock()
-		rec, err := pub.Ledger().Get(ctx, channel, a.Key)
+		of := w.anyReader(dice).name
+		rec, err := ledger.Get(ctx, of, a.Key)
 		if err != nil {
 			continue
 		}
-		w.witness.hear(rec, a.Tag)
+		w.witness.hear(of, rec, a.Tag)
 	}
 }
 
 // hear notes what a record tells of a version.
-func (t *witness) hear(rec events.Record, tag versioning.Tag) {
+func (t *witness) hear(channel string, rec wire.Record, tag versioning.Tag) {
 	s, ok := rec.OutcomeOf(tag)
-	if _, listed := rec.Find(tag); !ok || !listed && len(rec.Recent) == events.RecentMax {
+	if _, listed := rec.Find(tag); !ok || !listed && len(rec.Recent) == wire.RecentMax {
 		return // what is no longer listed is told to be superseded, whatever it was
 	}
 	t.mu.Lock()
@@ -62,8 +68,8 @@ func (t *witness) hear(rec events.Record, tag versioning.Tag) {
 	if t.told == nil {
 		t.told = map[id]events.Outcome{}
 	}
-	if _, again := t.told[idOf(rec.Key, tag)]; !again {
-		t.told[idOf(rec.Key, tag)] = s.Outcome
+	if of := idOf(channel, rec.Key, tag); t.told[of] == "" {
+		t.told[of] = s.Outcome
 	}
 }
 
@@ -78,8 +84,8 @@ func (w *world) saw(format string, args ...any) {
 
 // tryGuard publishes what the guard must refuse: another content of a version that is no
 // longer the newest one of its key.
-func (w *world) tryGuard(pub *events.Publisher, newest events.Update, older int64) {
-	u := update(newest.Key, older)
+func (w *world) tryGuard(pub *publish.Publisher, newest events.Update, older int64) {
+	u := w.update(newest.Key, older)
 	u.Payload = []byte(`{"stale":true}`)
 	u = u.WithDefaults()
 	if accepted, err := w.publishGuarded(pub, u); accepted {
@@ -90,24 +96,27 @@ func (w *world) tryGuard(pub *events.Publisher, newest events.Update, older int6
 	}
 }
 
-// testimony returns an error if the witness saw something else than what was so.
-func (w *world) testimony(outcomes *faults.Outcomes) error {
+// testimony returns an error if the witness saw something else than what was so in a channel.
+func (w *world) testimony(r *reader, outcomes *faults.Outcomes) error {
 	w.witness.mu.Lock()
 	defer w.witness.mu.Unlock()
 	if len(w.witness.wrong) > 0 {
 		return fmt.Errorf("guarantee 2 is violated: %w, and %d more", w.witness.wrong[0], len(w.witness.wrong)-1)
 	}
-	if w.story.sentAgain || w.story.backup != nil {
+	if r.sentAgain || w.story.backup != nil {
 		return nil // then an outcome may follow another
 	}
 	ended := map[id]events.Outcome{}
 	for _, e := range outcomes.Entries {
-		of := idOf(e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
-		if _, twice := ended[of]; !twice && e.Outcome.Final() {
+		of := idOf(r.name, e.Key, versioning.Tag{Version: e.Version, Digest: e.Digest})
+		if _, twice := ended[of]; !twice && wire.Final(e.Outcome) {
 			ended[of] = e.Outcome
 		}
 	}
 	for of, told := range w.witness.told {
+		if of.channel != r.name {
+			continue
+		}
 		if is, logged := ended[of]; logged && is != told || !logged && told != events.Superseded {
 			return fmt.Errorf("guarantee 3 is violated: %s@%s was told to be %s, and is %q", of.key, of.version, told, is)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -38,7 +39,10 @@ type world struct {
 	names  events.Names
 	broker *sim.Broker
 	start  time.Time
-	target *target
+
+	route   events.Route // where updates are published
+	readers []*reader    // that there are
+	later   []*reader    // that are not there yet
 
 	admin    *process
 	registry *channels.Registry
@@ -67,16 +71,29 @@ func newWorld(t testing.TB, seed uint64, change func(*plan)) *world {
 	t.Helper()
 	w := &world{t: t, seed: seed, dice: rand.New(rand.NewPCG(seed, 0)), names: events.DefaultNames(), broker: sim.New(), start: time.Now()} //nolint:gosec // reproducible on purpose
 	w.plan = drawPlan(w.dice)
-	if change != nil {
+	w.plan.temper.objects = sim.Hash(seed, "objects")%3 == 0 // it changes nothing else of a seed's history
+	switch {
+	case change != nil:
 		change(&w.plan)
+	case hasTopic(seed):
+		w.plan.drawTopic(seed)
 	}
-	w.target = newTarget(seed, w.plan.temper)
+	w.route = w.plan.config.Route()
+	w.readers = []*reader{newReader(w.plan.config, w.plan.temper, seed)}
+	if w.route.Topic() != "" {
+		w.later = []*reader{newReader(w.plan.second.config, w.plan.second.temper, sim.Hash(seed, "second"))}
+	}
 	w.book.open(w)
 	w.admin = w.connect("admin")
 	testkit.Must(t, channels.Provision(t.Context(), w.admin.js, w.names, channels.Storage{}))
 	w.open()
+	if topic := w.route.Topic(); topic != "" {
+		_, err := w.registry.PutTopic(t.Context(), channels.Topic{Name: topic}, 0)
+		testkit.Must(t, err)
+	}
 	_, err := w.registry.Put(t.Context(), w.plan.config, 0)
 	testkit.Must(t, err)
+	w.arrivals(-1)
 	return w
 }
 
@@ -91,15 +108,19 @@ func (w *world) open() {
 	w.letters = letters.Replayer(w.registry)
 }
 
-// catalog returns the one kind there is, as a worker sees it.
+// catalog returns a kind for each channel, as a worker sees it.
 func (w *world) catalog(name string, link *sim.Link) *connectors.Catalog {
-	return connectors.NewCatalog(connectors.Kind{
-		Name: "memory", Capabilities: connectors.Capabilities{Batches: true},
-		Check: func([]byte) error { return nil },
-		Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
-			return &door{target: w.target, worker: name, link: link}, nil
-		},
-	})
+	var kinds []connectors.Kind
+	for _, r := range append(slices.Clone(w.readers), w.later...) {
+		kinds = append(kinds, connectors.Kind{
+			Name: r.kind, Capabilities: connectors.Capabilities{Batches: true, Remembers: r.target.objects},
+			Check: func([]byte) error { return nil },
+			Open: func(context.Context, connectors.Env, []byte) (connectors.Connector, error) {
+				return &door{target: r.target, worker: name, link: link}, nil
+			},
+		})
+	}
+	return connectors.NewCatalog(kinds...)
 }
 
 func (w *world) connect(name string) *process {

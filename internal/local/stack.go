@@ -1,0 +1,113 @@
+// Package local runs everything in one process: an embedded broker with its data
+// in a directory, a connector-worker, and a receiver to deliver to. It is what
+// 'extsync dev', 'extsync demo' and the examples stand on.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/natsserver"
+	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/pkg/connectors"
+)
+
+// Options say how to run a Stack.
+type Options struct {
+	// Dir holds the broker's data. It is made if it does not exist. Required.
+	Dir string
+	// Config gives prefix, storage and worker; its NATS part is not used. Zero:
+	// config.Default.
+	Config config.Config
+	// Databases is a directory in which channels may keep databases, besides those that
+	// Config allows. Zero: none. The channels may reach loopback, too: all of it is one
+	// person's machine.
+	Databases string
+	// Listen is the broker's address for other processes, on loopback. Zero: no
+	// listener.
+	Listen string
+	Logger zerolog.Logger // zero: silent
+}
+
+// A Stack is an embedded broker, provisioned, a client of it, and a worker.
+type Stack struct {
+	*operate.Client
+
+	server *natsserver.Server
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // of the worker; to be read after done is closed
+}
+
+// Start starts a stack. Its errors wrap app.ErrEmbedded where the broker is the
+// reason. The caller closes the stack; it does not depend on ctx once started.
+func Start(ctx context.Context, o Options) (*Stack, error) {
+	if reflect.DeepEqual(o.Config, config.Config{}) {
+		o.Config = config.Default()
+	}
+	o.Config.Allow.Networks = append(slices.Clone(o.Config.Allow.Networks), "127.0.0.0/8", "::1/128")
+	if o.Databases != "" {
+		o.Config.Allow.Databases = append(slices.Clone(o.Config.Allow.Databases), o.Databases)
+	}
+	server, err := natsserver.Start(ctx, natsserver.Options{
+		StoreDir:   o.Dir,
+		Durability: natsserver.Durability(o.Config.Storage.Durability),
+		Listen:     o.Listen,
+		MaxStore:   int64(o.Config.Storage.MaxStore),
+		Logger:     o.Logger,
+	})
+	switch {
+	case errors.Is(err, natsserver.ErrOptions):
+		return nil, fmt.Errorf("%w: %w", connectors.ErrConfig, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", app.ErrEmbedded, err)
+	}
+	s := &Stack{server: server, done: make(chan struct{})}
+	if err := s.start(ctx, o); err != nil {
+		return nil, errors.Join(err, server.Shutdown())
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context, o Options) error {
+	client, err := operate.Connect(ctx, o.Config, o.Logger, s.server.InProcess())
+	if err != nil {
+		return err
+	}
+	if err := client.Provision(ctx); err != nil {
+		client.Close()
+		return err
+	}
+	s.Client = client
+	workerCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	go func() {
+		defer close(s.done)
+		s.err = app.Deliver(workerCtx, client, app.WorkerOptions{Config: o.Config, Logger: o.Logger})
+	}()
+	return nil
+}
+
+// URL returns the broker's address for other processes, "" if it does not
+// listen.
+func (s *Stack) URL() string { return s.server.ClientURL() }
+
+// Done is closed when the worker has ended, which it does before Close only if
+// it failed: Close returns why.
+func (s *Stack) Done() <-chan struct{} { return s.done }
+
+// Close lets the worker finish what is in flight and stops everything. What was
+// stored stays in the directory. It is to be called once.
+func (s *Stack) Close() error {
+	s.cancel()
+	<-s.done
+	s.Client.Close()
+	return errors.Join(s.err, s.server.Shutdown())
+}

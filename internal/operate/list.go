@@ -1,0 +1,272 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hms-utl/extsync/internal/standing"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
+)
+
+// MaxListed bounds the keys of a page. A page looks at listScan records at most: it may be
+// short, and even empty, and still have a next one.
+const (
+	MaxListed = 1000
+	listScan  = 2000
+)
+
+// ErrCursor says that a cursor is of no page of the list.
+var ErrCursor = errors.New("it is not the cursor of a page of this list")
+
+// A ListQuery selects a page of the keys of a channel, or of all channels: those that stand
+// as all of its filters say, of which one that is empty lets every key through. Without any
+// filter it selects those that have a reason.
+type ListQuery struct {
+	// Channel is the one to list; "" for all that Allows lets through, in the order of their
+	// names, but for deleted ones. Allows nil lets every channel through.
+	Channel string
+	Allows  func(channel string) bool
+	Sync    []why.Sync
+	Health  []why.Health
+	Why     []why.Code
+	Limit   int    // 1 to MaxListed
+	Cursor  string // Page.Next of the page before; "" for the first
+}
+
+// A ListPage is a page of keys.
+type ListPage struct {
+	Entities []Whereabouts `json:"entities" doc:"May be empty although there is a next page. A key that changes meanwhile may come twice"`
+	Next     string        `json:"next,omitempty" doc:"The cursor of the next page; none: this was the last"`
+}
+
+// The two parts of a list, which its cursor starts with: what waits in the
+// channel's stream, and what the ledger says of the rest.
+const (
+	streamPart = "s"
+	ledgerPart = "l"
+)
+
+// List returns a page of keys. It fails with channels.ErrNotFound or with ErrCursor.
+func (c *Client) List(ctx context.Context, q ListQuery) (ListPage, error) {
+	out := ListPage{Entities: []Whereabouts{}}
+	entries, err := c.channels(ctx, q.Channel)
+	if err != nil {
+		return out, err
+	}
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return out, err
+	}
+	crew, err := workers.Read(ctx, c.JS, c.Names)
+	if err != nil {
+		return out, err
+	}
+	ledger, err := wire.OpenLedger(ctx, c.JS, c.Names)
+	if err != nil {
+		return out, err
+	}
+	l := listing{c: c, q: q, records: ledger, crew: crew, look: standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}, now: time.Now(), page: &out}
+	if q.Channel != "" {
+		out.Next, err = l.channel(ctx, entries[0])
+		return out, err
+	}
+	return out, l.all(ctx, entries)
+}
+
+// channel adds keys of one channel. It returns the cursor of the next page; "" if this was
+// the last one.
+func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error) {
+	part, from, err := l.q.begin()
+	if err != nil {
+		return "", err
+	}
+	l.entry = e
+	if l.held, err = l.why(ctx); err != nil {
+		return "", err
+	}
+	if part == streamPart {
+		next, err := l.stream(ctx, from)
+		switch {
+		case err != nil:
+			return "", err
+		case next > 0:
+			return streamPart + strconv.FormatUint(next, 10), nil
+		case l.full():
+			return ledgerPart + "1", nil
+		}
+		from = 1 // it was a place in the stream
+	}
+	next, err := l.ledger(ctx, from)
+	if next > 0 {
+		return ledgerPart + strconv.FormatUint(next, 10), err
+	}
+	return "", err
+}
+
+// begin returns where a page begins.
+func (q *ListQuery) begin() (part string, from uint64, err error) {
+	switch {
+	case q.Cursor == "" && q.undecided():
+		return streamPart, 1, nil
+	case q.Cursor == "":
+		return ledgerPart, 1, nil
+	}
+	from, err = strconv.ParseUint(q.Cursor[1:], 10, 64)
+	part = q.Cursor[:1]
+	if err != nil || from == 0 || part != ledgerPart && part != streamPart {
+		return "", 0, fmt.Errorf("%w: %.40q", ErrCursor, q.Cursor)
+	}
+	return part, from, nil
+}
+
+// undecided reports whether the query may select keys whose newest version has no outcome.
+func (q *ListQuery) undecided() bool {
+	return matches(q.Sync, why.Waiting, why.Behind) && (len(q.Health) == 0 || slices.ContainsFunc(q.Health, func(h why.Health) bool { return h != why.HealthDead }))
+}
+
+// selects reports whether a key stands as the query says.
+func (q *ListQuery) selects(k *standing.Entity) bool {
+	var code why.Code
+	if k.Why != nil {
+		code = k.Why.Code
+	}
+	if len(q.Sync)+len(q.Health)+len(q.Why) == 0 {
+		return code != ""
+	}
+	return matches(q.Sync, k.Sync) && matches(q.Health, k.Health) && matches(q.Why, code)
+}
+
+// matches reports whether a filter lets one of some values through.
+func matches[T comparable](filter []T, values ...T) bool {
+	return len(filter) == 0 || slices.ContainsFunc(values, func(v T) bool { return slices.Contains(filter, v) })
+}
+
+// why returns what holds each partition of the channel back; nil for one that moves.
+func (l *listing) why(ctx context.Context) ([]*why.Reason, error) {
+	out := make([]*why.Reason, l.entry.Config.Partitions)
+	stands, err := l.look.Channel(ctx, l.entry, l.crew)
+	for i := range stands.Partitions {
+		out[i] = stands.Partitions[i].Why
+	}
+	return out, err
+}
+
+// A listing is one page in the making.
+type listing struct {
+	c       *Client
+	q       ListQuery
+	entry   channels.Entry
+	held    []*why.Reason // by partition
+	records *wire.Ledger
+	crew    workers.Crew
+	look    standing.Looker
+	now     time.Time
+	page    *ListPage
+	scanned int
+}
+
+func (l *listing) full() bool { return len(l.page.Entities) >= l.q.Limit || l.scanned >= listScan }
+
+// add adds a key if the query selects it.
+func (l *listing) add(w Whereabouts, f standing.Facts) {
+	if w.stands(f); l.q.selects(&w.Entity) {
+		w.forget(l.now)
+		l.page.Entities = append(l.page.Entities, w)
+	}
+}
+
+// facts are what is known of a key, by its encoded form.
+func (l *listing) facts(enc string, rec wire.Record) standing.Facts {
+	return standing.Facts{Entry: l.entry, Record: rec, Held: l.held[wire.Partition(enc, l.entry.Config.Partitions)]}
+}
+
+// stream adds the keys of which the newest message has no outcome.
+func (l *listing) stream(ctx context.Context, from uint64) (next uint64, err error) {
+	q := wire.StreamQuery{Stream: wire.UpdateStream(l.c.Names, l.entry.Config.Route()), Subject: ">", From: from, HeadersOnly: true}
+	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
+		if err != nil {
+			return 0, err
+		}
+		if l.full() {
+			return msg.Sequence, nil
+		}
+		l.scanned++
+		if err := l.waiting(ctx, msg); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+func (l *listing) waiting(ctx context.Context, msg *jetstream.RawStreamMsg) error {
+	_, enc, ok := wire.SplitStoredUpdate(l.c.Names, msg.Subject)
+	if !ok {
+		return nil
+	}
+	rec, _, err := l.records.GetEncoded(ctx, l.q.Channel, enc)
+	if err != nil && !errors.Is(err, events.ErrNoRecord) {
+		return err
+	}
+	version, err := versioning.Parse(msg.Header.Get(events.HeaderVersion))
+	if err != nil {
+		return nil //nolint:nilerr // malformed ones are dead letters
+	}
+	f := l.facts(enc, rec)
+	f.Head, f.Published = versioning.Tag{Version: version}, msg.Time
+	if f.Newest() != f.Head || !f.Waits() {
+		return nil
+	}
+	w := Whereabouts{Channel: l.q.Channel, Key: rec.Key, State: StateAbsent}
+	if w.Key == "" {
+		u, _ := wire.Decode(l.c.Names, msg.Subject, msg.Header, nil) // without the payload it is no update, but has a key
+		w.Key = u.Key
+	}
+	if !l.entry.Config.Takes(w.Key) {
+		return nil
+	}
+	w.describe(Copy{Version: version, Op: events.Op(msg.Header.Get(events.HeaderOp)), At: msg.Time}, rec)
+	l.add(w, f)
+	return nil
+}
+
+// ledger adds the keys whose newest version has an outcome, or is parked and in the ledger
+// only. The others were listed by the stream.
+func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err error) {
+	names := l.c.Names
+	q := wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(names)), Subject: wire.LedgerRecords(names, l.q.Channel), From: from}
+	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
+		if err != nil {
+			return 0, err
+		}
+		if l.full() {
+			return msg.Sequence, nil
+		}
+		l.scanned++
+		if len(msg.Data) == 0 {
+			continue // the mark of a removed record
+		}
+		rec, err := wire.DecodeRecord(msg.Data)
+		if err != nil {
+			return 0, err
+		}
+		f := l.facts(wire.KeyOfSubject(msg.Subject), rec)
+		if f.Newest().IsZero() || f.Waits() && (l.entry.Config.Mode == channels.Latest || rec.State == wire.StateRetrying) {
+			continue
+		}
+		w := Whereabouts{Channel: l.q.Channel, Key: rec.Key, State: StateAbsent}
+		w.describe(Copy{}, rec)
+		l.add(w, f)
+	}
+	return 0, nil
+}

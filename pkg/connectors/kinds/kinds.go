@@ -1,0 +1,21 @@
+// Package kinds lists the connector kinds of this repository. Programs that
+// register channels or deliver import it. It links the drivers of all databases, so
+// a service that only publishes does without it.
+package kinds
+
+import (
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
+	"github.com/hms-utl/extsync/pkg/connectors/connsql"
+)
+
+// All returns every connector kind that the programs of this repository know. A
+// new kind is one line here.
+func All() *connectors.Catalog {
+	return connectors.NewCatalog(
+		connhttp.Kind(),
+		connplugin.Kind(),
+		connsql.Kind(),
+	)
+}
