@@ -11,7 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/operate"
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/wire"
 )
 
@@ -31,7 +31,7 @@ func administers(ctx context.Context, c *operate.Client) (bool, error) {
 // answerGateways has a handler answer what gateways forward, until stop is called, whose
 // context bounds how long what is in hand may take.
 func answerGateways(c *operate.Client, h http.Handler, log zerolog.Logger) (stop func(context.Context), err error) {
-	server, err := relay.Serve(c.Conn, wire.Administration(c.Names), h, log)
+	server, err := gateway.Serve(c.Conn, wire.Administration(c.Names), h, log)
 	if err != nil {
 		return nil, err
 	}

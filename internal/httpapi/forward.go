@@ -7,7 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/broker"
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/wire"
 )
 
@@ -22,10 +22,10 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operat
 			return
 		}
 	}
-	var answer relay.Answer
+	var answer gateway.Answer
 	asked := func(subject string) bool { return broker.Within(wire.Administration(s.o.Client.Names), subject) }
 	err := s.o.Client.Refusals.Do(r.Context(), asked, func(ctx context.Context) (err error) {
-		answer, err = relay.Forward(ctx, s.o.Client.JS.Conn(), wire.Administration(s.o.Client.Names), r, body)
+		answer, err = gateway.Forward(ctx, s.o.Client.JS.Conn(), wire.Administration(s.o.Client.Names), r, body)
 		return err
 	})
 	if err != nil {

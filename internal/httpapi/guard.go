@@ -16,7 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/time/rate"
 
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/tokens"
 )
 
@@ -175,7 +175,7 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	c := &caller{from: r.RemoteAddr}
 	scope, isPublic := scopeOf(ctx.Operation())
-	relayed := relay.Relayed(r.Context())
+	relayed := gateway.Relayed(r.Context())
 	if relayed && scope != tokens.Admin {
 		forbidden("a gateway answers this itself").write(w)
 		return

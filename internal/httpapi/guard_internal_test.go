@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/broker"
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 )
 
 // deadlines is a writer that tells which deadlines were set.
@@ -50,13 +50,13 @@ func TestProblemsOfForwarding(t *testing.T) {
 		status int
 		repeat bool // by itself
 	}{
-		"no_administrator":     {relay.ErrNobody, http.StatusServiceUnavailable, true},
-		"overloaded":           {relay.ErrOverloaded, http.StatusServiceUnavailable, true},
-		"no_answer":            {fmt.Errorf("%w: %w", relay.ErrNoAnswer, context.DeadlineExceeded), http.StatusGatewayTimeout, false},
-		"answer_too_large":     {relay.ErrAnswerTooLarge, http.StatusBadGateway, false},
-		"administrator_failed": {relay.ErrBroken, http.StatusBadGateway, false},
-		"too_large":            {relay.ErrTooLarge, http.StatusRequestEntityTooLarge, false},
-		"bad_request":          {relay.ErrMalformed, http.StatusBadRequest, false},
+		"no_administrator":     {gateway.ErrNobody, http.StatusServiceUnavailable, true},
+		"overloaded":           {gateway.ErrOverloaded, http.StatusServiceUnavailable, true},
+		"no_answer":            {fmt.Errorf("%w: %w", gateway.ErrNoAnswer, context.DeadlineExceeded), http.StatusGatewayTimeout, false},
+		"answer_too_large":     {gateway.ErrAnswerTooLarge, http.StatusBadGateway, false},
+		"administrator_failed": {gateway.ErrBroken, http.StatusBadGateway, false},
+		"too_large":            {gateway.ErrTooLarge, http.StatusRequestEntityTooLarge, false},
+		"bad_request":          {gateway.ErrMalformed, http.StatusBadRequest, false},
 		"no_permission":        {fmt.Errorf("%w: sync.adm.*", broker.ErrRefused), http.StatusServiceUnavailable, true},
 	} {
 		p := new(server).problemOf(tt.err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/operate"
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -146,13 +146,13 @@ const (
 func mappings() []mapping {
 	return []mapping{
 		{broker.ErrRefused, http.StatusServiceUnavailable, "no_permission", later},
-		{relay.ErrNobody, http.StatusServiceUnavailable, "no_administrator", later},
-		{relay.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", soon},
-		{relay.ErrNoAnswer, http.StatusGatewayTimeout, "no_answer", 0},
-		{relay.ErrAnswerTooLarge, http.StatusBadGateway, "answer_too_large", 0},
-		{relay.ErrBroken, http.StatusBadGateway, "administrator_failed", 0},
-		{relay.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
-		{relay.ErrMalformed, http.StatusBadRequest, "bad_request", 0},
+		{gateway.ErrNobody, http.StatusServiceUnavailable, "no_administrator", later},
+		{gateway.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", soon},
+		{gateway.ErrNoAnswer, http.StatusGatewayTimeout, "no_answer", 0},
+		{gateway.ErrAnswerTooLarge, http.StatusBadGateway, "answer_too_large", 0},
+		{gateway.ErrBroken, http.StatusBadGateway, "administrator_failed", 0},
+		{gateway.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
+		{gateway.ErrMalformed, http.StatusBadRequest, "bad_request", 0},
 		{events.ErrStale, http.StatusConflict, "stale", 0},
 		{events.ErrConflict, http.StatusConflict, "conflict", 0},
 		{events.ErrUnknownTopic, http.StatusNotFound, "unknown_topic", 0},

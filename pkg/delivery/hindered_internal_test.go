@@ -55,13 +55,13 @@ func TestRegistryThatDoesNotAnswerCostsNoLease(t *testing.T) {
 	b := newBench(t, acceptAll)
 	var deaf atomic.Bool
 	relay := b.Connect(t)
-	_, err := relay.Subscribe("RELAY.>", func(m *nats.Msg) {
+	_, err := gateway.Subscribe("RELAY.>", func(m *nats.Msg) {
 		if !deaf.Load() {
-			_ = relay.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data)
+			_ = gateway.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data)
 		}
 	})
 	testkit.Must(t, err)
-	testkit.Must(t, relay.Flush())
+	testkit.Must(t, gateway.Flush())
 	js, err := jetstream.NewWithAPIPrefix(b.Conn, "RELAY")
 	testkit.Must(t, err)
 	heard := b.m.b.registry

@@ -16,7 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/faults"
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -93,7 +93,7 @@ func (g *guarded) asksFromEachServer() {
 	t := g.t
 	t.Helper()
 	token, _ := g.token(g.signer(), "admin")
-	ask := func(url string) (relay.Answer, error) {
+	ask := func(url string) (gateway.Answer, error) {
 		c := g.nats(brokerconfig.Gateway)
 		c.URL = url
 		nc, err := broker.Connect(t.Context(), c, zerolog.Nop())
@@ -101,11 +101,11 @@ func (g *guarded) asksFromEachServer() {
 		defer nc.Close()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/channels/portal", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
-		return relay.Forward(t.Context(), nc, wire.Administration(events.DefaultNames()), r, nil)
+		return gateway.Forward(t.Context(), nc, wire.Administration(events.DefaultNames()), r, nil)
 	}
 	urls := strings.Split(g.url, ",")
 	for _, url := range urls {
-		if a, err := ask(url); !errors.Is(err, relay.ErrNobody) {
+		if a, err := ask(url); !errors.Is(err, gateway.ErrNobody) {
 			t.Errorf("without an administrator: %+v, %v", a, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package relay_test
+package gateway_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/testkit"
 )
 
@@ -65,16 +65,16 @@ func newSetup(t *testing.T) *setup {
 	return &setup{t: t, admin: connect("admin"), gateway: connect("gateway")}
 }
 
-func (s *setup) serve(h http.HandlerFunc) *relay.Server {
+func (s *setup) serve(h http.HandlerFunc) *gateway.Server {
 	s.t.Helper()
-	server, err := relay.Serve(s.admin, subject, h, zerolog.Nop())
+	server, err := gateway.Serve(s.admin, subject, h, zerolog.Nop())
 	testkit.Must(s.t, err)
 	testkit.Must(s.t, s.admin.Flush())
 	return server
 }
 
-func (s *setup) forward(ctx context.Context, r *http.Request, body string) (relay.Answer, error) {
-	return relay.Forward(ctx, s.gateway, subject, r, []byte(body))
+func (s *setup) forward(ctx context.Context, r *http.Request, body string) (gateway.Answer, error) {
+	return gateway.Forward(ctx, s.gateway, subject, r, []byte(body))
 }
 
 func request(t *testing.T, path string) *http.Request {
@@ -90,7 +90,7 @@ func request(t *testing.T, path string) *http.Request {
 func TestForward(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, relay.ErrNobody) {
+	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, gateway.ErrNobody) {
 		t.Errorf("nobody is there: %v", err)
 	}
 	sizes := map[string]int{"/fits": 1<<20 - 500, "/header": 1 << 20, "/body": 3 << 20}
@@ -103,7 +103,7 @@ func TestForward(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Repeat("x", sizes[r.URL.Path])) // a recorder takes everything
 			return
 		case err != nil || string(body) != "body" || r.Method != http.MethodPut || r.URL.RawQuery != "q=%2F" || r.URL.Path != "/a/b" || r.URL.EscapedPath() != "/a%2Fb" ||
-			r.Header.Get("Authorization") != "Bearer x" || r.Header.Get("Cookie") != "" || !relay.Relayed(r.Context()) || r.RemoteAddr != "a gateway, which names 192.0.2.1:1234":
+			r.Header.Get("Authorization") != "Bearer x" || r.Header.Get("Cookie") != "" || !gateway.Relayed(r.Context()) || r.RemoteAddr != "a gateway, which names 192.0.2.1:1234":
 			t.Errorf("request %+v, body %q, %v", r, body, err)
 		}
 		w.Header().Set("ETag", `"7"`)
@@ -118,16 +118,16 @@ func TestForward(t *testing.T) {
 	if a, err := s.forward(t.Context(), request(t, "/fits"), ""); err != nil || len(a.Body) != sizes["/fits"] || a.Status != http.StatusOK {
 		t.Errorf("an answer that fits: %d of %d bytes, %v", a.Status, len(a.Body), err)
 	}
-	for path, want := range map[string]error{"/header": relay.ErrAnswerTooLarge, "/body": relay.ErrAnswerTooLarge, "/panic": relay.ErrBroken, "/" + strings.Repeat("x", 9000): relay.ErrMalformed} {
+	for path, want := range map[string]error{"/header": gateway.ErrAnswerTooLarge, "/body": gateway.ErrAnswerTooLarge, "/panic": gateway.ErrBroken, "/" + strings.Repeat("x", 9000): gateway.ErrMalformed} {
 		if _, err := s.forward(t.Context(), request(t, path), ""); !errors.Is(err, want) {
 			t.Errorf("%.9s: %v", path, err)
 		}
 	}
-	if _, err := s.forward(t.Context(), request(t, "/"), strings.Repeat("x", 1<<20)); !errors.Is(err, relay.ErrTooLarge) {
+	if _, err := s.forward(t.Context(), request(t, "/"), strings.Repeat("x", 1<<20)); !errors.Is(err, gateway.ErrTooLarge) {
 		t.Errorf("a request that is too large: %v", err)
 	}
 	testkit.Must(t, server.Stop(t.Context()))
-	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, relay.ErrNobody) {
+	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, gateway.ErrNobody) {
 		t.Errorf("it has stopped: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestRequestsInHand(t *testing.T) {
 	}()
 	<-begun
 	giveUp()
-	if err := <-unheard; !errors.Is(err, relay.ErrNoAnswer) {
+	if err := <-unheard; !errors.Is(err, gateway.ErrNoAnswer) {
 		t.Errorf("given up: %v", err)
 	}
 	var all sync.WaitGroup
@@ -163,14 +163,14 @@ func TestRequestsInHand(t *testing.T) {
 		})
 		<-begun
 	}
-	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, relay.ErrOverloaded) {
+	if _, err := s.forward(t.Context(), request(t, "/"), ""); !errors.Is(err, gateway.ErrOverloaded) {
 		t.Errorf("one too many: %v", err)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Stop(t.Context()) }()
 	testkit.Eventually(t, "no more to be taken", func() bool {
 		_, err := s.forward(t.Context(), request(t, "/"), "")
-		return errors.Is(err, relay.ErrNobody)
+		return errors.Is(err, gateway.ErrNobody)
 	})
 	close(goOn)
 	all.Wait()

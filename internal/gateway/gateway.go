@@ -1,8 +1,8 @@
-// Package relay carries HTTP requests over NATS: from an instance of the HTTP API
+// Package gateway carries HTTP requests over NATS: from an instance of the HTTP API
 // that may not do what they ask for, the gateway, to one that may, the administrator.
 // The administrator believes nothing of what it gets: whoever has the gateway's key at
 // the broker can send it anything.
-package relay
+package gateway
 
 import (
 	"context"
