@@ -16,7 +16,7 @@ const help = `Publisher publishes updates of the platform's entities.
 func main() { os.Exit(cli.Main(root)) }
 
 func root(sh *cli.Shell) *cobra.Command {
-	cmd := cli.Group("publisher", "Publish updates", cli.PublisherServeCommand(sh), cli.PushCommand(sh, "publisher"), cli.VersionCommand(sh))
+	cmd := cli.Group("publisher", "Publish updates", cli.PublisherServeCommand(sh), cli.RelayCommand(sh), cli.PushCommand(sh, "publisher"), cli.VersionCommand(sh))
 	cmd.Long = help
 	sh.AddJSON(cmd)
 	return cmd

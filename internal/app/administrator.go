@@ -10,8 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/broker"
-	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/gateway"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/wire"
 )
 

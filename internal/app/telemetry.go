@@ -27,12 +27,18 @@ type workerTelemetry struct {
 	metrics  *telemetry.WorkerMetrics // nil: nobody looks
 
 	running sync.WaitGroup
-	stops   []func()
+	looks   looks
+}
+
+// looks are the addresses at which people look at a process.
+type looks struct {
+	log   zerolog.Logger
+	stops []func()
 }
 
 // newWorkerTelemetry makes what the worker needs to be made.
 func newWorkerTelemetry(ctx context.Context, cfg config.Config, log zerolog.Logger) (*workerTelemetry, error) {
-	t := &workerTelemetry{cfg: cfg, log: log}
+	t := &workerTelemetry{cfg: cfg, log: log, looks: looks{log: log}}
 	var err error
 	if t.tracing, err = telemetry.StartTracing(ctx, "connector-worker", os.Getenv, log); err != nil {
 		return nil, err
@@ -54,10 +60,8 @@ func (t *workerTelemetry) apply(o *delivery.Options) {
 
 // start lets the worker be looked at until close is called.
 func (t *workerTelemetry) start(ctx context.Context, c *operate.Client, w *delivery.Worker) error {
-	if address := t.cfg.Telemetry.Pprof; address != "" {
-		if err := t.serve(ctx, "profiles", address, "/debug/pprof/", telemetry.ProfileHandler()); err != nil {
-			return err
-		}
+	if err := t.looks.profiles(ctx, t.cfg.Telemetry.Pprof); err != nil {
+		return err
 	}
 	if t.metrics == nil {
 		return nil
@@ -66,7 +70,7 @@ func (t *workerTelemetry) start(ctx context.Context, c *operate.Client, w *deliv
 	t.metrics.Attach(w, health, func() bool { return c.Conn.Status() == nats.CONNECTED })
 	// The worker drains after ctx has ended, and can be looked at until then.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	t.stops = append(t.stops, stop)
+	t.looks.stops = append(t.looks.stops, stop)
 	t.running.Go(func() { health.Watch(background) })
 	t.running.Go(func() { t.metrics.Refresh(background, c.JS, c.Names, t.log) })
 	handler := telemetry.OperatorHandler(telemetry.MetricsHandler(t.registry), func() []string {
@@ -76,26 +80,38 @@ func (t *workerTelemetry) start(ctx context.Context, c *operate.Client, w *deliv
 		}
 		return problems
 	}, health.Notes)
-	return t.serve(ctx, "metrics", t.cfg.Telemetry.Listen, "/metrics", handler)
+	return t.looks.serve(ctx, "metrics", t.cfg.Telemetry.Listen, "/metrics", handler)
 }
 
-func (t *workerTelemetry) serve(ctx context.Context, what, address, path string, h http.Handler) error {
+// profiles serves /debug/pprof/ on an address; "" is none.
+func (l *looks) profiles(ctx context.Context, address string) error {
+	if address == "" {
+		return nil
+	}
+	return l.serve(ctx, "profiles", address, "/debug/pprof/", telemetry.ProfileHandler())
+}
+
+func (l *looks) serve(ctx context.Context, what, address, path string, h http.Handler) error {
 	addr, stop, err := telemetry.Serve(context.WithoutCancel(ctx), address, h)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	t.stops = append(t.stops, stop)
-	t.log.Info().Str("url", "http://"+addr.String()+path).Msg(what + " can be read")
+	l.stops = append(l.stops, stop)
+	l.log.Info().Str("url", "http://"+addr.String()+path).Msg(what + " can be read")
 	return nil
 }
 
 // close ends what start began, and sends the last traces.
 func (t *workerTelemetry) close(ctx context.Context) {
-	for _, stop := range t.stops {
-		stop()
-	}
+	t.looks.stop()
 	t.running.Wait()
 	if err := t.tracing.Close(ctx); err != nil {
 		t.log.Warn().Err(err).Msg("traces")
+	}
+}
+
+func (l *looks) stop() {
+	for _, stop := range l.stops {
+		stop()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/internal/tryout"
 	"github.com/hms-utl/extsync/internal/wire"
@@ -126,7 +127,7 @@ func verdicts() []verdict {
 		{ExitUsage, "invalid", "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, events.ErrName, tokens.ErrInvalid, versioning.ErrSyntax}},
 		{ExitBroker, "restored", "if files of the broker were restored, see that 'extsync recover' was run after it; if the bucket is gone, run 'extsync doctor --fix'; then start this again", []error{events.ErrIncarnation}},
 		{ExitBroker, "not_provisioned", "'extsync channels apply -f FILE' provisions the broker; if it was provisioned before, check --prefix, and run 'extsync doctor': it names what is gone, and --fix makes it again", []error{events.ErrNotProvisioned}},
-		{ExitUsage, "invalid", "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions}},
+		{ExitUsage, "invalid", "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions, relay.ErrDSN}},
 		{ExitUsage, "unknown_context", "'extsync context list' shows the contexts that there are", []error{config.ErrContext}},
 		{ExitUsage, "invalid", "name its columns with --csv-key, --csv-version, --csv-op and --csv-json", []error{operate.ErrCSV}},
 		{ExitUsage, "file", "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},

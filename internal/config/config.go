@@ -19,7 +19,7 @@ import (
 )
 
 // Config is the configuration of every extsync process; each uses the parts that
-// concern it. It holds no secret but what NATS.URL may carry.
+// concern it. It holds no secret but what NATS.URL and Relay.DSN may carry.
 type Config struct {
 	NATS broker.Config `yaml:"nats"`
 	// Prefix is the first token of every subject, see events.NewNames. Defaults
@@ -36,6 +36,7 @@ type Config struct {
 	// Telemetry is what operators look at.
 	Telemetry Telemetry `yaml:"telemetry"`
 	HTTP      HTTP      `yaml:"http"`
+	Relay     Relay     `yaml:"relay"`
 
 	// File is the configuration file that was read; "" if there is none.
 	File string `yaml:"-"`
@@ -152,6 +153,7 @@ func Default() Config {
 		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout), StallAfter: Duration(defaultStallAfter)},
 		Allow:  connectors.DefaultAllow(),
 		HTTP:   HTTP{Listen: defaultHTTPListen, DrainTimeout: Duration(defaultDrainTimeout)},
+		Relay:  Relay{Poll: Duration(defaultRelayPoll), Claims: defaultRelayClaims, StallAfter: Duration(defaultStallAfter)},
 	}
 }
 
@@ -206,6 +208,7 @@ func (c *Config) check(bad func(path, format string, args ...any)) {
 	}
 	c.Storage.check(bad)
 	c.HTTP.check(bad)
+	c.Relay.check(bad)
 	if d := c.Worker.LeaseTTL.D(); d != 0 && (d < 2*time.Second || d > maxLeaseTTL || d%time.Second != 0) {
 		bad("worker.lease_ttl", "%s is not a whole number of seconds in 2s..%s", d, maxLeaseTTL)
 	}

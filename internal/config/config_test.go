@@ -81,7 +81,7 @@ func TestFileByVariable(t *testing.T) {
 // sample returns a value that a setting may have and that is not its default.
 func sample(s setting) string {
 	switch s.kind {
-	case "1|3|5":
+	case "1|3|5", "1..64":
 		return "3"
 	case "size":
 		return "3GiB"

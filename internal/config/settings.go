@@ -21,6 +21,7 @@ const (
 	GroupTelemetry Group = "telemetry" // for what keeps running
 	GroupHTTP      Group = "http"
 	GroupAdminKey  Group = "admin_key" // for what signs
+	GroupRelay     Group = "relay"     // for what reads the platform's database
 )
 
 // A setting is one field of the configuration, with its name in the file.
@@ -74,6 +75,13 @@ func settings() []setting {
 
 		{"telemetry.listen", GroupTelemetry, "host:port", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464 (default none)", func(c *Config) any { return &c.Telemetry.Listen }},
 		{"telemetry.pprof", GroupTelemetry, "host:port", "loopback address of /debug/pprof/ (default none)", func(c *Config) any { return &c.Telemetry.Pprof }},
+
+		{"relay.dialect", GroupRelay, "postgres|mysql|sqlite", "kind of the platform's database; mysql is MariaDB, too", func(c *Config) any { return &c.Relay.Dialect }},
+		{"relay.dsn", GroupRelay, "text", "way to the database: postgres://user@host/db, user@tcp(host:3306)/db, or the path of a file", func(c *Config) any { return &c.Relay.DSN }},
+		{"relay.dsn_file", GroupRelay, "file", "file that holds the DSN, for one with a password", func(c *Config) any { return &c.Relay.DSNFile }},
+		{"relay.poll", GroupRelay, "duration", "how often the database is asked when it says nothing by itself", func(c *Config) any { return &c.Relay.Poll }},
+		{"relay.claims", GroupRelay, "1..64", "how many groups of rows are published at once, each on a connection of its own", func(c *Config) any { return &c.Relay.Claims }},
+		{"relay.stall_after", GroupRelay, "duration", "how long rows may wait and none be published before the relay is not ready", func(c *Config) any { return &c.Relay.StallAfter }},
 
 		{"http.listen", GroupHTTP, "host:port", "where the API listens; other addresses than loopback need --http-token-keys-file", func(c *Config) any { return &c.HTTP.Listen }},
 		{"http.cert_file", GroupHTTP, "file", "certificate of the API, with its chain; read again when it changes", func(c *Config) any { return &c.HTTP.CertFile }},

@@ -21,11 +21,11 @@ import (
 func farAway(t *testing.T, b *bench, delay time.Duration) jetstream.JetStream {
 	t.Helper()
 	relay := b.Connect(t)
-	_, err := gateway.Subscribe("RELAY.>", func(m *nats.Msg) {
-		time.AfterFunc(delay, func() { _ = gateway.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data) })
+	_, err := relay.Subscribe("RELAY.>", func(m *nats.Msg) {
+		time.AfterFunc(delay, func() { _ = relay.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data) })
 	})
 	testkit.Must(t, err)
-	testkit.Must(t, gateway.Flush())
+	testkit.Must(t, relay.Flush())
 	js, err := jetstream.NewWithAPIPrefix(b.Conn, "RELAY")
 	testkit.Must(t, err)
 	return js

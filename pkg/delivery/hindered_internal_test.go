@@ -55,13 +55,13 @@ func TestRegistryThatDoesNotAnswerCostsNoLease(t *testing.T) {
 	b := newBench(t, acceptAll)
 	var deaf atomic.Bool
 	relay := b.Connect(t)
-	_, err := gateway.Subscribe("RELAY.>", func(m *nats.Msg) {
+	_, err := relay.Subscribe("RELAY.>", func(m *nats.Msg) {
 		if !deaf.Load() {
-			_ = gateway.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data)
+			_ = relay.PublishRequest("$JS.API."+strings.TrimPrefix(m.Subject, "RELAY."), m.Reply, m.Data)
 		}
 	})
 	testkit.Must(t, err)
-	testkit.Must(t, gateway.Flush())
+	testkit.Must(t, relay.Flush())
 	js, err := jetstream.NewWithAPIPrefix(b.Conn, "RELAY")
 	testkit.Must(t, err)
 	heard := b.m.b.registry

@@ -1,0 +1,250 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// A row is what the outbox holds of an update.
+type row struct {
+	id                                      int64
+	key, version, op, contentType, base, to string
+	made                                    int64 // microseconds since 1970
+	size                                    int64
+	payload                                 []byte
+}
+
+// A querier is a transaction or a database.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// A claim is some rows of a target on their way to the broker. Its transaction holds the
+// lock of the oldest row of each key in it, so that nobody else publishes newer ones before.
+type claim struct {
+	r      *Relay
+	target string
+	tx     *sql.Tx // nil where nobody else claims
+	on     querier // tx, or the database
+
+	order []string           // the keys of the window, by their oldest rows
+	ids   map[string][]int64 // the rows of each key in the window, oldest first
+
+	sent   []row // without their payloads
+	bytes  int64
+	broken error // what the database said in the middle
+	waits  error // what the target has to wait for: no more is published
+	busy   error // what a key has to wait for
+
+	gone  []int64 // to be removed
+	aside []aside
+	count map[Result]int
+}
+
+type aside struct {
+	id   int64
+	note string
+}
+
+// claim publishes some rows of a target and removes them. more says that it found as many
+// as it takes; the error, why rows of the target have to wait.
+func (r *Relay) claim(ctx context.Context, target string) (more bool, err error) {
+	// A claim that has begun ends well when the process is to end.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimFor+finishFor)
+	defer cancel()
+	c := &claim{r: r, target: target, on: r.o.DB, ids: map[string][]int64{}, count: map[Result]int{}}
+	if err := c.look(ctx); err != nil || len(c.order) == 0 {
+		return false, err
+	}
+	if r.sql.locks != "" {
+		if err := c.begin(ctx); err != nil {
+			return false, err
+		}
+		defer func() { _ = c.tx.Rollback() }() // after a commit it does nothing
+	}
+	c.publish(ctx)
+	if err := c.finish(ctx); err != nil {
+		return false, err
+	}
+	for what, n := range c.count {
+		r.o.Observer.Relayed(target, what, n)
+		r.went(target)
+	}
+	if c.waits == nil && len(c.count) == 0 {
+		c.waits = c.busy
+	}
+	if err := errors.Join(c.waits, c.broken); err != nil {
+		return false, err
+	}
+	return len(c.sent) >= claimRows || c.bytes >= claimBytes, nil
+}
+
+// begin begins the transaction. The database ends it if nothing comes for a while: the
+// process may be frozen, and others are to go on.
+func (c *claim) begin(ctx context.Context) (err error) {
+	if c.tx, err = c.r.o.DB.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}); err != nil {
+		return fmt.Errorf("begin a claim: %w", err)
+	}
+	c.on = c.tx
+	if c.r.sql.bounds == "" {
+		return nil
+	}
+	if _, err := c.tx.ExecContext(ctx, c.r.sql.bounds); err != nil {
+		return errors.Join(fmt.Errorf("begin a claim: %w", err), c.tx.Rollback())
+	}
+	return nil
+}
+
+// look finds the oldest rows of the target.
+func (c *claim) look(ctx context.Context) (err error) {
+	rows, err := c.r.o.DB.QueryContext(ctx, c.r.sql.window(windowRows), c.target)
+	if err != nil {
+		return fmt.Errorf("look for rows: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		var key string
+		if err := rows.Scan(&id, &key); err != nil {
+			return fmt.Errorf("look for rows: %w", err)
+		}
+		if c.ids[key] == nil {
+			c.order = append(c.order, key)
+		}
+		c.ids[key] = append(c.ids[key], id)
+	}
+	return rows.Err()
+}
+
+// publish publishes what it can claim, and notes what became of each row.
+func (c *claim) publish(ctx context.Context) {
+	publishing, cancel := context.WithTimeout(ctx, claimFor)
+	defer cancel()
+	answered := 0
+	for receipt, err := range c.r.o.Publisher.PublishAll(publishing, c.updates(ctx), inFlight) {
+		c.judge(c.sent[answered], receipt, err)
+		answered++
+	}
+}
+
+// updates gives the updates of the rows that it claims. A row that makes none is set aside.
+func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
+	return func(yield func(events.Update) bool) {
+		for one := range c.rows(ctx) {
+			u, err := c.update(one)
+			if err != nil {
+				c.setAside(one.id, err)
+				continue
+			}
+			one.payload = nil
+			c.sent = append(c.sent, one)
+			c.bytes += one.size
+			if !yield(u) || c.waits != nil || len(c.sent) >= claimRows || c.bytes >= claimBytes {
+				return
+			}
+		}
+	}
+}
+
+// rows gives the oldest row of each key that is free, and then those that follow them.
+func (c *claim) rows(ctx context.Context) iter.Seq[row] {
+	return func(yield func(row) bool) {
+		heads := make([]int64, len(c.order))
+		keys := make(map[int64]string, len(c.order))
+		for i, key := range c.order {
+			heads[i] = c.ids[key][0]
+			keys[heads[i]] = key
+		}
+		var followers []int64
+		wanted := c.read(ctx, heads, c.r.sql.locks, func(one row) bool {
+			followers = append(followers, c.ids[keys[one.id]][1:]...)
+			return yield(one)
+		})
+		if wanted && len(followers) > 0 {
+			c.read(ctx, followers, "", yield)
+		}
+	}
+}
+
+// read reads rows and gives each to use, until that returns false, which it returns.
+func (c *claim) read(ctx context.Context, ids []int64, locks string, use func(row) bool) (wanted bool) {
+	args := make([]any, 0, len(ids)+1)
+	args = append(args, c.r.o.MaxPayload())
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	rows, err := c.on.QueryContext(ctx, c.r.sql.rows(len(ids), claimRows)+locks, args...)
+	if err != nil {
+		c.broken = fmt.Errorf("read rows: %w", err)
+		return false
+	}
+	defer func() { c.broken = errors.Join(c.broken, rows.Close()) }()
+	for rows.Next() {
+		var one row
+		if err := rows.Scan(&one.id, &one.key, &one.version, &one.op, &one.contentType, &one.base, &one.to, &one.made, &one.size, &one.payload); err != nil {
+			c.broken = fmt.Errorf("read rows: %w", err)
+			return false
+		}
+		if !use(one) {
+			return false
+		}
+	}
+	if err := rows.Err(); err != nil {
+		c.broken = fmt.Errorf("read rows: %w", err)
+		return false
+	}
+	return true
+}
+
+// finish removes what was published, and writes the notes.
+func (c *claim) finish(ctx context.Context) (err error) {
+	if c.tx == nil {
+		if c.tx, err = c.r.o.DB.BeginTx(ctx, nil); err != nil {
+			return fmt.Errorf("remove rows: %w", err)
+		}
+		defer func() { _ = c.tx.Rollback() }() // after a commit it does nothing
+	}
+	if len(c.gone) > 0 {
+		args := make([]any, len(c.gone))
+		for i, id := range c.gone {
+			args[i] = id
+		}
+		if _, err := c.tx.ExecContext(ctx, c.r.sql.remove(len(args)), args...); err != nil {
+			return fmt.Errorf("remove rows: %w", err)
+		}
+	}
+	for _, a := range c.aside {
+		if _, err := c.tx.ExecContext(ctx, c.r.sql.setAside(), a.note, a.id); err != nil {
+			return fmt.Errorf("set a row aside: %w", err)
+		}
+	}
+	if err := c.tx.Commit(); err != nil {
+		return fmt.Errorf("end a claim: %w", err)
+	}
+	for _, a := range c.aside {
+		c.r.o.Logger.Error().Str("target", c.target).Int64("id", a.id).Str("note", a.note).Msg("a row of the outbox was set aside")
+	}
+	return nil
+}
+
+// targets gives every target that has rows.
+func targets(ctx context.Context, db *sql.DB, text speech) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for last := ""; ; {
+			var target sql.NullString
+			if err := db.QueryRowContext(ctx, text.nextTarget(), last).Scan(&target); err != nil {
+				yield("", fmt.Errorf("look for targets: %w", err))
+				return
+			}
+			if !target.Valid || !yield(target.String, nil) {
+				return
+			}
+			last = target.String
+		}
+	}
+}

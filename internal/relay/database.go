@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	// The driver registers itself with database/sql under the name "sqlite".
+	_ "modernc.org/sqlite"
+
+	"github.com/hms-utl/extsync/pkg/outbox"
+)
+
+// ErrDSN says that a data source name cannot be used. The drivers' own errors may show a
+// part of it, and with that a password.
+var ErrDSN = errors.New("the data source name cannot be used")
+
+// idleFor is how long a connection that nobody uses stays open.
+const idleFor = time.Minute
+
+// A Database is an open database of the platform.
+type Database struct {
+	*sql.DB
+	Dialect outbox.Dialect
+
+	postgres *pgx.ConnConfig // nil if it is another
+}
+
+// Open opens a database, for so many claims at once. It does not connect.
+func Open(d outbox.Dialect, dsn string, claims int) (*Database, error) {
+	out := &Database{Dialect: d}
+	var err error
+	switch d {
+	case outbox.Postgres:
+		err = out.openPostgres(dsn)
+	case outbox.MySQL:
+		err = out.openMySQL(dsn)
+	case outbox.SQLite:
+		err = out.openSQLite(dsn)
+	default:
+		err = fmt.Errorf("%q is not postgres, mysql or sqlite", string(d))
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.SetMaxOpenConns(claims + 2) // one looks for targets, and one how old rows are
+	out.SetMaxIdleConns(claims + 1)
+	out.SetConnMaxIdleTime(idleFor)
+	return out, nil
+}
+
+func (d *Database) openPostgres(dsn string) error {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return fmt.Errorf("%w: it is neither postgres://user@host/database nor a list of keywords and values, or a file that it names cannot be read", ErrDSN)
+	}
+	// No statement is prepared: a pooler may give each transaction another connection.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if _, named := cfg.RuntimeParams["application_name"]; !named {
+		cfg.RuntimeParams["application_name"] = "extsync relay"
+	}
+	d.postgres = cfg
+	d.DB = stdlib.OpenDB(*cfg)
+	return nil
+}
+
+func (d *Database) openMySQL(dsn string) error {
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return fmt.Errorf("%w: it is not like user:password@tcp(host:3306)/database", ErrDSN)
+	}
+	cfg.InterpolateParams = true // each statement is another, so to prepare it would be in vain
+	cfg.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return fmt.Errorf("%w: it is not like user:password@tcp(host:3306)/database", ErrDSN)
+	}
+	d.DB = sql.OpenDB(connector)
+	return nil
+}
+
+func (d *Database) openSQLite(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%w: %w; it is the path of the platform's database file", ErrDSN, err)
+	}
+	options := url.Values{
+		"mode":    {"rw"},
+		"_txlock": {"immediate"}, // a write that waits at its start cannot fail at its end
+		"_pragma": {"busy_timeout(5000)"},
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDSN, err)
+	}
+	d.DB = db
+	return nil
+}
+
+// Check reports whether the outbox is there: nil, or an error that says what to do.
+func (d *Database) Check(ctx context.Context) error {
+	var target sql.NullString
+	if err := d.QueryRowContext(ctx, speechOf(d.Dialect).nextTarget(), "").Scan(&target); err != nil {
+		return fmt.Errorf("the outbox cannot be read: %w; 'extsync outbox ddl --dialect %s' prints the statements that make it", err, d.Dialect)
+	}
+	return nil
+}

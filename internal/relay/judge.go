@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+// cutTopic returns the name of the topic that a target is, as Route.ID writes it.
+func cutTopic(target string) (topic string, ok bool) { return strings.CutPrefix(target, "topics/") }
+
+// update makes the update of a row. The error says what keeps it from being one.
+func (c *claim) update(one row) (events.Update, error) {
+	if limit := c.r.o.MaxPayload(); one.size > limit {
+		return events.Update{}, fmt.Errorf("%w: the payload has %d bytes; the broker takes %d (max_payload)", events.ErrTooLarge, one.size, limit)
+	}
+	u := events.Update{
+		Key: one.key, Op: events.Op(one.op), Payload: one.payload, ContentType: one.contentType, ReplyTo: one.to,
+	}
+	var problems []error
+	var err error
+	if u.Version, err = versioning.Parse(one.version); err != nil {
+		problems = append(problems, fmt.Errorf("version: %w", err))
+	}
+	if one.base != "" {
+		if u.Base, err = versioning.Parse(one.base); err != nil {
+			problems = append(problems, fmt.Errorf("base: %w", err))
+		}
+	}
+	if problems != nil {
+		return u, fmt.Errorf("%w: %w", events.ErrInvalidUpdate, errors.Join(problems...))
+	}
+	if topic, ok := cutTopic(c.target); ok {
+		u.Topic = topic
+	} else {
+		u.Channel = c.target
+	}
+	if one.made > 0 {
+		u.Time = time.UnixMicro(one.made).UTC()
+	}
+	u = u.WithDefaults()
+	if err := u.Validate(); err != nil {
+		return u, err
+	}
+	return u, u.CheckPayload()
+}
+
+// judge notes what a publish means for its row.
+func (c *claim) judge(one row, receipt events.Receipt, err error) {
+	switch {
+	case err == nil && receipt.Duplicate:
+		c.gone = append(c.gone, one.id)
+		c.count[Duplicate]++
+	case err == nil:
+		c.gone = append(c.gone, one.id)
+		c.count[Published]++
+	case errors.Is(err, events.ErrStale):
+		c.gone = append(c.gone, one.id)
+		c.count[Stale]++
+	case errors.Is(err, events.ErrConflict), errors.Is(err, events.ErrInvalidUpdate), errors.Is(err, events.ErrTooLarge):
+		c.setAside(one.id, err)
+	case errors.Is(err, events.ErrBusy): // of this key alone; its turn comes again
+		c.busy = err
+	default:
+		c.waits = err
+	}
+}
+
+func (c *claim) setAside(id int64, err error) {
+	c.aside = append(c.aside, aside{id, clip(err.Error())})
+	c.count[SetAside]++
+}
+
+// clip keeps a note short, and whole characters in it.
+func clip(text string) string {
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "\uFFFD"), "\uFFFD")
+	if len(text) <= noteLen {
+		return text
+	}
+	cut := noteLen
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "..."
+}
