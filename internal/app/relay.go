@@ -38,6 +38,7 @@ func RunRelay(ctx context.Context, o RelayOptions) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing is under way
+	defer relaxCollector()()
 	return withClient(ctx, o.Config, o.Logger, connectOrWait, func(c *operate.Client) error { return Relay(ctx, c, db, o) })
 }
 

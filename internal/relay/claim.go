@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -17,6 +18,7 @@ type row struct {
 	made                                    int64 // microseconds since 1970
 	size                                    int64
 	payload                                 []byte
+	aside                                   int // 1: somebody has set it aside
 }
 
 // A querier is a transaction or a database.
@@ -91,10 +93,10 @@ func (c *claim) begin(ctx context.Context) (err error) {
 		return fmt.Errorf("begin a claim: %w", err)
 	}
 	c.on = c.tx
-	if c.r.sql.bounds == "" {
+	if c.r.sql.begin == "" {
 		return nil
 	}
-	if _, err := c.tx.ExecContext(ctx, c.r.sql.bounds); err != nil {
+	if _, err := c.tx.ExecContext(ctx, c.r.sql.begin); err != nil {
 		return errors.Join(fmt.Errorf("begin a claim: %w", err), c.tx.Rollback())
 	}
 	return nil
@@ -151,34 +153,36 @@ func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
 	}
 }
 
-// rows gives the oldest row of each key that is free, and then those that follow them.
+// rows gives the oldest row of each key that is free, and after so many of them those that
+// follow them.
 func (c *claim) rows(ctx context.Context) iter.Seq[row] {
 	return func(yield func(row) bool) {
-		heads := make([]int64, len(c.order))
-		keys := make(map[int64]string, len(c.order))
-		for i, key := range c.order {
-			heads[i] = c.ids[key][0]
-			keys[heads[i]] = key
-		}
-		var followers []int64
-		wanted := c.read(ctx, heads, c.r.sql.locks, func(one row) bool {
-			followers = append(followers, c.ids[keys[one.id]][1:]...)
-			return yield(one)
-		})
-		if wanted && len(followers) > 0 {
-			c.read(ctx, followers, "", yield)
+		keys := make(map[int64]string, len(c.order)) // by the oldest row
+		for some := range slices.Chunk(c.order, claimRows) {
+			heads := make([]int64, len(some))
+			for i, key := range some {
+				heads[i] = c.ids[key][0]
+				keys[heads[i]] = key
+			}
+			var followers []int64
+			wanted := c.read(ctx, heads, c.r.sql.locks, func(one row) bool {
+				followers = append(followers, c.ids[keys[one.id]][1:]...)
+				return yield(one)
+			})
+			for some := range slices.Chunk(followers, claimRows) {
+				wanted = wanted && c.read(ctx, some, "", yield)
+			}
+			if !wanted {
+				return
+			}
 		}
 	}
 }
 
 // read reads rows and gives each to use, until that returns false, which it returns.
 func (c *claim) read(ctx context.Context, ids []int64, locks string, use func(row) bool) (wanted bool) {
-	args := make([]any, 0, len(ids)+1)
-	args = append(args, c.r.o.MaxPayload())
-	for _, id := range ids {
-		args = append(args, id)
-	}
-	rows, err := c.on.QueryContext(ctx, c.r.sql.rows(len(ids), claimRows)+locks, args...)
+	text, args := c.r.sql.rows(ids, c.r.o.MaxPayload())
+	rows, err := c.on.QueryContext(ctx, text+locks, args...)
 	if err != nil {
 		c.broken = fmt.Errorf("read rows: %w", err)
 		return false
@@ -186,11 +190,11 @@ func (c *claim) read(ctx context.Context, ids []int64, locks string, use func(ro
 	defer func() { c.broken = errors.Join(c.broken, rows.Close()) }()
 	for rows.Next() {
 		var one row
-		if err := rows.Scan(&one.id, &one.key, &one.version, &one.op, &one.contentType, &one.base, &one.to, &one.made, &one.size, &one.payload); err != nil {
+		if err := rows.Scan(&one.id, &one.key, &one.version, &one.op, &one.contentType, &one.base, &one.to, &one.made, &one.size, &one.payload, &one.aside); err != nil {
 			c.broken = fmt.Errorf("read rows: %w", err)
 			return false
 		}
-		if !use(one) {
+		if one.aside == 0 && !use(one) {
 			return false
 		}
 	}
@@ -210,11 +214,8 @@ func (c *claim) finish(ctx context.Context) (err error) {
 		defer func() { _ = c.tx.Rollback() }() // after a commit it does nothing
 	}
 	if len(c.gone) > 0 {
-		args := make([]any, len(c.gone))
-		for i, id := range c.gone {
-			args[i] = id
-		}
-		if _, err := c.tx.ExecContext(ctx, c.r.sql.remove(len(args)), args...); err != nil {
+		text, args := c.r.sql.remove(c.gone)
+		if _, err := c.tx.ExecContext(ctx, text, args...); err != nil {
 			return fmt.Errorf("remove rows: %w", err)
 		}
 	}

@@ -62,8 +62,8 @@ func (d *Database) openPostgres(dsn string) error {
 	if err != nil {
 		return fmt.Errorf("%w: it is neither postgres://user@host/database nor a list of keywords and values, or a file that it names cannot be read", ErrDSN)
 	}
-	// No statement is prepared: a pooler may give each transaction another connection.
-	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	// No statement is prepared under a name: a pooler may give each transaction another connection.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	if _, named := cfg.RuntimeParams["application_name"]; !named {
 		cfg.RuntimeParams["application_name"] = "extsync relay"
 	}

@@ -13,8 +13,10 @@ type speech struct {
 	quoted bool   // parameters are ?, and not $1
 	// locks is what a statement ends with that claims rows; "" if only one relay works.
 	locks string
-	// bounds has the database end a transaction that nothing comes for.
-	bounds string
+	// begin is the first statement of a claim. It has the database end a transaction that
+	// nothing comes for, and use indexes: what it knows of a table that is empty most of
+	// the time says that it is small.
+	begin string
 	// age is how old a row is, and made when it was made, in microseconds since 1970.
 	age, made string
 	now       string
@@ -39,25 +41,26 @@ func speechOf(d outbox.Dialect) speech {
 		}
 	}
 	return speech{
-		key: "key", locks: " FOR UPDATE SKIP LOCKED", bounds: "SET LOCAL idle_in_transaction_session_timeout = '20s'",
+		key: "key", locks: " FOR UPDATE SKIP LOCKED",
+		begin: "SELECT set_config('idle_in_transaction_session_timeout', '20s', true)," +
+			" set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
 		age:  "cast(extract(epoch FROM clock_timestamp() - created_at) * 1000000 AS bigint)",
 		made: "cast(extract(epoch FROM created_at) * 1000000 AS bigint)",
 		now:  "clock_timestamp()", size: "coalesce(octet_length(payload), 0)",
 	}
 }
 
-// list returns parameters from number first on, n of them, between brackets.
-func (s speech) list(first, n int) string {
-	var out strings.Builder
-	out.WriteByte('(')
-	for i := range n {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		out.WriteString(s.param(first + i))
+// among returns a condition that an id is one of these, whose parameters begin with number
+// first, and the arguments.
+func (s speech) among(first int, ids []int64) (text string, args []any) {
+	if !s.quoted {
+		return "id = ANY(" + s.param(first) + ")", []any{ids}
 	}
-	out.WriteByte(')')
-	return out.String()
+	args = make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	return "id IN (" + strings.Repeat("?,", len(ids)-1) + "?)", args
 }
 
 func (s speech) param(number int) string {
@@ -78,17 +81,21 @@ func (s speech) window(most int) string {
 	return "SELECT id, " + s.key + " FROM extsync_outbox WHERE noted_at IS NULL AND target = " + s.param(1) + " ORDER BY id LIMIT " + strconv.Itoa(most)
 }
 
-// rows reads rows by their ids, at most so many of them, each text cut where it is longer
-// than any that is good, and no payload that is longer than the last parameter.
-func (s speech) rows(n, most int) string {
-	size := s.size
+// rows reads rows by their ids, each text cut where it is longer than any that is good, and
+// no payload that is longer than so many bytes. A condition on noted_at would have
+// PostgreSQL take the wrong index.
+func (s speech) rows(ids []int64, longest int64) (text string, args []any) {
+	among, args := s.among(2, ids)
 	return "SELECT id, substr(" + s.key + ", 1, 1025), substr(version, 1, 65), substr(op, 1, 65), substr(content_type, 1, 1025)," +
-		" substr(coalesce(base, ''), 1, 65), substr(coalesce(reply_to, ''), 1, 4097), " + s.made + ", " + size +
-		", CASE WHEN " + size + " <= " + s.param(1) + " THEN payload END" +
-		" FROM extsync_outbox WHERE noted_at IS NULL AND id IN " + s.list(2, n) + " ORDER BY id LIMIT " + strconv.Itoa(most)
+		" substr(coalesce(base, ''), 1, 65), substr(coalesce(reply_to, ''), 1, 4097), " + s.made + ", " + s.size +
+		", CASE WHEN " + s.size + " <= " + s.param(1) + " THEN payload END, CASE WHEN noted_at IS NULL THEN 0 ELSE 1 END" +
+		" FROM extsync_outbox WHERE " + among + " ORDER BY id", append([]any{longest}, args...)
 }
 
-func (s speech) remove(n int) string { return "DELETE FROM extsync_outbox WHERE id IN " + s.list(1, n) }
+func (s speech) remove(ids []int64) (text string, args []any) {
+	among, args := s.among(1, ids)
+	return "DELETE FROM extsync_outbox WHERE " + among, args
+}
 
 func (s speech) setAside() string {
 	return "UPDATE extsync_outbox SET note = " + s.param(1) + ", noted_at = " + s.now + " WHERE id = " + s.param(2)

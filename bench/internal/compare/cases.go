@@ -102,6 +102,7 @@ func publishers(n int) []Case {
 	bare := setup{mode: channels.Latest, keys: n / 10, updates: n, target: toHTTP, inFlight: 256, publish: publishBare}
 	all := bare.with(func(s *setup) { s.publish = publishAll })
 	once := all.with(func(s *setup) { s.keys = n })
+	beside := all.with(func(s *setup) { s.target = toPostgres })
 	return []Case{
 		{
 			Name: "publish", What: "PublishAll with the version guard, 256 updates on their way",
@@ -112,6 +113,11 @@ func publishers(n int) []Case {
 			Name: "import", What: "import a file of new keys, 256 updates on their way",
 			Against: "PublishAll of the same updates from memory", Means: "A file is imported at {share} of the rate at which the library publishes from memory.",
 			AtLeast: 0.6, Aim: 0.8, measure: publishRate, a: once, b: once.with(func(s *setup) { s.publish = publishImport }),
+		},
+		{
+			Name: "relay", What: "relay the outbox of a PostgreSQL database, ten versions of each key",
+			Against: "PublishAll of the same updates from memory", Means: "An outbox is relayed at {share} of the rate at which the library publishes from memory.",
+			AtLeast: 0.6, Aim: 0.8, measure: publishRate, a: beside, b: beside.with(func(s *setup) { s.publish = publishRelay }),
 		},
 	}
 }

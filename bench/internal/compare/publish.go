@@ -26,6 +26,8 @@ const (
 	publishAll  = "all"  // PublishAll
 	// publishImport imports the updates from a file.
 	publishImport = "import"
+	// publishRelay relays them out of an outbox in PostgreSQL.
+	publishRelay = "relay"
 )
 
 // publishing is what a publishing part does.
@@ -34,6 +36,7 @@ type publishing struct {
 	Keys    int    `json:"keys"`
 	Updates int    `json:"updates"`
 	AtOnce  int    `json:"at_once"`
+	Outbox  string `json:"outbox,omitempty"` // the database that it is in
 }
 
 // publishRate measures how fast updates are published.
@@ -43,7 +46,7 @@ func publishRate(ctx context.Context, b *bed) (m Measure, err error) {
 	}
 	p, err := start(ctx, b.dir, Part{
 		Role: rolePublish, URL: b.url, Dir: b.dir, Profile: b.profile(rolePublish),
-		Publish: publishing{How: b.s.publish, Keys: b.s.keys, Updates: b.s.updates, AtOnce: b.s.inFlight},
+		Publish: publishing{How: b.s.publish, Keys: b.s.keys, Updates: b.s.updates, AtOnce: b.s.inFlight, Outbox: b.database},
 	}, &address{})
 	if err != nil {
 		return m, err
@@ -75,10 +78,14 @@ func runPublishing(ctx context.Context, p Part, out io.Writer) error {
 		return err
 	}
 	run := p.Publish.run
-	if p.Publish.How == publishImport {
-		if run, err = p.Publish.imports(ctx, p); err != nil {
-			return err
-		}
+	switch p.Publish.How {
+	case publishImport:
+		run, err = p.Publish.imports(ctx, p)
+	case publishRelay:
+		run, err = p.Publish.relays(ctx, p.Publish.Outbox)
+	}
+	if err != nil {
+		return err
 	}
 	enc := json.NewEncoder(out)
 	if err := enc.Encode(address{}); err != nil {

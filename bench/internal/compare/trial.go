@@ -163,7 +163,7 @@ func (s setup) window() int {
 	if s.target == toHTTP {
 		return max(1024, 4*s.inFlight)
 	}
-	return 2 * (s.inFlight + 1) * floorBatch
+	return min(2*(s.inFlight+1)*floorBatch, 65536) // where nobody delivers, it does not matter
 }
 
 func (b *bed) connector(channel string) channels.Connector {
