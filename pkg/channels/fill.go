@@ -92,6 +92,19 @@ func (r *Registry) EnsureFill(ctx context.Context, e Entry) error {
 	if e.Fill == "" {
 		return nil
 	}
+	for tries := 0; ; tries++ {
+		err := r.ensureFill(ctx, e)
+		// Somebody else has written the record meanwhile: a worker, the same.
+		if !errors.Is(err, ErrResyncActive) || tries == fillTries {
+			return err
+		}
+	}
+}
+
+// fillTries bounds how often EnsureFill meets a record that somebody has just changed.
+const fillTries = 8
+
+func (r *Registry) ensureFill(ctx context.Context, e Entry) error {
 	was, revision, err := r.progress.readResync(ctx, e.Config.Name)
 	if err != nil && !errors.Is(err, ErrNoResync) {
 		return err

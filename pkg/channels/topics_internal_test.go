@@ -3,6 +3,7 @@ package channels
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -114,6 +115,24 @@ func TestFillThatWasNotRecorded(t *testing.T) {
 			t.Errorf("keys %s: %+v, %v", keys, s, err)
 		}
 	}
+}
+
+// Whoever changed a channel and the workers that heard of it record the same filling at once;
+// all but one were told that a resync was not finished.
+func TestFillThatSeveralRecord(t *testing.T) {
+	r, _ := withTopic(t)
+	e, err := r.Put(t.Context(), reader("cal", "a-"), 0)
+	testkit.Must(t, err)
+	e.Fill = "another"
+	var racing sync.WaitGroup
+	for range 8 {
+		racing.Go(func() {
+			if err := r.EnsureFill(t.Context(), e); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	racing.Wait()
 }
 
 // Two people made the same channel: the second one set back what the first one's worker had
