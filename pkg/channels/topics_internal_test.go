@@ -2,6 +2,7 @@ package channels
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -123,16 +124,18 @@ func TestFillThatSeveralRecord(t *testing.T) {
 	r, _ := withTopic(t)
 	e, err := r.Put(t.Context(), reader("cal", "a-"), 0)
 	testkit.Must(t, err)
-	e.Fill = "another"
-	var racing sync.WaitGroup
-	for range 8 {
-		racing.Go(func() {
-			if err := r.EnsureFill(t.Context(), e); err != nil {
-				t.Error(err)
-			}
-		})
+	for i := range 50 { // one race in twenty meets it
+		e.Fill = fmt.Sprint(i)
+		var racing sync.WaitGroup
+		for range 8 {
+			racing.Go(func() {
+				if err := r.EnsureFill(t.Context(), e); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		racing.Wait()
 	}
-	racing.Wait()
 }
 
 // Two people made the same channel: the second one set back what the first one's worker had
