@@ -21,7 +21,7 @@ import (
 )
 
 // 32 writers of a platform on 100 keys, while relays, of which there are two, the database,
-// the broker and the platform are killed at random: the newest version of each key is the
+// the broker and the platform are killed and frozen at random: the newest version of each key is the
 // newest that was committed, in mode every none of the committed versions is missing or out
 // of order, none that was rolled back appears, and the outbox ends empty.
 func TestOutboxThroughFaults(t *testing.T) {
@@ -54,7 +54,7 @@ func TestOutboxThroughFaults(t *testing.T) {
 	writers := platform()
 	for n, ends := 2, time.Now().Add(long); time.Now().Before(ends); n++ {
 		r.pass(time.Duration(200+dice.IntN(1500)) * time.Millisecond)
-		switch dice.IntN(5) {
+		switch dice.IntN(6) {
 		case 0:
 			server.Kill()
 			r.pass(time.Duration(dice.IntN(1000)) * time.Millisecond)
@@ -66,6 +66,11 @@ func TestOutboxThroughFaults(t *testing.T) {
 		case 2:
 			writers.Kill()
 			writers = platform()
+		case 3:
+			i := dice.IntN(len(relays))
+			relays[i].Freeze()
+			r.pass(time.Duration(dice.IntN(1500)) * time.Millisecond)
+			relays[i].Thaw()
 		default:
 			i := dice.IntN(len(relays))
 			relays[i].Kill()
