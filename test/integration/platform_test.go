@@ -44,6 +44,8 @@ func runPlatform(dsn string) int {
 			for sleep.For(context.Background(), time.Duration(rand.IntN(100))*time.Millisecond) {
 				if err := writePolicy(context.Background(), db); err != nil {
 					fmt.Fprintln(os.Stderr, err)
+					// A server that starts answers nobody while hundreds ask again and again.
+					sleep.For(context.Background(), time.Duration(300+rand.IntN(700))*time.Millisecond)
 				}
 			}
 		})
