@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: the servers of PostgreSQL
-# and MariaDB and PgBouncer, which the tests start for themselves in temporary directories,
+# Installs what the tests need and this machine lacks: the servers of PostgreSQL,
+# MariaDB and OpenSSH and PgBouncer, which the tests start for themselves in temporary directories,
 # promtool (in the package prometheus), which checks the alert rules, Python and Node,
 # in which plugins of the examples are written, a C compiler for the race detector,
 # and valgrind, which counts instructions. It does nothing
@@ -20,6 +20,10 @@ have_mariadb() {
 
 have_pgbouncer() {
 	PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v pgbouncer >/dev/null
+}
+
+have_sshd() {
+	PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v sshd >/dev/null
 }
 
 have_promtool() {
@@ -46,6 +50,7 @@ missing=()
 have_postgresql || missing+=(postgresql)
 have_mariadb || missing+=(mariadb-server)
 have_pgbouncer || missing+=(pgbouncer)
+have_sshd || missing+=(openssh-server)
 have_promtool || missing+=(prometheus)
 have_python || missing+=(python3)
 have_node || missing+=(nodejs)
@@ -62,7 +67,7 @@ fi
 if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
 	echo "The tests need packages that this script may not install here. Run this, or your system's equivalent:" >&2
 	echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
-	if have_postgresql && have_mariadb && have_pgbouncer && have_promtool && have_python && have_node; then
+	if have_postgresql && have_mariadb && have_pgbouncer && have_sshd && have_promtool && have_python && have_node; then
 		echo "Without a C compiler the tests run, but without the race detector; without valgrind no instructions are counted." >&2
 		exit 0
 	fi

@@ -21,13 +21,20 @@ const logName = "server.log"
 // process.
 //
 // A killed PostgreSQL leaves its children behind for a moment, and they would
-// keep the next one from starting: they are killed with it.
+// keep the next one from starting; the sessions of a killed sshd go on. All that
+// descends from a server is killed with it.
 const superviseScript = `
 dir=$1 signal=$2; shift 2
 server=
+descendants() {
+	for child in $(cat /proc/$1/task/$1/children 2>/dev/null); do
+		echo $child
+		descendants $child
+	done
+}
 end() {
 	[ -n "$server" ] || return 0
-	[ "$1" = KILL ] && children=$(cat /proc/$server/task/$server/children 2>/dev/null)
+	[ "$1" = KILL ] && children=$(descendants $server)
 	kill -"$1" $server $children 2>/dev/null
 	wait $server
 	server= children=

@@ -5,6 +5,7 @@ package kinds
 
 import (
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
@@ -14,6 +15,8 @@ import (
 // new kind is one line here.
 func All() *connectors.Catalog {
 	return connectors.NewCatalog(
+		connfile.File(),
+		connfile.SFTP(),
 		connhttp.Kind(),
 		connplugin.Kind(),
 		connsql.Kind(),
