@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/pkg/connectors/kinds"
 )
 
 func (r *rig) config(name string, change func(map[string]any)) string {
@@ -133,17 +134,19 @@ func TestChannelsOverHTTP(t *testing.T) {
 func TestConnectorKinds(t *testing.T) {
 	r := newRig(t).serve()
 	out := r.call(http.StatusOK, http.MethodGet, "/v1/connector-kinds", "")
-	kinds, _ := out["kinds"].([]any)
-	found := map[string]bool{}
-	for _, k := range kinds {
+	listed, _ := out["kinds"].([]any)
+	catalog, found := kinds.All(), map[string]bool{}
+	for _, k := range listed {
 		m, _ := k.(map[string]any)
 		name, _ := m["name"].(string)
-		if guard := map[string]string{"http": "by format", "sql": "atomic", "plugin": "atomic"}[name]; guard == "" || at(m, "capabilities", "guard") != guard || at(m, "capabilities", "reads") != true {
+		kind, err := catalog.Kind(name)
+		r.must(err)
+		if can := kind.Capabilities; at(m, "capabilities", "guard") != string(can.Guard) || at(m, "capabilities", "reads") != can.Reads {
 			t.Errorf("%s: %v", name, m["capabilities"])
 		}
 		found[name] = at(m, "schema", "properties", "url") != nil || at(m, "schema", "properties", "dsn") != nil
 	}
-	if !found["http"] || !found["sql"] {
+	if !found["http"] || !found["sql"] || len(found) != len(catalog.Names()) {
 		t.Errorf("kinds: %v", out)
 	}
 	api := r.call(http.StatusOK, http.MethodGet, "/openapi.json", "")

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/hms-utl/extsync/internal/testkit"
 )
 
@@ -146,4 +148,28 @@ func leftOf(t *testing.T, dir string) (left []string) {
 		}
 	}
 	return left
+}
+
+// The sessions of a killed sshd would go on without it.
+func TestSessionsOfAKilledSSHDAreGone(t *testing.T) {
+	var s *SSHD
+	t.Run("server", func(t *testing.T) {
+		s = StartSSHD(t)
+		signer, err := ssh.ParsePrivateKey([]byte(s.PrivateKey))
+		testkit.Must(t, err)
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.HostKey))
+		testkit.Must(t, err)
+		config := &ssh.ClientConfig{User: s.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.FixedHostKey(key)}
+		conn, err := ssh.Dial("tcp", s.Addr(), config)
+		testkit.Must(t, err)
+		s.Stop(t)
+		if err := conn.Wait(); err == nil {
+			t.Error("the session ended as if nothing had been")
+		}
+		s.Start(t)
+		conn, err = ssh.Dial("tcp", s.Addr(), config)
+		testkit.Must(t, err)
+		testkit.Must(t, conn.Close())
+	})
+	checkGone(t, s.dir)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
@@ -45,6 +46,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 	section("PostgreSQL", "Of a state that is not listed its first two characters count; what is in neither is transient.", columns, connsql.Codes("postgres"))
 	section("MySQL and MariaDB", "Of a number that is not listed the first two characters of the SQLSTATE count; what is in neither is transient.", columns, connsql.Codes("mysql"))
 	section("SQLite", "Of an extended code that is not listed its low byte counts; what is in neither is transient.", columns, connsql.Codes("sqlite"))
+	section("Files", "Of the kinds file and sftp. What is not listed is an error of the network, and transient.", columns, connfile.Codes())
 	if os.Getenv(updateVariable) != "" {
 		if err := os.WriteFile(filepath.Join(repository, answersDocument), []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)

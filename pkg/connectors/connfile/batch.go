@@ -14,6 +14,10 @@ import (
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
+const codePayload = "payload"
+
+var errNoHeader = errors.New("the payload does not begin with a header, which batch csv needs")
+
 // A batchFile is one that a batch is written into, with the attempts that are in it.
 type batchFile struct {
 	name     string
@@ -74,7 +78,7 @@ func (c *connector) join(attempts []connectors.Attempt) ([]batchFile, []connecto
 		default:
 			header, rows, ok := splitCSV(a.Payload)
 			if !ok {
-				results[i] = connectors.Unasked("payload", errors.New("the payload does not begin with a header, which batch csv needs"))
+				results[i] = connectors.Unasked(codePayload, errNoHeader)
 				continue
 			}
 			file := into(header, i)

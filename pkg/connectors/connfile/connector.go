@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path"
 	"strings"
 
@@ -191,10 +190,6 @@ func (c *connector) Preview(_ context.Context, a connectors.Attempt) (connectors
 func (c *connector) Close(context.Context) error {
 	c.store.close()
 	return nil
-}
-
-func verdict(class connectors.Class, code, format string, args ...any) *connectors.Error {
-	return &connectors.Error{Class: class, Code: code, Err: fmt.Errorf(format, args...)}
 }
 
 var errForeign = errors.New("the file with the tag of this version is not one that we have written; remove it")

@@ -145,8 +145,8 @@ func (f localFiles) sync(ctx context.Context, dir string) error {
 		return err
 	}
 	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) {
-		err = nil // the file system keeps no names back
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
+		err = nil // the file system, or Windows, does not do that for directories
 	}
 	return errors.Join(err, d.Close())
 }
