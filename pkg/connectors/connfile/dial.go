@@ -88,9 +88,18 @@ func answerWith(password string) ssh.KeyboardInteractiveChallenge {
 	}
 }
 
-// dial makes a session. A server that shows a key of another type than the fingerprints are
-// of is asked for its others.
+// dial makes a session. The server is asked first for the key that it showed last.
 func (d *dialer) dial(ctx context.Context) (*session, error) {
+	s, err := d.search(ctx)
+	if err != nil {
+		d.algorithms = d.keys.algorithms() // it may have another one by then
+	}
+	return s, err
+}
+
+// search makes a session. A server that shows a key of another type than the fingerprints
+// are of is asked for its others.
+func (d *dialer) search(ctx context.Context) (*session, error) {
 	var first error
 	for algorithms := d.algorithms; ; {
 		s, err := d.once(ctx, algorithms)

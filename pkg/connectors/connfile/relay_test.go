@@ -42,6 +42,7 @@ const (
 // A relay is an SSH server that sees what a real sftp-server is asked and answers, and may
 // change it.
 type relay struct {
+	dir      string // is removed when nobody writes any more
 	listener net.Listener
 	config   *ssh.ServerConfig
 	keys     []ssh.Signer
@@ -101,7 +102,7 @@ func (p packet) status(code uint32) packet {
 
 func newRelay(t testing.TB, change func(*ssh.ServerConfig)) *relay {
 	t.Helper()
-	r := &relay{conns: map[net.Conn]struct{}{}, config: &ssh.ServerConfig{
+	r := &relay{dir: t.TempDir(), conns: map[net.Conn]struct{}{}, config: &ssh.ServerConfig{
 		PasswordCallback: func(_ ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 			if string(given) != password {
 				return nil, errors.New("wrong")
@@ -148,14 +149,13 @@ func newRelay(t testing.TB, change func(*ssh.ServerConfig)) *relay {
 	return r
 }
 
-// target returns a directory behind the relay.
+// target returns the directory behind the relay.
 func (r *relay) target(t testing.TB) *target {
 	t.Helper()
-	dir := t.TempDir()
 	return &target{
-		kind: connfile.SFTP(), dir: dir, secrets: map[string]string{"CHANNEL_PASSWORD": password},
+		kind: connfile.SFTP(), dir: r.dir, secrets: map[string]string{"CHANNEL_PASSWORD": password},
 		config: sftpConfig(r.listener.Addr().String(), "joe", ssh.FingerprintSHA256(r.keys[0].PublicKey())) +
-			fmt.Sprintf("password: ${env:CHANNEL_PASSWORD}\ndirectory: %q\n", dir),
+			fmt.Sprintf("password: ${env:CHANNEL_PASSWORD}\ndirectory: %q\n", r.dir),
 	}
 }
 

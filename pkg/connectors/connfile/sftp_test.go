@@ -213,7 +213,7 @@ func TestHostKeys(t *testing.T) {
 			}
 			var e *connectors.Error
 			if !errors.As(err, &e) || e.Class != connectors.Misconfigured || e.Code != c.code {
-				t.Errorf("Probe: %v, want %s", err, c.code)
+				t.Fatalf("Probe: %v, want %s", err, c.code)
 			}
 			if c.code == "host_key" && !strings.Contains(err.Error(), finger(0)) && !strings.Contains(err.Error(), finger(1)) {
 				t.Errorf("%v does not say which key the server has", err)
@@ -309,6 +309,42 @@ func TestServerWithoutExtensions(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(d.dir, "k.0000000000000000001.json.done")); err != nil {
 		t.Error(err)
 	}
+}
+
+// A connection on which a step is not answered gets no new calls, and ends with the last one
+// that it has.
+func TestConnectionThatDoesNotAnswer(t *testing.T) {
+	r := newRelay(t, nil)
+	c := r.target(t).connect(t, "layout: current\nconnections: 1\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	released := make(chan struct{})
+	var met atomic.Bool
+	r.set(hooks{asked: func(p packet) {
+		if p.is(typeOpen) && met.CompareAndSwap(false, true) {
+			cancel()
+			<-released
+		}
+	}})
+	want(t, c.Apply(ctx, []connectors.Attempt{attempt("k", 1, "{}")})[0], connectors.Transient, "canceled")
+	want(t, apply(t, c, attempt("k", 2, "{}")), connectors.OK, "")
+	if n := r.logins.Load(); n != 2 {
+		t.Errorf("%d connections were made", n)
+	}
+	close(released)
+}
+
+// A server that wants no more connections is not asked for more, and calls share those that
+// there are.
+func TestServerThatWantsOneConnection(t *testing.T) {
+	r := newRelay(t, nil)
+	c := r.target(t).connect(t, "layout: current\nconnections: 8\n")
+	testkit.Must(t, c.Probe(t.Context()))
+	testkit.Must(t, r.listener.Close())
+	var calls sync.WaitGroup
+	for i := range connectortest.Concurrency {
+		calls.Go(func() { want(t, apply(t, c, attempt(fmt.Sprintf("k%d", i), 1, "{}")), connectors.OK, "") })
+	}
+	calls.Wait()
 }
 
 // A listing that does not end takes bounded memory, and fails alone.
