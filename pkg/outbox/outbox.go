@@ -21,13 +21,18 @@ var ErrDialect = errors.New("the transaction has no dialect: make it by outbox.S
 //
 // An update needs Channel or Topic, Key, Version, and Payload unless it is a delete. Base,
 // ContentType and ReplyTo are kept; an update with any other field is ErrInvalidUpdate, as
-// is one that could not be published. All other errors are the database's: roll back.
+// is one that could not be published; only what is too large for the broker is found out by
+// the relay. All other errors are the database's: roll back, and begin again if it has ended
+// the transaction to resolve a deadlock.
 func Put(ctx context.Context, tx Tx, u events.Update) error {
 	if err := check(u); err != nil {
 		return err
 	}
 	u = u.WithDefaults()
-	count, _ := u.Version.Int64() // 0 for a time
+	count, numbered := u.Version.Int64()
+	if !numbered {
+		count = 0
+	}
 	args := []any{u.Route().ID(), u.Key, u.Version.String(), string(u.Op), u.Payload, u.ContentType, optional(u.Base.String()), optional(u.ReplyTo)}
 	if len(u.Payload) == 0 {
 		args[4] = nil
