@@ -13,7 +13,7 @@ import (
 	"github.com/hms-utl/extsync/internal/local"
 )
 
-const devHelp = `Run broker, connector-worker, HTTP API and a receiver in this process, with the data on disk.
+const devHelp = `Run broker, connector-worker, HTTP API, a relay and a receiver in this process, with the data on disk.
 
 Other commands find the broker at its usual address. It takes connections from
 this machine only and asks for no credentials: it is for development. The
@@ -21,6 +21,9 @@ API is at --http-listen, and asks for tokens if --http-token-keys-file is given.
 --channels there are two channels: appointment_calendar, to a receiver in this
 process, and erp_db, into a SQLite file. Channels may reach this machine and keep
 databases in the data directory, besides what the settings "allow" say.
+
+The relay publishes what transactions put into the outbox of outbox.db, a SQLite file
+in the data directory: it stands for the database of a platform.
 
 --telemetry-listen serves metrics and readiness of the worker; the log names the
 address. Traces go where the standard OTEL_* variables say.`
@@ -72,6 +75,7 @@ func writeDev(sh *cli.Shell, d local.Dev) error {
 		fmt.Fprintf(&b, "receiver:  %s (GET shows what it holds)\n", d.ReceiverURL)
 		fmt.Fprintf(&b, "database:  %s (table %s)\n", d.SQLiteFile, local.ERPTable)
 	}
+	fmt.Fprintf(&b, "outbox:    %s (what is put into its table extsync_outbox is published)\n", d.OutboxFile)
 	fmt.Fprintf(&b, "data:      %s\n", d.Dir)
 	fmt.Fprintf(&b, "admin key: %s (for 'extsync tokens'; 'publisher serve' takes its public half, %[1]s.pub)\n", d.AdminKey)
 	for _, c := range d.Channels {
@@ -81,8 +85,11 @@ func writeDev(sh *cli.Shell, d local.Dev) error {
 Try it from another terminal (the address is only needed if it is not the usual one):
   extsync push --nats-url %[1]s %[2]s p-2023-vax 7 --data '{"content":"Booster every 6 months"}' --wait 10s
   extsync get --nats-url %[1]s p-2023-vax
+The same from a platform's own transaction:
+  sqlite3 '%[3]s' "INSERT INTO extsync_outbox (target, key, version, payload) VALUES ('%[2]s', 'p-2024-flu', '1', '{\"content\":\"Every autumn\"}')"
+  extsync get --nats-url %[1]s p-2024-flu
 Ctrl-C stops it; the data stay.
-`, d.BrokerURL, d.Channels[0].Channel)
+`, d.BrokerURL, d.Channels[0].Channel, d.OutboxFile)
 	_, err := io.WriteString(sh.Out, b.String())
 	return err
 }

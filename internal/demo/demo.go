@@ -92,7 +92,7 @@ func (d *demo) run(ctx context.Context, o Options, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stack.Close()) }()
-	for _, step := range []func(context.Context) error{d.register, d.deliver, d.guard, d.outage, d.lateWrite, d.whereabouts, d.fanOut} {
+	for _, step := range []func(context.Context) error{d.register, d.deliver, d.guard, d.outage, d.lateWrite, d.whereabouts, d.fanOut, d.ownTransaction} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func (s *stopper) Write(p []byte) (int, error) {
 }
 
 func TestInterruptedAnywhereItLeavesNothing(t *testing.T) {
-	for _, word := range []string{"Everything runs", "2. ", "4. ", "the calendar is back"} {
+	for _, word := range []string{"Everything runs", "2. ", "4. ", "the calendar is back", "8. ", "roll back"} {
 		t.Run(word, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -36,19 +36,20 @@ type Dev struct {
 	APIURL      string           `json:"api_url"` // of the HTTP API
 	ReceiverURL string           `json:"receiver_url,omitempty"`
 	SQLiteFile  string           `json:"sqlite_file,omitempty"`
+	OutboxFile  string           `json:"outbox_file"` // a database of a platform, whose outbox is relayed
 	Dir         string           `json:"data_dir"`
 	AdminKey    string           `json:"admin_key"` // its public half is the file with .pub
 	Channels    []operate.Change `json:"channels"`
 }
 
-// RunDev runs a broker, a worker, the HTTP API and a receiver in this process until
-// ctx ends. The data stay in the directory.
+// RunDev runs a broker, a worker, the HTTP API, the relay of an outbox and a receiver in
+// this process until ctx ends. The data stay in the directory.
 func RunDev(ctx context.Context, o DevOptions) (err error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	dev := Dev{Dir: dir, AdminKey: filepath.Join(dir, "admin.key")}
+	dev := Dev{Dir: dir, AdminKey: filepath.Join(dir, "admin.key"), OutboxFile: filepath.Join(dir, "outbox.db")}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -79,50 +80,43 @@ func RunDev(ctx context.Context, o DevOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, api.stop()) }()
+	defer func() { err = errors.Join(err, api.Stop()) }()
 	dev.APIURL = api.url
+	relay, err := stack.RelayOutbox(ctx, dev.OutboxFile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, relay.Stop()) }()
 	if err := o.Ready(dev); err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 	case <-stack.Done(): // the worker failed; Close returns why
-	case <-api.done: // it failed, too; stop returns why
+	case <-api.done: // it failed, too; Stop returns why
+	case <-relay.done:
 	}
 	return nil
 }
 
 // An api is the HTTP API of a stack, running.
 type api struct {
-	url    string
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error // to be read after done is closed
+	*Task
+	url string
 }
 
 // startAPI returns when the API is served.
-func startAPI(ctx context.Context, stack *Stack, o DevOptions) (*api, error) {
-	serving, cancel := context.WithCancel(ctx)
-	a := &api{cancel: cancel, done: make(chan struct{})}
+func startAPI(ctx context.Context, stack *Stack, o DevOptions) (api, error) {
 	ready := make(chan string, 1)
-	go func() {
-		defer close(a.done)
-		a.err = app.Serve(serving, stack.Client, app.PublisherOptions{
+	task := begin(ctx, func(ctx context.Context) error {
+		return app.Serve(ctx, stack.Client, app.PublisherOptions{
 			Config: o.Config, Logger: o.Logger, Version: o.Version, Ready: func(url string) { ready <- url },
 		})
-	}()
+	})
 	select {
-	case a.url = <-ready:
-		return a, nil
-	case <-a.done:
-		cancel()
-		return nil, a.err
+	case url := <-ready:
+		return api{task, url}, nil
+	case <-task.done:
+		return api{}, task.Stop()
 	}
-}
-
-// stop answers what was accepted, and returns why the API failed if it did.
-func (a *api) stop() error {
-	a.cancel()
-	<-a.done
-	return a.err
 }

@@ -16,9 +16,12 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/local"
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/extsync"
+	"github.com/hms-utl/extsync/pkg/outbox"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -165,6 +168,40 @@ func TestDevEndsWithItsContext(t *testing.T) {
 	})
 	if err != nil || !ready {
 		t.Errorf("ready %v, error %v", ready, err)
+	}
+}
+
+// What a transaction puts into the outbox of the development stack reaches its target, also
+// what was put while nothing ran.
+func TestDevRelaysItsOutbox(t *testing.T) {
+	dir := t.TempDir()
+	for version := int64(1); version <= 2; version++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		platform, err := local.OpenPlatform(ctx, filepath.Join(dir, "outbox.db"))
+		testkit.Must(t, err)
+		u := events.Update{Channel: local.ERPChannel, Key: "k", Version: testkit.Number(version), Payload: []byte(`{}`)}
+		tx, err := platform.BeginTx(ctx, nil)
+		testkit.Must(t, err)
+		testkit.Must(t, outbox.Put(ctx, outbox.SQL(tx, outbox.SQLite), u))
+		testkit.Must(t, tx.Commit())
+		testkit.Must(t, platform.Close())
+		err = local.RunDev(ctx, local.DevOptions{
+			Dir: dir, Listen: "127.0.0.1:0", Config: anyPort(),
+			Ready: func(d local.Dev) error {
+				client, err := extsync.Connect(ctx, d.BrokerURL)
+				if err != nil {
+					return err
+				}
+				defer client.Close()
+				testkit.Eventually(t, "the update to be delivered", func() bool {
+					ack, err := client.Outcome(ctx, u.Channel, u.Key, u.Version)
+					return err == nil && ack.Outcome == events.Delivered
+				})
+				cancel()
+				return nil
+			},
+		})
+		testkit.Must(t, err)
 	}
 }
 

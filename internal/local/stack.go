@@ -40,10 +40,9 @@ type Options struct {
 type Stack struct {
 	*operate.Client
 
+	o      Options
 	server *natsserver.Server
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error // of the worker; to be read after done is closed
+	worker *Task
 }
 
 // Start starts a stack. Its errors wrap app.ErrEmbedded where the broker is the
@@ -69,15 +68,15 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", app.ErrEmbedded, err)
 	}
-	s := &Stack{server: server, done: make(chan struct{})}
-	if err := s.start(ctx, o); err != nil {
+	s := &Stack{o: o, server: server}
+	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, server.Shutdown())
 	}
 	return s, nil
 }
 
-func (s *Stack) start(ctx context.Context, o Options) error {
-	client, err := operate.Connect(ctx, o.Config, o.Logger, s.server.InProcess())
+func (s *Stack) start(ctx context.Context) error {
+	client, err := operate.Connect(ctx, s.o.Config, s.o.Logger, s.server.InProcess())
 	if err != nil {
 		return err
 	}
@@ -86,12 +85,9 @@ func (s *Stack) start(ctx context.Context, o Options) error {
 		return err
 	}
 	s.Client = client
-	workerCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	go func() {
-		defer close(s.done)
-		s.err = app.Deliver(workerCtx, client, app.WorkerOptions{Config: o.Config, Logger: o.Logger})
-	}()
+	s.worker = begin(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return app.Deliver(ctx, client, app.WorkerOptions{Config: s.o.Config, Logger: s.o.Logger})
+	})
 	return nil
 }
 
@@ -101,13 +97,12 @@ func (s *Stack) URL() string { return s.server.ClientURL() }
 
 // Done is closed when the worker has ended, which it does before Close only if
 // it failed: Close returns why.
-func (s *Stack) Done() <-chan struct{} { return s.done }
+func (s *Stack) Done() <-chan struct{} { return s.worker.done }
 
 // Close lets the worker finish what is in flight and stops everything. What was
 // stored stays in the directory. It is to be called once.
 func (s *Stack) Close() error {
-	s.cancel()
-	<-s.done
+	err := s.worker.Stop()
 	s.Client.Close()
-	return errors.Join(s.err, s.server.Shutdown())
+	return errors.Join(err, s.server.Shutdown())
 }

@@ -6,10 +6,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/testkit"
 )
 
 // empty fails if a program left something in its temporary directory.
@@ -28,7 +31,7 @@ func TestDemo(t *testing.T) {
 	tmp := t.TempDir()
 	p := program{name: "extsync", args: []string{"demo"}, tmp: tmp}
 	out := p.ok(t)
-	for _, want := range []string{"p-2023-vax", "stale", "conflict", "duplicate", "superseded", "only 10 was delivered", "409", "Summary: all"} {
+	for _, want := range []string{"p-2023-vax", "stale", "conflict", "duplicate", "superseded", "only 10 was delivered", "409", "what was rolled back", "Summary: all"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not show %q", want)
 		}
@@ -102,6 +105,7 @@ type devDoc struct {
 	APIURL      string `json:"api_url"`
 	ReceiverURL string `json:"receiver_url"`
 	SQLiteFile  string `json:"sqlite_file"`
+	OutboxFile  string `json:"outbox_file"`
 }
 
 // startDev starts the development stack and waits until it is ready.
@@ -150,6 +154,33 @@ func TestDevKeepsItsData(t *testing.T) {
 	e := extsync("dev", "--data-dir", dir, "--listen", "127.0.0.1:0").run(t)
 	if e.code != cli.ExitBroker || !strings.Contains(e.err, "--data-dir") {
 		t.Errorf("a second one in the same directory: exit code %d\n%s", e.code, e.err)
+	}
+	stop(t, dev)
+}
+
+// Whoever pastes the lines that dev prints sees what they promise: an update that is pushed,
+// and one that a platform's own transaction has made, are delivered.
+func TestDevSaysWhatToTry(t *testing.T) {
+	dev := extsync("dev", "--data-dir", filepath.Join(t.TempDir(), "the data"), "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0").start(t)
+	var lines []string
+	for out := bufio.NewScanner(dev.stdout); out.Scan() && !strings.HasPrefix(out.Text(), "Ctrl-C"); {
+		if command, ok := strings.CutPrefix(out.Text(), "  "); ok {
+			lines = append(lines, command)
+		}
+	}
+	if len(lines) != 4 {
+		t.Fatalf("it prints %q\n%s", lines, dev.stderr())
+	}
+	for i, want := range []string{"delivered", "Booster every 6 months", "", "Every autumn"} {
+		testkit.Eventually(t, lines[i]+": "+want, func() bool { // the relay takes a moment, and so does the ledger
+			cmd := exec.CommandContext(t.Context(), "sh", "-euc", lines[i])
+			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(binary(t, "extsync"))+string(os.PathListSeparator)+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if err != nil && want == "" {
+				t.Fatalf("%s: %v\n%s", lines[i], err, out)
+			}
+			return err == nil && strings.Contains(string(out), want)
+		})
 	}
 	stop(t, dev)
 }
