@@ -87,7 +87,7 @@ Try it from another terminal (the address is only needed if it is not the usual 
   extsync get --nats-url %[1]s p-2023-vax
 The same from a platform's own transaction:
   sqlite3 '%[3]s' "INSERT INTO extsync_outbox (target, key, version, payload) VALUES ('%[2]s', 'p-2024-flu', '1', '{\"content\":\"Every autumn\"}')"
-  extsync get --nats-url %[1]s p-2024-flu
+  extsync wait --nats-url %[1]s %[2]s p-2024-flu@1
 Ctrl-C stops it; the data stay.
 `, d.BrokerURL, d.Channels[0].Channel, d.OutboxFile)
 	_, err := io.WriteString(sh.Out, b.String())

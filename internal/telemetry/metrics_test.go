@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -130,6 +133,56 @@ func TestBacklogIsSeen(t *testing.T) {
 	}
 }
 
+// What a relay tells is seen, and nothing of what somebody may have written into a target.
+func TestRelayMetrics(t *testing.T) {
+	reg := telemetry.NewRegistry()
+	problems := []string{"no connection to the broker"}
+	m := telemetry.NewRelayMetrics(reg, func() []string { return problems })
+	m.Relayed("erp", relay.Published, 3)
+	m.Relayed("erp", relay.Published, 2)
+	m.Relayed("no such/target", relay.SetAside, 1)
+	m.Held("topics/policies", fmt.Errorf("publish: %w", events.ErrUnknownTopic))
+	m.Held("crm", errors.New("the database is away"))
+	m.Held("web", events.ErrFull)
+	m.Held("web", nil)
+	m.Stands(map[string]relay.Standing{"gone": {Oldest: 1, Age: time.Hour, Aside: 4}})
+	m.Stands(map[string]relay.Standing{"erp": {Oldest: 7, Age: 90 * time.Second}, "crm": {Aside: 2}})
+	expect := func(wants map[string]float64) {
+		t.Helper()
+		for sample, want := range wants {
+			if got := value(t, reg, sample); got != want {
+				t.Errorf("%s = %v, want %v", sample, got, want)
+			}
+		}
+	}
+	expect(map[string]float64{
+		"extsync_relay_rows_total published erp":           5,
+		"extsync_relay_oldest_seconds erp":                 90,
+		"extsync_relay_oldest_seconds crm":                 -1,
+		"extsync_relay_oldest_seconds gone":                -1,
+		"extsync_relay_set_aside crm":                      2,
+		"extsync_relay_set_aside erp":                      -1,
+		"extsync_relay_set_aside gone":                     -1,
+		"extsync_relay_held unknown_topic topics/policies": 1,
+		"extsync_relay_held other crm":                     1,
+		"extsync_relay_held full web":                      -1,
+		"extsync_relay_ready":                              0,
+	})
+	problems = nil
+	expect(map[string]float64{"extsync_relay_ready": 1})
+	rec := httptest.NewRecorder()
+	telemetry.MetricsHandler(reg).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	body := rec.Body.String()
+	if strings.Contains(body, "no such") || !strings.Contains(body, `extsync_relay_rows_total{result="set_aside",target=""} 1`) {
+		t.Errorf("a target that is none:\n%s", body)
+	}
+	lint, err := promlint.New(strings.NewReader(body)).Lint()
+	testkit.Must(t, err)
+	for _, p := range lint {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
 // described returns the names, with their labels, that a registry can have.
 func described(reg *prometheus.Registry) map[string]string {
 	pattern := regexp.MustCompile(`fqName: "(extsync_[^"]+)".*variableLabels: \{([^}]*)\}`)
@@ -164,10 +217,11 @@ func documented(t *testing.T, heading string) map[string]string {
 }
 
 func TestDocumentListsEveryMetric(t *testing.T) {
-	worker, pubs := telemetry.NewRegistry(), telemetry.NewRegistry()
+	worker, pubs, relays := telemetry.NewRegistry(), telemetry.NewRegistry(), telemetry.NewRegistry()
 	telemetry.NewWorkerMetrics(worker)
 	telemetry.NewPublisherMetrics(pubs)
-	for heading, reg := range map[string]*prometheus.Registry{"Connector-worker": worker, "Publisher": pubs} {
+	telemetry.NewRelayMetrics(relays, func() []string { return nil })
+	for heading, reg := range map[string]*prometheus.Registry{"Connector-worker": worker, "Publisher": pubs, "Relay": relays} {
 		have, listed := described(reg), documented(t, heading)
 		delete(have, "extsync_build_info") // of every process; see the end of the document
 		if len(have) == 0 {

@@ -35,11 +35,13 @@ func promtool(t *testing.T, dir string, args ...string) {
 // of histograms.
 func metricNames(t *testing.T) map[string]bool {
 	t.Helper()
-	worker, pubs := telemetry.NewRegistry(), telemetry.NewRegistry()
+	worker, pubs, relays := telemetry.NewRegistry(), telemetry.NewRegistry(), telemetry.NewRegistry()
 	telemetry.NewWorkerMetrics(worker)
 	telemetry.NewPublisherMetrics(pubs)
+	telemetry.NewRelayMetrics(relays, func() []string { return nil })
 	all := described(worker)
 	maps.Copy(all, described(pubs))
+	maps.Copy(all, described(relays))
 	out := map[string]bool{}
 	for name := range all {
 		for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {

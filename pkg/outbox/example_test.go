@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -39,8 +40,11 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		update := events.Update{Topic: "policies", Key: id, Version: version, Payload: fmt.Appendf(nil, `{"title": %q}`, title)}
-		if err := outbox.Put(ctx, box, update); err != nil {
+		payload, err := json.Marshal(map[string]string{"title": title})
+		if err != nil {
+			return err
+		}
+		if err := outbox.Put(ctx, box, events.Update{Topic: "policies", Key: id, Version: version, Payload: payload}); err != nil {
 			return err
 		}
 		if err := check(); err != nil {
@@ -56,8 +60,8 @@ func Example() {
 	// <nil>
 	// the agency says no
 	// <nil>
-	// topics/policies p-1 1 {"title": "Booster every year"}
-	// topics/policies p-1 2 {"title": "Booster every 6 months"}
+	// topics/policies p-1 1 {"title":"Booster every year"}
+	// topics/policies p-1 2 {"title":"Booster every 6 months"}
 }
 
 // A transaction of pgx, on a platform that has versions of its own: it takes the next one
