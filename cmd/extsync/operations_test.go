@@ -103,6 +103,7 @@ func onlyCommands() map[string]string {
 		"channels clone":  "GET, then PUT under another name",
 		"channels edit":   "GET, then PUT with If-Match: the editor is on this machine",
 		"channels schema": "/openapi.json and /v1/connector-kinds have it",
+		"channels test":   "may send, and reads secrets where it runs; test-channel does neither",
 		"connector test":  "runs a program on this machine",
 		"context add":     "is about this machine: which broker to connect to",
 		"context list":    "is about this machine: which broker to connect to",
@@ -112,11 +113,15 @@ func onlyCommands() map[string]string {
 		"demo":            "runs everything itself",
 		"dev":             "runs everything itself",
 		"health":          "asks a running process from beside it",
+		"import":          "publishes a file and keeps its place in it; publish-batch is its twin, a result a line, and wait-for-entity tells the outcomes",
 		"key give-up":     "is for whoever may reset the order of a key by hand",
 		"key ref reset":   "is for whoever may reset the order of a key by hand",
 		"key ref set":     "is for whoever may reset the order of a key by hand",
 		"key ref show":    "get shows the refs",
 		"key reset":       "gives up the order of a key: for the broker's administrators",
+		"outbox ddl":      "prints a text that is the same everywhere",
+		"outbox status":   "reads the platform's database, which the HTTP API does not know",
+		"push":            "publishes by the broker's contract; publish-update answers with HTTP's own statuses",
 		"recover":         "is done while no publisher runs",
 		"services add":    "is for services that speak NATS",
 		"tail":            "follows the log at the broker until it is interrupted",
@@ -125,9 +130,6 @@ func onlyCommands() map[string]string {
 		"tokens list":     "needs the administrators' key",
 		"tokens revoke":   "needs the administrators' key",
 		"version":         "is about this program",
-		"push":            "publishes by the broker's contract; publish-update answers with HTTP's own statuses",
-		"import":          "publishes a file and keeps its place in it; publish-batch is its twin, a result a line, and wait-for-entity tells the outcomes",
-		"channels test":   "may send, and reads secrets where it runs; test-channel does neither",
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // RelayOptions say how to run a relay.
@@ -97,10 +96,10 @@ func (p *relaying) run(ctx context.Context, wake <-chan struct{}) error {
 
 // publisher makes the publisher, as soon as the broker is there and provisioned; nil if ctx
 // ends before.
-func (p *relaying) publisher(ctx context.Context) *publish.Publisher {
+func (p *relaying) publisher(ctx context.Context) *operate.PromptPublisher {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	for said := ""; ; {
-		publisher, err := p.c.Publisher(ctx)
+		publisher, err := p.c.PromptPublisher(ctx)
 		if err == nil {
 			return publisher
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/hms-utl/extsync/internal/broker"
@@ -60,6 +61,37 @@ func (p *PromptPublisher) RequestTopic(ctx context.Context, u events.Update, cha
 		return err
 	})
 	return receipt, acks, err
+}
+
+// PublishAll is publish.Publisher.PublishAll for updates of one route. If there is no such
+// channel or topic, the first update fails, and no other is taken.
+func (p *PromptPublisher) PublishAll(ctx context.Context, updates iter.Seq[events.Update], inFlight int) iter.Seq2[events.Receipt, error] {
+	return func(yield func(events.Receipt, error) bool) {
+		next, stop := iter.Pull(updates)
+		defer stop()
+		first, ok := next()
+		if !ok {
+			return
+		}
+		all := func(yield func(events.Update) bool) {
+			for u, ok := first, true; ok && yield(u); u, ok = next() {
+			}
+		}
+		err := p.on(ctx, first.Route(), func(ctx context.Context) error {
+			for receipt, err := range p.Publisher.PublishAll(ctx, all, inFlight) {
+				if cause := context.Cause(ctx); err != nil && errors.Is(cause, broker.ErrRefused) {
+					err = cause
+				}
+				if !yield(receipt, err) {
+					break
+				}
+			}
+			return nil
+		})
+		if err != nil { // nothing was published
+			yield(events.Receipt{}, err)
+		}
+	}
 }
 
 // on does something with a route. A name that no channel or topic has is not tried at

@@ -39,9 +39,9 @@ type claim struct {
 
 	sent   []row // without their payloads
 	bytes  int64
-	broken error // what the database said in the middle
-	waits  error // what the target has to wait for: no more is published
-	busy   error // what a key has to wait for
+	broken error            // what the database said in the middle
+	waits  error            // what the target has to wait for: no more is published
+	busy   map[string]error // what keys have to wait for: no more of them is published
 
 	gone  []int64 // to be removed
 	aside []aside
@@ -59,7 +59,7 @@ func (r *Relay) claim(ctx context.Context, target string) (more bool, err error)
 	// A claim that has begun ends well when the process is to end.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimFor+finishFor)
 	defer cancel()
-	c := &claim{r: r, target: target, on: r.o.DB, ids: map[string][]int64{}, count: map[Result]int{}}
+	c := &claim{r: r, target: target, on: r.o.DB, ids: map[string][]int64{}, busy: map[string]error{}, count: map[Result]int{}}
 	if err := c.look(ctx); err != nil || len(c.order) == 0 {
 		return false, err
 	}
@@ -78,7 +78,9 @@ func (r *Relay) claim(ctx context.Context, target string) (more bool, err error)
 		r.went(target)
 	}
 	if c.waits == nil && len(c.count) == 0 {
-		c.waits = c.busy
+		for _, err := range c.busy {
+			c.waits = err
+		}
 	}
 	if err := errors.Join(c.waits, c.broken); err != nil {
 		return false, err
@@ -138,6 +140,9 @@ func (c *claim) publish(ctx context.Context) {
 func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
 	return func(yield func(events.Update) bool) {
 		for one := range c.rows(ctx) {
+			if c.busy[one.key] != nil {
+				continue
+			}
 			u, err := c.update(one)
 			if err != nil {
 				c.setAside(one.id, err)

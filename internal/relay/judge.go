@@ -65,7 +65,7 @@ func (c *claim) judge(one row, receipt events.Receipt, err error) {
 	case errors.Is(err, events.ErrConflict), errors.Is(err, events.ErrInvalidUpdate), errors.Is(err, events.ErrTooLarge):
 		c.setAside(one.id, err)
 	case errors.Is(err, events.ErrBusy): // of this key alone; its turn comes again
-		c.busy = err
+		c.busy[one.key] = err
 	default:
 		c.waits = err
 	}

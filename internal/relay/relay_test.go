@@ -1,9 +1,13 @@
 package relay_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/relay"
@@ -205,6 +209,45 @@ func TestBrokerThatIsAwayIsWaitedFor(t *testing.T) {
 		testkit.Eventually(t, "no reason", func() bool { return l.seen.why("every") == nil })
 		if got := l.versions(every()); got != "1 2" {
 			t.Errorf("versions in the stream: %s", got)
+		}
+	})
+}
+
+// A busy publisher finds the head of one key moved under it, once.
+type busy struct {
+	relay.Publisher
+	key  string
+	once sync.Once
+}
+
+func (p *busy) PublishAll(ctx context.Context, updates iter.Seq[events.Update], _ int) iter.Seq2[events.Receipt, error] {
+	return func(yield func(events.Receipt, error) bool) {
+		for u := range updates {
+			answers := p.Publisher.PublishAll(ctx, slices.Values([]events.Update{u}), 1)
+			if u.Key == p.key {
+				p.once.Do(func() {
+					answers = func(yield func(events.Receipt, error) bool) { yield(events.Receipt{}, events.ErrBusy) }
+				})
+			}
+			for receipt, err := range answers {
+				if !yield(receipt, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A key that is busy waits with all of its rows: a newer one in the same claim would make the
+// one that waits stale.
+func TestBusyKeyIsNotOvertakenByItsNextRow(t *testing.T) {
+	t.Parallel()
+	inEachDialect(t, func(t *testing.T, l *lab) {
+		l.put(of(every(), "a", 1), of(every(), "b", 1), of(every(), "a", 2), of(every(), "a", 3))
+		l.relay(func(o *relay.Options) { o.Publisher = &busy{Publisher: o.Publisher, key: "a"} })
+		l.drained()
+		if got := l.versions(every()); got != "1 1 2 3" || l.seen.counted(relay.Stale) != 0 {
+			t.Errorf("versions in the stream: %s, %d stale", got, l.seen.counted(relay.Stale))
 		}
 	})
 }
