@@ -111,7 +111,7 @@ func (d *outboxDatabases) sql(t *testing.T, where, text string) {
 		host, port, _ := strings.Cut(d.mysql, ":")
 		d.run(t, d.dir, "sh", "-c", `exec mariadb --no-defaults --host "$1" --port "$2" --user "$3" platform < "$4"`, "sh", host, port, user, path)
 	case "sqlite":
-		d.run(t, d.dir, "sh", "-c", `exec sqlite3 -bail platform.db < "$1"`, "sh", path)
+		d.run(t, d.dir, "sh", "-c", `exec sqlite3 -bail -cmd ".timeout 60000" platform.db < "$1"`, "sh", path)
 	default:
 		t.Fatalf("nobody knows where to run SQL: %q", where)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hms-utl/extsync/internal/brokerconfig"
 	"github.com/hms-utl/extsync/internal/cli"
+	"github.com/hms-utl/extsync/internal/faults"
+	"github.com/hms-utl/extsync/internal/natsserver/natstest"
 	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -138,5 +140,32 @@ func TestRelayThroughPgBouncer(t *testing.T) {
 	}
 	if strings.Contains(relay.stderr(), `"level":"error"`) {
 		t.Errorf("it was refused something:\n%s", relay.stderr())
+	}
+}
+
+// A broker that was restored gives sequences again that others have had. A relay that runs
+// says so, and goes on with a publisher that remembers nothing.
+func TestRelayGoesOnAfterTheBrokerWasRestored(t *testing.T) {
+	t.Parallel()
+	r := newRigAt(t, faults.NewCrew(t), natstest.Run(t, natstest.Options{TCP: true}).URL(), 1) // nobody else's
+	r.channel("erp", channels.Latest, "http", map[string]any{"url": "https://target.example/in"})
+	path := filepath.Join(t.TempDir(), "platform.db")
+	p := newPlatform(t, outbox.SQLite, "sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(60000)")
+	env := []string{"EXTSYNC_NATS_URL=" + r.url}
+	relay := program{name: "publisher", args: []string{"relay", "--relay-dialect", "sqlite", "--relay-dsn", path}, env: env}.start(t)
+	published := func() bool { return p.rows("erp") == 0 }
+	p.put(of(events.ToChannel("erp"), "k", 1))
+	testkit.Eventually(t, "the row to be published", published)
+	program{name: "extsync", args: []string{"recover", "--yes"}, env: env}.ok(t)
+	version := int64(1)
+	testkit.Eventually(t, "the relay to notice, which looks once a second while it publishes", func() bool {
+		version++
+		p.put(of(events.ToChannel("erp"), "k", version))
+		return strings.Contains(relay.stderr(), "the broker was restored")
+	})
+	testkit.Eventually(t, "the other rows to be published", published)
+	relay.signal(t, syscall.SIGTERM)
+	if code := relay.wait(t); code != cli.ExitOK || strings.Count(relay.stderr(), "relay started") != 2 || !strings.Contains(relay.stderr(), "the broker was restored") {
+		t.Errorf("exit code %d\n%s", code, relay.stderr())
 	}
 }
