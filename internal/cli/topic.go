@@ -88,3 +88,12 @@ func topicVerdict(r events.Receipt, answers []operate.TopicAnswer) error {
 	}
 	return nil
 }
+
+// unlessKnown is an error if the connection was lost before each channel had an outcome: then
+// it is not known whether there is one.
+func unlessKnown(client *operate.Client, p operate.TopicPublished, what string) error {
+	if p.Outcome == "" || len(p.Open()) == 0 || client.Conn.IsConnected() {
+		return nil
+	}
+	return fmt.Errorf("%w: the connection to the broker is lost; %s", events.ErrUnavailable, what)
+}

@@ -89,6 +89,9 @@ func waitForTopic(ctx context.Context, sh *Shell, client *operate.Client, u even
 	if err == nil {
 		err = ctx.Err() // somebody has interrupted it
 	}
+	if err == nil {
+		err = unlessKnown(client, p, "what became of the update is not known")
+	}
 	if err != nil {
 		return err
 	}
