@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -81,7 +82,7 @@ func (l *Log) Do(ctx context.Context, a Act, do func(context.Context) (after any
 		r.After = value(after)
 	}
 	if err != nil {
-		r.Result, r.Error = Failed, clip(err.Error())
+		r.Result, r.Error = Failed, connectors.Clip(err.Error(), 500)
 	}
 	// The second record is written whether or not whoever asked is still there.
 	if werr := l.write(context.WithoutCancel(ctx), r); werr != nil && err == nil {
@@ -117,11 +118,6 @@ func value(v any) json.RawMessage {
 		data, _ = json.Marshal(map[string]int{"bytes_left_out": len(data)}) // cannot fail
 	}
 	return data
-}
-
-func clip(s string) string {
-	const most = 500
-	return s[:min(len(s), most)]
 }
 
 // Read returns the acts since a time, oldest first: of each the last record that

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -92,7 +93,7 @@ func (d *Draft) object(body []byte, field func(name string, value json.RawMessag
 			return
 		}
 		if seen[name] {
-			d.Fail(clip(name), "it is there twice")
+			d.Fail(connectors.Clip(strings.ToValidUTF8(name, "?"), 80), "it is there twice")
 			continue
 		}
 		seen[name] = true
@@ -153,7 +154,7 @@ func (d *Draft) field(name string, value json.RawMessage) {
 	case "refs":
 		d.refs(name, value)
 	default:
-		d.Fail(clip(name), "there is no such field")
+		d.Fail(connectors.Clip(strings.ToValidUTF8(name, "?"), 80), "there is no such field")
 	}
 }
 
@@ -268,6 +269,3 @@ func (f form) where() string {
 	}
 	return "address"
 }
-
-// clip bounds a text from outside before it goes into an answer.
-func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 80)], "?") }

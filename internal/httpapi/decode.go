@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/hms-utl/extsync/internal/draft"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -85,6 +84,3 @@ func (d drafted) invalid(bad []events.FieldProblem) *Problem {
 	}
 	return invalid(fields...)
 }
-
-// clip bounds a text from outside before it goes into an answer.
-func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 80)], "?") }

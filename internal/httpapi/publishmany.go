@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -57,7 +58,7 @@ func (s *server) publishMany(ctx context.Context, in *publishManyInput) (*result
 }
 
 func (s *server) publishTo(ctx context.Context, d drafted, channel string, wait time.Duration, in *publishManyInput) Result {
-	result := Result{Channel: clip(channel)}
+	result := Result{Channel: connectors.Clip(channel, 80)}
 	if !callerOf(ctx).allows(channel) {
 		return result.failed(forbidden("the token is not for this channel"))
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -72,19 +72,6 @@ func (c *claim) judge(one row, receipt events.Receipt, err error) {
 }
 
 func (c *claim) setAside(id int64, err error) {
-	c.aside = append(c.aside, aside{id, clip(err.Error())})
+	c.aside = append(c.aside, aside{id, connectors.Clip(strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "?"), "\x00", "?"), noteLen)})
 	c.count[SetAside]++
-}
-
-// clip keeps a note short, and whole characters in it.
-func clip(text string) string {
-	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "\uFFFD"), "\uFFFD")
-	if len(text) <= noteLen {
-		return text
-	}
-	cut := noteLen
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "..."
 }
