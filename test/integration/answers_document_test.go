@@ -10,6 +10,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/conns3"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
 
@@ -47,6 +48,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 	section("MySQL and MariaDB", "Of a number that is not listed the first two characters of the SQLSTATE count; what is in neither is transient.", columns, connsql.Codes("mysql"))
 	section("SQLite", "Of an extended code that is not listed its low byte counts; what is in neither is transient.", columns, connsql.Codes("sqlite"))
 	section("Files", "Of the kinds file and sftp. What is not listed is an error of the network, and transient.", columns, connfile.Codes())
+	section("S3", "Where a store gives no code, or one that is not listed, the status counts; what is in neither is transient. 412 to a condition is no answer of its own: what the store holds is read again.", columns, conns3.Codes())
 	if os.Getenv(updateVariable) != "" {
 		if err := os.WriteFile(filepath.Join(repository, answersDocument), []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)

@@ -63,9 +63,9 @@ func olderAfterNewer(r *run) {
 	c := r.open()
 	newer, older := r.upsert(r.prefix+"k", number(9), "newer"), r.upsert(r.prefix+"k", number(8), "older")
 	r.wantOK("newer", r.apply(c, newer))
-	if !r.Guarded {
+	if !r.refuses() {
 		r.wantOK("older", r.apply(c, older))
-		r.NotApplicable("it does not refuse older versions (Guarded)")
+		r.NotApplicable("it does not refuse older versions (Guarded, Ordered)")
 		return
 	}
 	r.want("older", r.apply(c, older), connectors.Stale, newer.Version)
@@ -108,7 +108,7 @@ func times(r *run) {
 		r.wantOK(a.Version.String(), r.apply(c, a))
 		r.wantHeld(a)
 	}
-	if r.Guarded {
+	if r.refuses() {
 		r.want("a time before", r.apply(c, second), connectors.Stale, whole.Version)
 		r.wantHeld(whole)
 	}
@@ -173,7 +173,7 @@ func upsertAfterTombstone(r *run) {
 	back := r.upsert(r.prefix+"k", number(3), "back")
 	r.wantOK("upsert again", r.apply(c, back))
 	r.wantHeld(back)
-	if !r.Guarded {
+	if !r.refuses() {
 		return
 	}
 	r.want("late tombstone", r.apply(c, r.remove(r.prefix+"k", number(2))), connectors.Stale, back.Version)

@@ -40,7 +40,7 @@ func wholeBatch(r *run) {
 	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
 	defer cancel()
 	for i, res := range r.applyAll(ctx, c, all...) {
-		if i == 0 && r.Guarded {
+		if i == 0 && r.refuses() {
 			r.want("the overtaken one", res, connectors.Stale, number(1000))
 			r.wantHeld(r.upsert(all[0].Key, number(1000), "newer"))
 			continue

@@ -12,7 +12,7 @@ import (
 // raced: what operators run at their own target as "channels test --guard".
 func raced(r *run) {
 	if !r.Guarded {
-		r.NotApplicable("it does not refuse older versions (Guarded)")
+		r.NotApplicable("it does not refuse older versions when writers meet (Guarded)")
 		return
 	}
 	key := guardrace.KeyPrefix + r.prefix

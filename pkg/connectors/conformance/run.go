@@ -66,11 +66,13 @@ const payloadMark = "payload-canary-"
 
 // upsert returns an attempt whose content follows from the version and text.
 func (r *run) upsert(key string, v versioning.Version, text string) connectors.Attempt {
-	u := events.Update{
-		Channel: Channel, Key: key, Version: v, Op: events.Upsert,
-		Payload: r.payload(text + "-" + strconv.FormatUint(uint64(hash(v.String())), 36)),
-	}
-	return attempt(u)
+	return r.unchanged(key, v, text+"-"+strconv.FormatUint(uint64(hash(v.String())), 36))
+}
+
+// unchanged returns an attempt whose content follows from text alone, whatever the version
+// is.
+func (r *run) unchanged(key string, v versioning.Version, text string) connectors.Attempt {
+	return attempt(events.Update{Channel: Channel, Key: key, Version: v, Op: events.Upsert, Payload: r.payload(text)})
 }
 
 // remove returns an attempt with a tombstone.

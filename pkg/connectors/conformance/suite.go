@@ -80,8 +80,8 @@ func (t Target) Check(tb T) {
 	switch {
 	case t.Open == nil:
 		tb.Fatal("Target.Open is required")
-	case (t.KeepsDigest || t.Tombstones) && !t.Guarded:
-		tb.Fatal("Target.KeepsDigest and Target.Tombstones need Target.Guarded")
+	case (t.KeepsDigest || t.Tombstones) && !t.refuses():
+		tb.Fatal("Target.KeepsDigest and Target.Tombstones need Target.Guarded or Target.Ordered")
 	case (t.Cut == nil) != (t.Restore == nil):
 		tb.Fatal("Target.Cut and Target.Restore go together")
 	}
@@ -91,6 +91,9 @@ func (t Target) Check(tb T) {
 		}
 	}
 }
+
+// refuses reports whether an older version is refused where nobody else writes.
+func (t *Target) refuses() bool { return t.Guarded || t.Ordered }
 
 // run is one case on its way.
 type run struct {

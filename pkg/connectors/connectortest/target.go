@@ -47,12 +47,15 @@ type Target struct {
 	// Guarded: the target itself refuses a version older than the one it holds,
 	// whoever sends it and however many at once (guarantee 2).
 	Guarded bool
+	// Ordered: an older version is refused as long as writers come one after another, but
+	// an older one may win when they meet. Guarded implies it.
+	Ordered bool
 	// KeepsDigest: the target keeps the digest, so the same version with another
-	// content is a Conflict. It needs Guarded.
+	// content is a Conflict. It needs Guarded or Ordered.
 	KeepsDigest bool
 	// Tombstones: a deleted key keeps its version (Held with events.Delete), so
 	// that a late upsert is stale. Without it a deleted key is gone. It needs
-	// Guarded.
+	// Guarded or Ordered.
 	Tombstones bool
 	// Times: versions may be times, exact to the nanosecond. Numbers always may.
 	Times bool

@@ -8,6 +8,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
+	"github.com/hms-utl/extsync/pkg/connectors/conns3"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
 
@@ -19,6 +20,7 @@ func All() *connectors.Catalog {
 		connfile.SFTP(),
 		connhttp.Kind(),
 		connplugin.Kind(),
+		conns3.Kind(),
 		connsql.Kind(),
 	)
 }
