@@ -43,11 +43,7 @@ func (c *claim) update(one row) (events.Update, error) {
 	if one.made > 0 {
 		u.Time = time.UnixMicro(one.made).UTC()
 	}
-	u = u.WithDefaults()
-	if err := u.Validate(); err != nil {
-		return u, err
-	}
-	return u, u.CheckPayload()
+	return u, u.CheckPayload() // all else is looked at when it is published
 }
 
 // judge notes what a publish means for its row.

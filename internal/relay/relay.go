@@ -19,7 +19,7 @@ import (
 // Limits of one claim. Whoever claims rows holds their locks until what it publishes is
 // answered, so a claim is small enough to be done within claimFor.
 const (
-	claimRows  = 500
+	claimRows  = 1000
 	claimBytes = 8 << 20
 	claimFor   = 5 * time.Second
 	// windowRows are looked through for the oldest row of each key: several claims at

@@ -2,18 +2,17 @@ package compare
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/internal/app"
+	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/outbox"
-	"github.com/hms-utl/extsync/pkg/publish"
 )
 
 // relays writes the updates into an outbox, and returns what relays them.
@@ -45,60 +44,28 @@ func (p publishing) relays(ctx context.Context, dsn string) (func(context.Contex
 	return func(ctx context.Context, js jetstream.JetStream) error { return p.relay(ctx, js, dsn) }, nil
 }
 
-// relay relays until the outbox is empty.
+// relay runs what publisher relay does until the broker has all updates.
 func (p publishing) relay(ctx context.Context, js jetstream.JetStream, dsn string) error {
-	const claims = 4 // the default of publisher relay
-	db, err := relay.Open(outbox.Postgres, dsn, claims)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }() // nothing is under way
-	pub, err := publish.New(ctx, js, events.DefaultNames())
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
+	cfg := config.Default()
+	cfg.NATS.URL = js.Conn().ConnectedUrl()
+	cfg.Relay.Dialect, cfg.Relay.DSN = string(outbox.Postgres), dsn
+	relaying, stop := context.WithCancel(ctx)
 	defer stop()
-	counted := &counter{left: p.Updates, stop: stop}
-	err = relay.New(relay.Options{
-		DB: db, Publisher: pub, MaxPayload: js.Conn().MaxPayload, Poll: 250 * time.Millisecond, Claims: claims,
-		Logger: quiet(), Observer: counted,
-	}).Run(ctx)
-	if err != nil {
-		return err
-	}
-	return emptied(context.WithoutCancel(ctx), db.DB)
-}
-
-func emptied(ctx context.Context, db *sql.DB) error {
-	var left int
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM extsync_outbox").Scan(&left); err != nil {
-		return err
-	}
-	if left != 0 {
-		return fmt.Errorf("%w: %d rows are left in the outbox", errWrong, left)
-	}
-	return nil
-}
-
-// A counter ends the relay when all rows are published.
-type counter struct {
-	mu   sync.Mutex
-	left int
-	stop func()
-}
-
-func (c *counter) Relayed(_ string, what relay.Result, n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if what == relay.Published {
-		c.left -= n
-	}
-	if c.left <= 0 {
-		c.stop()
+	done := make(chan error, 1)
+	go func() { done <- app.RunRelay(relaying, app.RelayOptions{Config: cfg, Logger: quiet()}) }()
+	for {
+		stream, err := js.Stream(ctx, wire.UpdateStream(events.DefaultNames(), events.ToChannel(p.load().channel)))
+		if err != nil {
+			return err
+		}
+		if stream.CachedInfo().State.LastSeq >= uint64(p.Updates) { //nolint:gosec // a count
+			stop()
+			return <-done
+		}
+		select {
+		case err := <-done:
+			return errors.Join(errWrong, err)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
-
-func (c *counter) Held(string, error) {}
-
-func (c *counter) Stands(map[string]relay.Standing) {}
