@@ -17,6 +17,7 @@ import (
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/internal/telemetry"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/outbox"
 )
 
 // RelayOptions say how to run a relay.
@@ -25,9 +26,14 @@ type RelayOptions struct {
 	Logger zerolog.Logger
 }
 
-// RunRelay publishes the rows of an outbox until ctx ends, then finishes what is under way
-// and returns nil. It waits for a broker and a database that are not there, and says so.
+// RunRelay publishes the rows of an outbox, or of a query, until ctx ends, then finishes what
+// is under way and returns nil. It waits for a broker and a database that are not there, and
+// says so.
 func RunRelay(ctx context.Context, o RelayOptions) error {
+	defer relaxCollector()()
+	if o.Config.Relay.Query != "" {
+		return runFollower(ctx, o)
+	}
 	dialect, dsn, err := o.Config.Relay.Database()
 	if err != nil {
 		return err
@@ -37,13 +43,12 @@ func RunRelay(ctx context.Context, o RelayOptions) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing is under way
-	defer relaxCollector()()
 	return withClient(ctx, o.Config, o.Logger, connectOrWait, func(c *operate.Client) error { return Relay(ctx, c, db, o) })
 }
 
 // Relay runs a relay on a client's connection, as RunRelay does.
 func Relay(ctx context.Context, c *operate.Client, db *relay.Database, o RelayOptions) error {
-	p := relaying{c: c, db: db, o: o}
+	p := relaying{c: c, o: o}
 	stop, err := p.show(ctx)
 	if err != nil {
 		return err
@@ -52,33 +57,44 @@ func Relay(ctx context.Context, c *operate.Client, db *relay.Database, o RelayOp
 	wake := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { db.Listen(ctx, wake, o.Logger); return nil })
-	group.Go(func() error { return p.run(ctx, wake) })
+	group.Go(func() error {
+		return p.run(ctx, db.Dialect, func(publisher relay.Publisher) relayer {
+			return relay.New(relay.Options{
+				DB: db, Publisher: publisher, MaxPayload: c.Conn.MaxPayload, Poll: o.Config.Relay.PollEvery(),
+				Claims: o.Config.Relay.Claims, Wake: wake, Logger: o.Logger, Observer: p.metrics,
+			})
+		})
+	})
 	return group.Wait()
+}
+
+// A relayer is a relay.Relay or a relay.Follower.
+type relayer interface {
+	Run(ctx context.Context) error
+	Watch(ctx context.Context, stallAfter time.Duration)
+	Problems() []string
+	Notes() []string
 }
 
 // relaying is a relay process.
 type relaying struct {
 	c       *operate.Client
-	db      *relay.Database
 	o       RelayOptions
-	metrics relay.Observer
-	now     atomic.Pointer[relay.Relay] // nil until the broker was there
+	metrics *telemetry.RelayMetrics
+	now     atomic.Pointer[relayer] // nil until the broker was there
 }
 
 // run relays until ctx ends. A broker that was restored needs a new publisher, since the old
-// one remembers what is not so any more.
-func (p *relaying) run(ctx context.Context, wake <-chan struct{}) error {
+// one remembers what is not so any more, and a new relayer.
+func (p *relaying) run(ctx context.Context, dialect outbox.Dialect, begin func(relay.Publisher) relayer) error {
 	for ctx.Err() == nil {
 		publisher := p.publisher(ctx)
 		if publisher == nil {
 			return nil
 		}
-		r := relay.New(relay.Options{
-			DB: p.db, Publisher: publisher, MaxPayload: p.c.Conn.MaxPayload, Poll: p.o.Config.Relay.Poll.D(),
-			Claims: p.o.Config.Relay.Claims, Wake: wake, Logger: p.o.Logger, Observer: p.metrics,
-		})
-		p.now.Store(r)
-		p.o.Logger.Info().Str("dialect", string(p.db.Dialect)).Msg("relay started")
+		r := begin(publisher)
+		p.now.Store(&r)
+		p.o.Logger.Info().Str("dialect", string(dialect)).Msg("relay started")
 		watching, stop := context.WithCancel(ctx)
 		var group errgroup.Group
 		group.Go(func() error { r.Watch(watching, p.o.Config.Relay.StallAfter.D()); return nil })
@@ -89,9 +105,17 @@ func (p *relaying) run(ctx context.Context, wake <-chan struct{}) error {
 			p.o.Logger.Info().Msg("relay stopped")
 			return err
 		}
-		p.o.Logger.Error().Err(err).Msg("the broker was restored or made anew: what was published since its backup is not there; 'publisher relay --compare' tells what it lacks")
+		p.o.Logger.Error().Err(err).Msg("the broker was restored or made anew: what was published since its backup is not there. " + p.restored())
 	}
 	return nil
+}
+
+// restored says what to do about a broker that has come back older than it was.
+func (p *relaying) restored() string {
+	if p.o.Config.Relay.Query != "" {
+		return "All rows of the query are published again"
+	}
+	return "Where the platform's tables have versions, 'publisher relay --compare --relay-query' tells what it lacks"
 }
 
 // publisher makes the publisher, as soon as the broker is there and provisioned; nil if ctx
@@ -144,14 +168,14 @@ func (p *relaying) problems() []string {
 		problems = append(problems, err.Error())
 	}
 	if r := p.now.Load(); r != nil {
-		return append(problems, r.Problems()...)
+		return append(problems, (*r).Problems()...)
 	}
 	return append(problems, "the relay has not begun: it waits for the broker")
 }
 
 func (p *relaying) notes() []string {
 	if r := p.now.Load(); r != nil {
-		return r.Notes()
+		return (*r).Notes()
 	}
 	return nil
 }

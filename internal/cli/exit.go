@@ -51,7 +51,7 @@ const ExitCodes = `Exit codes:
   5    stored, but no ack came in time
   6    not delivered: it ended as dead_lettered or conflict (push --wait, import --wait), or fails (channels test)
   7    unknown channel, topic, key or dead letter
-  8    there is something to see: changes (plan), differences (audit), problems (doctor, workers, channels test --guard, connector test)
+  8    there is something to see: changes (plan), differences (audit, relay --compare), problems (doctor, workers, channels test --guard, connector test)
   9    import is done, and lines were rejected; with --dry-run: they would be, or would fail
   130  interrupted`
 
@@ -127,7 +127,7 @@ func verdicts() []verdict {
 		{ExitUsage, "invalid", "correct the fields that are named; --help tells what is allowed", []error{events.ErrInvalidUpdate, events.ErrName, tokens.ErrInvalid, versioning.ErrSyntax}},
 		{ExitBroker, "restored", "if files of the broker were restored, see that 'extsync recover' was run after it; if the bucket is gone, run 'extsync doctor --fix'; then start this again", []error{events.ErrIncarnation}},
 		{ExitBroker, "not_provisioned", "'extsync channels apply -f FILE' provisions the broker; if it was provisioned before, check --prefix, and run 'extsync doctor': it names what is gone, and --fix makes it again", []error{events.ErrNotProvisioned}},
-		{ExitUsage, "invalid", "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions, relay.ErrDSN}},
+		{ExitUsage, "invalid", "correct what is named; --help lists every flag and variable", []error{connectors.ErrConfig, connectors.ErrUnknownKind, delivery.ErrOptions, relay.ErrDSN, relay.ErrQuery}},
 		{ExitUsage, "unknown_context", "'extsync context list' shows the contexts that there are", []error{config.ErrContext}},
 		{ExitUsage, "invalid", "name its columns with --csv-key, --csv-version, --csv-op and --csv-json", []error{operate.ErrCSV}},
 		{ExitUsage, "file", "check the path and who may read it", []error{fs.ErrNotExist, fs.ErrPermission}},

@@ -153,7 +153,7 @@ func Default() Config {
 		Worker: Worker{DrainTimeout: Duration(defaultDrainTimeout), StallAfter: Duration(defaultStallAfter)},
 		Allow:  connectors.DefaultAllow(),
 		HTTP:   HTTP{Listen: defaultHTTPListen, DrainTimeout: Duration(defaultDrainTimeout)},
-		Relay:  Relay{Poll: Duration(defaultRelayPoll), Claims: defaultRelayClaims, StallAfter: Duration(defaultStallAfter)},
+		Relay:  Relay{Versions: VersionsNumber, Claims: defaultRelayClaims, StallAfter: Duration(defaultStallAfter)},
 	}
 }
 

@@ -259,3 +259,40 @@ func TestEmptyAllowVariableAllowsNothing(t *testing.T) {
 		t.Errorf("%+v, %v; want that nothing is allowed", c.Allow, err)
 	}
 }
+
+// A query has other defaults than an outbox, and what only means something with one is refused
+// without.
+func TestRelayOfAQuery(t *testing.T) {
+	outbox := Default().Relay
+	query := outbox
+	query.Query = "SELECT"
+	timed := query
+	timed.Versions = VersionsTime
+	for _, tt := range []struct {
+		relay    Relay
+		poll     time.Duration
+		versions int64
+		span     time.Duration
+	}{{outbox, 250 * time.Millisecond, 10_000, 0}, {query, 5 * time.Second, 10_000, 0}, {timed, 5 * time.Second, 0, 5 * time.Minute}} {
+		if versions, span, err := tt.relay.Overlaps(); tt.relay.PollEvery() != tt.poll || versions != tt.versions || span != tt.span || err != nil {
+			t.Errorf("poll %s, overlap %d, %s, %v; want %+v", tt.relay.PollEvery(), versions, span, err, tt)
+		}
+	}
+	for name, change := range map[string]func(*Relay){
+		"relay.versions":               func(r *Relay) { r.Versions = "" },
+		"relay.overlap: \"5m\"":        func(r *Relay) { r.Query, r.Overlap = "SELECT", "5m" },
+		"relay.overlap: \"100\"":       func(r *Relay) { r.Query, r.Overlap, r.Versions = "SELECT", "100", VersionsTime },
+		"relay.overlap: it is":         func(r *Relay) { r.Overlap = "7" },
+		"relay.target: it is":          func(r *Relay) { r.Target = "a" },
+		"relay.target: invalid":        func(r *Relay) { r.Query, r.Target = "SELECT", "topics/A" },
+		"relay.compare_every: 1s is":   func(r *Relay) { r.Query, r.CompareEvery = "SELECT", Duration(time.Second) },
+		"relay.compare_every: it is":   func(r *Relay) { r.CompareEvery = Duration(time.Hour) },
+		"relay.poll: 1ms is outside 1": func(r *Relay) { r.Poll = Duration(time.Millisecond) },
+	} {
+		cfg := Default()
+		change(&cfg.Relay)
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want %s", err, name)
+		}
+	}
+}

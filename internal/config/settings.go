@@ -79,7 +79,12 @@ func settings() []setting {
 		{"relay.dialect", GroupRelay, "postgres|mysql|sqlite", "kind of the platform's database; mysql is MariaDB, too", func(c *Config) any { return &c.Relay.Dialect }},
 		{"relay.dsn", GroupRelay, "text", "way to the database: postgres://user@host/db, user@tcp(host:3306)/db, or the path of a file", func(c *Config) any { return &c.Relay.DSN }},
 		{"relay.dsn_file", GroupRelay, "file", "file that holds the DSN, for one with a password", func(c *Config) any { return &c.Relay.DSNFile }},
-		{"relay.poll", GroupRelay, "duration", "how often the database is asked when it says nothing by itself", func(c *Config) any { return &c.Relay.Poll }},
+		{"relay.query", GroupRelay, "sql", "relay what this query selects, in place of an outbox: columns key, version and payload, where version > :since", func(c *Config) any { return &c.Relay.Query }},
+		{"relay.target", GroupRelay, "target", "channel that the query's rows go to, or topics/TOPIC", func(c *Config) any { return &c.Relay.Target }},
+		{"relay.versions", GroupRelay, "number|time", "what the query's versions are", func(c *Config) any { return &c.Relay.Versions }},
+		{"relay.overlap", GroupRelay, "versions", "how far before the newest version each run of the query begins (default 10000, or 5m for times)", func(c *Config) any { return &c.Relay.Overlap }},
+		{"relay.compare_every", GroupRelay, "duration", "how often the query is compared with the broker, for the log and metrics (default never)", func(c *Config) any { return &c.Relay.CompareEvery }},
+		{"relay.poll", GroupRelay, "duration", "how often the database is asked when it says nothing by itself (default 250ms, 5s for a query)", func(c *Config) any { return &c.Relay.Poll }},
 		{"relay.claims", GroupRelay, "1..64", "how many groups of rows are published at once, each on a connection of its own", func(c *Config) any { return &c.Relay.Claims }},
 		{"relay.stall_after", GroupRelay, "duration", "how long rows may wait and none be published before the relay is not ready", func(c *Config) any { return &c.Relay.StallAfter }},
 

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/wire"
-	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/transform"
@@ -22,8 +17,6 @@ const (
 	// drySize is how many lines a dry run asks the broker about together: as many as it
 	// answers at once.
 	drySize = wire.MostLast
-	// dryAtOnce is how many questions about one key each are on their way at once.
-	dryAtOnce = 64
 	// dryHeaders is what the publisher keeps free of the broker's max_payload.
 	dryHeaders = 512
 )
@@ -59,13 +52,8 @@ func (c *Client) TryImport(ctx context.Context, o ImportOptions) (DryImport, err
 
 // A dryRun stands in for a publisher that stores nothing. One goroutine has it.
 type dryRun struct {
-	c         *Client
-	route     events.Route
-	entry     channels.Entry // of a channel; that of a topic has no configuration
-	ledger    *wire.Ledger
-	stream    jetstream.Stream
+	*headReader
 	transform *transform.Transform
-	batches   bool // one question may be about many keys
 	// heads are the newest versions of the keys that were asked for, with those of the lines
 	// before.
 	heads             map[string]versioning.Tag
@@ -73,32 +61,13 @@ type dryRun struct {
 }
 
 func (c *Client) dryRun(ctx context.Context, r events.Route) (*dryRun, error) {
-	d := &dryRun{c: c, route: r, heads: map[string]versioning.Tag{}}
-	d.entry.Config.Mode = channels.Latest
-	if r.Topic() == "" {
-		entries, err := c.channels(ctx, r.Name())
-		if err != nil {
-			return nil, err
-		}
-		d.entry = entries[0]
-	}
-	var err error
-	if !d.entry.Deleted.IsZero() {
-		return nil, fmt.Errorf("%w: %s; restore it, or publish elsewhere", events.ErrChannelDeleted, r.Name())
-	}
-	if d.ledger, err = wire.OpenLedger(ctx, c.JS, c.Names); err != nil {
+	reader, err := c.headReader(ctx, r)
+	if err != nil {
 		return nil, err
 	}
-	if d.stream, err = c.JS.Stream(ctx, wire.UpdateStream(c.Names, r)); err != nil {
-		return nil, err
-	}
-	if d.transform, err = transform.New(d.entry.Config.Transform()); err != nil {
-		return nil, err
-	}
-	// What crosses from one account to another has one answer.
-	access, err := broker.ReadAccess(ctx, c.Conn)
-	d.batches = err == nil && access.Publish.Has("$JS.API.>")
-	return d, nil
+	d := &dryRun{headReader: reader, heads: map[string]versioning.Tag{}}
+	d.transform, err = transform.New(d.entry.Config.Transform())
+	return d, err
 }
 
 func (d *dryRun) publish(ctx context.Context, u events.Update) (events.Receipt, error) {
@@ -174,78 +143,20 @@ func (d *dryRun) judge(ctx context.Context, u *events.Update) (events.Receipt, e
 	return events.Receipt{}, nil
 }
 
-// ask finds the heads of those keys of some updates that are not known yet, as a publisher
-// does: in the stream, and where that does not say enough, in the ledger.
+// ask finds the heads of those keys of some updates that are not known yet.
 func (d *dryRun) ask(ctx context.Context, updates []events.Update) error {
-	var keys, encoded, subjects []string
+	var keys []string
 	asked := map[string]bool{}
 	for i := range updates {
 		key := updates[i].Key
-		enc, err := events.EncodeKey(key)
-		if _, known := d.heads[key]; known || asked[key] || err != nil { // what is wrong with a key is said of its line
-			continue
+		if _, known := d.heads[key]; !known && !asked[key] {
+			asked[key] = true
+			keys = append(keys, key)
 		}
-		asked[key] = true
-		keys, encoded, subjects = append(keys, key), append(encoded, enc), append(subjects, wire.StoredUpdate(d.c.Names, d.route, enc))
 	}
-	if len(keys) == 0 {
-		return nil
+	heads, err := d.read(ctx, keys)
+	for i := range heads {
+		d.heads[keys[i]] = heads[i].Tag
 	}
-	last, err := d.last(ctx, subjects)
-	if err != nil {
-		return err
-	}
-	heads := make([]versioning.Tag, len(keys))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(dryAtOnce)
-	for i := range keys {
-		if last[i] != nil {
-			if u, err := wire.Decode(d.c.Names, last[i].Subject, last[i].Header, last[i].Data); err == nil {
-				heads[i] = u.Tag()
-			}
-		}
-		if d.route.Topic() != "" || !heads[i].IsZero() && d.entry.Config.Mode == channels.Latest {
-			continue
-		}
-		group.Go(func() error {
-			rec, err := d.ledger.GetOf(ctx, d.entry.Config.Name, d.entry.ID, encoded[i])
-			if errors.Is(err, events.ErrNoRecord) {
-				return nil
-			}
-			newest := rec.Newest()
-			if order, cerr := newest.Version.Compare(heads[i].Version); err == nil && (heads[i].IsZero() || cerr == nil && order > 0) {
-				heads[i] = newest
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, key := range keys {
-		d.heads[key] = heads[i]
-	}
-	return nil
-}
-
-// last returns the newest message on each subject, nil where there is none.
-func (d *dryRun) last(ctx context.Context, subjects []string) ([]*jetstream.RawStreamMsg, error) {
-	if d.batches {
-		return wire.ReadLastOf(ctx, d.c.JS, d.stream, subjects)
-	}
-	out := make([]*jetstream.RawStreamMsg, len(subjects))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(dryAtOnce)
-	for i, subject := range subjects {
-		group.Go(func() error {
-			msg, err := wire.ReadLast(ctx, d.c.JS, d.stream, subject)
-			if err == nil {
-				out[i] = msg
-			} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
-				return err
-			}
-			return nil
-		})
-	}
-	return out, group.Wait()
+	return err
 }

@@ -75,7 +75,7 @@ func (r *Relay) claim(ctx context.Context, target string) (more bool, err error)
 	}
 	for what, n := range c.count {
 		r.o.Observer.Relayed(target, what, n)
-		r.went(target)
+		r.holds.went(target)
 	}
 	if c.waits == nil && len(c.count) == 0 {
 		for _, err := range c.busy {
@@ -131,7 +131,7 @@ func (c *claim) publish(ctx context.Context) {
 	defer cancel()
 	answered := 0
 	for receipt, err := range c.r.o.Publisher.PublishAll(publishing, c.updates(ctx), inFlight) {
-		c.judge(c.sent[answered], receipt, err)
+		c.settle(c.sent[answered], receipt, err)
 		answered++
 	}
 }
@@ -143,7 +143,7 @@ func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
 			if c.busy[one.key] != nil {
 				continue
 			}
-			u, err := c.update(one)
+			u, err := one.update(c.target, c.r.o.MaxPayload())
 			if err != nil {
 				c.setAside(one.id, err)
 				continue

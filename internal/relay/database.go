@@ -67,6 +67,9 @@ func (d *Database) openPostgres(dsn string) error {
 	if _, named := cfg.RuntimeParams["application_name"]; !named {
 		cfg.RuntimeParams["application_name"] = "extsync relay"
 	}
+	// Times without a zone are read as they are, and compared with as they are.
+	delete(cfg.RuntimeParams, "TimeZone")
+	cfg.RuntimeParams["timezone"] = "UTC"
 	d.postgres = cfg
 	d.DB = stdlib.OpenDB(*cfg)
 	return nil
@@ -79,6 +82,12 @@ func (d *Database) openMySQL(dsn string) error {
 	}
 	cfg.InterpolateParams = true // each statement is another, so to prepare it would be in vain
 	cfg.Logger = &mysql.NopLogger{}
+	// Times without a zone are read as they are, and compared with as they are.
+	if cfg.Params == nil {
+		cfg.Params = map[string]string{}
+	}
+	cfg.Params["time_zone"] = "'+00:00'"
+	cfg.ParseTime, cfg.Loc = true, time.UTC
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return fmt.Errorf("%w: it is not like user:password@tcp(host:3306)/database", ErrDSN)

@@ -199,6 +199,7 @@ type seen struct {
 	count map[relay.Result]int
 	held  map[string]error
 	now   map[string]relay.Standing
+	looks int
 }
 
 func (s *seen) Relayed(_ string, what relay.Result, n int) {
@@ -220,6 +221,14 @@ func (s *seen) Stands(now map[string]relay.Standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = now
+	s.looks++
+}
+
+// looked returns how often the outbox was looked at, or the query was run to its end.
+func (s *seen) looked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks
 }
 
 func (s *seen) counted(what relay.Result) int {

@@ -88,25 +88,17 @@ type Options struct {
 type Relay struct {
 	o      Options
 	sql    speech
+	holds  *holds
 	slots  *semaphore.Weighted
 	done   chan struct{} // a claim has ended
 	failed chan error
 
 	mu      sync.Mutex
 	at      map[string]int // claims at work, by target
-	waits   map[string]wait
 	running sync.WaitGroup
 	broken  error // what the database said last
 	// What Watch has found.
 	problems, notes []string
-}
-
-// A wait is why and until when the rows of a target are left alone.
-type wait struct {
-	why   error
-	next  time.Duration
-	until time.Time
-	said  time.Time
 }
 
 // New returns a relay.
@@ -117,7 +109,7 @@ func New(o Options) *Relay {
 	return &Relay{
 		o: o, sql: speechOf(o.DB.Dialect), slots: semaphore.NewWeighted(int64(o.Claims)),
 		done: make(chan struct{}, 1), failed: make(chan error, 1),
-		at: map[string]int{}, waits: map[string]wait{},
+		at: map[string]int{}, holds: newHolds("rows of the outbox", o.Logger, o.Observer),
 	}
 }
 
@@ -183,7 +175,7 @@ func (r *Relay) start(ctx context.Context) error {
 func (r *Relay) free(target string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.at[target] == 0 && !time.Now().Before(r.waits[target].until)
+	return r.at[target] == 0 && r.holds.free(target)
 }
 
 // begin works on a target in a slot that the caller has acquired.
@@ -219,7 +211,7 @@ func (r *Relay) end(target string) {
 	}
 }
 
-// hold leaves a target alone for a while.
+// hold leaves a target alone for a while. If the broker is another one, the relay ends.
 func (r *Relay) hold(target string, err error) {
 	if errors.Is(err, events.ErrIncarnation) {
 		select {
@@ -227,31 +219,5 @@ func (r *Relay) hold(target string, err error) {
 		default:
 		}
 	}
-	r.mu.Lock()
-	w := r.waits[target]
-	say := time.Since(w.said) >= sayEvery
-	if say {
-		w.said = time.Now()
-	}
-	w.why = err
-	w.next = min(max(2*w.next, firstWait), mostWait)
-	w.until = time.Now().Add(w.next)
-	r.waits[target] = w
-	r.mu.Unlock()
-	if say {
-		r.o.Logger.Warn().Err(err).Str("target", target).Msg("rows of the outbox wait; trying again")
-	}
-	r.o.Observer.Held(target, err)
-}
-
-// went notes that a row of a target was done with.
-func (r *Relay) went(target string) {
-	r.mu.Lock()
-	held := r.waits[target].why != nil
-	delete(r.waits, target)
-	r.mu.Unlock()
-	if held {
-		r.o.Logger.Info().Str("target", target).Msg("rows of the outbox get through again")
-		r.o.Observer.Held(target, nil)
-	}
+	r.holds.hold(target, err)
 }

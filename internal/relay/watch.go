@@ -61,10 +61,15 @@ func (d *Database) countAside(ctx context.Context, text speech, into map[string]
 	return nil
 }
 
+// watchEvery is how often to look for what stalls.
+func watchEvery(stallAfter time.Duration) time.Duration {
+	return min(max(stallAfter/10, 50*time.Millisecond), 5*time.Second)
+}
+
 // Watch looks at how the outbox stands until ctx ends, tells the observer, and finds out
 // which targets stall: their oldest row has been the same for so long.
 func (r *Relay) Watch(ctx context.Context, stallAfter time.Duration) {
-	tick := time.NewTicker(min(max(stallAfter/10, 50*time.Millisecond), 5*time.Second))
+	tick := time.NewTicker(watchEvery(stallAfter))
 	defer tick.Stop()
 	since := map[string]time.Time{}
 	before := map[string]Standing{}
@@ -113,7 +118,7 @@ func (r *Relay) findStalled(now map[string]Standing, since map[string]time.Time,
 			continue
 		}
 		line := fmt.Sprintf("target %s: row %d is the oldest for %s", target, now[target].Oldest, still.Round(time.Second))
-		if why := r.waits[target].why; why != nil {
+		if why := r.holds.of(target).why; why != nil {
 			line += ": " + why.Error()
 		}
 		stalled = append(stalled, line)
