@@ -57,6 +57,12 @@ func beside(kind, path string) string {
 		return "{answers: [{when: 'true', class: ok, remember: {id: .body.id}}]}"
 	case strings.HasPrefix(path, "proxy."):
 		return "{proxy: {username: extsync, password: '${env:CHANNEL_PROXY_PASSWORD}'}}"
+	case kind == "file" && path == "max_batch":
+		return "{layout: drop}"
+	case kind == "sftp" && path == "max_batch":
+		return "{layout: drop, private_key: '${file:/run/extsync/secrets/sftp_key}'}"
+	case kind == "sftp":
+		return "{private_key: '${file:/run/extsync/secrets/sftp_key}'}" // or password
 	case kind == "sql" && strings.HasPrefix(path, "tls"):
 		return "{dsn: 'postgres://extsync:${env:CHANNEL_ERP_PASSWORD}@erp.example/appointments'}" // which says nothing of TLS itself
 	}
