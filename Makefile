@@ -29,7 +29,7 @@ demo: ## Show what the product does, in a few seconds and without a trace
 	$(GO) run ./cmd/extsync demo
 
 .PHONY: deps
-deps: ## Install what the tests need: PostgreSQL, MariaDB, promtool, Python, Node, a C compiler
+deps: ## Install what the tests need: PostgreSQL, MariaDB, Redis, promtool, Python, Node, a C compiler
 	scripts/test-deps.sh
 
 .PHONY: check

@@ -20,6 +20,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	cut   bool
+	lose  func(answer []byte) bool
 	delay time.Duration
 	// frozen directions hold what they have; closed when it may go on.
 	toServer, toClient chan struct{}
@@ -77,6 +78,16 @@ func (p *Proxy) FreezeAnswers() {
 	}
 }
 
+// LoseAnswers ends a connection in place of letting such an answer through, until Heal; nil:
+// any answer. What the client sends arrives.
+func (p *Proxy) LoseAnswers(such func(answer []byte) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lose = such; such == nil {
+		p.lose = func([]byte) bool { return true }
+	}
+}
+
 // Slow delays everything by d in each direction, until Heal.
 func (p *Proxy) Slow(d time.Duration) {
 	p.mu.Lock()
@@ -88,7 +99,7 @@ func (p *Proxy) Slow(d time.Duration) {
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut, p.delay = false, 0
+	p.cut, p.lose, p.delay = false, nil, 0
 	for _, frozen := range []*chan struct{}{&p.toServer, &p.toClient} {
 		if *frozen != nil {
 			close(*frozen)
@@ -135,7 +146,7 @@ func (p *Proxy) copy(to, from net.Conn, frozen *chan struct{}) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			if p.pass(frozen) != nil {
+			if p.pass(frozen, buf[:n]) != nil {
 				return
 			}
 			if _, werr := to.Write(buf[:n]); werr != nil {
@@ -149,10 +160,13 @@ func (p *Proxy) copy(to, from net.Conn, frozen *chan struct{}) {
 }
 
 // pass waits until bytes may go on.
-func (p *Proxy) pass(frozen *chan struct{}) error {
+func (p *Proxy) pass(frozen *chan struct{}, data []byte) error {
 	p.mu.Lock()
-	wait, delay := *frozen, p.delay
+	wait, delay, lose := *frozen, p.delay, p.lose
 	p.mu.Unlock()
+	if lose != nil && frozen == &p.toClient && lose(data) {
+		return errors.New("the answer is lost")
+	}
 	if wait == nil && delay == 0 {
 		return nil
 	}

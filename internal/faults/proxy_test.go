@@ -100,4 +100,12 @@ func TestProxyBreaksAndHeals(t *testing.T) {
 	if err := dial(t, p.Addr()).say("again", patience); err != nil {
 		t.Errorf("healed: %v", err)
 	}
+	p.LoseAnswers(func(answer []byte) bool { return string(answer) == "lost\n" })
+	other := dial(t, p.Addr())
+	if err := other.say("kept", patience); err != nil {
+		t.Errorf("an answer that is not to be lost: %v", err)
+	}
+	if err := other.say("lost", patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("lost: %v", err)
+	}
 }

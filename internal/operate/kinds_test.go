@@ -65,6 +65,10 @@ func beside(kind, path string) string {
 		return "{private_key: '${file:/run/extsync/secrets/sftp_key}'}" // or password
 	case kind == "sql" && strings.HasPrefix(path, "tls"):
 		return "{dsn: 'postgres://extsync:${env:CHANNEL_ERP_PASSWORD}@erp.example/appointments'}" // which says nothing of TLS itself
+	case kind == "redis" && path == "nodes":
+		return "{cluster: true}"
+	case kind == "redis" && path == "username", kind == "nats" && (path == "username" || path == "password"):
+		return "{username: extsync, password: '${env:CHANNEL_PASSWORD}'}"
 	}
 	return ""
 }

@@ -127,6 +127,11 @@ func (s *Server) start() error {
 func (s *Server) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if e, ok := s.engine.(interface {
+		ping(ctx context.Context, s *Server) error
+	}); ok { // it speaks no SQL
+		return e.ping(ctx, s)
+	}
 	return s.engine.exec(ctx, s, "", "SELECT 1")
 }
 

@@ -47,8 +47,23 @@ func TestDatabasesAreFreshOnOneServer(t *testing.T) {
 	}
 }
 
+func TestRedisKeepsDataOverAKill(t *testing.T) {
+	t.Parallel()
+	s := StartRedis(t)
+	s.Exec(t, "", "SET kept 1")
+	s.Stop(t)
+	if err := s.ping(t.Context()); err == nil {
+		t.Fatal("the server answers after Stop")
+	}
+	s.Start(t)
+	s.Exec(t, "", "INCR kept")
+	s.Exec(t, "", "RENAME kept moved") // fails if it is not there
+}
+
 func TestNothingIsLeftAtTheEndOfATest(t *testing.T) {
-	for name, start := range engines() {
+	all := engines()
+	all["Redis"] = func(t testing.TB) *Server { return StartRedis(t) }
+	for name, start := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var s *Server

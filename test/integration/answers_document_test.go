@@ -10,6 +10,8 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/connnats"
+	"github.com/hms-utl/extsync/pkg/connectors/connredis"
 	"github.com/hms-utl/extsync/pkg/connectors/conns3"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
@@ -49,6 +51,8 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 	section("SQLite", "Of an extended code that is not listed its low byte counts; what is in neither is transient.", columns, connsql.Codes("sqlite"))
 	section("Files", "Of the kinds file and sftp. What is not listed is an error of the network, and transient.", columns, connfile.Codes())
 	section("S3", "Where a store gives no code, or one that is not listed, the status counts; what is in neither is transient. 412 to a condition is no answer of its own: what the store holds is read again.", columns, conns3.Codes())
+	section("Redis", "The error of the server begins with the code, or with what stands behind it. An error that is not listed is transient. In a cluster MOVED and ASK are followed once, and are transient then.", columns, connredis.Codes())
+	section("NATS", "A number is one of JetStream's API. What is not listed is transient. A message that is not the last one of its key any more is read, and decided about again.", columns, connnats.Codes())
 	if os.Getenv(updateVariable) != "" {
 		if err := os.WriteFile(filepath.Join(repository, answersDocument), []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)

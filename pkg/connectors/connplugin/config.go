@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 	"github.com/hms-utl/extsync/pkg/schema"
 )
 
@@ -50,64 +51,8 @@ type Config struct {
 	KillAfter connectors.Duration `yaml:"kill_after" json:"kill_after,omitempty" default:"10s" min:"100ms" max:"10m" advanced:"true" group:"Plugin" doc:"A program may take so long to answer a call whose time is over; then it is killed and started again."`
 }
 
-// Capabilities are connectors.Capabilities, as far as a plugin can have them.
-type Capabilities struct {
-	Guard          connectors.Guard `yaml:"guard" json:"guard,omitempty" default:"ledger" enum:"atomic,conditional,by format,ledger,none" doc:"The strength with which the plugin's target refuses older versions. One that promises more than it keeps lets an older version win."`
-	KeepsDigest    bool             `yaml:"keeps_digest" json:"keeps_digest,omitempty" doc:"The target tells two contents of one version apart."`
-	KeepsTombstone bool             `yaml:"keeps_tombstone" json:"keeps_tombstone,omitempty" doc:"A deleted key keeps its version at the target."`
-	Probes         bool             `yaml:"probes" json:"probes,omitempty" doc:"The plugin can tell whether the target is there without writing."`
-	Reads          bool             `yaml:"reads" json:"reads,omitempty" doc:"The plugin can read a key back from the target; audits need it."`
-	Lists          bool             `yaml:"lists" json:"lists,omitempty" doc:"The plugin can go through the keys that the target holds."`
-	Remembers      bool             `yaml:"remembers" json:"remembers,omitempty" doc:"The plugin gives values of a key to be had again with its next update."`
-}
-
-// YAML returns the capabilities as they are written in a channel's configuration, in one
-// line.
-func (c Capabilities) YAML() string {
-	out := "{guard: " + string(c.Guard)
-	for _, name := range c.beyond(Capabilities{Guard: c.Guard}) {
-		out += ", " + name + ": true"
-	}
-	return out + "}"
-}
-
-func (c Capabilities) of(maxBatch int) connectors.Capabilities {
-	return connectors.Capabilities{
-		Guard: c.Guard, KeepsDigest: c.KeepsDigest, KeepsTombstone: c.KeepsTombstone,
-		Probes: c.Probes, Reads: c.Reads, Lists: c.Lists, Remembers: c.Remembers, Batches: maxBatch > 1,
-	}
-}
-
-// guards are from the strongest to the weakest.
-func guards() []connectors.Guard {
-	return []connectors.Guard{
-		connectors.GuardAtomic, connectors.GuardConditional, connectors.GuardByFormat, connectors.GuardLedger, connectors.GuardNone,
-	}
-}
-
-// beyond returns the names of what c has and the other has not.
-func (c Capabilities) beyond(other Capabilities) []string {
-	var out []string
-	if slices.Index(guards(), c.Guard) < slices.Index(guards(), other.Guard) {
-		out = append(out, fmt.Sprintf("guard %q", c.Guard))
-	}
-	for _, w := range []struct {
-		mine, theirs bool
-		name         string
-	}{
-		{c.KeepsDigest, other.KeepsDigest, "keeps_digest"},
-		{c.KeepsTombstone, other.KeepsTombstone, "keeps_tombstone"},
-		{c.Probes, other.Probes, "probes"},
-		{c.Reads, other.Reads, "reads"},
-		{c.Lists, other.Lists, "lists"},
-		{c.Remembers, other.Remembers, "remembers"},
-	} {
-		if w.mine && !w.theirs {
-			out = append(out, w.name)
-		}
-	}
-	return out
-}
+// Capabilities are what a channel uses of a plugin.
+type Capabilities = connproto.Capabilities
 
 // Decode reads a configuration strictly, fills in what it leaves out, and validates it.
 func Decode(data []byte) (Config, error) {
@@ -126,9 +71,7 @@ func (c *Config) check(p *connectors.Problems) {
 		c.checkExec(p)
 	}
 	checkTexts(p, "config", c.Config)
-	if c.Capabilities.KeepsDigest && c.Capabilities.Guard == connectors.GuardNone {
-		p.Add("capabilities.keeps_digest", "it means nothing with the guard %q", c.Capabilities.Guard)
-	}
+	c.Capabilities.Check(p)
 }
 
 // checkTexts looks for references in the plugin's own configuration that are none.

@@ -23,9 +23,9 @@ func Ask(ctx context.Context, env connectors.Env, config []byte) (Hello, error) 
 	}
 	c := conn.(*connector) // open makes nothing else
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	if err := c.link.ready(ctx); err != nil {
+	if err := c.Ready(ctx); err != nil {
 		return Hello{}, env.Scrubber().Error(err)
 	}
-	a := c.hello.Load()
+	a := c.Said()
 	return Hello{Kind: a.Kind, Capabilities: a.Capabilities, Concurrency: max(1, a.Concurrency), Schema: a.Schema}, nil
 }

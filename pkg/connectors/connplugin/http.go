@@ -20,6 +20,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 )
 
 const (
@@ -42,7 +43,7 @@ type poster struct {
 	opening   chan struct{} // holds one element while a session is being opened
 	mu        sync.Mutex
 	session   string // "": none is open
-	admission *admission
+	admission *connproto.Admission
 }
 
 func newHTTP(c *connector, s *connkit.Secrets) (*poster, error) {
@@ -67,12 +68,12 @@ func newHTTP(c *connector, s *connkit.Secrets) (*poster, error) {
 	if err != nil {
 		return nil, connkit.Misconfigured("config", err)
 	}
-	dialer, err := c.env.Dialer(c.cfg.AllowCIDRs)
+	dialer, err := c.Env().Dialer(c.cfg.AllowCIDRs)
 	if err != nil {
 		return nil, err
 	}
 	dialer.Timeout = connectTime
-	p.at, p.client = at, newClient(dialer, socket, secured, max(1, c.env.Concurrency))
+	p.at, p.client = at, newClient(dialer, socket, secured, max(1, c.Env().Concurrency))
 	return p, nil
 }
 
@@ -94,30 +95,30 @@ func newClient(dialer *connectors.Dialer, socket string, secured *tls.Config, co
 	}
 }
 
-func (p *poster) call(ctx context.Context, method string, params any, keys []string) (*answer, error) {
+func (p *poster) Call(ctx context.Context, method string, params any, keys []string) (*connproto.Answer, error) {
 	for again := false; ; again = true {
 		session, admission, err := p.open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := admission.enter(ctx, nil, keys); err != nil {
+		if _, err := admission.Enter(ctx, nil, keys); err != nil {
 			return nil, err
 		}
 		a, err := p.post(ctx, session, method, params)
-		admission.leave(keys)
+		admission.Leave(keys)
 		var e *connectors.Error
 		if !errors.As(err, &e) || e.Code != codeNotOpen {
 			return a, err
 		}
 		p.lost(session)
 		if again {
-			return nil, violation("it does not know a session that it has just opened")
+			return nil, connproto.Violation("it does not know a session that it has just opened")
 		}
 	}
 }
 
 // open returns the session, a new one if there is none.
-func (p *poster) open(ctx context.Context) (string, *admission, error) {
+func (p *poster) open(ctx context.Context) (string, *connproto.Admission, error) {
 	select {
 	case p.opening <- struct{}{}:
 	case <-ctx.Done():
@@ -130,8 +131,8 @@ func (p *poster) open(ctx context.Context) (string, *admission, error) {
 	if session != "" {
 		return session, open, nil
 	}
-	session = newSessionID()
-	concurrency, err := p.c.shake(ctx, func(ctx context.Context, method string, params any) (*answer, error) {
+	session = connproto.NewSession()
+	concurrency, err := p.c.shake(ctx, func(ctx context.Context, method string, params any) (*connproto.Answer, error) {
 		return p.post(ctx, session, method, params)
 	})
 	if err != nil {
@@ -139,11 +140,11 @@ func (p *poster) open(ctx context.Context) (string, *admission, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.session, p.admission = session, newAdmission(concurrency)
+	p.session, p.admission = session, connproto.NewAdmission(concurrency)
 	return session, p.admission, nil
 }
 
-func (p *poster) ready(ctx context.Context) error {
+func (p *poster) Ready(ctx context.Context) error {
 	_, _, err := p.open(ctx)
 	return err
 }
@@ -157,42 +158,29 @@ func (p *poster) lost(session string) {
 	}
 }
 
-func (p *poster) post(ctx context.Context, session, method string, params any) (*answer, error) {
-	encoded, err := encodeParams(params)
-	if err != nil {
-		return nil, err
-	}
-	id := p.last.Add(1)
-	body := append(appendRequest(nil, id, session, method, connectors.BeginBy(ctx), encoded), '\n')
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.at.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header = p.headers.Clone()
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := p.client.Do(req)
-	if err != nil {
-		return nil, diagnose(ctx, err)
-	}
-	defer func() { _ = resp.Body.Close() }() // only read from
-	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, diagnose(ctx, err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, statusError(resp.StatusCode)
-	case len(data) > MaxAnswer:
-		return nil, violation("an answer is longer than %d bytes", MaxAnswer)
-	}
-	a, err := parseAnswer(data)
-	switch {
-	case err != nil:
-		return nil, err
-	case a.ID != id:
-		return nil, violation("it answers request %d instead of %d", a.ID, id)
-	default:
-		return a, p.c.errorOf(a)
-	}
+func (p *poster) post(ctx context.Context, session, method string, params any) (*connproto.Answer, error) {
+	return p.c.Exchange(ctx, p.last.Add(1), session, method, params, func(ctx context.Context, body []byte) ([]byte, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.at.String(), bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		req.Header = p.headers.Clone()
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := p.client.Do(req)
+		if err != nil {
+			return nil, diagnose(ctx, err)
+		}
+		defer func() { _ = resp.Body.Close() }() // only read from
+		data, err := io.ReadAll(io.LimitReader(resp.Body, connproto.MaxAnswer+1))
+		switch {
+		case err != nil:
+			return nil, diagnose(ctx, err)
+		case resp.StatusCode != http.StatusOK:
+			return nil, statusError(resp.StatusCode)
+		default:
+			return data, nil
+		}
+	})
 }
 
 func diagnose(ctx context.Context, err error) error {
@@ -214,14 +202,14 @@ func statusError(status int) error {
 }
 
 // close ends the session at the plugin, which keeps running.
-func (p *poster) close(ctx context.Context) error {
+func (p *poster) Close(ctx context.Context) error {
 	p.mu.Lock()
 	session := p.session
 	p.session = ""
 	p.mu.Unlock()
 	if session != "" {
 		ctx, cancel := context.WithTimeout(ctx, closeTime)
-		_, _ = p.post(ctx, session, methodClose, struct{}{}) // a plugin forgets sessions that are not used, too
+		_, _ = p.post(ctx, session, connproto.MethodClose, struct{}{}) // a plugin forgets sessions that are not used, too
 		cancel()
 	}
 	p.client.CloseIdleConnections()

@@ -21,6 +21,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -122,7 +123,7 @@ func TestHostileServers(t *testing.T) {
 		"garbage":  {func(w http.ResponseWriter, _ *plugged.Request) { _, _ = io.WriteString(w, "swordfish") }, connectors.Transient, "protocol"},
 		"another":  {func(w http.ResponseWriter, _ *plugged.Request) { _, _ = io.WriteString(w, `{"id":0}`) }, connectors.Transient, "protocol"},
 		"too large": {func(w http.ResponseWriter, _ *plugged.Request) {
-			_, _ = io.WriteString(w, strings.Repeat(" ", connplugin.MaxAnswer+1))
+			_, _ = io.WriteString(w, strings.Repeat(" ", connproto.MaxAnswer+1))
 		}, connectors.Transient, "protocol"},
 		"never open": {func(w http.ResponseWriter, r *plugged.Request) {
 			_, _ = fmt.Fprintf(w, `{"id":%d,"error":{"class":"transient","code":"not_open"}}`, r.ID)

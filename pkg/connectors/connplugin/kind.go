@@ -5,6 +5,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 )
 
 // KindName is the name of the kind in configurations.
@@ -24,7 +25,7 @@ func Kind() connectors.Kind {
 			if err != nil {
 				return connectors.Capabilities{Guard: connectors.GuardNone}
 			}
-			return c.Capabilities.of(c.MaxBatch)
+			return c.Capabilities.Of(c.MaxBatch)
 		},
 		Config: Config{},
 		Access: []string{"headers", "tls", "allow_cidrs", "max_batch", "kill_after", "capabilities"},
@@ -42,27 +43,43 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 		return nil, connkit.Misconfigured("config", err)
 	}
 	s := connkit.NewSecrets(env)
-	c := &connector{env: env, cfg: cfg}
-	resolved, _ := resolve(s, "config", cfg.Config).(map[string]any)
-	if resolved == nil {
-		resolved = map[string]any{}
+	c := &connector{Connector: connproto.New(env, cfg.Capabilities, cfg.MaxBatch), cfg: cfg}
+	c.config, _ = resolve(s, "config", cfg.Config).(map[string]any)
+	if c.config == nil {
+		c.config = map[string]any{}
 	}
-	c.opening = openParams{Channel: env.Channel, Config: resolved, Capabilities: cfg.Capabilities}
-	if env.Previews() {
-		c.link = nowhere{}
-		return c, nil
-	}
-	if cfg.Via == viaHTTP {
-		c.link, err = newHTTP(c, s)
-	} else {
+	var link connproto.Link = connproto.Nowhere{}
+	switch {
+	case env.Previews():
+	case cfg.Via == viaHTTP:
+		link, err = newHTTP(c, s)
+	default:
 		if err = s.Err(); err == nil {
-			c.link, err = newProgram(c)
+			link, err = newProgram(c)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	c.Use(link)
 	return c, nil
+}
+
+// connector is safe for concurrent use.
+type connector struct {
+	*connproto.Connector
+	cfg    Config
+	config map[string]any // the plugin's own, with the values of secrets
+}
+
+// shake says hello and opens a session. It returns how many requests the plugin takes at
+// once.
+func (c *connector) shake(ctx context.Context, ask connproto.Asker) (concurrency int, err error) {
+	concurrency, err = c.Greet(ctx, ask)
+	if err != nil {
+		return 0, err
+	}
+	return concurrency, c.Open(ctx, ask, c.config)
 }
 
 // resolve returns a value of the plugin's configuration with the references in its texts

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 )
 
 // How a program is started and ended.
@@ -42,7 +43,7 @@ type program struct {
 }
 
 func newProgram(c *connector) (*program, error) {
-	path, err := c.env.Program(c.cfg.Command[0])
+	path, err := c.Env().Program(c.cfg.Command[0])
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func (p *program) run() {
 		if time.Since(began) > settled {
 			pause = firstPause
 		}
-		p.c.env.Note(fmt.Sprintf("%s: it is started again in %s", err, pause))
+		p.c.Env().Note(fmt.Sprintf("%s: it is started again in %s", err, pause))
 		p.set(nil, notRunning(err, pause))
 		timer := time.NewTimer(pause)
 		select {
@@ -88,7 +89,7 @@ func notRunning(err error, pause time.Duration) error {
 	if !errors.As(err, &e) || e.Class == connectors.Transient {
 		err = &connectors.Error{Code: connectors.CodeRefused, Err: fmt.Errorf("the plugin does not run: %w", err)}
 	}
-	return &delayed{err, pause}
+	return connproto.Delayed(err, pause)
 }
 
 func (p *program) set(s *session, err error) {
@@ -109,7 +110,7 @@ func (p *program) once() error {
 	var talks sync.WaitGroup
 	talks.Go(s.write)
 	talks.Go(func() { s.read(proc.stdout) })
-	talks.Go(func() { logLines(proc.stderr, p.c.env) })
+	talks.Go(func() { logLines(proc.stderr, p.c.Env()) })
 	talks.Go(func() { p.open(s) })
 	talks.Go(func() { p.endInTime(s, proc) })
 	status := proc.wait()
@@ -125,12 +126,12 @@ func (p *program) once() error {
 func (p *program) open(s *session) {
 	ctx, cancel := context.WithTimeout(p.ctx, startTime)
 	defer cancel()
-	concurrency, err := p.c.shake(ctx, func(ctx context.Context, method string, params any) (*answer, error) {
+	concurrency, err := p.c.shake(ctx, func(ctx context.Context, method string, params any) (*connproto.Answer, error) {
 		a, err := s.call(ctx, method, params, nil)
 		if err != nil {
 			return nil, err
 		}
-		return a, p.c.errorOf(a)
+		return a, p.c.ErrorOf(a)
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -138,7 +139,7 @@ func (p *program) open(s *session) {
 	case err != nil:
 		s.end(err)
 	default:
-		s.admission.allow(concurrency)
+		s.admission.Allow(concurrency)
 		p.set(s, nil)
 	}
 }
@@ -160,7 +161,7 @@ func (p *program) endInTime(s *session, proc *process) {
 	proc.kill()
 }
 
-func (p *program) call(ctx context.Context, method string, params any, keys []string) (*answer, error) {
+func (p *program) Call(ctx context.Context, method string, params any, keys []string) (*connproto.Answer, error) {
 	s, err := p.await(ctx)
 	if err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func (p *program) call(ctx context.Context, method string, params any, keys []st
 	if err != nil {
 		return nil, err
 	}
-	return a, p.c.errorOf(a)
+	return a, p.c.ErrorOf(a)
 }
 
 // await returns the session, once the plugin is ready.
@@ -192,19 +193,19 @@ func (p *program) await(ctx context.Context) (*session, error) {
 	}
 }
 
-func (p *program) ready(ctx context.Context) error {
+func (p *program) Ready(ctx context.Context) error {
 	_, err := p.await(ctx)
 	return err
 }
 
 // close says goodbye and ends the process, and whatever it has started.
-func (p *program) close(ctx context.Context) error {
+func (p *program) Close(ctx context.Context) error {
 	p.mu.Lock()
 	s := p.session
 	p.mu.Unlock()
 	if s != nil {
 		ctx, cancel := context.WithTimeout(ctx, closeTime)
-		_, _ = s.call(ctx, methodClose, struct{}{}, nil) // the end of its input says the same
+		_, _ = s.call(ctx, connproto.MethodClose, struct{}{}, nil) // the end of its input says the same
 		cancel()
 	}
 	p.stop()

@@ -4,14 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connproto"
 )
 
 // A session is the conversation with one process: requests go out in turn, answers come
@@ -20,7 +19,7 @@ type session struct {
 	id        string
 	stdin     io.Writer
 	killAfter time.Duration
-	admission *admission
+	admission *connproto.Admission
 	out       chan *request
 	ended     chan struct{} // closed once err is set
 	deaf      chan struct{} // closed when nothing more can be sent
@@ -38,7 +37,7 @@ type request struct {
 	method   string
 	params   []byte
 	keys     []string
-	answered chan *answer
+	answered chan *connproto.Answer
 	overdue  *time.Timer // nil: its caller still waits
 }
 
@@ -47,15 +46,9 @@ var errEnded = errors.New("the plugin ended before it answered")
 
 func newSession(stdin io.Writer, killAfter time.Duration) *session {
 	return &session{
-		id: newSessionID(), stdin: stdin, killAfter: killAfter, admission: newAdmission(1),
+		id: connproto.NewSession(), stdin: stdin, killAfter: killAfter, admission: connproto.NewAdmission(1),
 		out: make(chan *request), ended: make(chan struct{}), deaf: make(chan struct{}), open: map[uint64]*request{},
 	}
-}
-
-func newSessionID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	return hex.EncodeToString(b[:])
 }
 
 // end ends the session. The first reason counts.
@@ -96,12 +89,12 @@ func errNotSent() error {
 	return &connectors.Error{Code: connectors.CodeRefused, Err: errors.New("the plugin has just ended")}
 }
 
-func (s *session) call(ctx context.Context, method string, params any, keys []string) (*answer, error) {
-	encoded, err := encodeParams(params)
+func (s *session) call(ctx context.Context, method string, params any, keys []string) (*connproto.Answer, error) {
+	encoded, err := connproto.EncodeParams(params)
 	if err != nil {
 		return nil, err
 	}
-	entered, err := s.admission.enter(ctx, s.ended, keys)
+	entered, err := s.admission.Enter(ctx, s.ended, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +132,7 @@ func (s *session) register(ctx context.Context, method string, params []byte, ke
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last++
-	r := &request{ctx: ctx, id: s.last, method: method, params: params, keys: keys, answered: make(chan *answer, 1)}
+	r := &request{ctx: ctx, id: s.last, method: method, params: params, keys: keys, answered: make(chan *connproto.Answer, 1)}
 	s.open[r.id] = r
 	return r
 }
@@ -154,7 +147,7 @@ func (s *session) forget(id uint64) *request {
 	}
 	s.mu.Unlock()
 	if r != nil {
-		s.admission.leave(r.keys)
+		s.admission.Leave(r.keys)
 	}
 	return r
 }
@@ -184,12 +177,12 @@ func (s *session) write() {
 				s.forget(r.id)
 				continue
 			}
-			line = append(appendRequest(line[:0], r.id, s.id, r.method, connectors.BeginBy(r.ctx), r.params), '\n')
+			line = append(connproto.AppendRequest(line[:0], r.id, s.id, r.method, connectors.BeginBy(r.ctx), r.params), '\n')
 			if _, err := s.stdin.Write(line); err != nil {
 				close(s.deaf) // there may be answers to what it has read
 				return
 			}
-			if cap(line) > MaxAnswer {
+			if cap(line) > connproto.MaxAnswer {
 				line = nil
 			}
 		}
@@ -199,23 +192,23 @@ func (s *session) write() {
 // read takes answers until the plugin's output ends.
 func (s *session) read(stdout io.Reader) {
 	lines := bufio.NewScanner(stdout)
-	lines.Buffer(make([]byte, 0, 64<<10), MaxAnswer)
+	lines.Buffer(make([]byte, 0, 64<<10), connproto.MaxAnswer)
 	lines.Split(wholeLines)
 	for lines.Scan() {
-		a, err := parseAnswer(lines.Bytes())
+		a, err := connproto.ParseAnswer(lines.Bytes())
 		if err != nil {
 			s.end(err)
 			return
 		}
 		r := s.forget(a.ID)
 		if r == nil {
-			s.end(violation("it answers request %d, which is not open", a.ID))
+			s.end(connproto.Violation("it answers request %d, which is not open", a.ID))
 			return
 		}
 		r.answered <- a
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		s.end(violation("an answer is longer than %d bytes", MaxAnswer))
+		s.end(connproto.Violation("an answer is longer than %d bytes", connproto.MaxAnswer))
 		return
 	}
 	s.end(errEnded)

@@ -7,7 +7,9 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/connnats"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
+	"github.com/hms-utl/extsync/pkg/connectors/connredis"
 	"github.com/hms-utl/extsync/pkg/connectors/conns3"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
@@ -19,8 +21,10 @@ func All() *connectors.Catalog {
 		connfile.File(),
 		connfile.SFTP(),
 		connhttp.Kind(),
+		connnats.Kind(),
 		connplugin.Kind(),
 		conns3.Kind(),
+		connredis.Kind(),
 		connsql.Kind(),
 	)
 }

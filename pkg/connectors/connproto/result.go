@@ -1,4 +1,4 @@
-package connplugin
+package connproto
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 
 // results turns an answer to apply into one result for each attempt. Where the answer does
 // not have one for each, nothing is known of any.
-func (c *connector) results(a *answer, n int) []connectors.Result {
+func (c *Connector) results(a *Answer, n int) []connectors.Result {
 	if len(a.Results) != n {
-		return failAll(n, violation("it gave %d results for %d attempts", len(a.Results), n))
+		return failAll(n, Violation("it gave %d results for %d attempts", len(a.Results), n))
 	}
 	out := make([]connectors.Result, n)
 	for i := range a.Results {
@@ -25,7 +25,7 @@ func (c *connector) results(a *answer, n int) []connectors.Result {
 	return out
 }
 
-func (c *connector) result(r *result) connectors.Result {
+func (c *Connector) result(r *result) connectors.Result {
 	class, err := parseClass(r.Class)
 	if err != nil {
 		return connectors.Failed(connectors.Transient, codeProtocol, err)
@@ -57,7 +57,7 @@ func justified(attempts []connectors.Attempt, results []connectors.Result) []con
 			continue
 		}
 		if order, err := attempts[i].Version.Compare(results[i].Held.Version); err != nil || order >= 0 {
-			results[i] = connectors.Failed(connectors.Transient, codeProtocol, violation("it calls an update stale, and what is held is not newer"))
+			results[i] = connectors.Failed(connectors.Transient, codeProtocol, Violation("it calls an update stale, and what is held is not newer"))
 		}
 	}
 	return results
@@ -72,12 +72,12 @@ func seconds(s float64) time.Duration {
 }
 
 // code returns a plugin's code as one short word.
-func (c *connector) code(text string) string {
+func (c *Connector) code(text string) string {
 	return strings.Join(strings.Fields(c.env.Scrubber().Excerpt([]byte(text), maxCode, false)), "_")
 }
 
 // message returns what a plugin says of a failure, in one line.
-func (c *connector) message(text string) string {
+func (c *Connector) message(text string) string {
 	line := strings.Join(strings.Fields(c.env.Scrubber().Excerpt([]byte(text), maxMessage, false)), " ")
 	if line == "" {
 		return "the plugin does not say why"
@@ -85,17 +85,17 @@ func (c *connector) message(text string) string {
 	return line
 }
 
-// errorOf returns the error of an answer, nil if it is none.
-func (c *connector) errorOf(a *answer) error {
+// ErrorOf returns the error of an answer, nil if it is none.
+func (c *Connector) ErrorOf(a *Answer) error {
 	if a.Error == nil {
 		return nil
 	}
 	class, err := parseClass(a.Error.Class)
 	switch {
 	case err != nil:
-		return violation("%w", err)
+		return Violation("%w", err)
 	case class == connectors.OK:
-		return violation("it answered with an error of class %q", a.Error.Class)
+		return Violation("it answered with an error of class %q", a.Error.Class)
 	}
 	e := &connectors.Error{Class: class, Code: c.code(a.Error.Code), Err: errors.New(c.message(a.Error.Message))}
 	if e.Code == "" {
@@ -127,6 +127,9 @@ func failAll(n int, err error) []connectors.Result {
 	return out
 }
 
+// Delayed returns an error that says how long it stays.
+func Delayed(err error, wait time.Duration) error { return &delayed{err, wait} }
+
 // A delayed error says how long it stays.
 type delayed struct {
 	error
@@ -143,11 +146,11 @@ func heldOf(h *held) (connectors.Held, error) {
 	out := connectors.Held{Tag: versioning.Tag{Version: h.Version, Digest: h.Digest}, Op: h.Op}
 	switch {
 	case h.Version.IsZero():
-		return out, violation("what is held has no version; a key that is not there is null")
+		return out, Violation("what is held has no version; a key that is not there is null")
 	case h.Op == "":
 		out.Op = events.Upsert
 	case h.Op != events.Upsert && h.Op != events.Delete:
-		return out, violation("the op of what is held is neither upsert nor delete")
+		return out, Violation("the op of what is held is neither upsert nor delete")
 	}
 	return out, nil
 }

@@ -1,4 +1,4 @@
-package connplugin
+package connproto
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ func TestReferenceShowsTheDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	params := map[string]any{
-		methodHello: &helloParams{}, methodOpen: &openParams{}, methodApply: &applyParams{}, methodRead: &readParams{},
-		methodList: &listParams{}, methodProbe: &struct{}{}, methodClose: &struct{}{},
+		MethodHello: &helloParams{}, MethodOpen: &openParams{}, MethodApply: &applyParams{}, MethodRead: &readParams{},
+		MethodList: &listParams{}, MethodProbe: &struct{}{}, MethodClose: &struct{}{},
 	}
 	shown := map[string]bool{}
 	for _, block := range regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
@@ -29,14 +29,14 @@ func TestReferenceShowsTheDocuments(t *testing.T) {
 				compareRequest(t, line, method[1], params[method[1]])
 				continue
 			}
-			strictly(t, []byte(digests(line)), new(answer))
+			strictly(t, []byte(digests(line)), new(Answer))
 			for field := range fields(t, line) {
 				shown[field] = true
 			}
 		}
 	}
 	for _, name := range []string{
-		methodHello, methodOpen, methodApply, methodRead, methodList, methodProbe, methodClose,
+		MethodHello, MethodOpen, MethodApply, MethodRead, MethodList, MethodProbe, MethodClose,
 		"error", "protocol", "kind", "capabilities", "concurrency", "schema", "results", "held", "keys",
 	} {
 		if !shown[name] {
@@ -58,7 +58,7 @@ func compareRequest(t *testing.T, line, method string, params any) {
 		t.Errorf("%s begins with %s", method, head)
 	}
 	strictly(t, []byte("{"+rest+"}"), params)
-	if sent, err := encodeParams(params); err != nil || string(sent) != rest {
+	if sent, err := EncodeParams(params); err != nil || string(sent) != rest {
 		t.Errorf("%s: the page has\n%s\nand this is sent: %v\n%s", method, rest, err, sent)
 	}
 }

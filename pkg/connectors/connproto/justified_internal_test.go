@@ -1,4 +1,4 @@
-package connplugin
+package connproto
 
 import (
 	"testing"

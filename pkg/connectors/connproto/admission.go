@@ -1,13 +1,13 @@
-package connplugin
+package connproto
 
 import (
 	"context"
 	"sync"
 )
 
-// An admission bounds how many requests are open at once, and keeps two from writing one
+// An Admission bounds how many requests are open at once, and keeps two from writing one
 // key. It is safe for concurrent use.
-type admission struct {
+type Admission struct {
 	mu    sync.Mutex
 	limit int
 	open  int
@@ -15,13 +15,14 @@ type admission struct {
 	freed chan struct{} // closed when something was freed
 }
 
-func newAdmission(limit int) *admission {
-	return &admission{limit: limit, busy: map[string]struct{}{}, freed: make(chan struct{})}
+// NewAdmission returns one for so many requests at once.
+func NewAdmission(limit int) *Admission {
+	return &Admission{limit: limit, busy: map[string]struct{}{}, freed: make(chan struct{})}
 }
 
-// enter waits until there is room for a request that writes these keys. It fails with ctx,
+// Enter waits until there is room for a request that writes these keys. It fails with ctx,
 // and with nil once ended is closed.
-func (a *admission) enter(ctx context.Context, ended <-chan struct{}, keys []string) (bool, error) {
+func (a *Admission) Enter(ctx context.Context, ended <-chan struct{}, keys []string) (bool, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return false, err
@@ -40,7 +41,7 @@ func (a *admission) enter(ctx context.Context, ended <-chan struct{}, keys []str
 	}
 }
 
-func (a *admission) try(keys []string) (freed <-chan struct{}, ok bool) {
+func (a *Admission) try(keys []string) (freed <-chan struct{}, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open >= a.limit {
@@ -58,8 +59,8 @@ func (a *admission) try(keys []string) (freed <-chan struct{}, ok bool) {
 	return nil, true
 }
 
-// leave makes room again.
-func (a *admission) leave(keys []string) {
+// Leave makes room again.
+func (a *Admission) Leave(keys []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open--
@@ -70,8 +71,8 @@ func (a *admission) leave(keys []string) {
 	a.freed = make(chan struct{})
 }
 
-// allow sets how many requests may be open at once.
-func (a *admission) allow(limit int) {
+// Allow sets how many requests may be open at once.
+func (a *Admission) Allow(limit int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.limit = limit

@@ -1,4 +1,4 @@
-package connplugin
+package connproto
 
 import (
 	"bytes"
@@ -21,15 +21,15 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		c := &connector{}
-		a, err := parseAnswer(line)
+		c := &Connector{}
+		a, err := ParseAnswer(line)
 		if err != nil {
 			if len(err.Error()) > 200 {
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			}
 			return
 		}
-		if err := c.errorOf(a); err != nil && connectors.ClassOf(err) == connectors.OK {
+		if err := c.ErrorOf(a); err != nil && connectors.ClassOf(err) == connectors.OK {
 			t.Error("an error is OK")
 		}
 		for _, h := range a.Held {
@@ -87,11 +87,11 @@ func TestParseClass(t *testing.T) {
 func TestOnlyWhatHasTimeIsSent(t *testing.T) {
 	now := time.Now()
 	for left, want := range map[time.Duration]string{time.Minute: `,"deadline_ms":59`, -time.Minute: `,"deadline_ms":0,`} {
-		if line := string(appendRequest(nil, 1, "s", methodApply, now.Add(left), nil)); !strings.Contains(line, want) {
+		if line := string(AppendRequest(nil, 1, "s", MethodApply, now.Add(left), nil)); !strings.Contains(line, want) {
 			t.Errorf("%s: %s", left, line)
 		}
 	}
-	if line := appendRequest(nil, 1, "s", methodClose, time.Time{}, nil); !bytes.Equal(line, []byte(`{"id":1,"session":"s","method":"close"}`)) {
+	if line := AppendRequest(nil, 1, "s", MethodClose, time.Time{}, nil); !bytes.Equal(line, []byte(`{"id":1,"session":"s","method":"close"}`)) {
 		t.Errorf("%s", line)
 	}
 }

@@ -1,7 +1,12 @@
-package connplugin
+// Package connproto is the protocol of plugins, for the kinds that speak it: the documents
+// of docs/plugins.md, what they mean to the engine, and a connector that has a plugin do
+// what it is asked to do. How documents go there and back is each kind's own.
+package connproto
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,13 +34,13 @@ const (
 
 // The methods.
 const (
-	methodHello = "hello"
-	methodOpen  = "open"
-	methodApply = "apply"
-	methodRead  = "read"
-	methodList  = "list"
-	methodProbe = "probe"
-	methodClose = "close"
+	MethodHello = "hello"
+	MethodOpen  = "open"
+	MethodApply = "apply"
+	MethodRead  = "read"
+	MethodList  = "list"
+	MethodProbe = "probe"
+	MethodClose = "close"
 )
 
 // A helloParams is what is asked first.
@@ -95,8 +100,15 @@ func newAttempt(a *connectors.Attempt) attempt {
 	return out
 }
 
-// encodeParams returns the members of params as they stand behind others in a request.
-func encodeParams(params any) ([]byte, error) {
+// NewSession returns a name for a session that no other has.
+func NewSession() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+// EncodeParams returns the members of params as they stand behind others in a request.
+func EncodeParams(params any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -106,9 +118,9 @@ func encodeParams(params any) ([]byte, error) {
 	return bytes.TrimSuffix(bytes.TrimPrefix(b.Bytes(), []byte("{")), []byte("}\n")), nil
 }
 
-// appendRequest appends a request, one line without its end. The time that is left for it
+// AppendRequest appends a request, one line without its end. The time that is left for it
 // is that from now.
-func appendRequest(out []byte, id uint64, session, method string, deadline time.Time, params []byte) []byte {
+func AppendRequest(out []byte, id uint64, session, method string, deadline time.Time, params []byte) []byte {
 	out = append(out, `{"id":`...)
 	out = strconv.AppendUint(out, id, 10)
 	out = append(out, `,"session":"`...)
@@ -128,8 +140,8 @@ func appendRequest(out []byte, id uint64, session, method string, deadline time.
 	return append(out, '}')
 }
 
-// An answer is what a plugin says to a request.
-type answer struct {
+// An Answer is what a plugin says to a request.
+type Answer struct {
 	ID    uint64   `json:"id"`
 	Error *failure `json:"error"`
 	// Method is of a request: what repeats its input, as cat does, is no plugin.
@@ -192,19 +204,20 @@ var errProtocol = errors.New("the plugin does not keep to the protocol")
 // codeProtocol is the code of a failure by such a plugin.
 const codeProtocol = "protocol"
 
-func violation(format string, args ...any) error {
+// Violation returns the error of a plugin that does not keep to the protocol.
+func Violation(format string, args ...any) error {
 	return &connectors.Error{Code: codeProtocol, Err: fmt.Errorf("%w: "+format, append([]any{errProtocol}, args...)...)}
 }
 
-// parseAnswer reads an answer. It may be kept: it shares nothing with line.
-func parseAnswer(line []byte) (*answer, error) {
-	a := new(answer)
+// ParseAnswer reads an answer. It may be kept: it shares nothing with line.
+func ParseAnswer(line []byte) (*Answer, error) {
+	a := new(Answer)
 	if err := json.Unmarshal(line, a); err != nil {
 		// The error of the decoder may repeat what the plugin wrote.
-		return nil, violation("what it wrote is no answer in JSON on one line (%d bytes)", len(line))
+		return nil, Violation("what it wrote is no answer in JSON on one line (%d bytes)", len(line))
 	}
 	if a.Method != "" {
-		return nil, violation("it repeats what it is asked")
+		return nil, Violation("it repeats what it is asked")
 	}
 	return a, nil
 }

@@ -1,0 +1,32 @@
+package connredis
+
+import "strings"
+
+// sync ends the name of the hash in the layout value.
+const syncSuffix = ":sync"
+
+// keysOf returns the names that the script writes for a key: the hash, and in the layout
+// value the payload's. ok is false if the two would be in different slots of a cluster.
+func (c *connector) keysOf(key string) (names []string, ok bool) {
+	name := c.prefix + key
+	if c.cfg.Layout == hashLayout {
+		return []string{name}, true
+	}
+	hash, ok := beside(name)
+	return []string{hash, name}, ok || !c.cfg.Cluster
+}
+
+// beside returns a name in the slot of another one. A cluster takes the slot from the first
+// part in braces that is not empty, or else from all of the name. ok is false where no name
+// is as simple as that.
+func beside(name string) (hash string, ok bool) {
+	if _, after, opened := strings.Cut(name, "{"); opened {
+		if tag, _, closed := strings.Cut(after, "}"); closed && tag != "" {
+			return name + syncSuffix, true
+		}
+	}
+	if strings.Contains(name, "}") {
+		return name + syncSuffix, false
+	}
+	return "{" + name + "}" + syncSuffix, true
+}
