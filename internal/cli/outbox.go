@@ -15,6 +15,7 @@ import (
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/relay"
+	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/outbox"
 )
 
@@ -114,7 +115,7 @@ func writeOutbox(w io.Writer, report relay.Report) error {
 	}
 	rows := make([][]string, len(report.Targets))
 	for i, t := range report.Targets {
-		rows[i] = []string{t.Target, strconv.FormatInt(t.Waiting, 10), "", strconv.FormatInt(t.Aside, 10), t.Why}
+		rows[i] = []string{cell(t.Target), strconv.FormatInt(t.Waiting, 10), "", strconv.FormatInt(t.Aside, 10), t.Why}
 		if t.Waiting > 0 {
 			rows[i][2] = time.Duration(t.OldestSeconds * float64(time.Second)).Round(time.Second).String()
 		}
@@ -124,10 +125,19 @@ func writeOutbox(w io.Writer, report relay.Report) error {
 	}
 	rows = make([][]string, len(report.Aside))
 	for i, a := range report.Aside {
-		rows[i] = []string{strconv.FormatInt(a.ID, 10), a.Target, a.Key, a.Version, strings.ReplaceAll(a.Note, "\n", " ")}
+		rows[i] = []string{strconv.FormatInt(a.ID, 10), cell(a.Target), cell(a.Key), cell(a.Version), connectors.Clip(strings.ReplaceAll(a.Note, "\n", " "), 300)}
 	}
 	if _, err := io.WriteString(w, "\nSet aside:\n"); err != nil {
 		return err
 	}
 	return writeTable(w, []string{"ID", "TARGET", "KEY", "VERSION", "NOTE"}, rows)
+}
+
+// cell cuts a text to what a column can show: anything may stand in the platform's table.
+func cell(text string) string {
+	const most = 70
+	if len(text) <= most {
+		return text
+	}
+	return connectors.Clip(text, most) + "..."
 }

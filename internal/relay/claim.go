@@ -241,16 +241,22 @@ func (c *claim) finish(ctx context.Context) (err error) {
 // targets gives every target that has rows.
 func targets(ctx context.Context, db *sql.DB, text speech) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for last := ""; ; {
-			var target sql.NullString
-			if err := db.QueryRowContext(ctx, text.nextTarget(), last).Scan(&target); err != nil {
+		var last, target sql.NullString
+		for {
+			var err error
+			if last.Valid {
+				err = db.QueryRowContext(ctx, text.nextTarget(), last.String).Scan(&target)
+			} else {
+				err = db.QueryRowContext(ctx, text.firstTarget()).Scan(&target)
+			}
+			if err != nil {
 				yield("", fmt.Errorf("look for targets: %w", err))
 				return
 			}
 			if !target.Valid || !yield(target.String, nil) {
 				return
 			}
-			last = target.String
+			last = target
 		}
 	}
 }

@@ -196,3 +196,21 @@ func TestCompareOfSeveralTargets(t *testing.T) {
 		}
 	})
 }
+
+// A row without a key ended the comparison, and one with an operation that there is none of
+// was to be repaired.
+func TestCompareGoesOnAfterRowsThatAreNoUpdates(t *testing.T) {
+	t.Parallel()
+	inEachState(t, func(t *testing.T, l *stateLab) {
+		l.set("", 10, body(10))
+		l.set("good", 11, body(11))
+		source := l.source(latest(), func(s *relay.Source) { s.Query = l.parse(l.rowsOf("change_no", ", 'rubbish' AS op")) })
+		found, sum := l.compare(l.client(), source, true)
+		l.expect("with a bad operation", found, []string{" bad 10 ", "good bad 11 "})
+		if want := (operate.Comparison{Rows: 2, Bad: 2}); sum != want {
+			t.Errorf("%+v, want %+v", sum, want)
+		}
+		found, _ = l.compare(l.client(), l.source(latest()), true)
+		l.expect("without a key", found, []string{" bad 10 ", "good missing 11  repaired"})
+	})
+}

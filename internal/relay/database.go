@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	// The driver registers itself with database/sql under the name "sqlite".
@@ -97,8 +98,9 @@ func (d *Database) openMySQL(dsn string) error {
 }
 
 func (d *Database) openSQLite(path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%w: %w; it is the path of the platform's database file", ErrDSN, err)
+	// What is given may be the DSN of a server, with a password in it, so it is not shown.
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: there is no such file; with the dialect sqlite it is the path of the platform's database file", ErrDSN)
 	}
 	options := url.Values{
 		"mode":    {"rw"},
@@ -107,7 +109,7 @@ func (d *Database) openSQLite(path string) error {
 	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDSN, err)
+		return fmt.Errorf("%w: it is not the path of a file", ErrDSN)
 	}
 	d.DB = db
 	return nil
@@ -115,9 +117,35 @@ func (d *Database) openSQLite(path string) error {
 
 // Check reports whether the outbox is there: nil, or an error that says what to do.
 func (d *Database) Check(ctx context.Context) error {
-	var target sql.NullString
-	if err := d.QueryRowContext(ctx, speechOf(d.Dialect).nextTarget(), "").Scan(&target); err != nil {
-		return fmt.Errorf("the outbox cannot be read: %w; 'extsync outbox ddl --dialect %s' prints the statements that make it", err, d.Dialect)
+	for _, err := range targets(ctx, d.DB, speechOf(d.Dialect)) {
+		return d.explain(ctx, err)
 	}
 	return nil
+}
+
+// explain says what to do about an error of reading the outbox.
+func (d *Database) explain(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	missing, refused := false, false
+	var pg *pgconn.PgError
+	var my *mysql.MySQLError
+	switch {
+	case errors.As(err, &pg):
+		missing, refused = pg.Code == "42P01", pg.Code == "42501"
+	case errors.As(err, &my):
+		missing, refused = my.Number == 1146, my.Number == 1142
+	case d.Dialect == outbox.SQLite:
+		var n int
+		looked := d.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE name = 'extsync_outbox'").Scan(&n)
+		missing = looked == nil && n == 0
+	}
+	switch {
+	case missing:
+		return fmt.Errorf("the outbox is not there: %w; 'extsync outbox ddl --dialect %s' prints the statements that make it", err, d.Dialect)
+	case refused:
+		return fmt.Errorf("the outbox cannot be read: %w; GRANT SELECT, UPDATE, DELETE ON extsync_outbox to the relay's user", err)
+	}
+	return fmt.Errorf("the outbox cannot be read: %w", err)
 }

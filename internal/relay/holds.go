@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/hms-utl/extsync/internal/words"
 )
 
 // holds are the targets whose rows are left alone for a while, and why.
@@ -18,6 +20,7 @@ type holds struct {
 
 	mu    sync.Mutex
 	waits map[string]wait
+	moved time.Time // when a row was done with last
 }
 
 // A wait is why and until when the rows of a target are left alone.
@@ -30,7 +33,7 @@ type wait struct {
 }
 
 func newHolds(rows string, log zerolog.Logger, observer Observer) *holds {
-	return &holds{rows: rows, log: log, observer: observer, waits: map[string]wait{}}
+	return &holds{rows: rows, log: log, observer: observer, waits: map[string]wait{}, moved: time.Now()}
 }
 
 // free reports whether nothing speaks against publishing rows of a target now.
@@ -65,7 +68,7 @@ func (h *holds) hold(target string, why error) {
 	h.waits[target] = w
 	h.mu.Unlock()
 	if say {
-		h.log.Warn().Err(why).Str("target", target).Msg(h.rows + " wait; trying again")
+		h.log.Warn().Str("error", words.Of(why)).Str("target", target).Msg(h.rows + " wait; trying again")
 	}
 	h.observer.Held(target, why)
 }
@@ -75,11 +78,19 @@ func (h *holds) went(target string) {
 	h.mu.Lock()
 	held := h.waits[target].why != nil
 	delete(h.waits, target)
+	h.moved = time.Now()
 	h.mu.Unlock()
 	if held {
 		h.log.Info().Str("target", target).Msg(h.rows + " get through again")
 		h.observer.Held(target, nil)
 	}
+}
+
+// sinceMoved returns how long ago a row was done with, or this began.
+func (h *holds) sinceMoved() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.moved)
 }
 
 // stalled says which targets have waited for so long, and why, in the order of their names.
@@ -89,7 +100,7 @@ func (h *holds) stalled(after time.Duration) (lines []string) {
 	for _, target := range slices.Sorted(maps.Keys(h.waits)) {
 		w := h.waits[target]
 		if still := time.Since(w.since); still >= after {
-			lines = append(lines, fmt.Sprintf("target %s: %s wait for %s: %v", target, h.rows, still.Round(time.Second), w.why))
+			lines = append(lines, fmt.Sprintf("target %s: %s wait for %s: %v", target, h.rows, still.Round(time.Second), words.Of(w.why)))
 		}
 	}
 	return lines

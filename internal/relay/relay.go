@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/outbox"
 )
@@ -110,6 +111,7 @@ func New(o Options) *Relay {
 		o: o, sql: speechOf(o.DB.Dialect), slots: semaphore.NewWeighted(int64(o.Claims)),
 		done: make(chan struct{}, 1), failed: make(chan error, 1),
 		at: map[string]int{}, holds: newHolds("rows of the outbox", o.Logger, o.Observer),
+		problems: []string{"the outbox was not read yet"},
 	}
 }
 
@@ -125,7 +127,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.note(err)
+		r.note(ctx, err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -139,14 +141,14 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // note logs what the database says when that changes.
-func (r *Relay) note(err error) {
+func (r *Relay) note(ctx context.Context, err error) {
 	r.mu.Lock()
 	before := r.broken
 	r.broken = err
 	r.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		r.o.Logger.Error().Err(err).Msg("the outbox cannot be read; trying again")
+		r.o.Logger.Error().Str("error", words.Of(r.o.DB.explain(ctx, err))).Msg("the outbox cannot be read; trying again")
 	case err == nil && before != nil:
 		r.o.Logger.Info().Msg("the outbox can be read again")
 	}

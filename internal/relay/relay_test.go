@@ -251,3 +251,56 @@ func TestBusyKeyIsNotOvertakenByItsNextRow(t *testing.T) {
 		}
 	})
 }
+
+// Rows that stood in nobody's way and were in nobody's list: one without a target, and, of
+// SQLite, one whose target is bytes, at which the relay looked for ever.
+func TestRowWithoutATargetIsSetAside(t *testing.T) {
+	t.Parallel()
+	inEachDialect(t, func(t *testing.T, l *lab) {
+		l.exec("INSERT INTO extsync_outbox (target, "+l.key()+", version, payload) VALUES ('', 'k', '1', '{}')")
+		if l.dialect == outbox.SQLite {
+			_, err := l.db.ExecContext(t.Context(), "INSERT INTO extsync_outbox (target, key, version, payload) VALUES (x'6572', 'k', '1', '{}')")
+			if err == nil {
+				t.Error("a target of bytes is taken")
+			}
+		}
+		l.put(of(every(), "a", 1))
+		l.relay()
+		l.drained()
+		if got := l.rows("note LIKE '%channel%'"); got != 1 {
+			t.Errorf("%d rows have a note about their channel", got)
+		}
+	})
+}
+
+// One row of a target that does not exist had a relay count as not ready although all others
+// got through as soon as they came.
+func TestRelayWhoseOtherTargetsMoveIsReady(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, outbox.SQLite)
+	l.put(of(events.ToChannel("a-typo"), "a", 1))
+	r, _ := l.relay()
+	testkit.Eventually(t, "not to be ready", func() bool { return len(r.Problems()) == 1 && strings.Contains(r.Problems()[0], "a-typo") })
+	version := int64(0)
+	testkit.Eventually(t, "to be ready, with a note", func() bool {
+		version++
+		l.put(of(every(), "a", version))
+		return len(r.Problems()) == 0 && len(r.Notes()) == 1
+	})
+}
+
+// The DSN of a server was shown, with its password, where the dialect was that of files.
+func TestWrongDialectShowsNoPassword(t *testing.T) {
+	for _, d := range outbox.Dialects() {
+		for _, dsn := range []string{"postgres://relay:sekret@127.0.0.1:1/x?sslmode=maybe", "relay:sekret@tcp(127.0.0.1:1)/x?y=%zz", "/no/such:sekret@file"} {
+			db, err := relay.Open(d, dsn, 1)
+			if err == nil {
+				err = db.Check(t.Context())
+				testkit.Must(t, db.Close())
+			}
+			if err == nil || strings.Contains(err.Error(), "sekret") {
+				t.Errorf("%s: %v", d, err)
+			}
+		}
+	}
+}

@@ -37,7 +37,7 @@ func speechOf(d outbox.Dialect) speech {
 			key: "key", quoted: true,
 			age:  "cast((julianday('now') - julianday(created_at)) * 86400000000 AS integer)",
 			made: "cast((julianday(created_at) - 2440587.5) * 86400000000 AS integer)",
-			now:  "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", size: "coalesce(length(payload), 0)",
+			now:  "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", size: "coalesce(length(cast(payload AS blob)), 0)",
 		}
 	}
 	return speech{
@@ -70,10 +70,12 @@ func (s speech) param(number int) string {
 	return "$" + strconv.Itoa(number)
 }
 
-// nextTarget finds the target after another that has rows.
-func (s speech) nextTarget() string {
-	return "SELECT min(target) FROM extsync_outbox WHERE noted_at IS NULL AND target > " + s.param(1)
+// firstTarget finds the first target that has rows, nextTarget the one after another.
+func (s speech) firstTarget() string {
+	return "SELECT min(target) FROM extsync_outbox WHERE noted_at IS NULL"
 }
+
+func (s speech) nextTarget() string { return s.firstTarget() + " AND target > " + s.param(1) }
 
 // window finds the oldest rows of a target. The first of each key in it is the oldest of
 // its key.

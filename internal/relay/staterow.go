@@ -62,6 +62,9 @@ func (s *Source) row(values *[columns]any, size, limit int64) StateRow {
 	out := StateRow{Target: target, Size: one.size}
 	if problems == nil {
 		out.Update, out.Bad = one.update(target, limit)
+		if u := out.Update.WithDefaults(); out.Bad == nil {
+			out.Bad = u.Validate() // a comparison publishes nothing that would find it
+		}
 	} else {
 		out.Bad = fmt.Errorf("%w: %w", events.ErrInvalidUpdate, errors.Join(problems...))
 	}

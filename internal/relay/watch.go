@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/hms-utl/extsync/internal/words"
 )
 
 // lookFor bounds how long the database may take to say how the outbox stands.
@@ -87,7 +89,7 @@ func (r *Relay) Watch(ctx context.Context, stallAfter time.Duration) {
 			}
 			before = now
 		}
-		r.findStalled(now, since, stallAfter, err)
+		r.findStalled(now, since, stallAfter, r.o.DB.explain(ctx, err))
 		select {
 		case <-ctx.Done():
 			return
@@ -96,14 +98,14 @@ func (r *Relay) Watch(ctx context.Context, stallAfter time.Duration) {
 	}
 }
 
-// findStalled notes which targets stall. A relay of which no target moves is not ready; nor
-// is one that cannot read the outbox.
+// findStalled notes which targets stall. A relay of which no target moves, and that has not
+// been done with a row for as long, is not ready; nor is one that cannot read the outbox.
 func (r *Relay) findStalled(now map[string]Standing, since map[string]time.Time, stallAfter time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.problems, r.notes = nil, nil
 	if err != nil {
-		r.problems = []string{"the outbox cannot be read: " + err.Error()}
+		r.problems = []string{words.Of(err)}
 		return
 	}
 	waiting := 0
@@ -119,11 +121,11 @@ func (r *Relay) findStalled(now map[string]Standing, since map[string]time.Time,
 		}
 		line := fmt.Sprintf("target %s: row %d is the oldest for %s", target, now[target].Oldest, still.Round(time.Second))
 		if why := r.holds.of(target).why; why != nil {
-			line += ": " + why.Error()
+			line += ": " + words.Of(why)
 		}
 		stalled = append(stalled, line)
 	}
-	if len(stalled) == waiting {
+	if len(stalled) == waiting && r.holds.sinceMoved() >= stallAfter {
 		r.problems = stalled
 	} else {
 		r.notes = stalled

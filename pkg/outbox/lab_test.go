@@ -115,8 +115,8 @@ func (l *lab) waits() bool {
 	case outbox.Postgres:
 		return l.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
 	case outbox.MySQL:
-		return l.count("SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"+
-			" WHERE t.trx_state = 'LOCK WAIT' AND p.db = database()") > 0
+		// What InnoDB tells of waits is as old as the last look if looks are less than 100 ms apart.
+		return l.count("SELECT count(*) FROM information_schema.processlist WHERE db = database() AND info LIKE 'INSERT INTO extsync_outbox_keys%'") > 0
 	}
 	return true
 }
