@@ -188,3 +188,26 @@ func TestSessionsOfAKilledSSHDAreGone(t *testing.T) {
 	})
 	checkGone(t, s.dir)
 }
+
+// A killed server of calendars has what it had, and takes more.
+func TestCalendarsOfAKilledServerStay(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *CalDAV{"Radicale": StartRadicale, "Xandikos": StartXandikos} {
+		var s *CalDAV
+		t.Run(name, func(t *testing.T) {
+			s = start(t)
+			first := s.NewCalendar(t)
+			s.Stop(t)
+			s.Start(t)
+			path := strings.TrimPrefix(first, "http://"+s.Addr()+"/")
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+			defer cancel()
+			if err := s.engine.exec(ctx, s.Server, path, "MKCALENDAR"); err == nil {
+				t.Error("the calendar could be made a second time")
+			}
+			if second := s.NewCalendar(t); second == first {
+				t.Errorf("two calendars are %s", first)
+			}
+		})
+		checkGone(t, s.dir)
+	}
+}

@@ -8,11 +8,12 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
-	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
 	"github.com/hms-utl/extsync/pkg/connectors/connredis"
 	"github.com/hms-utl/extsync/pkg/connectors/conns3"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/connectors/connsql"
 )
 
@@ -44,7 +45,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 		}
 	}
 	section("HTTP", "Where no rule matches, the first line that has the status counts. 404 and 410 to a delete are ok.",
-		[]string{"status", "class", "why"}, connhttp.Statuses())
+		[]string{"status", "class", "why"}, httpkit.Statuses())
 	columns := []string{"code", "class", "what", "why"}
 	section("PostgreSQL", "Of a state that is not listed its first two characters count; what is in neither is transient.", columns, connsql.Codes("postgres"))
 	section("MySQL and MariaDB", "Of a number that is not listed the first two characters of the SQLSTATE count; what is in neither is transient.", columns, connsql.Codes("mysql"))
@@ -53,6 +54,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 	section("S3", "Where a store gives no code, or one that is not listed, the status counts; what is in neither is transient. 412 to a condition is no answer of its own: what the store holds is read again.", columns, conns3.Codes())
 	section("Redis", "The error of the server begins with the code, or with what stands behind it. An error that is not listed is transient. In a cluster MOVED and ASK are followed once, and are transient then.", columns, connredis.Codes())
 	section("NATS", "A number is one of JetStream's API. What is not listed is transient. A message that is not the last one of its key any more is read, and decided about again.", columns, connnats.Codes())
+	section("CalDAV", "Of the condition that the server names (RFC 4791). Where it names none, the status counts as for HTTP, but for those at the end.", columns, conncaldav.Codes())
 	if os.Getenv(updateVariable) != "" {
 		if err := os.WriteFile(filepath.Join(repository, answersDocument), []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)

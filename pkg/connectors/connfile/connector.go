@@ -92,7 +92,7 @@ func (c *connector) ext(op events.Op) string {
 	return "." + c.Extension
 }
 
-func (c *connector) keyName(key string) string { return keyName(key, c.CaseSensitive) }
+func (c *connector) keyName(key string) string { return connkit.KeyName(key, c.CaseSensitive) }
 
 // setCurrent is the layout current: one of KEY.json and KEY.deleted takes the place of the
 // other. While both are there the call is not over.

@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -96,7 +97,7 @@ func (d *target) readVersions(t testing.TB, keys ...string) map[string]connector
 	t.Helper()
 	out := map[string]connectors.Held{}
 	for _, key := range keys {
-		dir := filepath.Join(d.dir, connfile.KeyName(key, false))
+		dir := filepath.Join(d.dir, connkit.KeyName(key, false))
 		for range 100 { // the newest may change
 			entries, _ := os.ReadDir(dir)
 			last := ""
@@ -127,7 +128,7 @@ func (d *target) readCurrent(t testing.TB, keys ...string) map[string]connectors
 	t.Helper()
 	out := map[string]connectors.Held{}
 	for _, key := range keys {
-		name := filepath.Join(d.dir, connfile.KeyName(key, false))
+		name := filepath.Join(d.dir, connkit.KeyName(key, false))
 		if _, err := os.Stat(name + ".deleted"); err == nil {
 			continue
 		}

@@ -7,30 +7,14 @@ import (
 	"strconv"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
 
-// A roundTripper gives the answers of a transport, each with a body that ends no later
-// than the context of its request.
-type roundTripper struct{ *http.Transport }
-
-// RoundTrip is that of the transport. 101 is the only informational status that the
-// transport gives as an answer. The connection behind it is no longer HTTP: the
-// transport leaves it to us, heeds the request's context no more, and the other side
-// can keep it open without a word for ever. Nobody asked for it, so it is closed.
-func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	answer, err := t.Transport.RoundTrip(req)
-	if err == nil && answer.StatusCode == http.StatusSwitchingProtocols {
-		_ = answer.Body.Close() // nothing is written to it
-		answer.Body = http.NoBody
-	}
-	return answer, err
-}
-
 // judge turns the answer to a request into a result. parent is what ctx was bounded from.
 func (c *connector) judge(parent, ctx context.Context, a *connectors.Attempt, to *route, r *reply) connectors.Result {
-	wait := retryAfter(r.header, c.now())
+	wait := httpkit.RetryAfter(r.header, c.now())
 	res := connectors.Result{Class: classOf(r.status, a.Op, wait > 0), Code: strconv.Itoa(r.status)}
 	if r.broken != nil && c.says(res.Class) {
 		return c.cutOff(parent, ctx, to, r)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // TestAuth: each way of authentication, as the target sees it.
@@ -21,7 +22,7 @@ func TestAuth(t *testing.T) {
 		{"bearer", Auth{Bearer: "${env:TOKEN}"}, "", func(r *http.Request) bool {
 			return r.Header.Get("Authorization") == "Bearer "+testToken
 		}},
-		{"basic", Auth{Basic: Basic{Username: "me", Password: "${env:TOKEN}"}}, "", func(r *http.Request) bool {
+		{"basic", Auth{Basic: httpkit.Basic{Username: "me", Password: "${env:TOKEN}"}}, "", func(r *http.Request) bool {
 			user, password, ok := r.BasicAuth()
 			return ok && user == "me" && password == testToken
 		}},

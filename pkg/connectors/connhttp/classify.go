@@ -4,20 +4,17 @@ import (
 	"net/http"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // classOf returns the class of a status where no rule decides. asked says that the
 // target asked for time by Retry-After.
 func classOf(status int, op events.Op, asked bool) connectors.Class {
-	switch {
-	case op == events.Delete && absent(status):
+	if op == events.Delete && absent(status) {
 		return connectors.OK // the target is as the tombstone wants it
-	case status == http.StatusServiceUnavailable && asked:
-		return connectors.Throttled
-	default:
-		return meaningOf(status)
 	}
+	return httpkit.ClassOf(status, asked)
 }
 
 // absent reports whether a status says that the target holds nothing.

@@ -2,10 +2,10 @@ package connhttp
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/schema"
 )
 
@@ -74,15 +74,9 @@ type Config struct {
 type Auth struct {
 	// Bearer is a token. It must be a reference.
 	Bearer connectors.Ref `yaml:"bearer" json:"bearer,omitempty" reference:"true" example:"${env:CHANNEL_CALENDAR_TOKEN}" doc:"A token for the header Authorization, as a reference to a secret. A target that refuses it blocks the channel."`
-	Basic  Basic          `yaml:"basic" json:"basic,omitzero" doc:"A user name and password (HTTP basic authentication)."`
+	Basic  httpkit.Basic  `yaml:"basic" json:"basic,omitzero" doc:"A user name and password (HTTP basic authentication)."`
 	APIKey APIKey         `yaml:"api_key" json:"api_key,omitzero" label:"API key" doc:"A key in a header or in the query: one of the two."`
 	OAuth2 OAuth2         `yaml:"oauth2" json:"oauth2,omitzero" label:"OAuth 2" doc:"Gets tokens by client credentials (RFC 6749, section 4.4). A token is kept until it expires or the target refuses it."`
-}
-
-// Basic is HTTP basic authentication.
-type Basic struct {
-	Username string         `yaml:"username" json:"username,omitempty" required:"true" example:"extsync" doc:"The name of the user, without a colon."`                                              // required
-	Password connectors.Ref `yaml:"password" json:"password,omitempty" required:"true" reference:"true" example:"${env:CHANNEL_CALENDAR_PASSWORD}" doc:"The password, as a reference to a secret."` // required, a reference
 }
 
 // APIKey is a key in a header or in the query: exactly one of the two.
@@ -129,9 +123,6 @@ const (
 	foreignOverwrite = "overwrite"
 	styleHeader      = "header"
 	styleBody        = "body"
-	// defaultTimeout bounds a request of a program that names no timeout.
-	defaultTimeout = 30 * time.Second
-	maxHeaderText  = 16 << 10
 )
 
 // Decode reads a configuration strictly, fills in the defaults and validates it.

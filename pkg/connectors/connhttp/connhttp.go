@@ -35,6 +35,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -80,9 +81,9 @@ type deps struct{ now func() time.Time }
 // connector implements connectors.Connector. It is safe for concurrent use.
 type connector struct {
 	*opened
-	transport    roundTripper
+	transport    httpkit.Transport
 	tokens       *tokens // nil without OAuth2
-	tokenClient  roundTripper
+	tokenClient  httpkit.Transport
 	rules        []answerRule
 	mostRead     int // of an answer, in bytes
 	readVersion  *rule
@@ -194,8 +195,6 @@ func (c *connector) call(parent, ctx context.Context, a *connectors.Attempt, to 
 	if err != nil {
 		return c.tokenFailed(parent, ctx, err), nil
 	}
-	// RoundTrip follows no redirect, keeps no cookie and does not put the URL into
-	// its errors, all of which http.Client would do.
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return c.failed(parent, ctx, to.name(), err), nil
@@ -221,15 +220,9 @@ func (c *connector) routeOf(a *connectors.Attempt) *route {
 	return &c.create
 }
 
-// bounded returns a context that ends after the channel's timeout. It is the parent
-// itself where that ends no later, as the engine's mostly does: a context of our
-// own would cost a timer for each call.
+// bounded returns a context that ends after the channel's timeout.
 func (c *connector) bounded(parent context.Context) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(c.timeout)
-	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
-		return parent, func() {}
-	}
-	return context.WithDeadline(parent, end)
+	return httpkit.Bounded(parent, c.timeout)
 }
 
 // authorize adds an OAuth2 token, if that is the way.

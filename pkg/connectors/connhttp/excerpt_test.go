@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // coded returns a text in content codings, in the order in which they are applied. One
@@ -93,7 +94,7 @@ func TestBombs(t *testing.T) {
 		bomb := coded(t, zeros, codings...)
 		for _, most := range []int{maxBody, maxRuledBody} {
 			answer := &http.Response{Header: http.Header{"Content-Encoding": {strings.Join(codings, ", ")}}, Body: io.NopCloser(bytes.NewReader(bomb))}
-			body, cut, err := readBody(answer, most)
+			body, cut, err := httpkit.ReadBody(answer, most)
 			if err != nil || len(body) != most || !cut {
 				t.Errorf("%v: %d bytes, cut %v, %v", codings, len(body), cut, err)
 			}
@@ -108,7 +109,7 @@ func FuzzReadBody(f *testing.F) {
 	f.Add("br", []byte("x"))
 	f.Fuzz(func(t *testing.T, coding string, body []byte) {
 		answer := &http.Response{Header: http.Header{"Content-Encoding": {coding}}, Body: io.NopCloser(bytes.NewReader(body))}
-		if got, _, _ := readBody(answer, 1000); len(got) > 1000 {
+		if got, _, _ := httpkit.ReadBody(answer, 1000); len(got) > 1000 {
 			t.Errorf("%d bytes", len(got))
 		}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // Lookup asks the target, by GET, for the object of a key of which nothing is remembered
@@ -123,7 +124,7 @@ const codeLookup = "lookup"
 // classOfLook returns the class of a status that does not answer a lookup. It says nothing
 // of the update.
 func classOfLook(status int) connectors.Class {
-	if class := meaningOf(status); waiting(class) {
+	if class := httpkit.ClassOf(status, false); waiting(class) {
 		return class
 	}
 	return connectors.Misconfigured
@@ -133,7 +134,7 @@ func classOfLook(status int) connectors.Class {
 // has.
 func (c *connector) unanswered(r *reply, host string) connectors.Result {
 	res := resultOf(statusError(classOfLook(r.status), host, r.status))
-	res.RetryAfter = retryAfter(r.header, c.now())
+	res.RetryAfter = httpkit.RetryAfter(r.header, c.now())
 	res.Response = c.excerpt(r, res.Class)
 	return res
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // expiryMargin is how long before its end a token is no longer used.
@@ -84,7 +85,7 @@ func (t *tokens) get(ctx context.Context) (token string, fresh bool, err error) 
 	if err != nil {
 		return "", false, err
 	}
-	if !validHeaderValue(got.AccessToken) {
+	if !httpkit.ValidHeaderValue(got.AccessToken) {
 		return "", false, errors.New("the token cannot be sent in a header")
 	}
 	t.scrubber.AddToken(got.AccessToken)
@@ -123,7 +124,7 @@ func (c *connector) tokenFailed(parent, ctx context.Context, err error) connecto
 		// The error's own text has the whole answer in it.
 		status := refused.Response.StatusCode
 		class := connectors.Transient
-		switch meaningOf(status) {
+		switch httpkit.ClassOf(status, false) {
 		case connectors.Misconfigured, connectors.Permanent, connectors.Conflict, connectors.Unready:
 			class = connectors.Misconfigured
 		}

@@ -2,7 +2,6 @@ package connhttp
 
 import (
 	"crypto/tls"
-	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // opened is a configuration with its references resolved.
@@ -40,10 +40,7 @@ type opened struct {
 // resolve turns a valid configuration into one that can be used.
 func resolve(c Config, env connectors.Env) (*opened, error) {
 	s := connkit.NewSecrets(env)
-	o := &opened{Config: c, env: env, concurrency: env.Concurrency, timeout: env.Timeout, headers: http.Header{}, scrubber: env.Scrubber()}
-	if o.timeout <= 0 {
-		o.timeout = defaultTimeout
-	}
+	o := &opened{Config: c, env: env, concurrency: env.Concurrency, timeout: httpkit.TimeoutOf(env), headers: http.Header{}, scrubber: env.Scrubber()}
 	create, update, remove := s.URL("create.url", c.Create.URL), s.URL("update.url", c.Update.URL), s.URL("delete.url", c.Delete.URL)
 	lookAt := s.URL("lookup.url", c.Lookup.URL)
 	read, probe := s.URL("read.url", c.Read.URL), s.URL("probe_url", c.ProbeURL)
@@ -134,11 +131,9 @@ func (o *opened) resolveAuth(s *connkit.Secrets) {
 	switch {
 	case a.Bearer != "":
 		o.headers.Set("Authorization", "Bearer "+s.Text("auth.bearer", a.Bearer))
-	case a.Basic != Basic{}:
-		both := a.Basic.Username + ":" + s.Text("auth.basic.password", a.Basic.Password)
-		encoded := base64.StdEncoding.EncodeToString([]byte(both))
-		o.scrubber.Add(encoded)
-		o.headers.Set("Authorization", "Basic "+encoded)
+	case a.Basic != httpkit.Basic{}:
+		password := s.Text("auth.basic.password", a.Basic.Password)
+		o.headers.Set("Authorization", a.Basic.Header(password, o.scrubber))
 	case a.APIKey != APIKey{}:
 		value := s.Text("auth.api_key.value", a.APIKey.Value)
 		if a.APIKey.Header != "" {
@@ -154,7 +149,7 @@ func (o *opened) resolveAuth(s *connkit.Secrets) {
 // checkHeaders looks at the values that Validate could not see.
 func (o *opened) checkHeaders(p *connectors.Problems) {
 	for _, name := range slices.Sorted(maps.Keys(o.headers)) {
-		if !validHeaderValue(o.headers.Get(name)) {
+		if !httpkit.ValidHeaderValue(o.headers.Get(name)) {
 			p.Add(name, "its resolved value has characters that a header cannot carry, or spaces around it")
 		}
 	}

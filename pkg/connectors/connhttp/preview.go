@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // Preview returns the request that Apply would make. It is made from the
@@ -29,7 +30,7 @@ func (c *connector) Preview(ctx context.Context, a connectors.Attempt) (connecto
 		return connectors.Preview{}, err
 	}
 	p := connectors.Preview{Method: req.Method, URL: req.URL.String(), Headers: map[string]string{}, Body: body}
-	if (c.Auth.Basic != Basic{}) {
+	if (c.Auth.Basic != httpkit.Basic{}) {
 		req.Header.Set("Authorization", "Basic "+connectors.Hidden)
 	}
 	if c.tokens != nil {

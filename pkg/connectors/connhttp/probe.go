@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // Probe asks the probe URL. Only a 2xx answer is well.
@@ -21,7 +22,7 @@ func (c *connector) Probe(parent context.Context) error {
 		return nil
 	}
 	class := connectors.Transient
-	if meaningOf(got.status) == connectors.Misconfigured {
+	if httpkit.ClassOf(got.status, false) == connectors.Misconfigured {
 		class = connectors.Misconfigured
 	}
 	return statusError(class, c.probe.host, got.status)

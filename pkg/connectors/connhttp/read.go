@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -111,7 +112,7 @@ func (c *connector) readOne(parent context.Context, key string) (connectors.Held
 	case got.status/100 == 2:
 		return c.heldBy(ctx, to.Host, got)
 	default:
-		class := classOf(got.status, "", retryAfter(got.header, c.now()) > 0)
+		class := classOf(got.status, "", httpkit.RetryAfter(got.header, c.now()) > 0)
 		return connectors.Held{}, statusError(class, to.Host, got.status)
 	}
 }

@@ -6,6 +6,14 @@ import (
 	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
+)
+
+// How much of an answer is read, in bytes, before it is decompressed and after it was.
+const (
+	maxBody = 64 << 10
+	// maxRuledBody is for answers whose body a rule reads.
+	maxRuledBody = 1 << 20
 )
 
 // A reply is an answer of which as much was read as may be.
@@ -27,9 +35,9 @@ type reply struct {
 // readReply reads an answer; most bounds its body, in bytes.
 func readReply(answer *http.Response, most int) *reply {
 	r := &reply{status: answer.StatusCode, header: answer.Header}
-	body, cut, err := readBody(answer, most)
+	body, cut, err := httpkit.ReadBody(answer, most)
 	r.body, r.cut = body, cut
-	if errors.Is(err, errEncoding) {
+	if errors.Is(err, httpkit.ErrEncoding) {
 		r.unreadable = err
 	} else {
 		r.broken = err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // A Shape says how requests of one purpose are made.
@@ -108,7 +109,7 @@ func (r *route) appendHeaders(out []headerField, refs connectors.Refs) ([]header
 			}
 			return placeholder
 		})
-		if !validHeaderValue(value) {
+		if !httpkit.ValidHeaderValue(value) {
 			return nil, fmt.Errorf("the remembered values cannot be sent in the header %s", h.name)
 		}
 		out = append(out, headerField{h.name, value})
@@ -161,13 +162,13 @@ func (s *Shape) checkHeaders(p *connectors.Problems, shape string) {
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		path, canonical := shape+".headers."+name, http.CanonicalHeaderKey(name)
 		switch {
-		case !validHeaderName(name):
+		case !httpkit.ValidHeaderName(name):
 			p.Add(path, "it is not the name of a header")
 		case reservedHeader(canonical):
 			p.Add(path, "the connector sets this header itself")
 		case connkit.SecretHeader(canonical):
 			p.Add(path, "credentials belong into auth or headers")
-		case !validHeaderValue(s.Headers[name]):
+		case !httpkit.ValidHeaderValue(s.Headers[name]):
 			p.Add(path, "its value has characters that a header cannot carry")
 		}
 		for _, placeholder := range bracePattern.FindAllString(s.Headers[name], -1) {

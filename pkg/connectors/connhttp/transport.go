@@ -7,15 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
-)
 
-// Limits of the connections.
-const (
-	idleConnTimeout = 90 * time.Second
-	maxAnswerHeader = 64 << 10 // bytes
-	pingInterval    = 15 * time.Second
-	pingTimeout     = 10 * time.Second
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // A proxyError says that the proxy, not the target, failed.
@@ -35,23 +28,11 @@ func (e *proxyError) Unwrap() error { return e.err }
 
 // newTransport returns a transport that connects only where the dialer does, in
 // connections enough for the channel's concurrency.
-func newTransport(o *opened) roundTripper {
-	dialer := o.dialer
-	conns := max(1, o.concurrency)
-	t := &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        o.tls,
-		TLSHandshakeTimeout:    o.ConnectTimeout.D(),
-		MaxIdleConns:           conns,
-		MaxIdleConnsPerHost:    conns,
-		IdleConnTimeout:        idleConnTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		DisableCompression:     true, // little is read of an answer, and asking costs a header in each request
-		ForceAttemptHTTP2:      true, // an own dialer and TLS configuration would turn it off
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout},
-	}
+func newTransport(o *opened) httpkit.Transport {
+	dialer, t := o.dialer, httpkit.NewTransport(o.dialer, o.tls, o.concurrency)
+	t.TLSHandshakeTimeout = o.ConnectTimeout.D()
 	if o.proxy == nil {
-		return roundTripper{t}
+		return t
 	}
 	t.Proxy = http.ProxyURL(o.proxy)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -67,7 +48,7 @@ func newTransport(o *opened) roundTripper {
 		}
 		return nil
 	}
-	return roundTripper{t}
+	return t
 }
 
 // parse returns the proxy's address. Its errors do not repeat the text.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/schema"
 )
 
@@ -80,7 +81,7 @@ func (c Config) checkHeaders(p *connectors.Problems) {
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		path, canonical := "headers."+name, http.CanonicalHeaderKey(name)
 		switch {
-		case !validHeaderName(name):
+		case !httpkit.ValidHeaderName(name):
 			p.Add(path, "it is not the name of a header")
 		case reservedHeader(canonical):
 			p.Add(path, "the connector sets this header itself")
@@ -94,7 +95,7 @@ func (c Config) checkHeaders(p *connectors.Problems) {
 			connkit.MustRefer(p, path, c.Headers[name])
 		}
 		seen[canonical] = true
-		if !validHeaderValue(connkit.Sample(c.Headers[name])) {
+		if !httpkit.ValidHeaderValue(connkit.Sample(c.Headers[name])) {
 			p.Add(path, "its value has characters that a header cannot carry")
 		}
 	}
@@ -116,7 +117,7 @@ func reservedHeader(canonical string) bool {
 
 func (a Auth) ways() int {
 	n := 0
-	for _, there := range []bool{a.Bearer != "", a.Basic != Basic{}, a.APIKey != APIKey{}, a.OAuth2.there()} {
+	for _, there := range []bool{a.Bearer != "", a.Basic != httpkit.Basic{}, a.APIKey != APIKey{}, a.OAuth2.there()} {
 		if there {
 			n++
 		}
@@ -128,14 +129,12 @@ func (a Auth) check(p *connectors.Problems) {
 	if a.ways() > 1 {
 		p.Add("auth", "only one of bearer, basic, api_key and oauth2 can be used")
 	}
-	if strings.Contains(a.Basic.Username, ":") {
-		p.Add("auth.basic.username", "it must not contain a colon")
-	}
+	a.Basic.Check(p, "auth.basic")
 	if k := a.APIKey; (k != APIKey{}) {
 		switch {
 		case (k.Header == "") == (k.Query == ""):
 			p.Add("auth.api_key", "give exactly one of header and query")
-		case k.Header != "" && !validHeaderName(k.Header):
+		case k.Header != "" && !httpkit.ValidHeaderName(k.Header):
 			p.Add("auth.api_key.header", "it is not the name of a header")
 		case reservedHeader(http.CanonicalHeaderKey(k.Header)):
 			p.Add("auth.api_key.header", "the connector sets this header itself")

@@ -5,6 +5,7 @@ package kinds
 
 import (
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
@@ -18,6 +19,7 @@ import (
 // new kind is one line here.
 func All() *connectors.Catalog {
 	return connectors.NewCatalog(
+		conncaldav.Kind(),
 		connfile.File(),
 		connfile.SFTP(),
 		connhttp.Kind(),

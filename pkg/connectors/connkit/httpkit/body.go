@@ -1,4 +1,4 @@
-package connhttp
+package httpkit
 
 import (
 	"bytes"
@@ -14,26 +14,19 @@ import (
 	"strings"
 )
 
-// How much of an answer is read, in bytes, before it is decompressed and after it was.
-const (
-	maxBody = 64 << 10
-	// maxRuledBody is for answers whose body a rule reads.
-	maxRuledBody = 1 << 20
-)
-
 // maxCodings is how often an answer may have been compressed.
 const maxCodings = 4
 
-// errEncoding says that an answer is compressed in a way that nobody asked for and
+// ErrEncoding says that an answer is compressed in a way that nobody asked for and
 // that cannot be read.
-var errEncoding = errors.New("the answer's Content-Encoding cannot be read")
+var ErrEncoding = errors.New("the answer's Content-Encoding cannot be read")
 
-// readBody returns the first bytes of an answer, decompressed: some targets compress
+// ReadBody returns the first bytes of an answer, most of them, decompressed: some targets compress
 // although they were not asked to. cut says that there are more of them. It returns the
 // error if the answer breaks off among the first bytes as they come over the wire (before
-// its Content-Length, within a chunk, or with its time), and errEncoding if it is there
+// its Content-Length, within a chunk, or with its time), and ErrEncoding if it is there
 // and cannot be read.
-func readBody(answer *http.Response, most int) (body []byte, cut bool, err error) {
+func ReadBody(answer *http.Response, most int) (body []byte, cut bool, err error) {
 	if answer.Body == http.NoBody {
 		return nil, false, nil
 	}
@@ -45,7 +38,7 @@ func readBody(answer *http.Response, most int) (body []byte, cut bool, err error
 	}
 	list := strings.Split(strings.ToLower(strings.Join(codings, ",")), ",")
 	if len(list) > maxCodings {
-		return nil, cut, cmp.Or(err, fmt.Errorf("%w: it was compressed more than %d times", errEncoding, maxCodings))
+		return nil, cut, cmp.Or(err, fmt.Errorf("%w: it was compressed more than %d times", ErrEncoding, maxCodings))
 	}
 	for _, coding := range slices.Backward(list) { // the last one was applied last
 		var flaw error
@@ -73,7 +66,7 @@ func decompress(coding string, raw []byte, most int, cut bool) ([]byte, error) {
 			body, err = flate.NewReader(bytes.NewReader(raw)), nil
 		}
 	default:
-		return nil, fmt.Errorf("%w: %.40q", errEncoding, coding)
+		return nil, fmt.Errorf("%w: %.40q", ErrEncoding, coding)
 	}
 	var out []byte
 	if err == nil {
@@ -83,7 +76,7 @@ func decompress(coding string, raw []byte, most int, cut bool) ([]byte, error) {
 		err = nil
 	}
 	if err != nil {
-		return out, fmt.Errorf("%w: %w", errEncoding, err)
+		return out, fmt.Errorf("%w: %w", ErrEncoding, err)
 	}
 	return out, nil
 }

@@ -1,7 +1,8 @@
-package connhttp
+package httpkit
 
 import (
 	"fmt"
+	"net/http"
 	"strconv"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -50,8 +51,12 @@ var meanings = [...]meaning{ //nolint:gochecknoglobals // a constant that the la
 	{600, 999, connectors.Transient, "unknown, so it is tried again"},
 }
 
-// meaningOf returns the class of a status where the channel says nothing else.
-func meaningOf(status int) connectors.Class {
+// ClassOf returns the class of a status where the channel says nothing else. asked says
+// that the target asked for time by Retry-After.
+func ClassOf(status int, asked bool) connectors.Class {
+	if status == http.StatusServiceUnavailable && asked {
+		return connectors.Throttled
+	}
 	for i := range meanings {
 		if m := &meanings[i]; m.from <= status && status <= m.to {
 			return m.class

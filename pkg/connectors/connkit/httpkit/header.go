@@ -1,4 +1,4 @@
-package connhttp
+package httpkit
 
 import "strings"
 
@@ -6,7 +6,11 @@ import "strings"
 // (RFC 9110, section 5.6.2).
 const tokenPunctuation = "!#$%&'*+-.^_`|~"
 
-func validHeaderName(name string) bool {
+// maxHeaderText bounds the value of a header, in bytes.
+const maxHeaderText = 16 << 10
+
+// ValidHeaderName reports whether a header can have this name.
+func ValidHeaderName(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
@@ -17,8 +21,8 @@ func validHeaderName(name string) bool {
 	return name != ""
 }
 
-// validHeaderValue refuses what would end the header or change its meaning.
-func validHeaderValue(value string) bool {
+// ValidHeaderValue refuses what would end a header or change its meaning.
+func ValidHeaderValue(value string) bool {
 	for i := range len(value) {
 		if c := value[i]; c != '\t' && (c < ' ' || c >= 0x7f) {
 			return false

@@ -1,4 +1,4 @@
-package connhttp
+package httpkit
 
 import (
 	"net/http"
@@ -32,7 +32,7 @@ func TestRetryAfter(t *testing.T) {
 		{"no date", "Mon, 99 May 2026 10:01:00 GMT", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := retryAfter(http.Header{"Retry-After": {c.text}}, now); got != c.want {
+			if got := RetryAfter(http.Header{"Retry-After": {c.text}}, now); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
@@ -44,7 +44,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(text, int64(1_700_000_000))
 	}
 	f.Fuzz(func(t *testing.T, text string, now int64) {
-		got := retryAfter(http.Header{"Retry-After": {text}}, time.Unix(now%(1<<40), 0))
+		got := RetryAfter(http.Header{"Retry-After": {text}}, time.Unix(now%(1<<40), 0))
 		if got < 0 || got > connectors.MaxRetryAfter || got%time.Second != 0 {
 			t.Errorf("%q gives %v", text, got)
 		}

@@ -1,0 +1,55 @@
+package httpkit
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+)
+
+// A callError is a call that got no answer. Its text is made here, from what is
+// known of the cause: the causes' own texts can hold URLs and what the target
+// sent.
+type callError struct {
+	to, what string
+	cause    error
+}
+
+func (e *callError) Error() string { return e.to + ": " + e.what }
+func (e *callError) Unwrap() error { return e.cause }
+
+// Unanswered is the result of a call that got no answer. parent is what ctx, that of the
+// call, was bounded from. to names the other side, and d says what err means.
+func Unanswered(parent, ctx context.Context, to string, d connkit.Diagnosis, err error) connectors.Result {
+	switch {
+	case errors.Is(parent.Err(), context.Canceled):
+		d = connkit.Diagnosis{Class: connectors.Transient, Code: "canceled", Text: "the call was cancelled"}
+	case ctx.Err() != nil:
+		d = connkit.Diagnosis{Class: connectors.Transient, Code: "timeout", Text: "no answer in time"}
+	}
+	return connectors.Failed(d.Class, d.Code, &callError{to: to, what: d.Text, cause: err})
+}
+
+// defaultTimeout bounds a call in a program that names no timeout.
+const defaultTimeout = 30 * time.Second
+
+// TimeoutOf returns what bounds a call of a connector that is opened in env.
+func TimeoutOf(env connectors.Env) time.Duration {
+	if env.Timeout <= 0 {
+		return defaultTimeout
+	}
+	return env.Timeout
+}
+
+// Bounded returns a context that ends after a time. It is the parent itself where that ends
+// no later, as the engine's mostly does: a context of our own would cost a timer for each
+// call.
+func Bounded(parent context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(most)
+	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
+		return parent, func() {}
+	}
+	return context.WithDeadline(parent, end)
+}
