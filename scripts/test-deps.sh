@@ -9,7 +9,7 @@ set -euo pipefail
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/libexec"
 
 # Debian's packages without which tests fail, and those without which some do less.
-needed=(postgresql mariadb-server pgbouncer redis-server openssh-server radicale xandikos prometheus python3 nodejs sqlite3)
+needed=(postgresql mariadb-server pgbouncer redis-server openssh-server radicale xandikos rabbitmq-server prometheus python3 nodejs sqlite3)
 helpful=(gcc libc6-dev valgrind)
 
 # have PACKAGE: is what the tests use of a package there, wherever it comes from?
@@ -22,6 +22,7 @@ have() {
 		;;
 	mariadb-server) command -v mariadbd >/dev/null ;;
 	openssh-server) command -v sshd >/dev/null ;;
+	rabbitmq-server) [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || command -v rabbitmq-server >/dev/null ;;
 	prometheus) command -v promtool >/dev/null ;;
 	nodejs) command -v node >/dev/null ;;
 	gcc) command -v "${CC:-gcc}" >/dev/null ;;

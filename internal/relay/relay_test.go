@@ -257,7 +257,7 @@ func TestBusyKeyIsNotOvertakenByItsNextRow(t *testing.T) {
 func TestRowWithoutATargetIsSetAside(t *testing.T) {
 	t.Parallel()
 	inEachDialect(t, func(t *testing.T, l *lab) {
-		l.exec("INSERT INTO extsync_outbox (target, "+l.key()+", version, payload) VALUES ('', 'k', '1', '{}')")
+		l.exec("INSERT INTO extsync_outbox (target, " + l.key() + ", version, payload) VALUES ('', 'k', '1', '{}')")
 		if l.dialect == outbox.SQLite {
 			_, err := l.db.ExecContext(t.Context(), "INSERT INTO extsync_outbox (target, key, version, payload) VALUES (x'6572', 'k', '1', '{}')")
 			if err == nil {

@@ -41,6 +41,18 @@ const (
 	pollEvery    = 20 * time.Millisecond
 )
 
+// A patient engine has servers that take longer than others to be ready. They are not started
+// anew.
+type patient interface{ startsWithin() time.Duration }
+
+// times returns the time that a server gets to be ready, and after which it is started anew.
+func times(e engine) (ready, restart time.Duration) {
+	if p, ok := e.(patient); ok {
+		return p.startsWithin(), p.startsWithin()
+	}
+	return readyWithin, restartAfter
+}
+
 // A Server is a running database server. Its methods may be called concurrently,
 // Stop and Start excepted.
 type Server struct {
@@ -117,13 +129,14 @@ func (s *Server) prepare() error {
 
 // start runs the server and waits until it answers.
 func (s *Server) start() error {
-	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	ready, restart := times(s.engine)
+	ctx, cancel := context.WithTimeout(context.Background(), ready)
 	defer cancel()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	var last error
 	for started := (time.Time{}); ; {
-		if time.Since(started) > restartAfter {
+		if time.Since(started) > restart {
 			if err := s.sup.tell("start"); err != nil {
 				return err
 			}
@@ -134,7 +147,7 @@ func (s *Server) start() error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready after %v: %w; its log: %s", s.engine.name(), readyWithin, last, s.log())
+			return fmt.Errorf("%s is not ready after %v: %w; its log: %s", s.engine.name(), ready, last, s.log())
 		case <-poll.C:
 		}
 	}

@@ -22,7 +22,8 @@ const logName = "server.log"
 //
 // A killed PostgreSQL leaves its children behind for a moment, and they would
 // keep the next one from starting; the sessions of a killed sshd go on. All that
-// descends from a server is killed with it.
+// descends from a server is killed with it, and gone when the answer comes: its ports are
+// free.
 const superviseScript = `
 dir=$1 signal=$2; shift 2
 server=
@@ -32,11 +33,17 @@ descendants() {
 		descendants $child
 	done
 }
+alive() {
+	grep -q '^State:.[^ZX]' /proc/$1/status 2>/dev/null
+}
 end() {
 	[ -n "$server" ] || return 0
 	[ "$1" = KILL ] && children=$(descendants $server)
 	kill -"$1" $server $children 2>/dev/null
 	wait $server
+	for child in $children; do
+		while alive $child; do :; done
+	done
 	server= children=
 }
 while read -r word; do

@@ -65,6 +65,7 @@ func startOwn(t testing.TB, e engine) *Server {
 var (
 	sharedPostgres sharedServer //nolint:gochecknoglobals // see above
 	sharedMariaDB  sharedServer //nolint:gochecknoglobals // see above
+	sharedRabbitMQ sharedServer //nolint:gochecknoglobals // see above
 )
 
 type sharedServer struct {

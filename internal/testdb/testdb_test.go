@@ -3,9 +3,11 @@ package testdb
 import (
 	"bufio"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -210,4 +212,31 @@ func TestCalendarsOfAKilledServerStay(t *testing.T) {
 		})
 		checkGone(t, s.dir)
 	}
+}
+
+// An Erlang program starts a port mapper that outlives it, unless it finds one.
+func TestNothingIsLeftOfRabbitMQ(t *testing.T) {
+	e := &rabbitmq{}
+	var s *Server
+	t.Run("server", func(t *testing.T) {
+		s = startOwn(t, e)
+		if err := dial(t, e.mapper); err != nil {
+			t.Errorf("it has no port mapper of its own: %v", err)
+		}
+	})
+	checkGone(t, s.dir)
+	for _, port := range []int{s.port, e.secure, e.nodes, e.mapper} {
+		if dial(t, port) == nil {
+			t.Errorf("somebody listens at port %d", port)
+		}
+	}
+}
+
+func dial(t *testing.T, port int) error {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }

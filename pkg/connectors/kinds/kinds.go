@@ -5,6 +5,7 @@ package kinds
 
 import (
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connamqp"
 	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
@@ -20,6 +21,7 @@ import (
 func All() *connectors.Catalog {
 	return connectors.NewCatalog(
 		conncaldav.Kind(),
+		connamqp.Kind(),
 		connfile.File(),
 		connfile.SFTP(),
 		connhttp.Kind(),
