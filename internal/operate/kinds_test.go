@@ -57,6 +57,10 @@ func beside(kind, path string) string {
 		return "{answers: [{when: 'true', class: ok, remember: {id: .body.id}}]}"
 	case strings.HasPrefix(path, "proxy."):
 		return "{proxy: {username: extsync, password: '${env:CHANNEL_PROXY_PASSWORD}'}}"
+	case kind == "amqp" && path == "append_key":
+		return "{exchange: appointments}"
+	case kind == "amqp" && path != "exchange":
+		return "{routing_key: appointments}" // or an exchange
 	case kind == "file" && path == "max_batch":
 		return "{layout: drop}"
 	case kind == "sftp" && path == "max_batch":

@@ -28,7 +28,7 @@ type Config struct {
 	// User and Password log in.
 	User     string         `yaml:"user" required:"true" max:"255" example:"extsync" group:"Broker" doc:"Logs in as this user, by PLAIN. One that may not write to the exchange blocks the channel."`
 	Password connectors.Ref `yaml:"password" required:"true" reference:"true" example:"${env:CHANNEL_AMQP_PASSWORD}" group:"Broker" doc:"The user's password."`
-	TLS      connkit.TLS    `yaml:"tls" example:"{ca: '${file:/run/extsync/secrets/ca.pem}'}" when:"scheme=amqps" group:"Broker" doc:"Trusts other authorities than the system's, and shows a certificate of the channel's own."`
+	TLS      connkit.TLS    `yaml:"tls" example:"{cert: '${file:/run/extsync/secrets/client.pem}', key: '${file:/run/extsync/secrets/client.key}'}" when:"scheme=amqps" group:"Broker" doc:"Trusts other authorities than the system's, and shows a certificate of the channel's own."`
 	// Exchange is published to. Empty: the default exchange, which leads to the queue that
 	// RoutingKey names.
 	Exchange string `yaml:"exchange" max:"255" example:"people" group:"Messages" doc:"Messages go to this exchange, which must exist. Without it they go to the queue that routing_key names."`

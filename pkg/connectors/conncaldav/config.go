@@ -30,7 +30,7 @@ type Config struct {
 	// Auth is how the connector proves who it is. At most one way.
 	Auth Auth `yaml:"auth" group:"Connection" doc:"Proves to the server that a request is ours, in at most one way."`
 	// TLS secures the connections to an https URL.
-	TLS connkit.TLS `yaml:"tls" example:"{ca: '${file:/run/extsync/secrets/ca.pem}'}" group:"Connection" doc:"Secures the connections to an https URL."`
+	TLS connkit.TLS `yaml:"tls" example:"{cert: '${file:/run/extsync/secrets/client.pem}', key: '${file:/run/extsync/secrets/client.key}'}" group:"Connection" doc:"Secures the connections to an https URL."`
 	// AllowCIDRs are the networks, out of those that are not public, in which the server may
 	// be. The worker's operator must allow them. Default: none.
 	AllowCIDRs []string `yaml:"allow_cidrs" example:"[10.20.0.0/16]" group:"Connection" doc:"The server may be in these networks, besides public ones. The worker's operator must allow them, too. Without it only public addresses are connected to."`
