@@ -40,6 +40,10 @@ func lockDir(dir string) (*dirLock, error) {
 // release gives the directory back. The file stays: removing it could take it
 // from under the next one who locks it.
 func (l *dirLock) release() (err error) {
-	l.once.Do(func() { err = l.file.Close() })
+	l.once.Do(func() {
+		// To close it is not enough: a child that is being started has the file, too, until it
+		// becomes another program.
+		err = errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+	})
 	return err
 }
