@@ -23,28 +23,33 @@ const logName = "server.log"
 // A killed PostgreSQL leaves its children behind for a moment, and they would
 // keep the next one from starting; the sessions of a killed sshd go on. All that
 // descends from a server is killed with it, and gone when the answer comes: its ports are
-// free.
+// free. They are stopped before, until there are no new ones: an sshd that lets somebody in
+// has just then a child which has a child.
 const superviseScript = `
 dir=$1 signal=$2; shift 2
 server=
-descendants() {
-	for child in $(cat /proc/$1/task/$1/children 2>/dev/null); do
-		echo $child
-		descendants $child
-	done
-}
 alive() {
 	grep -q '^State:.[^ZX]' /proc/$1/status 2>/dev/null
 }
+living() {
+	for child in $(cat /proc/$1/task/$1/children 2>/dev/null); do
+		alive $child && echo $child
+		living $child # which changes $child
+	done
+}
 end() {
 	[ -n "$server" ] || return 0
-	[ "$1" = KILL ] && children=$(descendants $server)
-	kill -"$1" $server $children 2>/dev/null
-	wait $server
-	for child in $children; do
-		while alive $child; do :; done
+	stopped= all=$server
+	while [ "$1" = KILL ] && [ "$all" != "$stopped" ]; do
+		kill -STOP $all 2>/dev/null
+		stopped=$all all="$server $(living $server)"
 	done
-	server= children=
+	kill -"$1" $all 2>/dev/null
+	wait $server
+	for one in $all; do
+		while alive $one; do :; done
+	done
+	server=
 }
 while read -r word; do
 	case $word in
