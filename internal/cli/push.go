@@ -208,7 +208,7 @@ func send(ctx context.Context, client *operate.Client, program string, u events.
 			return nil, err
 		}
 		result.Receipt, result.Outcome, result.Channels = p.Receipt, p.Outcome, p.Channels
-		return result, unlessKnown(client, p, "the update is stored")
+		return result, unlessKnown(ctx, client, p, "the update is stored")
 	}
 	if wait == 0 {
 		result.Receipt, err = publisher.Publish(ctx, u)

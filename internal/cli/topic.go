@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -89,11 +90,14 @@ func topicVerdict(r events.Receipt, answers []operate.TopicAnswer) error {
 	return nil
 }
 
-// unlessKnown is an error if the connection was lost before each channel had an outcome: then
-// it is not known whether there is one.
-func unlessKnown(client *operate.Client, p operate.TopicPublished, what string) error {
-	if p.Outcome == "" || len(p.Open()) == 0 || client.Conn.IsConnected() {
+// unlessKnown is an error if the connection was lost, or the command ended, before each channel
+// had an outcome: then it is not known whether there is one.
+func unlessKnown(ctx context.Context, client *operate.Client, p operate.TopicPublished, what string) error {
+	if p.Outcome == "" || len(p.Open()) == 0 {
 		return nil
+	}
+	if err := ctx.Err(); err != nil || client.Conn.IsConnected() {
+		return err
 	}
 	return fmt.Errorf("%w: the connection to the broker is lost; %s", events.ErrUnavailable, what)
 }

@@ -90,7 +90,7 @@ func waitForTopic(ctx context.Context, sh *Shell, client *operate.Client, u even
 		err = ctx.Err() // somebody has interrupted it
 	}
 	if err == nil {
-		err = unlessKnown(client, p, "what became of the update is not known")
+		err = unlessKnown(ctx, client, p, "what became of the update is not known")
 	}
 	if err != nil {
 		return err

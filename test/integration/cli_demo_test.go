@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -172,7 +173,7 @@ func TestDevSaysWhatToTry(t *testing.T) {
 	}
 	for i, want := range []string{"ack: delivered", "in_sync", "", "delivered"} {
 		cmd := exec.CommandContext(t.Context(), "sh", "-euc", lines[i])
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(binary(t, "extsync"))+string(os.PathListSeparator)+os.Getenv("PATH"))
+		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "EXTSYNC_") }), "PATH="+filepath.Dir(binary(t, "extsync"))+string(os.PathListSeparator)+os.Getenv("PATH"))
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s", lines[i], err, out)
 		}
