@@ -25,6 +25,7 @@ import (
 // newest that was committed, in mode every none of the committed versions is missing or out
 // of order, none that was rolled back appears, and the outbox ends empty.
 func TestOutboxThroughFaults(t *testing.T) {
+	t.Parallel()
 	long := time.Duration(sized(t, "seconds", 20, 300)) * time.Second
 	seed := rand.Uint64() //nolint:gosec // not a secret
 	t.Logf("seed %d", seed)
