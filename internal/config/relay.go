@@ -36,7 +36,7 @@ type Relay struct {
 	// Poll is how often the database is asked when it says nothing by itself, 10ms to 1h.
 	// Defaults to 250ms, with a query to 5s. See PollEvery.
 	Poll Duration `yaml:"poll"`
-	// Claims is how many groups of rows are published at once, 1 to 64. Defaults to 4.
+	// Claims is how many groups of rows are published at once, 1 to 64. Defaults to 2.
 	Claims int `yaml:"claims"`
 	// StallAfter is how long rows may wait and none be published before the relay counts as
 	// not ready, 1s to 24h. Defaults to 1m.
@@ -46,7 +46,7 @@ type Relay struct {
 const (
 	defaultRelayPoll   = 250 * time.Millisecond
 	defaultQueryPoll   = 5 * time.Second
-	defaultRelayClaims = 4
+	defaultRelayClaims = 2
 	maxRelayClaims     = 64
 	maxDSNLen          = 16 << 10
 

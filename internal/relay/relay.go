@@ -20,12 +20,12 @@ import (
 // Limits of one claim. Whoever claims rows holds their locks until what it publishes is
 // answered, so a claim is small enough to be done within claimFor.
 const (
-	claimRows  = 1000
+	claimRows  = 2000
 	claimBytes = 8 << 20
 	claimFor   = 5 * time.Second
 	// windowRows are looked through for the oldest row of each key: several claims at
 	// once find different ones.
-	windowRows = 2000
+	windowRows = 4000
 	// finishFor bounds how long the database may take to remove what was published.
 	finishFor = 10 * time.Second
 	inFlight  = 256
