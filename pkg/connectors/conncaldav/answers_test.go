@@ -128,8 +128,8 @@ func TestWeakETags(t *testing.T) {
 	c := newCalendar(t, servers()["radicale"](t))
 	o := c.connect(t, "")
 	want(t, "1", apply(t, o, attempt("k", 1, event("one"))), connectors.OK, "")
-	c.front.set(func() {
-		c.front.rewrite = func(answer *http.Response) {
+	c.front.Set(func() {
+		c.front.Rewrite = func(answer *http.Response) {
 			if etag := answer.Header.Get("ETag"); etag != "" {
 				answer.Header.Set("ETag", "W/"+etag)
 			}

@@ -33,7 +33,7 @@ func BenchmarkApply(b *testing.B) {
 				inFlight = 4
 			}
 			c := newCalendar(b, s)
-			c.front.addr = s.Addr() // nothing stands before it
+			c.front.Addr = s.Addr() // nothing stands before it
 			env := connectortest.Env(c.secrets())
 			env.Concurrency, env.Timeout = inFlight, time.Minute
 			o, err := connectors.Open(b.Context(), conncaldav.Kind(), env, []byte(c.config("")))

@@ -28,22 +28,21 @@ func (c *calendar) target() connectortest.Target {
 		Read: c.read, Guarded: true, KeepsDigest: true, Tombstones: true, Times: true,
 		Payload:   func(text string) []byte { return event(text) },
 		BadUpdate: func(u *events.Update) { u.Payload = []byte(`{"text":"JSON"}`) },
-		Writes: func(_ *testing.T, key string) int {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			return f.writes[path(key)]
+		Writes: func(_ *testing.T, key string) (n int) {
+			f.Set(func() { n = f.Writes[path(key)] })
+			return n
 		},
-		Cut:     func(*testing.T) { f.set(func() { f.down = true }) },
-		Restore: func(*testing.T) { f.set(func() { f.down = false }) },
+		Cut:     func(*testing.T) { f.Set(func() { f.Down = true }) },
+		Restore: func(*testing.T) { f.Set(func() { f.Down = false }) },
 		LoseAnswer: func(*testing.T) func() {
-			f.set(func() { f.lose = true })
-			return func() { f.set(func() { f.lose = false }) }
+			f.Set(func() { f.Lose = true })
+			return func() { f.Set(func() { f.Lose = false }) }
 		},
 		Hang: func(_ *testing.T, key string) func() {
 			release := make(chan struct{})
-			f.set(func() { f.hang[path(key)] = release })
+			f.Set(func() { f.Hang[path(key)] = release })
 			return func() {
-				f.set(func() { delete(f.hang, path(key)) })
+				f.Set(func() { delete(f.Hang, path(key)) })
 				close(release)
 			}
 		},
@@ -64,8 +63,8 @@ func (c *calendar) refuse(w http.ResponseWriter, status int, condition string) {
 func (c *calendar) faults() []connectortest.Fault {
 	puts := func(name string, want connectors.Class, code string, answer func(http.ResponseWriter)) connectortest.Fault {
 		return connectortest.Fault{Name: name, Want: want, Code: code, Arm: func(*testing.T, *events.Update) func() {
-			c.front.answers(answer)
-			return c.front.heal
+			c.front.Answers(answer)
+			return c.front.Heal
 		}}
 	}
 	says := func(status int, condition string, want connectors.Class, code string) connectortest.Fault {

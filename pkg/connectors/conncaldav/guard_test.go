@@ -143,8 +143,8 @@ func TestFrozenWriter(t *testing.T) {
 				frozen, other := c.connect(t, ""), c.connect(t, "")
 				want(t, what+": 5", apply(t, other, attempt(what, 5, contents[0])), connectors.OK, "")
 				puts := 0
-				c.front.set(func() {
-					c.front.instead = func(_ http.ResponseWriter, r *http.Request) bool {
+				c.front.Set(func() {
+					c.front.Instead = func(_ http.ResponseWriter, r *http.Request) bool {
 						if r.Method != http.MethodPut {
 							return false
 						}
@@ -155,7 +155,7 @@ func TestFrozenWriter(t *testing.T) {
 					}
 				})
 				res := apply(t, frozen, attempt(what, 6, contents[1]))
-				c.front.heal()
+				c.front.Heal()
 				want(t, what+": 6", res, connectors.Stale, "stale")
 				if got := c.read(t, what)[what].Version; got != testkit.Number(7) {
 					t.Errorf("%s: the calendar holds %s", what, got)
@@ -176,8 +176,8 @@ func TestKilledServer(t *testing.T) {
 			const keys, versions, kills, between = 4, 10, 3, 8
 			var puts atomic.Int64
 			kill := make(chan struct{})
-			c.front.set(func() {
-				c.front.instead = func(_ http.ResponseWriter, r *http.Request) bool {
+			c.front.Set(func() {
+				c.front.Instead = func(_ http.ResponseWriter, r *http.Request) bool {
 					if r.Method == http.MethodPut && puts.Add(1)%between == 0 {
 						select {
 						case kill <- struct{}{}: // it is killed while it gets this request

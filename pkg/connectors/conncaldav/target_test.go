@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/testdb"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/testkit/front"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
@@ -26,7 +27,7 @@ type calendar struct {
 	server *testdb.CalDAV
 	url    string // of the server itself
 	path   string
-	front  *front
+	front  *front.Front
 	direct *http.Transport // which keeps no connection, so that only the connector's are left
 }
 
@@ -36,7 +37,7 @@ func servers() map[string]func(testing.TB) *testdb.CalDAV {
 
 func newCalendar(t testing.TB, s *testdb.CalDAV) *calendar {
 	t.Helper()
-	c := &calendar{server: s, url: s.NewCalendar(t), front: newFront(t, s.Addr()), direct: &http.Transport{DisableKeepAlives: true}}
+	c := &calendar{server: s, url: s.NewCalendar(t), front: front.New(t, s.Addr(), front.AtOnce(4)), direct: &http.Transport{DisableKeepAlives: true}}
 	u, err := url.Parse(c.url)
 	testkit.Must(t, err)
 	c.path = u.Path
@@ -45,7 +46,7 @@ func newCalendar(t testing.TB, s *testdb.CalDAV) *calendar {
 
 // config is a configuration by way of what stands before the server.
 func (c *calendar) config(more string) string {
-	return fmt.Sprintf("url: http://%s%s\nauth: {basic: {username: %s, password: '${env:CHANNEL_PASSWORD}'}}\nallow_cidrs: [127.0.0.0/8]\n%s", c.front.addr, c.path, c.server.User, more)
+	return fmt.Sprintf("url: http://%s%s\nauth: {basic: {username: %s, password: '${env:CHANNEL_PASSWORD}'}}\nallow_cidrs: [127.0.0.0/8]\n%s", c.front.Addr, c.path, c.server.User, more)
 }
 
 func (c *calendar) open(t testing.TB, more string) *connectors.Opened {

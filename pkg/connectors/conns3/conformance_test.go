@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/testkit/front"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -38,26 +39,25 @@ func (s *store) target(config string) connectortest.Target {
 	return connectortest.Target{
 		Open: func(t *testing.T) *connectors.Opened { t.Helper(); return open1(t, config) },
 		Read: s.read, KeepsDigest: true, Tombstones: true, Times: true,
-		Writes: func(t *testing.T, key string) int {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			return f.writes[objectPath(t, key)]
+		Writes: func(t *testing.T, key string) (n int) {
+			f.Set(func() { n = f.Writes[objectPath(t, key)] })
+			return n
 		},
-		Cut:     func(*testing.T) { f.set(func() { f.down = true }) },
-		Restore: func(*testing.T) { f.set(func() { f.down = false }) },
+		Cut:     func(*testing.T) { f.Set(func() { f.Down = true }) },
+		Restore: func(*testing.T) { f.Set(func() { f.Down = false }) },
 		LoseAnswer: func(*testing.T) func() {
-			f.set(func() { f.lose = true })
-			return func() { f.set(func() { f.lose = false }) }
+			f.Set(func() { f.Lose = true })
+			return func() { f.Set(func() { f.Lose = false }) }
 		},
 		Hang: func(t *testing.T, key string) func() {
 			release := make(chan struct{})
-			f.set(func() { f.hang[objectPath(t, key)] = release })
+			f.Set(func() { f.Hang[objectPath(t, key)] = release })
 			return func() {
-				f.set(func() { delete(f.hang, objectPath(t, key)) })
+				f.Set(func() { delete(f.Hang, objectPath(t, key)) })
 				close(release)
 			}
 		},
-		Faults:        f.faults(),
+		Faults:        faultsOf(f),
 		Secrets:       []string{testKeyID, testSecret},
 		OwnGoroutines: []string{"net/http.(*Server).Serve"},
 	}
@@ -72,18 +72,11 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n<Error><Code>%s</Code><Message>no, %s of %s</Message></Error>", code, testSecret, testKeyID)
 }
 
-func (f *front) faults() []connectortest.Fault {
+func faultsOf(f *front.Front) []connectortest.Fault {
 	puts := func(name string, want connectors.Class, code string, answer func(http.ResponseWriter)) connectortest.Fault {
 		return connectortest.Fault{Name: name, Want: want, Code: code, Arm: func(*testing.T, *events.Update) func() {
-			f.set(func() {
-				f.instead = func(w http.ResponseWriter, r *http.Request) bool {
-					if r.Method == http.MethodPut {
-						answer(w)
-					}
-					return r.Method == http.MethodPut
-				}
-			})
-			return func() { f.set(func() { f.instead = nil }) }
+			f.Answers(answer)
+			return f.Heal
 		}}
 	}
 	says := func(status int, code string, want connectors.Class) connectortest.Fault {

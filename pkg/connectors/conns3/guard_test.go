@@ -52,8 +52,8 @@ func TestFrozenWriter(t *testing.T) {
 			frozen, other := opened(t, config), opened(t, config)
 			wantClass(t, "version 5", apply(t, other, attempt(c.name, 5, c.read)), connectors.OK, "")
 			puts := 0
-			s.front.set(func() {
-				s.front.instead = func(_ http.ResponseWriter, r *http.Request) bool {
+			s.front.Set(func() {
+				s.front.Instead = func(_ http.ResponseWriter, r *http.Request) bool {
 					if r.Method != http.MethodPut {
 						return false
 					}
@@ -64,7 +64,7 @@ func TestFrozenWriter(t *testing.T) {
 				}
 			})
 			res := apply(t, frozen, attempt(c.name, 6, c.late))
-			s.front.set(func() { s.front.instead = nil })
+			s.front.Set(func() { s.front.Instead = nil })
 			if c.want == 7 {
 				wantClass(t, "version 6", res, connectors.Stale, "stale")
 			}
@@ -91,8 +91,8 @@ func TestVanishedObject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantClass(t, "version 1", apply(t, c, attempt(name, 1, `{}`)), connectors.OK, "")
 			removed := false
-			s.front.set(func() {
-				s.front.instead = func(w http.ResponseWriter, r *http.Request) bool {
+			s.front.Set(func() {
+				s.front.Instead = func(w http.ResponseWriter, r *http.Request) bool {
 					if r.Method != http.MethodPut || removed {
 						return false
 					}
@@ -102,7 +102,7 @@ func TestVanishedObject(t *testing.T) {
 				}
 			})
 			wantClass(t, "version 2", apply(t, c, attempt(name, 2, `{}`)), connectors.OK, "")
-			s.front.set(func() { s.front.instead = nil })
+			s.front.Set(func() { s.front.Instead = nil })
 			if got := s.read(t, name)[name].Version; !removed || got != testkit.Number(2) {
 				t.Errorf("removed %v; the store holds %s", removed, got)
 			}

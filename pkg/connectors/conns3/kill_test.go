@@ -22,8 +22,8 @@ func TestKilledServer(t *testing.T) {
 	const keys, versions, kills, between = 6, 20, 5, 12
 	var puts atomic.Int64
 	kill := make(chan struct{})
-	s.front.set(func() {
-		s.front.instead = func(_ http.ResponseWriter, r *http.Request) bool {
+	s.front.Set(func() {
+		s.front.Instead = func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodPut && puts.Add(1)%between == 0 {
 				select {
 				case kill <- struct{}{}: // it is killed while it gets this request

@@ -22,6 +22,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/faults"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/testkit/front"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 )
@@ -60,7 +61,7 @@ type store struct {
 	address string // of the server itself
 	run     func() *faults.Process
 	process *faults.Process
-	front   *front
+	front   *front.Front
 	direct  *http.Transport // which keeps no connection, so that only the connector's are left
 }
 
@@ -91,7 +92,7 @@ func startStore(t testing.TB, extra ...string) *store {
 	}
 	s.process = s.run()
 	if len(extra) == 0 {
-		s.front = newFront(t, s.address)
+		s.front = front.New(t, s.address)
 		testkit.Must(t, os.Mkdir(filepath.Join(dir, testBucket), 0o700))
 		if a := s.ask(t, http.MethodHead, "/"+testBucket, nil, ""); a.status != http.StatusOK {
 			t.Fatalf("the bucket: %+v", a)
@@ -170,7 +171,7 @@ func (s *store) read(t *testing.T, keys ...string) map[string]connectors.Held {
 
 // config is a configuration for what stands before the server.
 func (s *store) config(more string) string {
-	return configFor(s.front.url, more)
+	return configFor("http://"+s.front.Addr, more)
 }
 
 func configFor(endpoint, more string) string {
