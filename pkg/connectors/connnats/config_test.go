@@ -1,21 +1,17 @@
 package connnats_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
 
-	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
 )
 
 func TestConfigurations(t *testing.T) {
 	const bucket = "servers: ['nats://nats.example']\nmode: bucket\nbucket: things\n"
 	const service = "servers: ['tls://nats.example:4222']\nmode: service\nsubject: svc.things\n"
-	for name, c := range map[string]struct {
-		config, problem string // "" if it is good
-	}{
+	connectortest.Configs(t, connnats.Kind(), map[string][2]string{ // "" if it is good
 		"a bucket":             {bucket, ""},
 		"a stream":             {"servers: ['nats://[::1]:1']\nmode: stream\nstream: THINGS\nsubject: things.our\ndomain: hub\nadopt: true\n", ""},
 		"a service":            {service + "capabilities: {guard: atomic, keeps_digest: true}\nmax_batch: 1\n", ""},
@@ -40,19 +36,7 @@ func TestConfigurations(t *testing.T) {
 		"a digest of no guard": {service + "capabilities: {guard: none, keeps_digest: true}\n", "keeps_digest"},
 		"no network":           {bucket + "allow_cidrs: [10.0.0.1/8]\n", "allow_cidrs"},
 		"what is none":         {bucket + "buckets: x\n", "buckets"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := connnats.Kind().Check([]byte(c.config))
-			switch {
-			case c.problem == "":
-				testkit.Must(t, err)
-			case !errors.Is(err, connectors.ErrConfig) || !strings.Contains(err.Error(), c.problem):
-				t.Errorf("error %v, want one of %q", err, c.problem)
-			case strings.Contains(err.Error(), "s3cr3t"):
-				t.Error("the error shows the password")
-			}
-		})
-	}
+	})
 }
 
 func TestGuardFollowsTheMode(t *testing.T) {

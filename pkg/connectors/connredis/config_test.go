@@ -1,20 +1,16 @@
 package connredis_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
-	"github.com/hms-utl/extsync/internal/testkit"
-	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connectortest"
 	"github.com/hms-utl/extsync/pkg/connectors/connredis"
 )
 
 func TestConfigurations(t *testing.T) {
 	const at = "url: redis://cache.example\n"
-	for name, c := range map[string]struct {
-		config, problem string // "" if it is good
-	}{
+	connectortest.Configs(t, connredis.Kind(), map[string][2]string{ // "" if it is good
 		"the least":            {at, ""},
 		"all of it":            {"url: rediss://cache.example:6380/3\nusername: u\npassword: ${env:PW}\nprefix: ''\nlayout: value\nadopt: true\ntombstone_ttl: 30d\ntls: {server_name: x}\nallow_cidrs: [10.0.0.0/8]\nmax_batch: 1\n", ""},
 		"a cluster":            {at + "cluster: true\nnodes: ['b.example:6379', '[::1]:1']\n", ""},
@@ -38,19 +34,7 @@ func TestConfigurations(t *testing.T) {
 		"no network":           {at + "allow_cidrs: [10.0.0.1/8]\n", "allow_cidrs"},
 		"too many at once":     {at + "max_batch: 1001\n", "max_batch"},
 		"what is none":         {at + "pasword: x\n", "pasword"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := connredis.Kind().Check([]byte(c.config))
-			switch {
-			case c.problem == "":
-				testkit.Must(t, err)
-			case !errors.Is(err, connectors.ErrConfig) || !strings.Contains(err.Error(), c.problem):
-				t.Errorf("error %v, want one of %q", err, c.problem)
-			case strings.Contains(err.Error(), "s3cr3t"):
-				t.Error("the error shows the password")
-			}
-		})
-	}
+	})
 }
 
 func FuzzConfig(f *testing.F) {
