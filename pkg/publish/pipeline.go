@@ -30,13 +30,15 @@ func (p *Publisher) PublishAll(ctx context.Context, updates iter.Seq[events.Upda
 		defer l.close()
 		wanted := true
 		for u := range updates {
+			l.start(u)
+			// Before another one is taken the caller knows what became of the oldest: one that
+			// failed holds back those of its key that were taken, and no others.
 			if len(l.window) >= l.most {
 				wanted = yield(l.next())
 			}
 			if !wanted {
 				break
 			}
-			l.start(u)
 		}
 		for len(l.window) > 0 {
 			receipt, err := l.next()
