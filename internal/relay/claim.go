@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -34,10 +35,12 @@ type claim struct {
 	tx     *sql.Tx // nil where nobody else claims
 	on     querier // tx, or the database
 
-	order []string           // the keys of the window, by their oldest rows
-	ids   map[string][]int64 // the rows of each key in the window, oldest first
+	order []string            // the keys of the window, by their oldest rows
+	ids   map[string][]marked // the rows of each key in the window, oldest first
 
-	sent   []row // without their payloads
+	until  time.Time // no row is taken after it
+	early  bool      // and that is why there are no more
+	sent   []row     // without their payloads
 	bytes  int64
 	broken error            // what the database said in the middle
 	waits  error            // what the target has to wait for: no more is published
@@ -48,6 +51,11 @@ type claim struct {
 	count map[Result]int
 }
 
+// A marked row is one of the window that may be claimed.
+type marked struct {
+	id, size int64 // the size is of what is read of its payload, in bytes
+}
+
 type aside struct {
 	id   int64
 	note string
@@ -56,13 +64,13 @@ type aside struct {
 // claim publishes some rows of a target and removes them. more says that it found as many
 // as it takes; the error, why rows of the target have to wait.
 func (r *Relay) claim(ctx context.Context, target string) (more bool, err error) {
-	// A claim that has begun ends well when the process is to end.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimFor+finishFor)
-	defer cancel()
-	c := &claim{r: r, target: target, on: r.o.DB, ids: map[string][]int64{}, busy: map[string]error{}, count: map[Result]int{}}
+	c := &claim{r: r, target: target, on: r.o.DB, ids: map[string][]marked{}, busy: map[string]error{}, count: map[Result]int{}}
 	if err := c.look(ctx); err != nil || len(c.order) == 0 {
 		return false, err
 	}
+	// A claim that has begun ends well when the process is to end.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimFor+finishFor)
+	defer cancel()
 	if r.sql.locks != "" {
 		if err := c.begin(ctx); err != nil {
 			return false, err
@@ -71,7 +79,7 @@ func (r *Relay) claim(ctx context.Context, target string) (more bool, err error)
 	}
 	c.publish(ctx)
 	if err := c.finish(ctx); err != nil {
-		return false, err
+		return false, errors.Join(c.waits, c.broken, err) // it may fail for what was broken before
 	}
 	for what, n := range c.count {
 		r.o.Observer.Relayed(target, what, n)
@@ -85,8 +93,11 @@ func (r *Relay) claim(ctx context.Context, target string) (more bool, err error)
 	if err := errors.Join(c.waits, c.broken); err != nil {
 		return false, err
 	}
-	return len(c.sent) >= claimRows || c.bytes >= claimBytes, nil
+	return c.early || c.full(), nil
 }
+
+// full reports whether it has as many rows as it takes.
+func (c *claim) full() bool { return len(c.sent) >= claimRows || c.bytes >= claimBytes }
 
 // begin begins the transaction. The database ends it if nothing comes for a while: the
 // process may be frozen, and others are to go on.
@@ -106,21 +117,26 @@ func (c *claim) begin(ctx context.Context) (err error) {
 
 // look finds the oldest rows of the target.
 func (c *claim) look(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
 	rows, err := c.r.o.DB.QueryContext(ctx, c.r.sql.window(windowRows), c.target)
 	if err != nil {
 		return fmt.Errorf("look for rows: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var id int64
+		var one marked
 		var key string
-		if err := rows.Scan(&id, &key); err != nil {
+		if err := rows.Scan(&one.id, &key, &one.size); err != nil {
 			return fmt.Errorf("look for rows: %w", err)
+		}
+		if one.size > c.r.o.MaxPayload() {
+			one.size = 0 // it is not read
 		}
 		if c.ids[key] == nil {
 			c.order = append(c.order, key)
 		}
-		c.ids[key] = append(c.ids[key], id)
+		c.ids[key] = append(c.ids[key], one)
 	}
 	return rows.Err()
 }
@@ -129,6 +145,7 @@ func (c *claim) look(ctx context.Context) (err error) {
 func (c *claim) publish(ctx context.Context) {
 	publishing, cancel := context.WithTimeout(ctx, claimFor)
 	defer cancel()
+	c.until = time.Now().Add(takeFor)
 	answered := 0
 	for receipt, err := range c.r.o.Publisher.PublishAll(publishing, c.updates(ctx), inFlight) {
 		c.settle(c.sent[answered], receipt, err)
@@ -151,7 +168,10 @@ func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
 			one.payload = nil
 			c.sent = append(c.sent, one)
 			c.bytes += one.size
-			if !yield(u) || c.waits != nil || len(c.sent) >= claimRows || c.bytes >= claimBytes {
+			if !yield(u) || c.waits != nil || c.full() {
+				return
+			}
+			if c.early = time.Now().After(c.until); c.early { // what was taken is answered in time
 				return
 			}
 		}
@@ -159,55 +179,87 @@ func (c *claim) updates(ctx context.Context) iter.Seq[events.Update] {
 }
 
 // rows gives the oldest row of each key that is free, and after so many of them those that
-// follow them.
+// follow them. What it has read is in memory: while an update is on its way no statement is.
 func (c *claim) rows(ctx context.Context) iter.Seq[row] {
 	return func(yield func(row) bool) {
+		heads := make([]marked, len(c.order))
 		keys := make(map[int64]string, len(c.order)) // by the oldest row
-		for some := range slices.Chunk(c.order, claimRows) {
-			heads := make([]int64, len(some))
-			for i, key := range some {
-				heads[i] = c.ids[key][0]
-				keys[heads[i]] = key
-			}
-			var followers []int64
-			wanted := c.read(ctx, heads, c.r.sql.locks, func(one row) bool {
+		for i, key := range c.order {
+			heads[i] = c.ids[key][0]
+			keys[heads[i].id] = key
+		}
+		for some := range portions(heads) {
+			var followers []marked
+			for _, one := range c.read(ctx, some, c.r.sql.locks) {
 				followers = append(followers, c.ids[keys[one.id]][1:]...)
-				return yield(one)
-			})
-			for some := range slices.Chunk(followers, claimRows) {
-				wanted = wanted && c.read(ctx, some, "", yield)
+				if !yield(one) {
+					return
+				}
 			}
-			if !wanted {
+			for some := range portions(followers) {
+				for _, one := range c.read(ctx, some, "") {
+					if !yield(one) {
+						return
+					}
+				}
+			}
+			if c.broken != nil {
 				return
 			}
 		}
 	}
 }
 
-// read reads rows and gives each to use, until that returns false, which it returns.
-func (c *claim) read(ctx context.Context, ids []int64, locks string, use func(row) bool) (wanted bool) {
+// portions cuts rows into portions that may lie in memory.
+func portions(rows []marked) iter.Seq[[]int64] {
+	return func(yield func([]int64) bool) {
+		var ids []int64
+		bytes := int64(0)
+		for _, one := range rows {
+			if len(ids) > 0 && (len(ids) == portionRows || bytes+one.size > claimBytes) {
+				if !yield(ids) {
+					return
+				}
+				ids, bytes = nil, 0
+			}
+			ids, bytes = append(ids, one.id), bytes+one.size
+		}
+		if len(ids) > 0 {
+			yield(ids)
+		}
+	}
+}
+
+// read reads rows, but those that somebody has set aside. After an error there are none.
+func (c *claim) read(ctx context.Context, ids []int64, locks string) []row {
+	if c.broken != nil {
+		return nil
+	}
+	out, err := c.query(ctx, ids, locks)
+	if err != nil {
+		c.broken = fmt.Errorf("read rows: %w", err)
+		return nil
+	}
+	return out
+}
+
+func (c *claim) query(ctx context.Context, ids []int64, locks string) (out []row, err error) {
 	text, args := c.r.sql.rows(ids, c.r.o.MaxPayload())
 	rows, err := c.on.QueryContext(ctx, text+locks, args...)
 	if err != nil {
-		c.broken = fmt.Errorf("read rows: %w", err)
-		return false
+		return nil, err
 	}
-	defer func() { c.broken = errors.Join(c.broken, rows.Close()) }()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var one row
 		if err := rows.Scan(&one.id, &one.key, &one.version, &one.op, &one.contentType, &one.base, &one.to, &one.made, &one.size, &one.payload, &one.aside); err != nil {
-			c.broken = fmt.Errorf("read rows: %w", err)
-			return false
+			return nil, err
 		}
-		if one.aside == 0 && !use(one) {
-			return false
+		if one.aside == 0 {
+			out = append(out, one)
 		}
 	}
-	if err := rows.Err(); err != nil {
-		c.broken = fmt.Errorf("read rows: %w", err)
-		return false
-	}
-	return true
+	return out, rows.Err()
 }
 
 // finish removes what was published, and writes the notes.
@@ -218,8 +270,8 @@ func (c *claim) finish(ctx context.Context) (err error) {
 		}
 		defer func() { _ = c.tx.Rollback() }() // after a commit it does nothing
 	}
-	if len(c.gone) > 0 {
-		text, args := c.r.sql.remove(c.gone)
+	for some := range slices.Chunk(c.gone, portionRows) {
+		text, args := c.r.sql.remove(some)
 		if _, err := c.tx.ExecContext(ctx, text, args...); err != nil {
 			return fmt.Errorf("remove rows: %w", err)
 		}
@@ -241,22 +293,27 @@ func (c *claim) finish(ctx context.Context) (err error) {
 // targets gives every target that has rows.
 func targets(ctx context.Context, db *sql.DB, text speech) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		var last, target sql.NullString
+		next, args := text.firstTarget(), []any(nil)
 		for {
-			var err error
-			if last.Valid {
-				err = db.QueryRowContext(ctx, text.nextTarget(), last.String).Scan(&target)
-			} else {
-				err = db.QueryRowContext(ctx, text.firstTarget()).Scan(&target)
+			target, err := oneTarget(ctx, db, next, args...)
+			if errors.Is(err, sql.ErrNoRows) {
+				return
 			}
 			if err != nil {
 				yield("", fmt.Errorf("look for targets: %w", err))
 				return
 			}
-			if !target.Valid || !yield(target.String, nil) {
+			if !yield(target, nil) {
 				return
 			}
-			last = target
+			next, args = text.nextTarget(), []any{target}
 		}
 	}
+}
+
+func oneTarget(ctx context.Context, db *sql.DB, query string, args ...any) (target string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	err = db.QueryRowContext(ctx, query, args...).Scan(&target)
+	return target, err
 }

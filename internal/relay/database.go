@@ -25,7 +25,7 @@ import (
 var ErrDSN = errors.New("the data source name cannot be used")
 
 // idleFor is how long a connection that nobody uses stays open.
-const idleFor = time.Minute
+const idleFor = 20 * time.Second
 
 // A Database is an open database of the platform.
 type Database struct {
@@ -88,6 +88,9 @@ func (d *Database) openMySQL(dsn string) error {
 		cfg.Params = map[string]string{}
 	}
 	cfg.Params["time_zone"] = "'+00:00'"
+	// The server ends a session of which it hears nothing: of a relay that is frozen, or whose
+	// machine is gone, it would keep the locks for hours.
+	cfg.Params["wait_timeout"] = "30"
 	cfg.ParseTime, cfg.Loc = true, time.UTC
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {

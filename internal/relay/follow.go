@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -125,7 +126,7 @@ func (f *Follower) findStalled(stallAfter time.Duration) {
 	defer f.mu.Unlock()
 	f.problems, f.notes = nil, nil
 	if f.broken != nil {
-		f.problems = []string{"the query cannot be read: " + f.broken.Error()}
+		f.problems = []string{"the query cannot be read: " + words.Of(f.broken)}
 	}
 	if at := f.moved.Load(); at != 0 && time.Since(time.Unix(0, at)) >= stallAfter {
 		f.problems = append(f.problems, "the query has given no row for "+time.Since(time.Unix(0, at)).Round(time.Second).String())

@@ -82,6 +82,23 @@ func (h *holds) went(target string) {
 	h.mu.Unlock()
 	if held {
 		h.log.Info().Str("target", target).Msg(h.rows + " get through again")
+	}
+	h.observer.Held(target, nil) // what another relay of this process has said counts no more
+}
+
+// keep forgets what holds targets of which no row waits any more: somebody else was done with
+// them.
+func (h *holds) keep(waits func(target string) bool) {
+	h.mu.Lock()
+	var gone []string
+	for target := range h.waits {
+		if !waits(target) {
+			gone = append(gone, target)
+			delete(h.waits, target)
+		}
+	}
+	h.mu.Unlock()
+	for _, target := range gone {
 		h.observer.Held(target, nil)
 	}
 }

@@ -23,6 +23,10 @@ const (
 	claimRows  = 2000
 	claimBytes = 8 << 20
 	claimFor   = 5 * time.Second
+	// takeFor is how long a claim takes rows: what was taken is to be answered within claimFor.
+	takeFor = 3 * time.Second
+	// portionRows are read, and removed, by one statement.
+	portionRows = 500
 	// windowRows are looked through for the oldest row of each key: several claims at
 	// once find different ones.
 	windowRows = 4000
@@ -156,9 +160,7 @@ func (r *Relay) note(ctx context.Context, err error) {
 
 // start begins a claim for each target that has rows, as long as there are slots.
 func (r *Relay) start(ctx context.Context) error {
-	looking, cancel := context.WithTimeout(ctx, lookFor)
-	defer cancel()
-	for target, err := range targets(looking, r.o.DB.DB, r.sql) {
+	for target, err := range targets(ctx, r.o.DB.DB, r.sql) {
 		if err != nil {
 			return err
 		}
@@ -189,12 +191,17 @@ func (r *Relay) begin(ctx context.Context, target string) {
 		defer r.end(target)
 		for more := true; more && ctx.Err() == nil; {
 			var err error
-			if more, err = r.claim(ctx, target); err != nil {
+			more, err = r.claim(ctx, target)
+			r.slots.Release(1)
+			if err != nil {
 				r.hold(target, err)
 				return
 			}
-			if more && r.slots.TryAcquire(1) { // there is enough for two
+			if more && r.slots.TryAcquire(1) { // nobody waits, and there is enough for two
 				r.begin(ctx, target)
+			}
+			if more && r.slots.Acquire(ctx, 1) != nil { // behind other targets that wait
+				return
 			}
 		}
 	})
@@ -206,7 +213,6 @@ func (r *Relay) end(target string) {
 		delete(r.at, target)
 	}
 	r.mu.Unlock()
-	r.slots.Release(1)
 	select {
 	case r.done <- struct{}{}:
 	default:

@@ -21,22 +21,28 @@ type speech struct {
 	age, made string
 	now       string
 	size      string // of the payload, in bytes
+	byID      string // has rows found by their ids, however small the table seems to be
 }
+
+// postgresTimes are the times that count: infinity is one for PostgreSQL, and no number.
+const postgresTimes = "created_at BETWEEN '1970-01-01' AND '9999-12-31'"
 
 func speechOf(d outbox.Dialect) speech {
 	switch d {
 	case outbox.MySQL:
 		return speech{
 			key: "`key`", quoted: true, locks: " FOR UPDATE SKIP LOCKED",
-			age:  "timestampdiff(microsecond, created_at, current_timestamp(6))",
-			made: "cast(unix_timestamp(created_at) * 1000000 AS signed)",
+			age:  "coalesce(timestampdiff(microsecond, created_at, current_timestamp(6)), 0)",
+			made: "coalesce(cast(unix_timestamp(created_at) * 1000000 AS signed), 0)",
+			byID: " FORCE INDEX (PRIMARY)",
 			now:  "current_timestamp(6)", size: "coalesce(length(payload), 0)",
 		}
 	case outbox.SQLite:
 		return speech{
 			key: "key", quoted: true,
-			age:  "cast((julianday('now') - julianday(created_at)) * 86400000000 AS integer)",
-			made: "cast((julianday(created_at) - 2440587.5) * 86400000000 AS integer)",
+			// Anything may stand in the column; what is no time counts for nothing.
+			age:  "coalesce(cast((julianday('now') - julianday(created_at)) * 86400000000 AS integer), 0)",
+			made: "coalesce(cast((julianday(created_at) - 2440587.5) * 86400000000 AS integer), 0)",
 			now:  "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", size: "coalesce(length(cast(payload AS blob)), 0)",
 		}
 	}
@@ -44,8 +50,8 @@ func speechOf(d outbox.Dialect) speech {
 		key: "key", locks: " FOR UPDATE SKIP LOCKED",
 		begin: "SELECT set_config('idle_in_transaction_session_timeout', '20s', true)," +
 			" set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
-		age:  "cast(extract(epoch FROM clock_timestamp() - created_at) * 1000000 AS bigint)",
-		made: "cast(extract(epoch FROM created_at) * 1000000 AS bigint)",
+		age:  "CASE WHEN " + postgresTimes + " THEN cast(extract(epoch FROM clock_timestamp() - created_at) * 1000000 AS bigint) ELSE 0 END",
+		made: "CASE WHEN " + postgresTimes + " THEN cast(extract(epoch FROM created_at) * 1000000 AS bigint) ELSE 0 END",
 		now:  "clock_timestamp()", size: "coalesce(octet_length(payload), 0)",
 	}
 }
@@ -72,15 +78,17 @@ func (s speech) param(number int) string {
 
 // firstTarget finds the first target that has rows, nextTarget the one after another.
 func (s speech) firstTarget() string {
-	return "SELECT min(target) FROM extsync_outbox WHERE noted_at IS NULL"
+	return "SELECT target FROM extsync_outbox WHERE noted_at IS NULL ORDER BY target LIMIT 1"
 }
 
-func (s speech) nextTarget() string { return s.firstTarget() + " AND target > " + s.param(1) }
+func (s speech) nextTarget() string {
+	return "SELECT target FROM extsync_outbox WHERE noted_at IS NULL AND target > " + s.param(1) + " ORDER BY target LIMIT 1"
+}
 
 // window finds the oldest rows of a target. The first of each key in it is the oldest of
 // its key.
 func (s speech) window(most int) string {
-	return "SELECT id, " + s.key + " FROM extsync_outbox WHERE noted_at IS NULL AND target = " + s.param(1) + " ORDER BY id LIMIT " + strconv.Itoa(most)
+	return "SELECT id, substr(" + s.key + ", 1, 1025), " + s.size + " FROM extsync_outbox WHERE noted_at IS NULL AND target = " + s.param(1) + " ORDER BY id LIMIT " + strconv.Itoa(most)
 }
 
 // rows reads rows by their ids, each text cut where it is longer than any that is good, and
@@ -91,7 +99,7 @@ func (s speech) rows(ids []int64, longest int64) (text string, args []any) {
 	return "SELECT id, substr(" + s.key + ", 1, 1025), substr(version, 1, 65), substr(op, 1, 65), substr(content_type, 1, 1025)," +
 		" substr(coalesce(base, ''), 1, 65), substr(coalesce(reply_to, ''), 1, 4097), " + s.made + ", " + s.size +
 		", CASE WHEN " + s.size + " <= " + s.param(1) + " THEN payload END, CASE WHEN noted_at IS NULL THEN 0 ELSE 1 END" +
-		" FROM extsync_outbox WHERE " + among + " ORDER BY id", append([]any{longest}, args...)
+		" FROM extsync_outbox" + s.byID + " WHERE " + among + " ORDER BY id", append([]any{longest}, args...)
 }
 
 func (s speech) remove(ids []int64) (text string, args []any) {

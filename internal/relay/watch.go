@@ -82,12 +82,14 @@ func (r *Relay) Watch(ctx context.Context, stallAfter time.Duration) {
 		}
 		if err == nil {
 			r.o.Observer.Stands(now)
+			r.holds.keep(func(target string) bool { return now[target].Oldest != 0 })
+			moved := map[string]time.Time{}
 			for target, s := range now {
-				if s.Oldest == 0 || s.Oldest != before[target].Oldest {
-					since[target] = time.Now()
+				if moved[target] = since[target]; s.Oldest == 0 || s.Oldest != before[target].Oldest {
+					moved[target] = time.Now()
 				}
 			}
-			before = now
+			before, since = now, moved
 		}
 		r.findStalled(now, since, stallAfter, r.o.DB.explain(ctx, err))
 		select {
