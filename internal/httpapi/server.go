@@ -143,6 +143,9 @@ const (
 	public     rule = "public"
 	publishing      = rule(tokens.Publish)
 	read            = rule(tokens.Read)
+	payload         = rule(tokens.Payload)
+	operating       = rule(tokens.Operate)
+	configuring     = rule(tokens.Configure)
 	admin           = rule(tokens.Admin)
 )
 

@@ -23,13 +23,16 @@ type Scope string
 
 // The scopes.
 const (
-	Publish Scope = "publish"
-	Read    Scope = "read"
-	Admin   Scope = "admin"
+	Publish   Scope = "publish"   // updates
+	Read      Scope = "read"      // states, errors and counts
+	Payload   Scope = "payload"   // contents
+	Operate   Scope = "operate"   // what operators do: pause, replay, resync
+	Configure Scope = "configure" // channels and topics
+	Admin     Scope = "admin"     // who may do what, and what cannot be undone
 )
 
 // Scopes returns all scopes.
-func Scopes() []Scope { return []Scope{Publish, Read, Admin} }
+func Scopes() []Scope { return []Scope{Publish, Read, Payload, Operate, Configure, Admin} }
 
 const (
 	// DefaultRate is how many requests a second a token may make at each instance.
@@ -119,7 +122,7 @@ func (t *Token) check(now time.Time) error {
 	}
 	for _, s := range t.Scopes {
 		if !slices.Contains(Scopes(), s) {
-			bad = append(bad, fmt.Sprintf("scopes: %q is not publish, read or admin", s))
+			bad = append(bad, fmt.Sprintf("scopes: %q is not publish, read, payload, operate, configure or admin", s))
 		}
 	}
 	if n := len(t.Channels) + len(t.Topics); n > maxChannels {
