@@ -140,13 +140,13 @@ type rule string
 const (
 	tokenScheme = "token"
 	// public routes tell nothing about anybody's data.
-	public     rule = "public"
-	publishing      = rule(tokens.Publish)
-	read            = rule(tokens.Read)
-	payload         = rule(tokens.Payload)
-	operating       = rule(tokens.Operate)
-	configuring     = rule(tokens.Configure)
-	admin           = rule(tokens.Admin)
+	public      rule = "public"
+	publishing       = rule(tokens.Publish)
+	read             = rule(tokens.Read)
+	contents         = rule(tokens.Payload)
+	operating        = rule(tokens.Operate)
+	configuring      = rule(tokens.Configure)
+	admin            = rule(tokens.Admin)
 )
 
 // route describes an operation; register adds it. There is no route without a
