@@ -70,6 +70,7 @@ func writeDev(sh *cli.Shell, d local.Dev) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker:    %s\n", d.BrokerURL)
+	fmt.Fprintf(&b, "console:   %s/console/\n", d.APIURL)
 	fmt.Fprintf(&b, "HTTP API:  %s (%[1]s/docs lists its routes)\n", d.APIURL)
 	if d.ReceiverURL != "" {
 		fmt.Fprintf(&b, "receiver:  %s (GET shows what it holds)\n", d.ReceiverURL)

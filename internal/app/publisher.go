@@ -31,6 +31,8 @@ type PublisherOptions struct {
 	Version string
 	// Ready, if not nil, is called once with the address, when it is served.
 	Ready func(url string)
+	// Door, if not nil, is what every request passes before the API.
+	Door func(api http.Handler) http.Handler
 }
 
 // RunPublisher is the publisher: it connects and serves the HTTP API until ctx
@@ -87,6 +89,9 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 	if err != nil {
 		stopAnswering(ctx)
 		return err
+	}
+	if o.Door != nil {
+		handler = o.Door(handler)
 	}
 	server := httpapi.NewHTTPServer(handler)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

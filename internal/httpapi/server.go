@@ -121,6 +121,9 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.kindsRoute()
 	s.installationRoutes()
 	s.serviceRoutes()
+	if err := s.consoleRoutes(mux); err != nil {
+		return nil, nil, err
+	}
 	return s.guard(mux), s.channels.keep, nil
 }
 

@@ -11,6 +11,10 @@ func Schema(catalog *connectors.Catalog) map[string]any {
 	return withKinds(schema.For[Config]().JSON(), catalog)
 }
 
+// FieldsSchema returns the JSON Schema of a channel without those of the kinds: a form has
+// them from the list of kinds. The caller may change it.
+func FieldsSchema() map[string]any { return schema.For[Config]().JSON() }
+
 // FileSchema returns the JSON Schema of a file of channels, for editors.
 func FileSchema(catalog *connectors.Catalog) map[string]any {
 	out := schema.For[File]().JSON()

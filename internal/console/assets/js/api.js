@@ -1,0 +1,70 @@
+// Calls of the HTTP API. Addresses are relative to where the console came from, so that it works behind a proxy
+// that puts it under a path of its own.
+
+const root = new URL('../../v1/', import.meta.url);
+
+/** Problem is an answer that is no success. */
+export class Problem extends Error {
+  /** @param {number} status @param {any} body */
+  constructor(status, body) {
+    super(body?.detail || body?.title || `the server answered ${status}`);
+    this.status = status;
+    this.reason = body?.reason ?? '';
+    this.body = body ?? {};
+    /** @type {{location: string, message: string}[]} */
+    this.errors = body?.errors ?? [];
+  }
+}
+
+/** What is called when the server says that nobody is logged in. */
+export const onLoggedOut = { call: () => {} };
+
+/** address returns the address of a route. Parameters that are empty are left out; lists are joined with commas. */
+export function address(path, params = {}) {
+  const url = new URL(path, root);
+  for (const [name, value] of Object.entries(params)) {
+    const text = Array.isArray(value) ? value.join(',') : value;
+    if (text !== undefined && text !== null && text !== '' && text !== false) url.searchParams.set(name, text);
+  }
+  return url;
+}
+
+/** name makes a part of a path of a name or a key. */
+export const part = (text) => encodeURIComponent(text).replaceAll('.', '%2E');
+
+/**
+ * call asks the API.
+ * @param {string} method
+ * @param {string} path relative to /v1/
+ * @param {{params?: object, body?: any, headers?: object, signal?: AbortSignal}} [o]
+ * @returns {Promise<any>} the answer's document; its ETag is in `.etag` of what `callFull` returns
+ */
+export async function call(method, path, o = {}) {
+  return (await callFull(method, path, o)).body;
+}
+
+export async function callFull(method, path, { params, body, headers = {}, signal } = {}) {
+  const init = { method, signal, credentials: 'same-origin', headers: { Accept: 'application/json', ...headers } };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers['Content-Type'] = 'application/json';
+  }
+  let answer;
+  try {
+    answer = await fetch(address(path, params), init);
+  } catch (e) {
+    if (e.name === 'AbortError') throw e;
+    throw new Problem(0, { detail: 'The server does not answer. What is shown may be old.', reason: 'unreachable' });
+  }
+  const text = await answer.text();
+  let parsed = null;
+  try { parsed = text ? JSON.parse(text) : null; } catch { /* not JSON: the status says enough */ }
+  if (!answer.ok) {
+    if (answer.status === 401) onLoggedOut.call();
+    throw new Problem(answer.status, parsed);
+  }
+  return { body: parsed, etag: answer.headers.get('ETag'), status: answer.status };
+}
+
+export const get = (path, params, signal) => call('GET', path, { params, signal });
+export const eventsAddress = () => address('events').href;

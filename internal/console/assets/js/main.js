@@ -1,0 +1,57 @@
+// The console: it loads the session, and shows the page that the address names.
+import { html, render, useEffect } from './lib.js';
+import { place } from './router.js';
+import { session, loadSession } from './state.js';
+import { Shell } from './shell.js';
+import { Failure, Loading, useAsk, Empty } from './parts.js';
+import { startKeyboard } from './keyboard.js';
+import { Login } from './pages/login.js';
+import { Overview } from './pages/overview.js';
+
+// The other pages are loaded when somebody goes there.
+const later = {
+  keys: () => import('./pages/keys.js').then((m) => m.Keys),
+  key: () => import('./pages/key.js').then((m) => m.KeyPage),
+  channels: () => import('./pages/channels.js').then((m) => m.Channels),
+  channel: () => import('./pages/channel.js').then((m) => m.Channel),
+  dead: () => import('./pages/dead.js').then((m) => m.Dead),
+  workers: () => import('./pages/workers.js').then((m) => m.Workers),
+  activity: () => import('./pages/activity.js').then((m) => m.Activity),
+  access: () => import('./pages/access.js').then((m) => m.Access),
+};
+
+const titles = { '': 'Overview', keys: 'Keys', key: 'Key', channels: 'Channels', channel: 'Channel', dead: 'Dead letters', workers: 'Workers', activity: 'Activity', access: 'Access' };
+
+function pageOf(path) {
+  if (path[0] === 'channels' && path[1]) return 'channel';
+  return path[0] in titles ? path[0] : 'nowhere';
+}
+
+/** Later shows a page whose module is loaded first. */
+function Later({ page }) {
+  const { data, error, again } = useAsk(() => later[page]().then((view) => ({ view })), [page]);
+  if (error) return html`<${Failure} error=${error} retry=${again} what="The page could not be loaded" />`;
+  if (!data) return html`<${Loading} what=${titles[page]} />`;
+  return html`<${data.view} />`;
+}
+
+function App() {
+  const s = session.value;
+  const page = pageOf(place.value.path);
+  const what = page === 'channel' || page === 'key' ? place.value.path[1] : titles[page] ?? 'Not found';
+  useEffect(() => { document.title = `${what} - extsync`; }, [what]);
+  useEffect(() => { scrollTo(0, 0); }, [place.value.path.join('/')]);
+  if (!s) return html`<${Starting} />`;
+  if (!s.who) return html`<${Login} />`;
+  return html`<${Shell} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
+    ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
+  <//>`;
+}
+
+function Starting() {
+  const { error, again } = useAsk(loadSession, []);
+  return html`<main id="main" class="alone">${error ? html`<${Failure} error=${error} retry=${again} what="The console could not start" />` : html`<${Loading} what="the console" />`}</main>`;
+}
+
+startKeyboard();
+render(html`<${App} />`, document.getElementById('app'));

@@ -1,0 +1,48 @@
+// Activity: what people and their programs did, and the jobs.
+import { html, useState } from '../lib.js';
+import { get, part } from '../api.js';
+import { jobs, may, activity } from '../state.js';
+import { place, refine } from '../router.js';
+import { Card, Time, Failure, Loading, useAsk, ChannelLink } from '../parts.js';
+import { JobLine } from '../jobs.js';
+import { Icon } from '../icons.js';
+import { visible } from '../format.js';
+
+const verbs = {
+  'channel.put': 'changed', 'channel.apply': 'changed', 'channel.pause': 'paused', 'channel.resume': 'resumed', 'channel.delete': 'deleted', 'channel.restore': 'restored', 'channel.reload': 'had secrets read again of', 'channel.probe': 'had the target tried of',
+  'dead_letter.replay': 'replayed a dead letter of', 'dead_letters.replay': 'replayed dead letters of', 'dead_letter.discard': 'discarded a dead letter of', 'dead_letters.discard': 'discarded dead letters of',
+  'resync.start': 'began a resync of', 'resync.stop': 'stopped the resync of', 'resync.pause': 'paused the resync of', 'resync.resume': 'let the resync go on of', 'payload.read': 'looked at contents of', 'key.reset': 'reset a key of', 'key.give_up': 'gave an update up of', 'token.create': 'made', 'token.revoke': 'revoked', 'session.revoke': 'ended',
+};
+
+/** sentence tells of a record in one sentence. */
+export function sentence(r) {
+  const [what, ...rest] = (r.target ?? '').split(' ');
+  const name = rest.join(' ');
+  const target = what === 'channel' && name && !name.includes(' ') ? html`<${ChannelLink} name=${name} />` : html`<bdi>${visible(r.target ?? '')}</bdi>`;
+  const verb = verbs[r.action];
+  return html`<b><bdi>${visible(r.actor)}</bdi></b> ${verb ?? html`<code>${r.action}</code>`} ${target}${r.result === 'failed' ? ', and it failed' : r.result === 'started' ? ', and it was cut off' : ''}`;
+}
+
+export const Record = ({ of: r }) => html`<li class=${r.result === 'failed' ? 'stop' : 'hand'}><${Icon} name=${r.result === 'failed' ? 'alert' : 'person'} /><div><p>${sentence(r)}</p><p class="second small"><${Time} at=${r.at} ago=${true} />${r.reason && html`, “<bdi>${visible(r.reason)}</bdi>”`}${r.error && html`, <bdi>${visible(r.error)}</bdi>`}</p></div></li>`;
+
+export function Activity() {
+  const channel = place.value.query.get('channel') ?? '';
+  const [pages, setPages] = useState(['']);
+  const first = useAsk((s) => get('activity', { channel, limit: 50, cursor: pages.at(-1) }, s), [channel, pages.length, pages.length === 1 ? activity.value.length : 0]);
+  const old = useAsk((s) => get('jobs', { limit: 50 }, s), []);
+  const list = [...jobs.value, ...(old.data?.jobs ?? [])].filter((j, i, all) => all.findIndex((o) => o.id === j.id) === i).slice(0, 50);
+  return html`<div class="title"><div><h1>Activity</h1><p>What people and their programs did here, and the jobs that the server runs for them.</p></div></div>
+    <${Card} title="Jobs" hint=${list.length ? '' : 'none yet'}>${list.length === 0 ? html`<div class="body"><p class="second">A replay, discard or resync of many keys becomes a job: with progress, a stop and a record here.</p></div>` : list.map((j) => html`<${JobLine} key=${j.id} of=${j} />`)}<${Failure} error=${old.error} /><//>
+    <${Card} title="Audit log" hint="newest first; publishing is not in it" right=${channel && html`<button type="button" class="btn" onClick=${() => refine({ channel: '' })}>Only ${channel}: show all</button>`}>
+      <${Failure} error=${first.error} retry=${first.again} />${!first.data ? !first.error && html`<${Loading} what="the audit log" />` : html`<ul class="feed wide">${first.data.records.map((r) => html`<${Line} key=${r.id} of=${r} />`)}</ul>
+        ${first.data.records.length === 0 && html`<div class="body"><p class="second">Nothing is in it yet.</p></div>`}
+        <div class="pager"><button type="button" class="btn" disabled=${pages.length === 1} onClick=${() => setPages(pages.slice(0, -1))}>Newer</button><button type="button" class="btn" disabled=${!first.data.next} onClick=${() => setPages([...pages, first.data.next])}>Older</button></div>`}<//>`;
+}
+
+/** Line is a record that shows what was before and after to whoever may see it. */
+function Line({ of: r }) {
+  const [detail, setDetail] = useState(null);
+  const [error, setError] = useState(null);
+  const open = (e) => { if (e.currentTarget.open && !detail) get(`activity/${part(r.id)}`).then(setDetail, setError); };
+  return html`<${Record} of=${r} />${may('admin') && html`<li class="detail"><details onToggle=${open}><summary class="small">Before and after</summary><${Failure} error=${error} />${detail && html`<div class="two">${['before', 'after'].map((w) => html`<div><h3>${w === 'before' ? 'Before' : 'After'}</h3><pre class="payload" tabindex="0"><bdi>${visible(JSON.stringify(detail[w] ?? null, null, 2))}</bdi></pre></div>`)}</div>`}</details></li>`}`;
+}
