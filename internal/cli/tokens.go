@@ -129,14 +129,17 @@ func tokensCreate(sh *Shell) *cobra.Command {
 		Use:   "create NAME",
 		Short: "Make a token and show it, once",
 		Long: `Make a token and show it, once: only its hash is kept, in a record that the
-administrator's key signs. A scope includes no other: publish, read, admin. The
-channels of --channel and the topics of --topic must be there. A token that is limited
+administrator's key signs. A scope includes no other: publish (updates), read (states,
+errors and counts), payload (contents), operate (pause, replay, resync), configure
+(channels and topics), admin (sessions, the list of tokens, doctor). The channels of
+--channel and the topics of --topic must be there. A token that is limited
 to some of either sees nothing of the others: one for a topic needs the channels, too,
 whose outcomes it reads.
 
 With --from-file it is not made: the file has the text of one that was made
 before, here or at another broker. If this broker has it, nothing is changed.`,
 		Example: `  extsync tokens create portal --admin-key admin.key --scope publish,read --channel erp_db --expires 90d
+  extsync tokens create operator --admin-key admin.key --scope read,operate --expires 30d
   extsync tokens create portal --admin-key admin.key --scope publish,read --from-file /run/secrets/portal_token`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -180,7 +183,7 @@ before, here or at another broker. If this broker has it, nothing is changed.`,
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it may do: publish, read, admin")
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it may do: publish, read, payload, operate, configure, admin")
 	cmd.Flags().StringSliceVar(&channels, "channel", nil, "limit it to these channels")
 	cmd.Flags().StringSliceVar(&topics, "topic", nil, "limit it to these topics")
 	cmd.Flags().Float64Var(&rate, "rate", tokens.DefaultRate, "requests (and lines of a batch) a second, at each instance")

@@ -69,34 +69,40 @@ func (s *server) channelRoutes() {
 	}, s.listChannels)
 	register(s, route{
 		id: "get-channel", method: http.MethodGet, path: one, tag: "Channels",
-		summary: "Show a channel's configuration", rule: admin, status: http.StatusOK,
+		summary: "Show a channel's configuration", rule: configuring, status: http.StatusOK,
 	}, func(ctx context.Context, in *channelInput) (*channelOutput, error) {
 		return answerChannel(s.o.Client.Channel(ctx, in.Channel))
 	})
 	register(s, route{
 		id: "put-channel", method: http.MethodPut, path: one, tag: "Channels",
-		summary: "Make or change a channel", rule: admin, status: http.StatusOK, also: []int{http.StatusCreated}, maxBody: maxAdminBody,
+		summary: "Make or change a channel", rule: configuring, status: http.StatusOK, also: []int{http.StatusCreated}, maxBody: maxAdminBody,
 		body: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: channelSchema(s.o.Client.Catalog)}}},
 	}, s.putChannel)
 	register(s, route{
 		id: "delete-channel", method: http.MethodDelete, path: one, tag: "Channels",
-		summary: "Delete a channel; it can be restored for 7 days", rule: admin, status: http.StatusOK,
+		summary: "Delete a channel; it can be restored for 7 days", rule: configuring, status: http.StatusOK,
 	}, s.deleteChannel)
 	register(s, route{
 		id: "probe-channel", method: http.MethodPost, path: one + "/probe", tag: "Channels",
-		summary: "Try a target at once that a channel waits for", rule: admin, status: http.StatusOK,
+		summary: "Try a target at once that a channel waits for", rule: operating, status: http.StatusOK,
 	}, s.probeChannel)
-	for step, summary := range map[operate.Step]string{
-		operate.Pause: "Hold a channel's deliveries back", operate.Resume: "Let a paused channel go on",
-		operate.Restore: "Bring a deleted channel back", operate.Reload: "Have the workers read a channel's secrets again",
+	for _, r := range []struct {
+		step    operate.Step
+		rule    rule
+		summary string
+	}{
+		{operate.Pause, operating, "Hold a channel's deliveries back"},
+		{operate.Resume, operating, "Let a paused channel go on"},
+		{operate.Restore, configuring, "Bring a deleted channel back"},
+		{operate.Reload, operating, "Have the workers read a channel's secrets again"},
 	} {
 		register(s, route{
-			id: string(step) + "-channel", method: http.MethodPut, path: one + "/" + string(step), tag: "Channels",
-			summary: summary, rule: admin, status: http.StatusOK,
+			id: string(r.step) + "-channel", method: http.MethodPut, path: one + "/" + string(r.step), tag: "Channels",
+			summary: r.summary, rule: r.rule, status: http.StatusOK,
 		}, func(ctx context.Context, in *channelInput) (*channelOutput, error) {
 			ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 			defer cancel()
-			return answerChannel(s.acting(ctx).Change(ctx, in.Channel, step))
+			return answerChannel(s.acting(ctx).Change(ctx, in.Channel, r.step))
 		})
 	}
 }

@@ -86,7 +86,7 @@ func (s *server) deadRoutes() {
 	})
 	register(s, route{
 		id: "get-dead-letter", method: http.MethodGet, path: one, tag: "Dead letters",
-		summary: "Show one dead letter, with its payload", rule: read, status: http.StatusOK,
+		summary: "Show one dead letter, with its payload", rule: contents, status: http.StatusOK,
 	}, s.getDead)
 	for _, act := range []struct {
 		act                        operate.LetterAct
@@ -97,7 +97,7 @@ func (s *server) deadRoutes() {
 	} {
 		register(s, route{
 			id: string(act.act) + "-dead-letter", method: act.method, path: one + act.path, tag: "Dead letters",
-			summary: act.summary, rule: admin, status: http.StatusOK,
+			summary: act.summary, rule: operating, status: http.StatusOK,
 		}, func(ctx context.Context, in *deadInput) (*letterOutput, error) {
 			if _, err := s.letter(ctx, in.Sequence); err != nil {
 				return nil, err
@@ -107,7 +107,7 @@ func (s *server) deadRoutes() {
 		})
 		register(s, route{
 			id: string(act.act) + "-dead-letters", method: act.method, path: all + act.path, tag: "Dead letters",
-			summary: act.all, rule: admin, status: http.StatusOK,
+			summary: act.all, rule: operating, status: http.StatusOK,
 		}, func(ctx context.Context, in *manyInput) (*manyOutput, error) {
 			return s.manyDead(ctx, in, act.act)
 		})

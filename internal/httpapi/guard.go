@@ -176,11 +176,11 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	c := &caller{from: r.RemoteAddr}
 	scope, isPublic := scopeOf(ctx.Operation())
 	relayed := gateway.Relayed(r.Context())
-	if relayed && scope != tokens.Admin {
+	if relayed && !administrative(scope) {
 		forbidden("a gateway answers this itself").write(w)
 		return
 	}
-	forward := s.o.Forward && scope == tokens.Admin
+	forward := s.o.Forward && administrative(scope)
 	// A token that is given counts, even if this instance has not heard yet that there are
 	// any. One that an administrator verifies need not be one that this instance can.
 	if !isPublic && (s.o.Tokens.Required() || relayed || r.Header.Get("Authorization") != "" && !forward) {
@@ -201,6 +201,17 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	next(huma.WithValue(ctx, callerKey{}, c))
+}
+
+// administrative reports whether routes of a scope are answered by an administrator where
+// this instance is a gateway: they change something, or are recorded in the audit log.
+func administrative(scope tokens.Scope) bool {
+	switch scope {
+	case tokens.Payload, tokens.Operate, tokens.Configure, tokens.Admin:
+		return true
+	default:
+		return false
+	}
 }
 
 // scopeOf returns the scope that an operation needs. One without a rule needs a

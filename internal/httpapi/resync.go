@@ -26,7 +26,7 @@ func (s *server) resyncRoutes() {
 	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[channels.Selection]())
 	register(s, route{
 		id: "start-resync", method: http.MethodPost, path: path, tag: "Channels", maxBody: maxAdminBody,
-		summary: "Deliver current versions again: all, those of some keys, or of keys with a prefix", rule: admin, status: http.StatusAccepted,
+		summary: "Deliver current versions again: all, those of some keys, or of keys with a prefix", rule: operating, status: http.StatusAccepted,
 		body: &huma.RequestBody{Content: map[string]*huma.MediaType{jsonType: {Schema: schema}}},
 	}, s.startResync)
 	register(s, route{
@@ -40,7 +40,7 @@ func (s *server) resyncRoutes() {
 	for _, step := range []operate.ResyncStep{operate.PauseResync, operate.ResumeResync, operate.StopResync} {
 		register(s, route{
 			id: string(step) + "-resync", method: http.MethodPut, path: path + "/" + string(step), tag: "Channels",
-			summary: "Have a channel's resync " + string(step), rule: admin, status: http.StatusOK,
+			summary: "Have a channel's resync " + string(step), rule: operating, status: http.StatusOK,
 		}, func(ctx context.Context, in *channelInput) (*resyncOutput, error) {
 			ctx, cancel := context.WithTimeout(ctx, readTimeout)
 			defer cancel()

@@ -30,8 +30,8 @@ type Options struct {
 	Client    *operate.Client
 	Publisher Publisher
 	Tokens    *tokens.Cache
-	// Forward has what needs the scope admin done by an administrator: this instance's
-	// role at the broker does not let it.
+	// Forward has what an administrator's role at the broker is needed for, or what is
+	// recorded, done by an administrator: this instance's role does not let it.
 	Forward bool
 	Logger  zerolog.Logger
 	// Metrics returns what is served at /metrics to who may see these channels; allows

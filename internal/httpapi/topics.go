@@ -94,12 +94,12 @@ func (s *server) topicRoutes() {
 	})
 	register(s, route{
 		id: "put-topic", method: http.MethodPut, path: one, tag: "Topics",
-		summary: "Make or change a topic", rule: admin, status: http.StatusOK, also: []int{http.StatusCreated}, maxBody: maxAdminBody,
+		summary: "Make or change a topic", rule: configuring, status: http.StatusOK, also: []int{http.StatusCreated}, maxBody: maxAdminBody,
 		body: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: topicSchema()}}},
 	}, s.putTopic)
 	register(s, route{
 		id: "delete-topic", method: http.MethodDelete, path: one, tag: "Topics",
-		summary: "Delete a topic that no channel reads, for good", rule: admin, status: http.StatusOK,
+		summary: "Delete a topic that no channel reads, for good", rule: configuring, status: http.StatusOK,
 	}, s.deleteTopic)
 	register(s, route{
 		id: "publish-to-topic", method: http.MethodPost, path: one + "/updates", tag: "Updates",

@@ -21,7 +21,7 @@ type tryOutput struct{ Body *tryout.Report }
 func (s *server) tryRoutes() {
 	register(s, route{
 		id: "test-channel", method: http.MethodPost, path: "/v1/channels/{channel}/test", tag: "Channels",
-		summary: "What would the channel send for a sample update? Nothing is sent; secrets are not read", rule: admin, status: http.StatusOK,
+		summary: "What would the channel send for a sample update? Nothing is sent; secrets are not read", rule: configuring, status: http.StatusOK,
 		body: s.updateBody(jsonType, "application/cloudevents+json", "*/*"),
 	}, s.try)
 }

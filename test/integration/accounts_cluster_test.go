@@ -92,7 +92,7 @@ func TestReplySubjectsWriteAndDeleteNothingInACluster(t *testing.T) {
 func (g *guarded) asksFromEachServer() {
 	t := g.t
 	t.Helper()
-	token, _ := g.token(g.signer(), "admin")
+	token, _ := g.token(g.signer(), "configure")
 	ask := func(url string) (gateway.Answer, error) {
 		c := g.nats(brokerconfig.Gateway)
 		c.URL = url

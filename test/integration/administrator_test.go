@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,9 +62,9 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	worker, _ := g.worker()
 	api, at := g.gateway(g.keysOf(brokerconfig.Gateway)...)
-	all, id := g.token(g.signer(), "admin")
+	all, id := g.token(g.signer(), administrators)
 	publish, _ := g.token(g.signer(), "publish")
-	cases, _ := g.token(g.signer(), "admin", "--channel", "cases")
+	cases, _ := g.token(g.signer(), administrators, "--channel", "cases")
 	ask := func(token, method, path, body string, header ...string) answer {
 		return g.ask(method, at+path, body, append(header, "Authorization", "Bearer "+token)...)
 	}
@@ -109,6 +110,7 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 		{"DELETE /v1/topics/{topic}", "/v1/topics/policies", "", 409, `"confirm"`, nil},
 		{"DELETE /v1/topics/{topic}", "/v1/topics/policies?confirm=policies", "", 200, `"policies"`, nil},
 		{"GET /v1/doctor", "/v1/doctor", "", 200, `"findings"`, nil},
+		{"GET /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 200, `"payload"`, nil},
 		{"POST /v1/dead-letters/{sequence}/replay", "/v1/dead-letters/1/replay", "", 409, `"still_fails"`, nil},
 		{"DELETE /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 200, `"discarded":true`, nil},
 		{"POST /v1/dead-letters/replay", "/v1/dead-letters/replay?channel=portal", "", 409, `"confirm":"3"`, nil},
@@ -163,7 +165,10 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 	g.end(worker, "sync.out.new.") // the roles were made before that channel, and the worker may have tried it
 }
 
-// administrative lists the routes that need the scope admin.
+// administrators are the scopes whose routes a gateway has an administrator answer.
+const administrators = "payload,operate,configure,admin"
+
+// administrative lists the routes that need one of these scopes.
 func administrative(t *testing.T, openapi string) (routes []string) {
 	t.Helper()
 	var doc struct {
@@ -172,7 +177,7 @@ func administrative(t *testing.T, openapi string) (routes []string) {
 	decodeJSON(t, openapi, &doc)
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
-			if len(op.Security) == 1 && strings.Join(op.Security[0]["token"], "") == "admin" {
+			if len(op.Security) == 1 && slices.Contains(strings.Split(administrators, ","), strings.Join(op.Security[0]["token"], "")) {
 				routes = append(routes, strings.ToUpper(method)+" "+path)
 			}
 		}
@@ -199,11 +204,11 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
 	other := filepath.Join(t.TempDir(), "other.key")
 	extsync("tokens", "key", "--out", other).ok(t)
-	all, _ := g.token(g.signer(), "admin")
-	foreign, _ := g.token(other, "admin")
+	all, _ := g.token(g.signer(), administrators)
+	foreign, _ := g.token(other, administrators)
 	read, _ := g.token(g.signer(), "read,publish")
-	cases, _ := g.token(g.signer(), "admin", "--channel", "cases")
-	revoked, id := g.token(g.signer(), "admin")
+	cases, _ := g.token(g.signer(), administrators, "--channel", "cases")
+	revoked, id := g.token(g.signer(), administrators)
 	g.program(brokerconfig.Admin, "extsync", "tokens", "revoke", id, "--admin-key", g.signer()).ok(t)
 	admin, at := g.administrator()
 

@@ -137,7 +137,7 @@ func (g *guarded) attack(role brokerconfig.Role, channels ...string) (tried int,
 	token := ""
 	if role == brokerconfig.Gateway { // others do not reach it
 		administrator, _ = g.administrator()
-		token, _ = g.token(g.signer(), "admin")
+		token, _ = g.token(g.signer(), administrators)
 	}
 	before := g.holdings(js)
 	scope := brokerconfig.Scope{
