@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/hms-utl/extsync/internal/redact"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/render"
@@ -64,6 +65,9 @@ type Config struct {
 	OnUnmatch OnUnmatch      `yaml:"on_unmatch,omitempty" json:"on_unmatch,omitempty" enum:"leave,delete" group:"Content" doc:"leave, as without it: an entity that no longer passes the filter stays at the target as it was. delete: it is deleted there, and its update ends as delivered with the code removed. A key that the target never had is not deleted, as far as the ledger or the target itself can tell. After a change of the filter, a resync deletes what passes no longer."`
 	Mapping   string         `yaml:"mapping,omitempty" json:"mapping,omitempty" format:"jq" example:"{id, name: .title}" group:"Content" doc:"A jq expression that gives the payload to send. An update for which it fails is a dead letter. After a change the target still holds the payloads of the old one: run 'extsync resync'."`
 	Render    *render.Config `yaml:"render,omitempty" json:"render,omitempty" group:"Content" example:"{format: csv}" doc:"Writes the mapping's result in another form than JSON. The payload must be JSON."`
+	// Redact lists the paths of fields whose values people do not see, as package redact
+	// takes them. Targets get them.
+	Redact []string `yaml:"redact,omitempty" json:"redact,omitempty" max:"100" example:"[.ssn, .person.ssn]" group:"Content" doc:"The HTTP API and the console show no values at these paths, whether in payloads, in what is sent or in what a target holds; targets get them. .people.ssn is the field of each element where people is an array. Values that the mapping moves need the path that they have then, too. A payload that is not JSON is not shown at all."`
 	// Partitions is how many workers can share the channel: 1, 4 or 16. Defaults
 	// to 1.
 	Partitions int `yaml:"partitions,omitempty" json:"partitions" default:"1" enum:"1,4,16" group:"Throughput" doc:"Up to so many workers share the channel. A change waits until nothing is in flight. More of them than the target can bear only cost connections and room at the broker."`
@@ -177,6 +181,11 @@ func (c *Config) Validate(catalog *connectors.Catalog) error {
 		p.Add("retry.initial_backoff", "%s is more than max_backoff, which is %s", r.InitialBackoff.D(), r.MaxBackoff.D())
 	}
 	c.Transform().Check(&p)
+	for i, path := range c.Redact {
+		if err := redact.Check(path); err != nil {
+			p.Add(fmt.Sprintf("redact[%d]", i), "%s", err)
+		}
+	}
 	c.checkConnector(&p, catalog)
 	return p.Err()
 }
