@@ -69,13 +69,14 @@ type server struct {
 	bodies   shares
 	refusals refusalLog
 	ready    readiness
+	board    *operate.Board
 }
 
 // New returns the API. Keep of the tokens and the returned keep must run as long
 // as it is served.
 func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Context), err error) {
 	s := &server{
-		o: o, inFlight: semaphore.NewWeighted(maxInFlight), bodies: shares{held: map[string]int64{}},
+		o: o, board: o.Client.Board(), inFlight: semaphore.NewWeighted(maxInFlight), bodies: shares{held: map[string]int64{}},
 		refusals: refusalLog{log: o.Logger, limiter: rate.NewLimiter(rate.Every(refusalEvery), 1)},
 		// base64 needs four bytes for three.
 		maxBody: o.Client.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
@@ -115,6 +116,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.channelRoutes()
 	s.topicRoutes()
 	s.statusRoutes()
+	s.overviewRoutes()
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()

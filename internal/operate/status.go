@@ -28,10 +28,10 @@ type ChannelStatus struct {
 	Channel string        `json:"channel"`
 	Mode    channels.Mode `json:"mode"`
 	State   string        `json:"state" enum:"active,blocked,stalled,paused,changing,deleted,no stream" doc:"blocked: nothing gets through in part of it until somebody acts; stalled: an alarm for another reason"`
-	// Health is the worst of the channel and of its keys. Sync counts the keys by what the target
+	// Health is the worst of the channel and of its keys, without those that were given up. Sync counts the keys by what the target
 	// holds of them, and Standings by health and reason besides; nil until they are counted. They
 	// never have too many keys in sync, see standing.Channel.
-	Health    why.Health         `json:"health" enum:"ok,retrying,parked,dead,down,paused,blocked" doc:"The worst of the channel and of its keys"`
+	Health    why.Health         `json:"health" enum:"ok,retrying,parked,dead,down,paused,blocked" doc:"The worst of the channel and of its keys; with keys that were given up it is ok while the others are delivered, and standings tell their number"`
 	Sync      map[why.Sync]int64 `json:"sync,omitempty" doc:"Keys by what the target holds of them; none: not counted yet. Never too many are in_sync: an update that nobody has looked at takes one off"`
 	Standings why.Counts         `json:"standings,omitempty" doc:"The same keys by health and reason besides, the most urgent first"`
 	// Undelivered updates; with AtMost a few too many may be counted.

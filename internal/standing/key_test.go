@@ -211,7 +211,7 @@ func TestChannelCountsItsKeys(t *testing.T) {
 		health why.Health
 		want   map[why.Sync]int64
 	}{
-		{"moving", func() {}, why.HealthDead, map[why.Sync]int64{why.InSync: 14, why.Waiting: 4, why.Behind: 4}},
+		{"moving", func() {}, why.HealthRetrying, map[why.Sync]int64{why.InSync: 14, why.Waiting: 4, why.Behind: 4}},
 		{"target down", func() { s.waits(why.CircuitOpen) }, why.HealthDown, map[why.Sync]int64{why.InSync: 14, why.Waiting: 4, why.Behind: 4}},
 		{"a part is blocked", func() { s.waits(why.CredentialsRefused) }, why.HealthBlocked, map[why.Sync]int64{why.InSync: 14, why.Waiting: 2, why.Behind: 6}},
 		{"paused", func() { s.entry.Config.Paused = new(true) }, why.HealthPaused, map[why.Sync]int64{why.InSync: 14, why.Behind: 8}},
@@ -226,6 +226,38 @@ func TestChannelCountsItsKeys(t *testing.T) {
 			if got := got.Standings.BySync()[sync]; got != n {
 				t.Errorf("%s: %d keys are %s, want %d", c.name, got, sync, n)
 			}
+		}
+	}
+}
+
+// TestDeadLettersDoNotMakeAChannelIll: a channel that delivers is ok with the number of keys that
+// were given up, and an open circuit is its own health, apart from keys that are tried again.
+func TestDeadLettersDoNotMakeAChannelIll(t *testing.T) {
+	for name, c := range map[string]struct {
+		tried  why.Standing
+		waits  why.Code
+		health why.Health
+	}{
+		"it delivers":                    {why.Standing{}, "", why.HealthOK},
+		"it retries":                     {why.Standing{Sync: why.Behind, Health: why.HealthRetrying, Code: why.TargetError}, "", why.HealthRetrying},
+		"it has parked":                  {why.Standing{Sync: why.Behind, Health: why.HealthParked, Code: why.Parked}, "", why.HealthParked},
+		"the target is down":             {why.Standing{}, why.CircuitOpen, why.HealthDown},
+		"down, and what failed before":   {why.Standing{Sync: why.Behind, Health: why.HealthRetrying, Code: why.TargetError}, why.CircuitOpen, why.HealthDown},
+		"down, and what is parked":       {why.Standing{Sync: why.Behind, Health: why.HealthParked, Code: why.Parked}, why.CircuitOpen, why.HealthDown},
+		"it is slow, as the target asks": {why.Standing{}, why.RateLimited, why.HealthRetrying},
+	} {
+		s := newScene()
+		census := channels.Census{Keys: 9, Standings: why.Counts{{Sync: why.Behind, Health: why.HealthDead, Why: why.DeadLettered, Keys: 3}}}
+		census.Standings.Add(c.tried, 1)
+		for p := range s.backlog.Partitions {
+			s.backlog.Partitions[p].Progress.Census = census
+		}
+		if c.waits != "" {
+			s.waits(c.waits)
+		}
+		got := standing.Judge(s.entry, s.backlog, s.crew)
+		if got.Health != c.health || got.Standings.Dead() != 6 {
+			t.Errorf("%s: %s with %d dead, want %s with 6", name, got.Health, got.Standings.Dead(), c.health)
 		}
 	}
 }

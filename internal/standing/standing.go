@@ -49,7 +49,8 @@ type Channel struct {
 	Published   uint64    // updates ever stored
 	Findings    []Finding // the most urgent first
 	Partitions  []Partition
-	// Health is the worst of the channel and of its keys.
+	// Health is the worst of the channel and of its keys, without those that were given up:
+	// Standings tell their number.
 	Health why.Health
 	// Standings say how its keys stand; nil while they are not counted. Updates that nobody has
 	// looked at count as waiting, and so many fewer keys as in sync: that is never too high.

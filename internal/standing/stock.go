@@ -98,7 +98,8 @@ func (p *Partition) standings() why.Counts {
 	return out
 }
 
-// health returns the worst health of the channel and of its keys.
+// health returns the worst health of the channel and of its keys, of which those do not count that
+// were given up: the others are delivered.
 func (c *Channel) health() why.Health {
 	worst := c.Standings.Health()
 	for i := range c.Findings {

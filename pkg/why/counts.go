@@ -68,15 +68,28 @@ func (c Counts) Sorted() Counts {
 	return out
 }
 
-// Health returns the worst health of all keys; HealthOK if there are none.
+// Health returns the health of a channel with these keys: the worst of those that were not given
+// up; HealthOK if there are none. A channel that delivers is well, however many dead letters it
+// has. Dead tells their number.
 func (c Counts) Health() Health {
 	worst := HealthOK
 	for i := range c {
-		if c[i].Keys > 0 {
+		if c[i].Keys > 0 && c[i].Health != HealthDead {
 			worst = Worse(worst, c[i].Health)
 		}
 	}
 	return worst
+}
+
+// Dead returns how many keys were given up at their newest version.
+func (c Counts) Dead() int64 {
+	dead := int64(0)
+	for i := range c {
+		if c[i].Health == HealthDead {
+			dead += c[i].Keys
+		}
+	}
+	return dead
 }
 
 // BySync adds up the keys by what the target holds of them.

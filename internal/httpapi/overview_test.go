@@ -1,0 +1,120 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hms-utl/extsync/pkg/channels"
+)
+
+const hostile = `<script>alert("k")</script>`
+
+// names returns a field of each element of a list, in order.
+func names(list any, field string) string {
+	var out []string
+	all, _ := list.([]any)
+	for _, one := range all {
+		out = append(out, fmt.Sprint(at(one, field)))
+	}
+	return strings.Join(out, " ")
+}
+
+// row returns a channel's row of an overview.
+func row(overview map[string]any, channel string) any {
+	all, _ := overview["channels"].([]any)
+	for _, one := range all {
+		if at(one, "channel") == channel {
+			return one
+		}
+	}
+	return nil
+}
+
+// A channel that delivers and has dead letters is ok, with their number, and they need a person.
+// What a target, a key or a description says is text in JSON, whatever it is.
+func TestOverviewOfDeadLetters(t *testing.T) {
+	r := newRig(t)
+	cfg := r.channel("erp")
+	cfg.Description = hostile
+	_, err := r.client.Apply(t.Context(), channels.File{Channels: []channels.Config{cfg}}, false)
+	r.must(err)
+	r.serve().work()
+	r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update("good", "1", "x"))
+	r.target.fail.Store(http.StatusUnprocessableEntity)
+	r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update(strings.ReplaceAll(hostile, `"`, `'`), "1", "x"))
+	r.target.fail.Store(0)
+	r.eventually("the dead letter to be counted", func() bool {
+		found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+		erp := row(found, "erp")
+		return at(erp, "dead") == 1.0 && at(erp, "health") == "ok" && at(erp, "sync", "in_sync") == 1.0 && at(erp, "published_rate") != nil
+	})
+	found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+	if erp := row(found, "erp"); at(erp, "description") != hostile || at(erp, "kind") != "http" || at(erp, "target") != r.target.URL || at(erp, "keys") != 2.0 || at(erp, "not_newest") != 1.0 {
+		t.Errorf("%v", erp)
+	}
+	if at(found, "totals", "needs_person") != 1.0 || at(found, "totals", "ok") != 2.0 || at(found, "totals", "dead") != 1.0 || at(found, "totals", "by_health", "ok") != 2.0 {
+		t.Errorf("%v", found["totals"])
+	}
+	if names(found["attention"], "channel")+names(found["attention"], "why")+names(found["attention"], "act")+names(found["attention"], "person") != "erpdead_lettereddeadtrue" {
+		t.Errorf("%v", found["attention"])
+	}
+	resp, text := r.do(r.request(http.MethodGet, "/v1/overview", ""))
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%v\n%s", resp.Header, text)
+	}
+}
+
+// A target that answers nobody is down, which mends itself, and a paused channel with updates
+// needs a person.
+func TestOverviewOfWhatWaits(t *testing.T) {
+	r := newRig(t).serve().work()
+	r.target.fail.Store(http.StatusServiceUnavailable)
+	for i := range 30 {
+		r.call(http.StatusAccepted, http.MethodPost, updates, update(fmt.Sprint("k", i), "1", "x"))
+	}
+	r.call(http.StatusOK, http.MethodPut, "/v1/channels/portal/pause", "")
+	r.call(http.StatusAccepted, http.MethodPost, "/v1/channels/portal/updates", update("k", "1", "x"))
+	r.eventually("erp to be down, and portal paused", func() bool {
+		found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+		return at(row(found, "erp"), "health") == "down" && at(row(found, "portal"), "health") == "paused" &&
+			strings.HasPrefix(names(found["attention"], "why"), "paused circuit_open") && strings.HasPrefix(names(found["attention"], "act"), "resume probe") &&
+			strings.HasPrefix(names(found["attention"], "person"), "true false") && at(row(found, "erp"), "why", "code") == "circuit_open"
+	})
+}
+
+// A limited token hears of its own channels and topics in all parts of the overview.
+func TestOverviewOfALimitedToken(t *testing.T) {
+	r := newRig(t).asking()
+	r.topics()
+	r.serve()
+	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"), r.limited(nil, nil)...)
+	r.call(http.StatusAccepted, http.MethodPost, "/v1/channels/portal/updates", update("k", "1", "x"), r.limited(nil, nil)...)
+	for _, c := range []struct {
+		channels, topics []string
+		rows, shown      string
+		undelivered      float64
+		attention        string
+	}{
+		{nil, nil, "crm erp portal web", "policies", 2, "erp portal"},
+		{[]string{"portal"}, nil, "portal", "", 1, "portal"},
+		{[]string{"crm"}, []string{"policies"}, "crm", "policies", 0, ""},
+	} {
+		token := r.limited(c.channels, c.topics)
+		r.eventually(fmt.Sprintf("the overview of %v", c.channels), func() bool {
+			found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "", token...)
+			return names(found["channels"], "channel") == c.rows && names(found["topics"], "topic") == c.shown &&
+				at(found, "totals", "undelivered") == c.undelivered && strings.HasPrefix(names(found["attention"], "channel"), c.attention)
+		})
+	}
+	first := r.call(http.StatusOK, http.MethodGet, "/v1/overview?limit=3", "", r.limited(nil, nil)...)
+	next, _ := first["next"].(string)
+	second := r.call(http.StatusOK, http.MethodGet, "/v1/overview?limit=3&cursor="+next, "", r.limited(nil, nil)...)
+	if names(first["channels"], "channel") != "crm erp portal" || names(second["channels"], "channel") != "web" || second["next"] != "" || second["totals"] != nil {
+		t.Errorf("%v\n%v", first, second)
+	}
+	for _, wrong := range []string{"limit=0", "limit=201", "cursor=x"} {
+		r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/overview?"+wrong, "", r.limited(nil, nil)...)
+	}
+}

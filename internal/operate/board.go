@@ -1,0 +1,204 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/hms-utl/extsync/internal/standing"
+	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/why"
+	"github.com/hms-utl/extsync/pkg/workers"
+)
+
+const (
+	// freshFor is for how long a snapshot is good, and freshCosts for how many times what it
+	// has cost: looking takes a fifth of the time at most.
+	freshFor   = time.Second
+	freshCosts = 4
+	// boardTime bounds a look at all channels.
+	boardTime = 20 * time.Second
+	// boardAtOnce bounds how many channels and topics are looked at side by side.
+	boardAtOnce = 32
+)
+
+// A Board has the newest snapshot of all channels, for all who ask in one process: however many
+// they are, the broker is asked once. It is safe for concurrent use.
+type Board struct {
+	client *Client
+	flight singleflight.Group
+
+	mu   sync.Mutex
+	last *Snapshot
+	// The rest belongs to whoever takes a snapshot; one does at a time.
+	rates rates
+	taken uint64
+}
+
+// Board returns a board of an installation.
+func (c *Client) Board() *Board { return &Board{client: c, rates: rates{known: map[string]*counted{}}} }
+
+// fresh returns the newest snapshot if it is good still, else nil.
+func (b *Board) fresh() *Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last != nil && time.Since(b.last.At) < b.last.goodFor() {
+		return b.last
+	}
+	return nil
+}
+
+// goodFor is for how long after it was taken a snapshot is good.
+func (s *Snapshot) goodFor() time.Duration { return max(freshFor, freshCosts*s.Cost) }
+
+// Look returns a snapshot that is good still, and takes one if there is none.
+func (b *Board) Look(ctx context.Context) (*Snapshot, error) {
+	if s := b.fresh(); s != nil {
+		return s, nil
+	}
+	// Whoever asked first may go before it is there, and others wait for it, too.
+	taken := b.flight.DoChan("", func() (any, error) {
+		if s := b.fresh(); s != nil {
+			return s, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), boardTime)
+		defer cancel()
+		return b.take(ctx)
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-taken:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*Snapshot), nil //nolint:forcetypeassert // it is what was taken
+	}
+}
+
+// take looks at all channels and topics.
+func (b *Board) take(ctx context.Context) (*Snapshot, error) {
+	begun := time.Now()
+	s := &Snapshot{At: begun.UTC()}
+	if err := b.look(ctx, s); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken++
+	s.number = b.taken
+	old := map[string]*spot{}
+	if b.last != nil {
+		for i := range b.last.spots {
+			old[b.last.spots[i].row.Channel] = &b.last.spots[i]
+		}
+	}
+	for i := range s.spots {
+		spot := &s.spots[i]
+		spot.changed = s.number
+		if was := old[spot.row.Channel]; was != nil && reflect.DeepEqual(was.row, spot.row) {
+			spot.changed = was.changed
+		}
+	}
+	b.last, s.Cost = s, time.Since(begun)
+	return s, nil
+}
+
+func (b *Board) look(ctx context.Context, s *Snapshot) error {
+	c := b.client
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	entries, err := registry.List(ctx)
+	if err != nil && len(entries) == 0 {
+		return err // one that cannot be read hides no other; doctor says so
+	}
+	topics, err := registry.Topics(ctx)
+	if err != nil && len(topics) == 0 {
+		return err
+	}
+	crew, err := workers.Read(ctx, c.JS, c.Names)
+	if err != nil {
+		return err
+	}
+	entries = slices.DeleteFunc(entries, func(e channels.Entry) bool { return !e.Deleted.IsZero() })
+	s.spots, s.topics = make([]spot, len(entries)), make([]TopicRow, len(topics))
+	stands := make([]standing.Channel, len(entries))
+	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(boardAtOnce)
+	for i, e := range entries {
+		group.Go(func() (err error) {
+			if stands[i], err = look.Channel(ctx, e, crew); err != nil {
+				return fmt.Errorf("channel %s: %w", e.Config.Name, err)
+			}
+			return nil
+		})
+	}
+	for i, e := range topics {
+		group.Go(func() (err error) {
+			s.topics[i], err = c.topicRow(ctx, e)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, e := range entries {
+		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i]), route: e.Config.Route().ID()}
+	}
+	b.rates.add(s, entries, stands)
+	return nil
+}
+
+func (c *Client) topicRow(ctx context.Context, e channels.TopicEntry) (TopicRow, error) {
+	out := TopicRow{Topic: e.Topic.Name, Description: e.Topic.Description}
+	stream, err := c.JS.Stream(ctx, wire.UpdateStream(c.Names, events.ToTopic(e.Topic.Name)))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return out, nil // doctor says so
+	}
+	if err != nil {
+		return out, fmt.Errorf("topic %s: %w", e.Topic.Name, err)
+	}
+	out.Keys = stream.CachedInfo().State.Msgs
+	return out, nil
+}
+
+// rowOf returns a channel's row, without its rates.
+func rowOf(e channels.Entry, c *standing.Channel) Row {
+	row := Row{
+		Channel: e.Config.Name, Description: e.Config.Description, Kind: e.Config.Connector.Kind, Target: TargetText(e.Config.Connector), Mode: e.Config.Mode,
+		State: c.State, Health: c.Health, Sync: c.Standings.BySync(), Undelivered: c.Undelivered, Oldest: c.Oldest, Circuit: c.Circuit(),
+		NextProbe: c.NextProbe(), Workers: []string{}, Partitions: e.Config.Partitions, Dead: c.Standings.Dead(), Alarm: c.Alarm(), Revision: e.Revision,
+	}
+	if e.Config.From != nil {
+		row.Topic = e.Config.From.Topic
+	}
+	row.NotNewest = int64(c.Undelivered) //nolint:gosec // no number of updates
+	if c.Stock != nil {
+		row.Keys = &c.Stock.Keys
+		row.NotNewest = row.Sync[why.Waiting] + row.Sync[why.Behind] + row.Sync[why.Unknown]
+	}
+	for i := range c.Partitions {
+		if w := c.Partitions[i].Worker; w != "" && len(row.Workers) < workersNamed && !slices.Contains(row.Workers, w) {
+			row.Workers = append(row.Workers, w)
+		}
+	}
+	slices.Sort(row.Workers)
+	if len(c.Findings) > 0 {
+		f := &c.Findings[0]
+		row.Why = &RowWhy{Code: f.Code, Text: f.Message, Advice: f.Advice, Since: f.Since}
+	}
+	return row
+}
