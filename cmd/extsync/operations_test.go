@@ -84,6 +84,7 @@ func operations(dir string) []operation {
 		{id: "list-entities", command: "entities", args: []string{"erp"}, method: "GET", path: "/v1/channels/erp/entities"},
 		{id: "list-entities-everywhere", command: "entities", args: []string{"--health", "dead", "--limit", "3"}, method: "GET", path: "/v1/entities?health=dead&limit=3"},
 		{id: "list-dead-letters", command: "dead list", method: "GET", path: "/v1/dead-letters"},
+		{id: "group-dead-letters", command: "dead groups", method: "GET", path: "/v1/dead-letters/groups"},
 		{id: "get-dead-letter", command: "dead show", args: []string{"1"}, method: "GET", path: "/v1/dead-letters/1"},
 		{id: "discard-dead-letter", command: "dead discard", args: []string{"1"}, method: "DELETE", path: "/v1/dead-letters/2", within: "letters"},
 		{id: "replay-dead-letter", command: "dead replay", args: []string{"3"}, method: "POST", path: "/v1/dead-letters/4/replay", within: "letters"},

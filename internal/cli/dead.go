@@ -20,7 +20,7 @@ import (
 
 // DeadCommand returns the commands about dead letters.
 func DeadCommand(sh *Shell) *cobra.Command {
-	cmd := Group("dead", "List, show, send again and discard dead letters", deadList(sh), deadShow(sh), deadMany(sh, replay()), deadMany(sh, discard()))
+	cmd := Group("dead", "List, show, send again and discard dead letters", deadList(sh), deadGroups(sh), deadShow(sh), deadMany(sh, replay()), deadMany(sh, discard()))
 	cmd.Long = `A dead letter is an update that was given up: its attempts were spent, or the
 target will never take it, or it is a conflict. It keeps the whole update.
 
@@ -45,6 +45,8 @@ func (f *letterFilter) declare(cmd *cobra.Command, states bool) {
 	flags.StringVar(&f.Code, "code", "", "of this error code only, such as 422")
 	flags.StringVar(&f.after, "after", "", "stored at this RFC 3339 time or later, or so long ago (2h, 7d)")
 	flags.StringVar(&f.before, "before", "", "stored before this RFC 3339 time, or longer ago than this (2h, 7d)")
+	flags.StringVar(&f.Prefix, "key-prefix", "", "of keys that begin with this only")
+	flags.StringVar(&f.Group, "group", "", "of this group only, see 'dead groups'")
 	if states {
 		flags.StringVar(&f.state, "state", string(deadletters.StateOpen), "open, pending, resolved or any")
 	}
@@ -65,7 +67,7 @@ func (f *letterFilter) filter(now time.Time) (out deadletters.Filter, any bool, 
 	if out.Before, err = moment(f.before, now); err != nil {
 		return out, false, fmt.Errorf("%w: --before: %w", errUsage, err)
 	}
-	any = f.Channel != "" || f.Key != "" || f.outcome != "" || f.Class != "" || f.Code != "" || f.after != "" || f.before != ""
+	any = f.Channel != "" || f.Key != "" || f.outcome != "" || f.Class != "" || f.Code != "" || f.after != "" || f.before != "" || f.Prefix != "" || f.Group != ""
 	return out, any, nil
 }
 

@@ -25,13 +25,15 @@ type DeadFilter struct {
 	Code    string    `query:"code" maxLength:"100"`
 	After   time.Time `query:"after" doc:"Stored then or later"`
 	Before  time.Time `query:"before" doc:"Stored earlier"`
+	Prefix  string    `query:"prefix" maxLength:"1024" doc:"The key begins with it"`
+	Group   string    `query:"group" maxLength:"16" doc:"Of this group, see GET /v1/dead-letters/groups"`
 	State   string    `query:"state" enum:"open,pending,resolved,any" doc:"Default: open"`
 }
 
 func (f *DeadFilter) filter(ctx context.Context) (deadletters.Filter, error) {
 	out := deadletters.Filter{
 		Channel: f.Channel, Key: f.Key, Outcome: events.Outcome(f.Outcome), Class: f.Class, Code: f.Code,
-		After: f.After, Before: f.Before, State: deadletters.State(f.State),
+		After: f.After, Before: f.Before, Prefix: f.Prefix, Group: f.Group, State: deadletters.State(f.State),
 	}
 	if f.State == "any" {
 		out.State, out.AnyState = "", true
@@ -53,6 +55,10 @@ type deadListInput struct {
 }
 
 type deadListOutput struct{ Body operate.LetterPage }
+
+type deadGroupsInput struct{ DeadFilter }
+
+type deadGroupsOutput struct{ Body deadletters.Groups }
 
 type deadInput struct {
 	Sequence uint64 `path:"sequence" minimum:"1"`
@@ -83,6 +89,19 @@ func (s *server) deadRoutes() {
 		defer cancel()
 		page, err := s.o.Client.Letters(ctx, f, in.Limit, in.Cursor)
 		return &deadListOutput{Body: page}, err
+	})
+	register(s, route{
+		id: "group-dead-letters", method: http.MethodGet, path: all + "/groups", tag: "Dead letters",
+		summary: "Put what was given up together by why it failed", rule: read, status: http.StatusOK,
+	}, func(ctx context.Context, in *deadGroupsInput) (*deadGroupsOutput, error) {
+		f, err := in.filter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		groups, err := s.o.Client.LetterGroups(ctx, f)
+		return &deadGroupsOutput{Body: groups}, err
 	})
 	register(s, route{
 		id: "get-dead-letter", method: http.MethodGet, path: one, tag: "Dead letters",

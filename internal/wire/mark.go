@@ -16,6 +16,9 @@ func (m Mark) Covers(sequence uint64, stored time.Time) bool {
 	return sequence <= m.Sequence && !stored.After(m.Stored)
 }
 
+// IsZero reports whether it is the zero Mark.
+func (m Mark) IsZero() bool { return m.Sequence == 0 && m.Stored.IsZero() }
+
 // A Void says what no longer counts of a key that was reset: a broker that was killed
 // may bring back what was removed then (docs/adr/0032).
 type Void struct {

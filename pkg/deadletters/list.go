@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
+	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -21,11 +19,15 @@ type Filter struct {
 	Outcome events.Outcome // DeadLettered or Conflict; zero: both
 	Class   string         // of the error; zero: all
 	Code    string         // of the error; zero: all
+	Prefix  string         // the key begins with it; zero: all
+	Group   string         // Group.ID; zero: all
 	After   time.Time      // stored then or later; zero: no limit
 	Before  time.Time      // stored earlier than this; zero: no limit
 	State   State          // zero: StateOpen
 	// AnyState selects letters of all states. State must be zero then.
 	AnyState bool
+	// Upto is the last letter to select; zero: no limit.
+	Upto wire.Mark
 }
 
 // check returns the subject that the filter's letters are on.
@@ -45,6 +47,15 @@ func (f *Filter) check(names events.Names) (subject string, err error) {
 	}
 	if !f.Before.IsZero() && !f.After.Before(f.Before) && !f.After.IsZero() {
 		errs = append(errs, errors.New("after is not earlier than before"))
+	}
+	if f.Key != "" && f.Prefix != "" {
+		errs = append(errs, errors.New("key and prefix exclude each other"))
+	}
+	if len(f.Prefix) > events.MaxKeyLen {
+		errs = append(errs, errors.New("the prefix is longer than a key can be"))
+	}
+	if f.Group != "" && !isGroup(f.Group) {
+		errs = append(errs, fmt.Errorf("group %.40q is not the name of one: it has %d hexadecimal digits", f.Group, groupDigits))
 	}
 	subject = wire.DeadOf(names, f.Channel)
 	if f.Key != "" {
@@ -66,8 +77,11 @@ func (f *Filter) matches(l *letter) bool {
 	return (f.Outcome == "" || f.Outcome == l.Outcome) &&
 		(f.Class == "" || f.Class == l.Class) &&
 		(f.Code == "" || f.Code == l.Code) &&
+		strings.HasPrefix(l.Key, f.Prefix) &&
 		!l.Stored.Before(f.After) &&
-		(f.Before.IsZero() || l.Stored.Before(f.Before))
+		(f.Before.IsZero() || l.Stored.Before(f.Before)) &&
+		(f.Upto.IsZero() || f.Upto.Covers(l.Sequence, l.Stored)) &&
+		(f.Group == "" || f.Group == l.group())
 }
 
 func (f *Filter) matchesState(s State) bool {
@@ -89,6 +103,8 @@ const (
 	// reads for that are under way at once.
 	chunkLetters = 128
 	judgeAtOnce  = 16
+	// portionLooks is after how many letters a scan says how far it is, if it selects few.
+	portionLooks = 1024
 )
 
 // A Page is a part of a list.
@@ -139,128 +155,64 @@ func (s *Store) Count(ctx context.Context, f Filter) (int, error) {
 // stored, a few at a time: those that there are when it begins, from a sequence on.
 func (s *Store) scan(ctx context.Context, f Filter, from uint64) iter.Seq2[[]letter, error] {
 	return func(yield func([]letter, error) bool) {
+		for p, err := range s.portions(ctx, f, from) {
+			if (err != nil || len(p.letters) > 0) && !yield(p.letters, err) {
+				return
+			}
+		}
+	}
+}
+
+// A portion is a part of the stream that was looked at.
+type portion struct {
+	letters []letter // that the filter selects
+	looked  int      // how many letters there are in the part
+	last    uint64   // the sequence of the last of them
+}
+
+// portions is scan, which says what it has looked at, also where it selects nothing.
+func (s *Store) portions(ctx context.Context, f Filter, from uint64) iter.Seq2[portion, error] {
+	return func(yield func(portion, error) bool) {
 		subject, err := f.check(s.names)
 		if err != nil {
-			yield(nil, err)
+			yield(portion{}, err)
 			return
 		}
 		query := wire.StreamQuery{
-			Stream: wire.DeadStream(s.names), Subject: subject, From: from, Since: f.After, HeadersOnly: true,
+			Stream: wire.DeadStream(s.names), Subject: subject, From: from, Since: f.After, Until: f.Upto.Sequence, HeadersOnly: true,
+			Consumer: s.consumers,
 		}
-		chunk := make([]letter, 0, chunkLetters)
+		size := chunkLetters
+		if s.consumers {
+			size *= 4
+		}
+		p := portion{letters: make([]letter, 0, size)}
+		known := knowledge{s: s}
 		flush := func() bool {
-			selected, err := s.judgeChunk(ctx, f, chunk)
-			chunk = chunk[:0]
-			if err != nil {
-				yield(nil, err)
-				return false
-			}
-			return len(selected) == 0 || yield(selected, nil)
+			selected, err := known.judge(ctx, f, p.letters)
+			out := portion{selected, p.looked, p.last}
+			p = portion{letters: p.letters[:0]}
+			return yield(out, err) && err == nil
 		}
 		for msg, err := range wire.ReadStream(ctx, s.js, query) {
 			if err != nil {
-				yield(nil, err)
+				yield(portion{}, err)
 				return
 			}
 			if !f.Before.IsZero() && !msg.Time.Before(f.Before) {
 				break // all that follow were stored later
 			}
 			l := decode(s.names, msg)
-			if !f.matches(&l) {
-				continue
+			p.looked, p.last = p.looked+1, l.Sequence
+			if f.matches(&l) {
+				p.letters = append(p.letters, l)
 			}
-			chunk = append(chunk, l)
-			if len(chunk) == cap(chunk) && !flush() {
+			if (len(p.letters) == cap(p.letters) || p.looked == portionLooks) && !flush() {
 				return
 			}
 		}
-		if len(chunk) > 0 {
+		if p.looked > 0 {
 			flush()
 		}
 	}
-}
-
-// judgeChunk finds out the states of letters, side by side, and returns those that
-// the filter selects. The record of a key is read once.
-func (s *Store) judgeChunk(ctx context.Context, f Filter, chunk []letter) ([]letter, error) {
-	records := newRecords(s)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(judgeAtOnce)
-	for i := range chunk {
-		l := &chunk[i]
-		group.Go(func() error {
-			known, err := records.get(ctx, l.Channel, l.EncodedKey)
-			if err != nil {
-				return err
-			}
-			return s.judgeBy(ctx, l, &known.rec, &known.ended)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	var selected []letter
-	for i := range chunk {
-		if f.matchesState(chunk[i].State) {
-			selected = append(selected, chunk[i])
-		}
-	}
-	return selected, nil
-}
-
-// records reads what is known of keys, each once.
-type records struct {
-	s     *Store
-	mu    sync.Mutex
-	known map[string]*reading
-}
-
-// A reading is what is known of a key, once done is closed.
-type reading struct {
-	knownKey
-	err  error
-	done chan struct{}
-}
-
-// A knownKey is what is known of a key: its records in the ledger and in the bucket of
-// ended letters.
-type knownKey struct {
-	rec   wire.Record
-	ended ended
-}
-
-func newRecords(s *Store) *records {
-	return &records{s: s, known: map[string]*reading{}}
-}
-
-// get returns what is known of a key. It is read by whoever asks first; all others wait.
-func (r *records) get(ctx context.Context, channel, enc string) (*knownKey, error) {
-	r.mu.Lock()
-	id := channel + "/" + enc
-	k, others := r.known[id]
-	if !others {
-		k = &reading{done: make(chan struct{})}
-		r.known[id] = k
-	}
-	r.mu.Unlock()
-	if !others {
-		k.err = r.read(ctx, channel, enc, &k.knownKey)
-		close(k.done)
-	}
-	select {
-	case <-k.done:
-		return &k.knownKey, k.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-func (r *records) read(ctx context.Context, channel, enc string, k *knownKey) (err error) {
-	if k.ended, _, err = r.s.readEnded(ctx, channel, enc); err != nil {
-		return err
-	}
-	if k.rec, _, err = r.s.ledger.GetEncoded(ctx, channel, enc); errors.Is(err, events.ErrNoRecord) {
-		return nil
-	}
-	return err
 }
