@@ -98,7 +98,7 @@ func verdicts() []verdict {
 		{ExitRefused, "key_busy", "pause what publishes the key, wait until it is delivered, and try again", []error{channels.ErrKeyBusy, channels.ErrReset}},
 		{ExitRefused, "filling", "'extsync resync CHANNEL --follow' shows how far it is", []error{channels.ErrFilling}},
 		{ExitRefused, "resync_active", "stop the one that runs, or wait for its end", []error{channels.ErrResyncActive}},
-		{ExitRefused, "nothing_kept", "let the platform publish the entities anew", []error{channels.ErrNothingKept}},
+		{ExitRefused, "nothing_kept", "let the platform publish the entities anew", []error{channels.ErrNothingKept, operate.ErrNotKept}},
 		{ExitUnknown, "no_resync", "start one with 'extsync resync CHANNEL'", []error{channels.ErrNoResync}},
 		{ExitBroker, "no_worker", "start a connector-worker, or resume the channel", []error{channels.ErrNoOwner}},
 		{ExitRefused, "not_readable", "use a connector that can be read: sql in the modes document and table, or http with read.url in its configuration", []error{operate.ErrNotReadable}},

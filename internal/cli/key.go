@@ -6,10 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/config"
 	"github.com/hms-utl/extsync/internal/operate"
-	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -36,27 +34,20 @@ With --topic, in place of CHANNEL, the topic forgets the key, and so do all chan
 read it.`,
 		Example: "  extsync key reset erp_db p-2023-vax --yes\n  extsync key reset --topic policies p-2023-vax --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client, r *channels.Registry) error {
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
 				if topic != "" {
-					return sh.resetTopicKey(ctx, client, r, topic, args[0], yes)
+					return sh.resetTopicKey(ctx, client, topic, args[0], yes)
 				}
 				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make channel %s forget key %s", args[0], args[1]))
 				if err != nil {
 					return err
 				}
-				act := auditlog.Act{Action: "key.reset", Target: "channel " + args[0], Before: was, After: map[string]string{"key": args[1]}}
-				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
-					return nil, r.ResetKey(ctx, args[0], args[1])
-				})
+				done, err := client.ResetKey(ctx, was)
 				if err != nil {
 					return err
 				}
 				if sh.JSON {
-					return sh.WriteJSON(struct {
-						Channel string              `json:"channel"`
-						Key     string              `json:"key"`
-						Was     operate.Whereabouts `json:"was"`
-					}{args[0], args[1], was})
+					return sh.WriteJSON(done)
 				}
 				_, err = fmt.Fprintf(sh.Out, "%s: key %s starts anew\n", args[0], clean(args[1]))
 				return err
@@ -70,7 +61,7 @@ read it.`,
 	return cmd
 }
 
-func (sh *Shell) resetTopicKey(ctx context.Context, client *operate.Client, r *channels.Registry, topic, key string, yes bool) error {
+func (sh *Shell) resetTopicKey(ctx context.Context, client *operate.Client, topic, key string, yes bool) error {
 	held, err := client.TopicKey(ctx, topic, key)
 	if err != nil {
 		return err
@@ -78,9 +69,7 @@ func (sh *Shell) resetTopicKey(ctx context.Context, client *operate.Client, r *c
 	if !yes {
 		return unconfirmed("make topic %s and all channels that read it forget key %s, whose newest version is %s", topic, clean(key), held.Newest.Version)
 	}
-	act := auditlog.Act{Action: "key.reset", Target: "topic " + topic, Before: held, After: map[string]string{"key": key}}
-	err = client.Act(ctx, act, func(ctx context.Context) (any, error) { return nil, r.ResetTopicKey(ctx, topic, key) })
-	if err != nil {
+	if err := client.ResetTopicKey(ctx, held, key); err != nil {
 		return err
 	}
 	if sh.JSON {
@@ -108,22 +97,16 @@ says why the update failed, and can be replayed. A worker must be running.`,
 		Example: "  extsync key give-up erp_db p-2023-vax --yes",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return sh.withRegistry(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client, r *channels.Registry) error {
+			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
 				was, err := confirmedKey(ctx, client, args, yes, fmt.Sprintf("make a dead letter of the pending update in channel %s of key %s", args[0], args[1]))
 				if err != nil {
 					return err
 				}
-				act := auditlog.Act{Action: "key.give_up", Target: "channel " + args[0], Before: was}
-				var settled events.Settlement
-				err = client.Act(ctx, act, func(ctx context.Context) (any, error) {
-					var err error
-					settled, err = r.GiveUp(ctx, args[0], args[1])
-					return givenUp{args[0], args[1], settled}, err
-				})
+				done, err := client.GiveUp(ctx, was)
 				if err != nil {
 					return err
 				}
-				return writeGivenUp(sh, givenUp{args[0], args[1], settled})
+				return writeGivenUp(sh, done)
 			})
 		},
 	}
@@ -133,14 +116,7 @@ says why the update failed, and can be replayed. A worker must be running.`,
 	return cmd
 }
 
-// givenUp says what became of an update that was to be given up.
-type givenUp struct {
-	Channel string            `json:"channel"`
-	Key     string            `json:"key"`
-	Settled events.Settlement `json:"settled"`
-}
-
-func writeGivenUp(sh *Shell, g givenUp) error {
+func writeGivenUp(sh *Shell, g operate.GivenUp) error {
 	if sh.JSON {
 		return sh.WriteJSON(g)
 	}

@@ -120,6 +120,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()
+	s.contentRoutes()
 	s.kindsRoute()
 	s.installationRoutes()
 	s.serviceRoutes()

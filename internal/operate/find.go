@@ -211,30 +211,34 @@ const whyTimeout = 3 * time.Second
 // head returns the last update in a route's stream; the zero Copy if the
 // stream holds none of the key, and why it cannot be read, if it cannot.
 func (c *Client) head(ctx context.Context, r events.Route, key string) (head Copy, malformed, err error) {
-	enc, err := events.EncodeKey(key)
-	if err != nil {
+	msg, err := c.lastOf(ctx, r, key)
+	if err != nil || msg == nil {
 		return Copy{}, nil, err
-	}
-	stream, err := c.JS.Stream(ctx, wire.UpdateStream(c.Names, r))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return Copy{}, nil, fmt.Errorf("%w: the stream of %s is missing", channels.ErrNotFound, r)
-	}
-	if err != nil {
-		return Copy{}, nil, err
-	}
-	msg, err := wire.ReadLast(ctx, c.JS, stream, wire.StoredUpdate(c.Names, r, enc))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Copy{}, nil, nil
-	}
-	if err != nil {
-		return Copy{}, nil, err
-	}
-	if wire.IsReset(msg.Header) {
-		return Copy{}, nil, nil
 	}
 	u, malformed := wire.Decode(c.Names, msg.Subject, msg.Header, msg.Data)
 	if malformed != nil {
 		return Copy{At: msg.Time}, malformed, nil
 	}
 	return Copy{Version: u.Version, Digest: u.Digest(), Op: u.Op, At: msg.Time}, nil, nil
+}
+
+// lastOf returns the last message of a key in a route's stream; nil if the stream holds none
+// that counts.
+func (c *Client) lastOf(ctx context.Context, r events.Route, key string) (*jetstream.RawStreamMsg, error) {
+	enc, err := events.EncodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := c.JS.Stream(ctx, wire.UpdateStream(c.Names, r))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("%w: the stream of %s is missing", channels.ErrNotFound, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	msg, err := wire.ReadLast(ctx, c.JS, stream, wire.StoredUpdate(c.Names, r, enc))
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && wire.IsReset(msg.Header) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return msg, err
 }
