@@ -65,7 +65,6 @@ function Line({ at, from }) {
     ${cut && html`<path class="stop" d=${`M${x.rate - 8} ${y - 7}v14`} />`}
     ${row.dead > 0 && html`<path class="siding" d=${`M${x.channel + 132} ${y}l12 12h26m0 -4v8`} />`}
     <circle class="station" cx=${x.channel} cy=${y} r="5" />
-    <rect class="behind" x=${x.channel + 10} y=${y - 9} width=${Math.min(Array.from(row.channel).length * 7.3 + 8, 186)} height="18" />
     <text class="name" x=${x.channel + 14} y=${y + 4}>${middle(row.channel, 24)}</text>
     <g transform=${`translate(${x.chip} ${y - 11})`}><rect class="tag" width=${words.length * 6.5 + 32} height="22" rx="11" /><svg class="i" x="8" y="4" width="14" height="14" viewBox="0 0 16 16">${inner(row.health === 'ok' ? (row.not_newest ? 'waiting' : 'in_sync') : row.health)}</svg><text class="word" x="26" y="15">${words}</text></g>
     <rect class="behind" x=${x.rate - 2} y=${y - 9} width="48" height="18" /><text class="rate" x=${x.rate + 42} y=${y + 4}>${rate(row.settled_rate)}</text>

@@ -10,7 +10,8 @@ const simple = (s) => ['string', 'integer', 'number', 'boolean'].includes(s.type
 /** fieldsOf lists the fields of an object of the schema in their order; objects are gone into once. */
 function fieldsOf(schema, prefix, draft) {
   const out = [];
-  const required = new Set(schema?.required ?? []);
+  const needed = !prefix || prefix === 'connector.config' || at(draft, prefix) !== undefined;
+  const required = new Set(needed ? schema?.required ?? [] : []);
   for (const [name, s] of Object.entries(schema?.properties ?? {})) {
     if (!prefix && (name === 'name' || name === 'connector')) continue;
     const path = prefix ? `${prefix}.${name}` : name;
@@ -28,7 +29,7 @@ export function Form({ draft, base, schema, kinds, errors, onChange }) {
   const own = fieldsOf(schema, '', draft);
   const theirs = fieldsOf(kind?.schema, 'connector.config', draft);
   const set = (path, value) => onChange(put(draft, path, value));
-  const groups = (list) => [...list.reduce((m, f) => m.set(f.group, [...(m.get(f.group) ?? []), f]), new Map())].map(([name, fields]) => [name, fields.sort((a, b) => a.order - b.order)]);
+  const groups = (list) => [...list.sort((a, b) => a.order - b.order).reduce((m, f) => m.set(f.group, [...(m.get(f.group) ?? []), f]), new Map())];
   const part = (title, list) => groups(list).map(([name, fields]) => html`<fieldset key=${title + name}><legend>${title}${name}</legend><div class="fields">${fields.filter((f) => !f.advanced || at(draft, f.path) !== undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div>
     ${fields.some((f) => f.advanced && at(draft, f.path) === undefined) && html`<details><summary class="small">More settings</summary><div class="fields">${fields.filter((f) => f.advanced && at(draft, f.path) === undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div></details>`}</fieldset>`);
   return html`${part('', own)}

@@ -40,7 +40,7 @@ function Summary({ known }) {
   const same = new Set(newest).size === 1 ? `, ${newest[0]}` : '';
   const person = known.filter((c) => ['blocked', 'dead', 'paused'].includes(c.health) || c.sync === 'ahead');
   const itself = known.filter((c) => !person.includes(c) && c.sync !== 'in_sync' && c.sync !== 'filtered');
-  if (there === known.length) return html`<${Note} tone="good" title=${`All ${things(known.length, 'system holds', 'systems hold')} the newest version${same}.`} />`;
+  if (there === known.length) return html`<${Note} tone="good" title=${known.length === 1 ? `${known[0].channel} holds the newest version${same}.` : `All ${count(known.length)} systems hold the newest version${same}.`} />`;
   const say = (list, one, many) => (list.length ? `${list.map((c) => c.channel).slice(0, 5).join(', ')}${list.length > 5 ? ` and ${count(list.length - 5)} more` : ''} ${list.length === 1 ? one : many}` : '');
   return html`<${Note} tone="wait" title=${`${count(there)} of ${things(known.length, 'system holds', 'systems hold')} the newest version${same}.`}><p>${[say(person, 'needs a person', 'need a person'), say(itself, 'goes on by itself', 'go on by themselves')].filter(Boolean).join('; ')}.</p><//>`;
 }

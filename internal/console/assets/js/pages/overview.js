@@ -18,7 +18,7 @@ export function Overview() {
     return html`<div class="title"><h1>Overview</h1></div><${Empty} title="There is no channel yet."><p>A channel is a named route to one external system. <a href=${link(['channels'], { new: '1' })}>Make the first one</a>, or run <code>extsync channels init</code>.</p><//>`;
   }
   const mends = attention.value.filter((a) => !a.person);
-  return html`<div class="title"><div><h1>Overview</h1><p>${things(t.in_sync_channels ?? all.filter((r) => r.health === 'ok' && !r.not_newest).length, 'channel')} of ${count(t.channels)} ${'wholly in sync'}. ${count(t.not_newest)} of ${things(t.keys, 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
+  return html`<div class="title"><div><h1>Overview</h1><p>${count(all.filter((r) => r.health === 'ok' && !r.not_newest).length)} of ${things(t.channels, 'channel is', 'channels are')} wholly in sync. ${count(t.not_newest)} of ${things(t.keys, 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
     <${Attention} of=${attention.value.filter((a) => a.person)} mends=${mends} more=${attentionMore.value} />
     <${Figures} t=${t} all=${all} />
     <${Card} title="Network" hint="what is wanted on the left, what each system holds on the right"><${Network} rows=${all} topics=${topics.value} /><//>
