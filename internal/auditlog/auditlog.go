@@ -29,6 +29,8 @@ const (
 const (
 	// maxValue bounds Before and After. A larger one is replaced by its size.
 	maxValue = 128 << 10
+	// maxReason bounds Reason, in bytes.
+	maxReason = 1000
 	// writeTimeout bounds each record.
 	writeTimeout = 5 * time.Second
 )
@@ -44,7 +46,11 @@ type Record struct {
 	Action string    `json:"action"`           // "channel.put"
 	Target string    `json:"target,omitempty"` // "channel erp"
 	Result string    `json:"result"`
+	Reason string    `json:"reason,omitempty"` // that whoever did it has given
 	Error  string    `json:"error,omitempty"`
+
+	// Revision is that of what was changed, afterwards; 0: it has none.
+	Revision uint64 `json:"revision,omitempty"`
 
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
@@ -62,7 +68,15 @@ func Open(js jetstream.JetStream, names events.Names) *Log { return &Log{js: js,
 // An Act is one thing that somebody wants to do.
 type Act struct {
 	Actor, From, Action, Target string
-	Before, After               any
+	// Reason is why it is done, in the words of whoever does it; "" if they have not said.
+	Reason        string
+	Before, After any
+}
+
+// Revised is what do returns to Do where what was changed has a revision.
+type Revised struct {
+	After    any // nil: Act.After
+	Revision uint64
 }
 
 // Do records an act, does it, and records how it ended. What do returns is what
@@ -71,13 +85,16 @@ type Act struct {
 func (l *Log) Do(ctx context.Context, a Act, do func(context.Context) (after any, err error)) error {
 	r := Record{
 		Format: wire.Format, ID: uuid.NewString(), Actor: a.Actor, From: a.From, Action: a.Action, Target: a.Target,
-		Result: Started, Before: value(a.Before), After: value(a.After),
+		Result: Started, Reason: connectors.Clip(a.Reason, maxReason), Before: value(a.Before), After: value(a.After),
 	}
 	if err := l.write(ctx, r); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	after, err := do(ctx)
 	r.Result = Done
+	if revised, ok := after.(Revised); ok {
+		r.Revision, after = revised.Revision, revised.After
+	}
 	if after != nil {
 		r.After = value(after)
 	}

@@ -55,7 +55,7 @@ func writeAudit(sh *Shell, records []auditlog.Record) error {
 	}
 	rows := make([][]string, len(records))
 	for i, r := range records {
-		rows[i] = []string{timeText(r.At), r.Actor, r.Action, r.Target, r.Result, r.Error}
+		rows[i] = []string{timeText(r.At), r.Actor, r.Action, r.Target, r.Result, r.Reason, r.Error}
 	}
-	return writeTable(sh.Out, []string{"WHEN", "WHO", "WHAT", "ON", "RESULT", "ERROR"}, rows)
+	return writeTable(sh.Out, []string{"WHEN", "WHO", "WHAT", "ON", "RESULT", "REASON", "ERROR"}, rows)
 }

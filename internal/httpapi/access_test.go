@@ -55,7 +55,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 			t.Run(method+" "+path, func(t *testing.T) {
 				tried++
 				scope := needed(t, path, op)
-				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1").Replace(path)
+				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1", "{id}", "1-x").Replace(path)
 				try := func(token string) int {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/hms-utl/extsync/internal/operate"
@@ -29,9 +28,6 @@ func (s *server) overviewRoutes() {
 		}
 		c := callerOf(ctx)
 		page, err := snapshot.Overview(c.allows, c.allowsTopic, in.Limit, in.Cursor)
-		if errors.Is(err, operate.ErrCursor) {
-			return nil, invalid(FieldError{Location: "query.cursor", Message: operate.ErrCursor.Error()})
-		}
-		return &overviewOutput{Body: page}, err
+		return &overviewOutput{Body: page}, cursorProblem(err)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/operate"
@@ -161,6 +162,7 @@ func mappings() []mapping {
 		{channels.ErrTopicRead, http.StatusConflict, "topic_read", 0},
 		{events.ErrReadsTopic, http.StatusConflict, "reads_topic", 0},
 		{events.ErrUnknownChannel, http.StatusNotFound, "unknown_channel", 0},
+		{auditlog.ErrNotFound, http.StatusNotFound, "unknown_record", 0},
 		{channels.ErrNotFound, http.StatusNotFound, "unknown_channel", 0},
 		{operate.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
 		{channels.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},

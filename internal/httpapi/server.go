@@ -117,6 +117,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.topicRoutes()
 	s.statusRoutes()
 	s.overviewRoutes()
+	s.activityRoutes()
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()

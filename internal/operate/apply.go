@@ -286,7 +286,7 @@ func (c *Client) put(ctx context.Context, r *channels.Registry, old channels.Ent
 		}
 		entry, err := r.Put(ctx, cfg, old.Revision)
 		change.Revision = entry.Revision
-		return nil, err
+		return auditlog.Revised{Revision: entry.Revision}, err
 	})
 }
 

@@ -112,7 +112,7 @@ func (c *Client) Change(ctx context.Context, name string, step Step) (ChannelCon
 	act := auditlog.Act{Action: "channel." + string(step), Target: "channel " + name, Before: stepped(old)}
 	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
 		e, err = take(ctx, name)
-		return stepped(e), err
+		return auditlog.Revised{After: stepped(e), Revision: e.Revision}, err
 	})
 	if err != nil {
 		return ChannelConfig{}, err
@@ -155,7 +155,7 @@ func (c *Client) Clone(ctx context.Context, name, as string) (ChannelConfig, err
 	act := auditlog.Act{Action: "channel.clone", Target: "channel " + as}
 	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
 		e, err = registry.Put(ctx, cfg, 0)
-		return stepped(e), err
+		return auditlog.Revised{After: e.Config, Revision: e.Revision}, err
 	})
 	if err != nil {
 		return ChannelConfig{}, err
