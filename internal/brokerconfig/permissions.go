@@ -149,6 +149,7 @@ func (s Scope) gateway() Permissions {
 	g.api("STREAM.INFO", wire.AuditStream(n))    // to see that the broker is provisioned
 	g.api("STREAM.MSG.GET", wire.AuditStream(n)) // what people have done
 	g.readBucket(wire.LettersBucket(n))
+	g.readBucket(wire.JobsBucket(n)) // to show them
 	// Which service's acks a token may read is for the API to say.
 	g.api("STREAM.INFO", wire.AckStream(n))
 	g.api("STREAM.MSG.GET", wire.AckStream(n))

@@ -42,6 +42,8 @@ type ListQuery struct {
 	Why     []why.Code
 	Limit   int    // 1 to MaxListed
 	Cursor  string // Page.Next of the page before; "" for the first
+
+	ends [2]uint64 // the last messages of the stream and of the ledger to look at; 0: those that there are
 }
 
 // A ListPage is a page of keys.
@@ -193,7 +195,7 @@ func (l *listing) facts(enc string, rec wire.Record) standing.Facts {
 
 // stream adds the keys of which the newest message has no outcome.
 func (l *listing) stream(ctx context.Context, from uint64) (next uint64, err error) {
-	q := wire.StreamQuery{Stream: wire.UpdateStream(l.c.Names, l.entry.Config.Route()), Subject: ">", From: from, HeadersOnly: true}
+	q := wire.StreamQuery{Stream: wire.UpdateStream(l.c.Names, l.entry.Config.Route()), Subject: ">", From: from, Until: l.q.ends[0], HeadersOnly: true}
 	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
 		if err != nil {
 			return 0, err
@@ -244,7 +246,7 @@ func (l *listing) waiting(ctx context.Context, msg *jetstream.RawStreamMsg) erro
 // only. The others were listed by the stream.
 func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err error) {
 	names := l.c.Names
-	q := wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(names)), Subject: wire.LedgerRecords(names, l.q.Channel), From: from}
+	q := wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(names)), Subject: wire.LedgerRecords(names, l.q.Channel), From: from, Until: l.q.ends[1]}
 	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
 		if err != nil {
 			return 0, err

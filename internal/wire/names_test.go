@@ -65,6 +65,7 @@ func TestNamesAreFixed(t *testing.T) {
 		wire.ProgressBucket(n):                                    "sync_progress",
 		wire.WorkersBucket(n):                                     "sync_workers",
 		wire.LeasesBucket(n):                                      "sync_leases",
+		wire.JobsBucket(n):                                       "sync_jobs",
 		wire.KVSubject("b", "k"):                                  "$KV.b.k",
 		wire.KVStream("b"):                                        "KV_b",
 		wire.LedgerKey(n, "erp_db", "p-1"):                        "erp_db.1.5.p-1",

@@ -167,6 +167,9 @@ func LeasesBucket(n events.Names) string   { return n.Prefix() + "_leases" }
 func TokensBucket(n events.Names) string      { return n.Prefix() + "_tokens" }
 func IdempotencyBucket(n events.Names) string { return n.Prefix() + "_idempotency" }
 
+// JobsBucket returns the bucket of the jobs that somebody has started.
+func JobsBucket(n events.Names) string { return n.Prefix() + "_jobs" }
+
 // LettersBucket returns the bucket that says which dead letters of a key are ended.
 func LettersBucket(n events.Names) string { return n.Prefix() + "_letters" }
 

@@ -31,6 +31,7 @@ const (
 	defaultOutcomeAge  = 7 * 24 * time.Hour
 	ackAge             = 24 * time.Hour
 	idempotencyAge     = 24 * time.Hour
+	jobAge             = 30 * 24 * time.Hour
 	auditBytes         = 64 << 20
 	silentBytes        = 64 << 10 // of a stream that takes nothing
 
@@ -93,6 +94,7 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 		fleeting(bucket(wire.LeasesBucket(names), smallBucketBytes)),
 		writtenOnce(bucket(wire.TokensBucket(names), smallBucketBytes)),
 		forgetting(bucket(wire.LettersBucket(names), smallBucketBytes), 0),
+		forgetting(bucket(wire.JobsBucket(names), smallBucketBytes), jobAge),
 		forgetting(bucket(wire.IdempotencyBucket(names), smallBucketBytes), idempotencyAge),
 		{
 			Name: wire.AuditStream(names), Subjects: []string{wire.AuditSubjects(names)},

@@ -141,6 +141,8 @@ func sharedLoss(n events.Names, stream string) string {
 		return "all API tokens are lost; make new ones before the HTTP API is started again"
 	case wire.AuditStream(n):
 		return "the records of administrative acts are lost"
+	case wire.KVStream(wire.JobsBucket(n)):
+		return "the records of jobs are lost; those that were running end where they are, and can be started again"
 	case wire.KVStream(wire.IdempotencyBucket(n)):
 		return "answers to repeated requests are lost; repeating stays safe"
 	default:

@@ -81,8 +81,9 @@ type letter struct {
 	Entry
 	subject string
 	header  nats.Header
-	whole   bool // Update has its payload
-	lasting bool // it is resolved, and the ledger will always say so
+	whole   bool        // Update has its payload
+	rec     wire.Record // of the key; of a scan only
+	lasting bool        // it is resolved, and the ledger will always say so
 }
 
 // ofUpdate reports whether a letter has a header from its update; the others say

@@ -49,7 +49,9 @@ func (k *knowledge) judge(ctx context.Context, f Filter, chunk []letter) ([]lett
 		l := &chunk[i]
 		group.Go(func() error {
 			of := known[wire.ChannelKey{Channel: l.Channel, Encoded: l.EncodedKey}]
-			return k.s.judgeBy(ctx, l, &of.rec, &of.ended)
+			err := k.s.judgeBy(ctx, l, &of.rec, &of.ended)
+			l.rec = of.rec
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -1,0 +1,305 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hms-utl/extsync/internal/jobs"
+	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/words"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/versioning"
+)
+
+const (
+	// inHand is how many letters are noted as in hand at once, handsAtOnce how many keys
+	// of them are worked on side by side.
+	inHand      = 64
+	handsAtOnce = 16
+	// ownerPatience is for how long a job waits for a worker, or for a target's worker to
+	// answer, until it counts letters as failed: a worker that is replaced is soon there.
+	ownerPatience = time.Minute
+	againAfter    = time.Second
+)
+
+// A letterWork is a job on dead letters, in the making.
+type letterWork struct {
+	c        *Client
+	store    *deadletters.Replayer
+	run      *jobs.Run
+	discards bool
+	channel  string
+
+	mu      sync.Mutex
+	waiting patience
+	waits   map[string]bool // what keys wait for now
+}
+
+// workOnLetters replays or discards letters from where the record stands. What is in hand is
+// stored before it is touched: after a kill it is known of each letter whether it was counted.
+func (c *Client) workOnLetters(ctx context.Context, run *jobs.Run) error {
+	store, err := c.DeadLetters(ctx)
+	if err != nil {
+		return err
+	}
+	many, err := c.manyLetters(ctx)
+	if err != nil {
+		return err
+	}
+	rec := run.Record()
+	w := &letterWork{
+		c: c, store: store, run: run, discards: rec.Action == jobs.Discard, channel: rec.Channel,
+		waiting: patience{ownerPatience, map[string]time.Time{}}, waits: map[string]bool{},
+	}
+	if len(rec.InHand) > 0 { // by a runner that was killed, or has left
+		if err := w.all(ctx, rec.InHand, true); err != nil {
+			return err
+		}
+	}
+	f := letterFilter(rec.Selection.Letters)
+	f.Upto = rec.Upto
+	if !w.discards {
+		f.State, f.AnyState = deadletters.StateOpen, false
+	}
+	if rec.Upto.IsZero() || rec.Cursor >= rec.Upto.Sequence {
+		return nil
+	}
+	for batch, err := range many.Batches(ctx, f, rec.Cursor+1) {
+		if err != nil {
+			return err
+		}
+		for part := range slices.Chunk(batch.Entries, inHand) {
+			if run.Stopping() {
+				return nil
+			}
+			if err := w.paused(ctx); err != nil {
+				return err
+			}
+			items := make([]jobs.Item, len(part))
+			for i := range part {
+				items[i] = jobs.Item{Letter: part[i].Sequence, Channel: part[i].Channel, Key: part[i].EncodedKey, Version: part[i].Version.String()}
+			}
+			run.Change(func(r *jobs.Record) { r.Cursor, r.InHand = part[len(part)-1].Sequence, items })
+			if err := run.Save(ctx); err != nil {
+				return err
+			}
+			if err := w.all(ctx, items, false); err != nil {
+				return err
+			}
+		}
+		run.Change(func(r *jobs.Record) { r.Cursor = max(r.Cursor, batch.Last) })
+	}
+	return ctx.Err()
+}
+
+// paused waits while the channel of the job is paused. Letters of a channel that is deleted
+// are for whoever is asked to send them.
+func (w *letterWork) paused(ctx context.Context) error {
+	if w.channel == "" || w.discards {
+		return nil
+	}
+	registry, err := w.c.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		e, err := registry.Get(ctx, w.channel)
+		if err != nil || !e.Paused() || !e.Deleted.IsZero() || w.run.Stopping() {
+			w.run.Waits("")
+			if channelGone(err) {
+				return nil
+			}
+			return err
+		}
+		w.run.Waits("channel " + w.channel + " is paused; the job goes on when it is resumed")
+		if !sleep.For(ctx, againAfter) {
+			return ctx.Err()
+		}
+	}
+}
+
+// all works on what is in hand: several keys at once, the letters of one in order.
+func (w *letterWork) all(ctx context.Context, items []jobs.Item, resumed bool) error {
+	keys := map[string][]jobs.Item{}
+	for _, it := range items {
+		keys[it.Channel+"/"+it.Key] = append(keys[it.Channel+"/"+it.Key], it)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(handsAtOnce)
+	for _, of := range keys {
+		group.Go(func() error {
+			for _, it := range of {
+				word, failure, err := w.one(ctx, it, resumed)
+				if err != nil || word == "" {
+					return err
+				}
+				w.run.Change(func(r *jobs.Record) {
+					r.Count(word, 1, failure)
+					r.InHand = slices.DeleteFunc(r.InHand, func(other jobs.Item) bool { return other.Letter == it.Letter })
+				})
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// one works on a letter, and says how that has ended; "": the job is to stop before.
+func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word, failure string, err error) {
+	for {
+		if w.run.Stopping() && !resumed || ctx.Err() != nil {
+			return "", "", ctx.Err()
+		}
+		if w.run.Stopping() { // of a former runner: it is only looked at
+			if _, err := w.store.Get(ctx, it.Letter); !errors.Is(err, deadletters.ErrNotFound) {
+				return "", "", err
+			}
+			return w.fate(ctx, it)
+		}
+		word, err := w.act(ctx, it)
+		switch {
+		case err == nil, word != "" && !transient(err):
+			if word == outGone && resumed {
+				return w.fate(ctx, it)
+			}
+			if err != nil && word == outFailed {
+				failure = clipFailure(it, err)
+			}
+			w.note(it.Channel, "")
+			return word, failure, nil
+		case ctx.Err() != nil:
+			return "", "", ctx.Err()
+		}
+		// Nobody answers: a worker is replaced, or the broker is away.
+		if w.note(it.Channel, waitText(it.Channel, err)) {
+			if word == "" {
+				word = outFailed
+			}
+			return word, clipFailure(it, err), nil
+		}
+		if !sleep.For(ctx, againAfter) {
+			return "", "", ctx.Err()
+		}
+	}
+}
+
+// transient reports whether a letter may fare better in a moment.
+func transient(err error) bool {
+	return errors.Is(err, channels.ErrNoOwner) || errors.Is(err, events.ErrUnavailable)
+}
+
+func waitText(channel string, err error) string {
+	if errors.Is(err, channels.ErrNoOwner) {
+		return "no worker works on a partition of channel " + channel
+	}
+	return "the broker or a worker of channel " + channel + " does not answer"
+}
+
+// note says what a channel's letters wait for, "" for nothing any more, and reports whether
+// that has been so for too long.
+func (w *letterWork) note(channel, what string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if what == "" {
+		if _, was := w.waiting.since[channel]; was {
+			delete(w.waiting.since, channel)
+			w.run.Waits("")
+		}
+		return false
+	}
+	if w.waiting.over(channel) {
+		return true
+	}
+	w.run.Waits(what)
+	return false
+}
+
+// act does it once.
+func (w *letterWork) act(ctx context.Context, it jobs.Item) (string, error) {
+	if w.discards {
+		err := w.store.Discard(ctx, it.Letter)
+		switch {
+		case err == nil:
+			return outDiscarded, nil
+		case errors.Is(err, deadletters.ErrNotFound):
+			return outGone, nil
+		case errors.Is(err, deadletters.ErrPending):
+			return outPending, nil
+		case transient(err):
+			return "", err
+		default:
+			return outFailed, err
+		}
+	}
+	if w.channel == "" { // the letters of a paused channel do not hold the others back
+		registry, err := w.c.Registry(ctx)
+		if err != nil {
+			return "", err
+		}
+		if e, err := registry.Get(ctx, it.Channel); err == nil && e.Deleted.IsZero() && e.Paused() {
+			return outPaused, nil
+		}
+	}
+	res, err := w.store.Replay(ctx, it.Letter)
+	switch {
+	case err == nil && res.UnderWay:
+		return outUnderWay, nil
+	case err == nil && res.Outcome == events.Delivered:
+		return outDelivered, nil
+	case err == nil:
+		return outSuperseded, nil
+	case errors.Is(err, deadletters.ErrMalformed):
+		return outMalformed, nil
+	case errors.Is(err, deadletters.ErrNotFound), errors.Is(err, deadletters.ErrResolved):
+		return outGone, nil
+	case errors.Is(err, deadletters.ErrPending):
+		return outPending, nil
+	case errors.Is(err, deadletters.ErrBusy):
+		return outBusy, nil
+	case channelGone(err):
+		return outNoChannel, nil
+	case errors.Is(err, channels.ErrNoOwner):
+		return outNoWorker, err
+	case transient(err):
+		return "", err
+	default:
+		return outFailed, err
+	}
+}
+
+// fate says how a letter has ended that a former runner had in hand: nobody has counted it.
+func (w *letterWork) fate(ctx context.Context, it jobs.Item) (string, string, error) {
+	if w.discards {
+		return outDiscarded, "", nil
+	}
+	version, err := versioning.Parse(it.Version)
+	if err != nil {
+		return outGone, "", nil //nolint:nilerr // malformed ones cannot have been sent
+	}
+	became, err := w.store.Fate(ctx, it.Channel, it.Key, version)
+	switch {
+	case err != nil:
+		return "", "", err
+	case became == events.Delivered:
+		return outDelivered, "", nil
+	case became == events.Superseded:
+		return outSuperseded, "", nil
+	default:
+		return outGone, "", nil
+	}
+}
+
+// maxFailureText bounds the text of a failure, in bytes.
+const maxFailureText = 400
+
+func clipFailure(it jobs.Item, err error) string {
+	return clipText(fmt.Sprintf("letter %d of channel %s: %s", it.Letter, it.Channel, words.Of(err)), maxFailureText)
+}
