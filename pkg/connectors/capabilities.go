@@ -49,11 +49,12 @@ type Capabilities struct {
 	KeepsDigest bool `json:"keeps_digest"`
 	// KeepsTombstone: a deleted key keeps its version.
 	KeepsTombstone bool `json:"keeps_tombstone"`
-	// Probes, Reads, Compares, Lists, Batches and Previews: the connector is a Prober, a
-	// Reader, a Comparer, a Lister, a Batcher and a Previewer.
+	// Probes, Reads, Compares, Fetches, Lists, Batches and Previews: the connector is a Prober,
+	// a Reader, a Comparer, a Fetcher, a Lister, a Batcher and a Previewer.
 	Probes   bool `json:"probes"`
 	Reads    bool `json:"reads"`
 	Compares bool `json:"compares"`
+	Fetches  bool `json:"fetches"`
 	Lists    bool `json:"lists"`
 	Batches  bool `json:"batches"`
 	Previews bool `json:"previews"`
@@ -74,6 +75,7 @@ func (c Capabilities) String() string {
 		{c.Probes, &can, "probed"},
 		{c.Reads, &can, "read"},
 		{c.Compares, &can, "compared"},
+		{c.Fetches, &can, "shown"},
 		{c.Lists, &can, "listed"},
 		{c.Previews, &can, "previewed"},
 	} {

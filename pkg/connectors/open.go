@@ -2,6 +2,7 @@ package connectors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -28,6 +29,7 @@ type Opened struct {
 	prober    Prober
 	reader    Reader
 	comparer  Comparer
+	fetcher   Fetcher
 	lister    Lister
 	previewer Previewer
 }
@@ -78,6 +80,10 @@ func (o *Opened) declared() (missing string) {
 	if o.can.Compares {
 		o.comparer, ok = o.conn.(Comparer)
 		need(ok, "Comparer")
+	}
+	if o.can.Fetches {
+		o.fetcher, ok = o.conn.(Fetcher)
+		need(ok, "Fetcher")
 	}
 	if o.can.Lists {
 		o.lister, ok = o.conn.(Lister)
@@ -151,6 +157,25 @@ func (o *Opened) Compare(ctx context.Context, attempts []Attempt) ([]Comparison,
 	}
 	out, err := o.comparer.Compare(ctx, attempts)
 	return out, o.scrubber.Error(err)
+}
+
+// Fetch is that of Fetcher, ErrUnable if the connector is none.
+func (o *Opened) Fetch(ctx context.Context, a Attempt) (Fetched, error) {
+	defer o.panicked()
+	if o.fetcher == nil {
+		return Fetched{}, ErrUnable
+	}
+	f, err := o.fetcher.Fetch(ctx, a)
+	if err != nil {
+		return Fetched{}, o.scrubber.Error(err)
+	}
+	f.Unwritable = o.scrubber.Text(f.Unwritable)
+	for i := range f.Parts { // a target may give back what it was let in with
+		if p := &f.Parts[i]; p.Theirs != nil {
+			p.Theirs = json.RawMessage(o.scrubber.Text(string(p.Theirs)))
+		}
+	}
+	return f, nil
 }
 
 // List is that of Lister, ErrUnable if the connector is none.

@@ -49,13 +49,13 @@ func Kind() connectors.Kind {
 		Summary: "sends each update as one HTTP request (CloudEvents, Standard Webhooks)",
 		// The receiver is told the version; whether it refuses an older one is up to it.
 		Capabilities: connectors.Capabilities{
-			Guard: connectors.GuardByFormat, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Previews: true,
+			Guard: connectors.GuardByFormat, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Fetches: true, Previews: true,
 			Remembers: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			c, _ := Decode(config) // a configuration that is not valid can nothing
 			can := Kind().Capabilities
-			can.Probes, can.Reads, can.Remembers = c.ProbeURL != "", c.Read.URL != "", len(c.remembered()) > 0
+			can.Probes, can.Reads, can.Fetches, can.Remembers = c.ProbeURL != "", c.Read.URL != "", c.Read.URL != "", len(c.remembered()) > 0
 			return can
 		},
 		Config: Config{},

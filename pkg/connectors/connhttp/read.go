@@ -1,6 +1,7 @@
 package connhttp
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -95,26 +96,54 @@ func (c *connector) Read(ctx context.Context, keys []string) ([]connectors.Held,
 	return out, nil
 }
 
-func (c *connector) readOne(parent context.Context, key string) (connectors.Held, error) {
+func (c *connector) readOne(ctx context.Context, key string) (connectors.Held, error) {
+	_, held, err := c.ask(ctx, key)
+	return held, err
+}
+
+// ask asks for a key. The reply is nil if the target holds nothing of it.
+func (c *connector) ask(parent context.Context, key string) (*reply, connectors.Held, error) {
 	ctx, cancel := c.bounded(parent)
 	defer cancel()
 	to, err := c.readFrom.expand(key, "", nil)
 	if err != nil {
-		return connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "request", err))
+		return nil, connectors.Held{}, asError(connectors.Failed(connectors.Permanent, "request", err))
 	}
 	got, err := c.fetch(parent, ctx, to, nil)
 	if err != nil {
-		return connectors.Held{}, err
+		return nil, connectors.Held{}, err
 	}
 	switch {
 	case got.status == http.StatusNotFound || got.status == http.StatusGone:
-		return connectors.Held{}, nil
+		return nil, connectors.Held{}, nil
 	case got.status/100 == 2:
-		return c.heldBy(ctx, to.Host, got)
+		held, err := c.heldBy(ctx, to.Host, got)
+		return got, held, err
 	default:
 		class := classOf(got.status, "", httpkit.RetryAfter(got.header, c.now()) > 0)
-		return connectors.Held{}, statusError(class, to.Host, got.status)
+		return nil, connectors.Held{}, statusError(class, to.Host, got.status)
 	}
+}
+
+// Fetch shows the body of the answer beside the payload.
+func (c *connector) Fetch(ctx context.Context, a connectors.Attempt) (connectors.Fetched, error) {
+	if c.readFrom == nil {
+		return connectors.Fetched{}, connectors.ErrUnable
+	}
+	got, held, err := c.ask(ctx, a.Key)
+	if err != nil {
+		return connectors.Fetched{}, err
+	}
+	out := connectors.Fetched{Held: held, There: got != nil}
+	var theirs []byte
+	if got != nil && len(got.body) > 0 {
+		theirs = got.body
+	}
+	if got != nil && got.cut {
+		return out, asError(connectors.Failed(connectors.Permanent, "read", errCut))
+	}
+	out.Parts = []connectors.Part{connectors.ContentPart(a.Payload, theirs, !bytes.Equal(a.Payload, theirs))}
+	return out, nil
 }
 
 // heldBy reads a 2xx answer. One that does not say clearly what the target holds is

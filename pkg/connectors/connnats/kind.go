@@ -40,7 +40,7 @@ func Kind() connectors.Kind {
 		Summary: "a bucket, a stream or a service at a NATS server, of this or another account",
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true,
-			Probes: true, Reads: true, Compares: true, Lists: true, Batches: true, Previews: true, Remembers: true,
+			Probes: true, Reads: true, Compares: true, Fetches: true, Lists: true, Batches: true, Previews: true, Remembers: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			c, err := decode(config)
@@ -52,7 +52,7 @@ func Kind() connectors.Kind {
 			default:
 				return connectors.Capabilities{
 					Guard: connectors.GuardConditional, KeepsDigest: true, KeepsTombstone: true,
-					Probes: true, Reads: true, Compares: true, Previews: true,
+					Probes: true, Reads: true, Compares: true, Fetches: true, Previews: true,
 				}
 			}
 		},

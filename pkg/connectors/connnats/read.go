@@ -38,6 +38,22 @@ func (k *keeper) Compare(ctx context.Context, attempts []connectors.Attempt) ([]
 	return out, err
 }
 
+// Fetch shows the payload that is there beside that of the attempt.
+func (k *keeper) Fetch(ctx context.Context, a connectors.Attempt) (connectors.Fetched, error) {
+	all, err := k.look(ctx, []string{a.Key})
+	if err != nil {
+		return connectors.Fetched{}, err
+	}
+	f := all[0]
+	out := connectors.Fetched{Held: f.Held, There: !f.IsZero() || f.foreign}
+	var theirs []byte
+	if len(f.payload) > 0 {
+		theirs = f.payload
+	}
+	out.Parts = []connectors.Part{connectors.ContentPart(a.Payload, theirs, string(a.Payload) != string(theirs))}
+	return out, nil
+}
+
 // look reads the last messages of keys, several at once.
 func (k *keeper) look(ctx context.Context, keys []string) ([]found, error) {
 	ctx, end := k.link.begin(ctx)

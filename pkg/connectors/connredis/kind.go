@@ -50,7 +50,7 @@ func Kind() connectors.Kind {
 		Summary: "a hash or a string for each key at a Redis or Valkey server, or at a cluster of them",
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true,
-			Probes: true, Reads: true, Compares: true, Batches: true, Previews: true,
+			Probes: true, Reads: true, Compares: true, Fetches: true, Batches: true, Previews: true,
 		},
 		Config: Config{},
 		Access: []string{"username", "password", "tls", "allow_cidrs", "max_batch", "nodes"},

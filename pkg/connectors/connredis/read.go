@@ -50,6 +50,22 @@ func (c *connector) Compare(ctx context.Context, attempts []connectors.Attempt) 
 	return out, nil
 }
 
+// Fetch shows the payload that is there beside that of the attempt.
+func (c *connector) Fetch(ctx context.Context, a connectors.Attempt) (connectors.Fetched, error) {
+	found, err := c.look(ctx, []string{a.Key}, true)
+	if err != nil {
+		return connectors.Fetched{}, err
+	}
+	f := found[0]
+	out := connectors.Fetched{Held: f.Held, There: !f.IsZero() || f.payload != nil}
+	var theirs []byte
+	if f.payload != nil {
+		theirs = []byte(*f.payload)
+	}
+	out.Parts = []connectors.Part{connectors.ContentPart(a.Payload, theirs, string(a.Payload) != string(theirs))}
+	return out, nil
+}
+
 // A finding is what the server holds of a key. payload is nil if there is none.
 type finding struct {
 	connectors.Held

@@ -53,7 +53,7 @@ func Kind() connectors.Kind {
 		Summary: "an object of an S3-compatible store for each key",
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardConditional, KeepsDigest: true, KeepsTombstone: true,
-			Probes: true, Reads: true, Compares: true, Lists: true, Previews: true,
+			Probes: true, Reads: true, Compares: true, Fetches: true, Lists: true, Previews: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			can := Kind().Capabilities

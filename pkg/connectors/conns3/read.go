@@ -103,6 +103,37 @@ func (c *connector) Compare(ctx context.Context, attempts []connectors.Attempt) 
 	return out, nil
 }
 
+// mostFetched is how much of an object is read to be shown, in bytes.
+const mostFetched = 16 << 20
+
+// Fetch shows the content that is there, and what is served with it, beside that of the
+// attempt.
+func (c *connector) Fetch(ctx context.Context, a connectors.Attempt) (connectors.Fetched, error) {
+	ctx, cancel := c.client.bounded(ctx)
+	defer cancel()
+	o, unwritable := c.object(&a)
+	var out connectors.Fetched
+	if unwritable != nil {
+		out.Unwritable = unwritable.Error()
+	}
+	if o.name == "" {
+		return out, nil
+	}
+	there, body, res := c.client.get(ctx, o.name, mostFetched)
+	if res != nil {
+		return out, asError(res)
+	}
+	var ours, theirs []byte
+	if unwritable == nil && a.Op != events.Delete {
+		ours = o.body
+	}
+	if out.Held, out.There = there.Held, there.there(); out.There && there.Op != events.Delete {
+		theirs = body
+	}
+	out.Parts = append(out.Parts, connectors.ContentPart(ours, theirs, !bytes.Equal(ours, theirs)))
+	return out, nil
+}
+
 // changed names what of an object is not as it was written.
 func changed(o object, body []byte, there http.Header) (names []string) {
 	if !bytes.Equal(body, o.body) {

@@ -30,6 +30,8 @@ type database interface {
 	// compare returns what the table holds of the rows' keys, and which of layout.values
 	// hold something else than the rows. It is not for the mode append.
 	compare(ctx context.Context, made *plan, rows []row) ([]comparison, error)
+	// values returns the layout.values of the row of a key, nil if there is none.
+	values(ctx context.Context, made *plan, r row) ([]any, error)
 	// tombstones returns what the table of versions holds of each key, where there is one.
 	tombstones(ctx context.Context, made *plan, keys []string) ([]holding, error)
 	// list returns the next keys of the table behind one of them, "" for the first.

@@ -43,12 +43,12 @@ func Kind() connectors.Kind {
 		Summary: "a table of a PostgreSQL, MySQL, MariaDB or SQLite database",
 		Capabilities: connectors.Capabilities{
 			Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true,
-			Probes: true, Reads: true, Compares: true, Lists: true, Batches: true, Previews: true,
+			Probes: true, Reads: true, Compares: true, Fetches: true, Lists: true, Batches: true, Previews: true,
 		},
 		Configured: func(config []byte) connectors.Capabilities {
 			can := Kind().Capabilities
 			if c, err := decode(config); err == nil && c.Mode == appendMode {
-				can.Guard, can.Compares = connectors.GuardNone, false
+				can.Guard, can.Compares, can.Fetches = connectors.GuardNone, false, false
 			}
 			return can
 		},

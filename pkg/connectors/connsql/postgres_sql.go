@@ -129,7 +129,7 @@ func postgresStatements(l postgresLayout) statements {
 		s.write, s.rewrite = insert+l.onConflict(false, exact), insert+l.onConflict(true, exact)
 		s.held = fmt.Sprintf("SELECT %s FROM %s LEFT JOIN %s AS t ON %s", held, l.given(), table, l.sameRow("t"))
 		s.read = s.held
-		s.compare = postgresCompare(l)
+		s.compare, s.values = postgresCompare(l), postgresValues(l)
 	}
 	if l.versions != "" {
 		noted := postgresStatements(postgresLayout{layout: l.noted()})

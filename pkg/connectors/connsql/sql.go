@@ -16,6 +16,7 @@ type statements struct {
 	held                        string // what keeps rows from being written
 	read                        string // the newest of many keys
 	compare                     string // those of rows, and which of their values are others
+	values                      string // those of the row of a key, for PostgreSQL
 	create                      []string
 }
 
