@@ -185,17 +185,7 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.o.Draining, cancel)()
-	w.Header().Set("Content-Type", eventStreamType)
-	w.Header().Set("X-Accel-Buffering", "no")
-	w.WriteHeader(http.StatusOK)
-	rc := http.NewResponseController(w)
-	send := func(text string) error {
-		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // the server's writer can
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return rc.Flush()
-	}
+	send := beginEvents(w)
 	if err := send(": acks follow\n\n"); err != nil {
 		return err
 	}
@@ -205,8 +195,8 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case c.token != nil && !s.o.Tokens.Valid(c.token.ID):
-			return errors.New("the token is no longer valid")
+		case !s.stillValid(c):
+			return errInvalidated
 		case err == nil && msg == nil:
 			err = send(": still here\n\n")
 		case err == nil:

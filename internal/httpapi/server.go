@@ -118,6 +118,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.statusRoutes()
 	s.overviewRoutes()
 	s.activityRoutes()
+	s.eventsRoute()
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()

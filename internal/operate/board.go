@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -23,7 +24,7 @@ import (
 
 const (
 	// freshFor is for how long a snapshot is good, and freshCosts for how many times what it
-	// has cost: looking takes a fifth of the time at most.
+	// has cost: looking takes a quarter of the time at most.
 	freshFor   = time.Second
 	freshCosts = 4
 	// boardTime bounds a look at all channels.
@@ -42,7 +43,11 @@ type Board struct {
 	last *Snapshot
 	// The rest belongs to whoever takes a snapshot; one does at a time.
 	rates rates
-	taken uint64
+	tail  tail
+
+	// Jobs, if it is not nil, returns jobs that run or have ended lately, for LiveJobs. It is set
+	// before the board is used.
+	Jobs func(ctx context.Context) ([]LiveJob, error)
 }
 
 // Board returns a board of an installation.
@@ -95,8 +100,6 @@ func (b *Board) take(ctx context.Context) (*Snapshot, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.taken++
-	s.number = b.taken
 	old := map[string]*spot{}
 	if b.last != nil {
 		for i := range b.last.spots {
@@ -105,7 +108,7 @@ func (b *Board) take(ctx context.Context) (*Snapshot, error) {
 	}
 	for i := range s.spots {
 		spot := &s.spots[i]
-		spot.changed = s.number
+		spot.changed = s.At
 		if was := old[spot.row.Channel]; was != nil && reflect.DeepEqual(was.row, spot.row) {
 			spot.changed = was.changed
 		}
@@ -136,11 +139,11 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	s.spots, s.topics = make([]spot, len(entries)), make([]TopicRow, len(topics))
 	stands := make([]standing.Channel, len(entries))
 	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}
-	group, ctx := errgroup.WithContext(ctx)
+	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(boardAtOnce)
 	for i, e := range entries {
 		group.Go(func() (err error) {
-			if stands[i], err = look.Channel(ctx, e, crew); err != nil {
+			if stands[i], err = look.Channel(gctx, e, crew); err != nil {
 				return fmt.Errorf("channel %s: %w", e.Config.Name, err)
 			}
 			return nil
@@ -148,7 +151,7 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	}
 	for i, e := range topics {
 		group.Go(func() (err error) {
-			s.topics[i], err = c.topicRow(ctx, e)
+			s.topics[i], err = c.topicRow(gctx, e)
 			return err
 		})
 	}
@@ -159,7 +162,11 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i]), route: e.Config.Route().ID()}
 	}
 	b.rates.add(s, entries, stands)
-	return nil
+	if s.acts, err = b.tail.read(ctx, auditlog.Open(c.JS, c.Names)); err != nil || b.Jobs == nil {
+		return err
+	}
+	s.jobs, err = b.Jobs(ctx)
+	return err
 }
 
 func (c *Client) topicRow(ctx context.Context, e channels.TopicEntry) (TopicRow, error) {

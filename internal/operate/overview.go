@@ -95,17 +95,18 @@ type RowWhy struct {
 type Snapshot struct {
 	At     time.Time
 	Cost   time.Duration // that it took
-	number uint64
-	spots  []spot // in the order of names
+	spots  []spot        // in the order of names
 	topics []TopicRow
+	acts   []act // the newest, the oldest first
+	jobs   []LiveJob
 }
 
 // A spot is a channel in a snapshot.
 type spot struct {
 	row       Row
 	attention []Attention
-	route     string // of whose stream row.Published is told
-	changed   uint64 // the number of the snapshot since which the row is as it is
+	route     string    // of whose stream row.Published is told
+	changed   time.Time // when the first snapshot was taken in which the row is as it is
 }
 
 // Overview returns a page: of the channels and topics that are let through, those behind the
