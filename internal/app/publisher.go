@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -65,6 +66,10 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 			o.Logger.Warn().Err(err).Msg("traces")
 		}
 	}()
+	logins, err := openLogins(ctx, c, o, administering)
+	if err != nil {
+		return err
+	}
 	incarnation, err := wire.ReadIncarnation(ctx, c.JS, c.Names)
 	if err != nil {
 		return err
@@ -72,7 +77,7 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 	var handler http.Handler
 	var keep func(context.Context)
 	err = c.Refusals.Do(ctx, broker.Anything, func(opening context.Context) error {
-		handler, keep, err = api(opening, ctx, c, o, cache, tracing, administering)
+		handler, keep, err = api(opening, ctx, c, o, cache, logins, tracing, administering)
 		return err
 	})
 	if err != nil {
@@ -99,6 +104,7 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 	var group errgroup.Group
 	group.Go(func() error { cache.Keep(background); return nil })
 	group.Go(func() error { keep(background); return nil })
+	group.Go(func() error { logins.store.Keep(background); return nil })
 	restored := make(chan error, 1)
 	group.Go(func() error {
 		restored <- watchIncarnation(background, c, incarnation)
@@ -209,7 +215,7 @@ func listen(ctx context.Context, o PublisherOptions) (net.Listener, error) {
 }
 
 // api opens what the API works with. draining ends when the process shall end.
-func api(ctx, draining context.Context, c *operate.Client, o PublisherOptions, cache *tokens.Cache, tracing *telemetry.Tracing, administers bool) (http.Handler, func(context.Context), error) {
+func api(ctx, draining context.Context, c *operate.Client, o PublisherOptions, cache *tokens.Cache, logins logins, tracing *telemetry.Tracing, administers bool) (http.Handler, func(context.Context), error) {
 	publisher, err := c.PromptPublisher(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -224,7 +230,8 @@ func api(ctx, draining context.Context, c *operate.Client, o PublisherOptions, c
 	everything := telemetry.MetricsHandler(metrics)
 	return httpapi.New(ctx, httpapi.Options{
 		Client: keeping, Publisher: measured, Tokens: cache, Forward: !administers,
-		Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
+		Sessions: logins.store, SessionKeys: logins.keys, OIDC: o.Config.HTTP.OIDC, Provider: logins.provider,
+		Place: cmp.Or(o.Config.HTTP.Console.Place, o.Config.Prefix), Logger: o.Logger, Version: o.Version, Draining: draining, TokenRefused: counters.TokenRefused,
 		Metrics: func(allows func(string) bool) http.Handler {
 			if allows == nil {
 				return everything

@@ -139,6 +139,7 @@ func (s Scope) gateway() Permissions {
 	n := s.Names
 	g := grants{s.publisher(), n}
 	g.readBucket(wire.TokensBucket(n))
+	g.readBucket(wire.SessionsBucket(n))
 	g.readBucket(wire.IdempotencyBucket(n))
 	g.publish(wire.KVSubject(wire.IdempotencyBucket(n), ">"))
 	for _, stream := range []string{wire.ParkedStream(n), wire.DeadStream(n)} {

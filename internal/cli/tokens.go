@@ -249,23 +249,11 @@ is no token and is only counted. The public half of the key is enough to list.`,
 	return cmd
 }
 
-// tokenView is a token as list tells it.
-type tokenView struct {
-	ID       string         `json:"id"`
-	Name     string         `json:"name"`
-	Scopes   []tokens.Scope `json:"scopes"`
-	Channels []string       `json:"channels,omitempty"`
-	Topics   []string       `json:"topics,omitempty"`
-	Rate     float64        `json:"rate"`
-	Created  time.Time      `json:"created"`
-	Expires  time.Time      `json:"expires,omitzero"`
-}
-
 func writeTokens(sh *Shell, list []tokens.Token, foreign int) error {
-	views := make([]tokenView, len(list))
+	views := make([]tokens.View, len(list))
 	rows := make([][]string, len(list))
 	for i, t := range list {
-		views[i] = tokenView{t.ID, t.Name, t.Scopes, t.Channels, t.Topics, t.Rate, t.Created, t.Expires}
+		views[i] = t.View()
 		channels := "all"
 		if t.Limited() {
 			limits := slices.Clone(t.Channels)
@@ -278,8 +266,8 @@ func writeTokens(sh *Shell, list []tokens.Token, foreign int) error {
 	}
 	if sh.JSON {
 		return sh.WriteJSON(struct {
-			Tokens  []tokenView `json:"tokens"`
-			Foreign int         `json:"foreign_records,omitempty"`
+			Tokens  []tokens.View `json:"tokens"`
+			Foreign int           `json:"foreign_records,omitempty"`
 		}{views, foreign})
 	}
 	if foreign > 0 {

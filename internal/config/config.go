@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/broker"
+	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -57,9 +60,23 @@ type HTTP struct {
 	// have signed are valid, and each request needs one. Without it no token is valid,
 	// none is asked for, and Listen must be a loopback address.
 	TokenKeysFile string `yaml:"token_keys_file"`
+	// SessionKeyFile is a PEM file with the key that signs the cookies of people who log
+	// in, or with its public half where an administrator makes the logins. Without it an
+	// instance that is no gateway makes a key at its start, so that its logins are good
+	// there only.
+	SessionKeyFile string `yaml:"session_key_file"`
+	// OIDC is where people log in, beside tokens. Needs TokenKeysFile.
+	OIDC    sessions.OIDC `yaml:"oidc"`
+	Console Console       `yaml:"console"`
 	// DrainTimeout bounds how long a publisher that ends answers what it has
 	// accepted, up to 1h. Defaults to 30s.
 	DrainTimeout Duration `yaml:"drain_timeout"`
+}
+
+// Console says what the console shows.
+type Console struct {
+	// Place is a short name of this installation. Defaults to the prefix.
+	Place string `yaml:"place"`
 }
 
 // Log says what is logged. Logs go to standard error.
@@ -128,6 +145,8 @@ const (
 	defaultDrainTimeout = 30 * time.Second
 	defaultStallAfter   = time.Minute
 	maxLeaseTTL         = 30 * time.Second // as delivery.MaxLeaseTTL
+	callbackPath        = "/v1/session/oidc/callback"
+	maxPlace            = 40
 	defaultHTTPListen   = "127.0.0.1:8080"
 	defaultOutcomeAge   = 7 * 24 * time.Hour
 	minStoreBytes       = 1 << 20
@@ -229,9 +248,50 @@ func (h *HTTP) check(bad func(path, format string, args ...any)) {
 	if (h.CertFile == "") != (h.KeyFile == "") {
 		bad("http.cert_file", "cert_file and key_file belong together; one of them is missing")
 	}
+	h.checkOIDC(bad)
+	if n := len(h.Console.Place); n > maxPlace {
+		bad("http.console.place", "its length %d is more than %d", n, maxPlace)
+	}
 	if d := h.DrainTimeout.D(); d <= 0 || d > time.Hour {
 		bad("http.drain_timeout", "%s is outside 1ns..1h0m0s", d)
 	}
+}
+
+func (h *HTTP) checkOIDC(bad func(path, format string, args ...any)) {
+	o := &h.OIDC
+	if o.Issuer == "" {
+		if o.ClientID != "" || o.RedirectURL != "" || len(o.Groups) > 0 {
+			bad("http.oidc.issuer", "it is missing")
+		}
+		return
+	}
+	for path, text := range map[string]string{"http.oidc.issuer": o.Issuer, "http.oidc.redirect_url": o.RedirectURL} {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil:
+			bad(path, "it is not like https://login.example")
+		case u.Scheme == "http" && !isLoopback(u.Hostname()):
+			bad(path, "over plain http whoever is in between logs in as anybody: use https")
+		}
+	}
+	if !strings.HasSuffix(o.RedirectURL, callbackPath) {
+		bad("http.oidc.redirect_url", "it does not end with %s", callbackPath)
+	}
+	if o.ClientID == "" {
+		bad("http.oidc.client_id", "it is missing")
+	}
+	if len(o.Groups) == 0 {
+		bad("http.oidc.groups", "no group has rights: give at least one its scopes")
+	}
+	o.Groups.Check(func(group, format string, args ...any) { bad("http.oidc.groups."+group, format, args...) })
+	if h.TokenKeysFile == "" {
+		bad("http.oidc.issuer", "without http.token_keys_file nobody is asked to log in")
+	}
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (s *Storage) check(bad func(path, format string, args ...any)) {

@@ -94,6 +94,9 @@ func sample(s setting) string {
 	case "names":
 		return "ERP_*,TOKEN"
 	case "yaml":
+		if s.path == "http.oidc.groups" {
+			return "{operators: {scopes: [read, operate], channels: [erp]}}"
+		}
 		return "{erp: {env: [ERP_*], networks: []}}"
 	}
 	return map[string]string{

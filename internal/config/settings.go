@@ -92,6 +92,16 @@ func settings() []setting {
 		{"http.cert_file", GroupHTTP, "file", "certificate of the API, with its chain; read again when it changes", func(c *Config) any { return &c.HTTP.CertFile }},
 		{"http.key_file", GroupHTTP, "file", "key of the certificate", func(c *Config) any { return &c.HTTP.KeyFile }},
 		{"http.token_keys_file", GroupHTTP, "file", "public keys of administrators: tokens that they have signed are valid, and each request needs one", func(c *Config) any { return &c.HTTP.TokenKeysFile }},
+		{"http.session_key_file", GroupHTTP, "file", "key that signs the cookies of logins, the same for all instances, or at a gateway its public half (default a key that is made at the start: a login is good at this instance only)", func(c *Config) any { return &c.HTTP.SessionKeyFile }},
+		{"http.console.place", GroupHTTP, "text", "short name of this installation in the console (default the prefix)", func(c *Config) any { return &c.HTTP.Console.Place }},
+		{"http.oidc.issuer", GroupHTTP, "url", "OpenID Connect provider where people log in (default none)", func(c *Config) any { return &c.HTTP.OIDC.Issuer }},
+		{"http.oidc.name", GroupHTTP, "text", "what people are shown of the provider (default its host)", func(c *Config) any { return &c.HTTP.OIDC.Name }},
+		{"http.oidc.client_id", GroupHTTP, "text", "what the provider knows this API as", func(c *Config) any { return &c.HTTP.OIDC.ClientID }},
+		{"http.oidc.client_secret_file", GroupHTTP, "file", "file with the secret that the provider has given", func(c *Config) any { return &c.HTTP.OIDC.ClientSecretFile }},
+		{"http.oidc.redirect_url", GroupHTTP, "url", "where people reach /v1/session/oidc/callback of this API", func(c *Config) any { return &c.HTTP.OIDC.RedirectURL }},
+		{"http.oidc.scopes", GroupHTTP, "names", "what to ask the provider for, beside openid (default profile,email,groups)", func(c *Config) any { return &c.HTTP.OIDC.Scopes }},
+		{"http.oidc.groups_claim", GroupHTTP, "name", "claim that lists somebody's groups (default groups)", func(c *Config) any { return &c.HTTP.OIDC.GroupsClaim }},
+		{"http.oidc.groups", GroupHTTP, "yaml", "what groups may do, such as {operators: {scopes: [read, operate], channels: [erp]}}", func(c *Config) any { return &c.HTTP.OIDC.Groups }},
 		{"http.drain_timeout", GroupHTTP, "duration", "how long a publisher that ends answers what it has accepted", func(c *Config) any { return &c.HTTP.DrainTimeout }},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,14 +57,14 @@ const (
 // form: NATS tells letters apart.
 func requestHeaders() []string {
 	return []string{
-		"Authorization", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate",
+		"Authorization", "Cookie", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate",
 		// A CloudEvent in binary mode.
 		"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type", "Ce-Time", "Ce-Subject", "Ce-Entityversion", "Ce-Op", "Ce-Baseversion",
 	}
 }
 
 func answerHeaders() []string {
-	return []string{"Content-Type", "Etag", "Location", "Retry-After", "Www-Authenticate", "Allow", "Accept-Encoding"}
+	return []string{"Content-Type", "Etag", "Location", "Retry-After", "Www-Authenticate", "Allow", "Accept-Encoding", setCookie}
 }
 
 // An Answer is what an administrator says.
@@ -118,11 +119,16 @@ func answerOf(msg *nats.Msg) (Answer, error) {
 	return a, nil
 }
 
-// copyHeader copies the first value of some fields.
+const setCookie = "Set-Cookie"
+
+// copyHeader copies the first value of some fields, and all of Set-Cookie.
 func copyHeader(to, from http.Header, names []string) {
 	for _, name := range names {
 		if value := from.Get(name); value != "" {
 			to.Set(name, value)
+			if name == setCookie {
+				to[name] = slices.Clone(from[name])
+			}
 		}
 	}
 }

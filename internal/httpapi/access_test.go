@@ -26,11 +26,15 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 // publicRoutes are those that need no token. Whoever adds one writes it down here
 // too.
 func publicRoutes() map[string]bool {
-	return map[string]bool{"/healthz": true, "/readyz": true, "/openapi.json": true, "/docs": true}
+	return map[string]bool{
+		"/healthz": true, "/readyz": true, "/openapi.json": true, "/docs": true,
+		"/v1/session": true, "/v1/session/oidc": true, "/v1/session/oidc/callback": true,
+	}
 }
 
 // Every route of the description is tried with every scope, with none, and for a
-// channel or topic that the token is not for.
+// channel or topic that the token is not for: by a token, and by the cookie of who has
+// logged in with it.
 func TestAuthorisationMatrix(t *testing.T) {
 	r := newRig(t).asking().serve()
 	all := map[tokens.Scope]string{}
@@ -49,20 +53,22 @@ func TestAuthorisationMatrix(t *testing.T) {
 			})
 		}
 	}
+	cookies, elsewhereCookies := map[tokens.Scope]string{}, map[tokens.Scope]string{}
+	for scope, token := range all {
+		cookies[scope], elsewhereCookies[scope] = r.login(token), r.login(elsewhere[scope])
+	}
 	tried := 0
 	for path, item := range r.doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			t.Run(method+" "+path, func(t *testing.T) {
 				tried++
 				scope := needed(t, path, op)
-				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1", "{id}", "1-x").Replace(path)
-				try := func(token string) int {
+				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1", "{session}", strings.Repeat("0", 32), "{id}", "1-x").Replace(path)
+				send := func(change func(*http.Request)) int {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
-					req := r.request(method, target, "", "Authorization", "Bearer "+token).WithContext(ctx)
-					if token == "" {
-						req.Header.Del("Authorization")
-					}
+					req := r.request(method, target, "").WithContext(ctx)
+					change(req)
 					resp, err := http.DefaultClient.Do(req)
 					if err != nil {
 						t.Fatal(err)
@@ -70,21 +76,53 @@ func TestAuthorisationMatrix(t *testing.T) {
 					defer func() { _ = resp.Body.Close() }() // an event stream has no end
 					return resp.StatusCode
 				}
+				try := func(token string) int {
+					return send(func(req *http.Request) {
+						if token != "" {
+							req.Header.Set("Authorization", "Bearer "+token)
+						}
+					})
+				}
+				tryCookie := func(cookie string, header ...string) int {
+					return send(func(req *http.Request) {
+						req.Header.Set("Cookie", cookie)
+						for i := 0; i < len(header); i += 2 {
+							req.Header.Set(header[i], header[i+1])
+						}
+					})
+				}
 				if got := try(""); (got == http.StatusUnauthorized) != (scope != "") {
 					t.Errorf("without a token: %d", got)
 				}
-				if got := try("est_000000000000_x"); scope != "" && got != http.StatusUnauthorized {
+				if scope == "" {
+					return // of a login there are tests of its own
+				}
+				if got := try("est_000000000000_x"); got != http.StatusUnauthorized {
 					t.Errorf("with a wrong token: %d", got)
 				}
 				for have, token := range all {
 					got := try(token)
-					if allowed := scope == "" || have == scope; allowed == (got == http.StatusForbidden) || got == http.StatusUnauthorized {
+					if allowed := have == scope; allowed == (got == http.StatusForbidden) || got == http.StatusUnauthorized {
 						t.Errorf("with scope %s: %d", have, got)
+					}
+					if by := tryCookie(cookies[have]); by != got {
+						t.Errorf("with scope %s: %d by token, %d by cookie", have, got, by)
+					}
+				}
+				if got := tryCookie("extsync_session=x"); got != http.StatusUnauthorized {
+					t.Errorf("with a wrong cookie: %d", got)
+				}
+				if method != http.MethodGet {
+					if got := tryCookie(cookies[scope], "Sec-Fetch-Site", "cross-site"); got != http.StatusForbidden {
+						t.Errorf("from a page of another site: %d", got)
 					}
 				}
 				if strings.Contains(path, "{channel}") || strings.Contains(path, "{topic}") {
 					if got := try(elsewhere[scope]); got != http.StatusForbidden {
 						t.Errorf("with a token for another channel or topic: %d", got)
+					}
+					if got := tryCookie(elsewhereCookies[scope]); got != http.StatusForbidden {
+						t.Errorf("with a login for another channel or topic: %d", got)
 					}
 				}
 			})

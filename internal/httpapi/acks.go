@@ -195,7 +195,7 @@ func (s *server) followAcks(ctx context.Context, w http.ResponseWriter, f *follo
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !s.stillValid(c):
+		case !s.valid(c):
 			return errInvalidated
 		case err == nil && msg == nil:
 			err = send(": still here\n\n")

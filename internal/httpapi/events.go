@@ -87,7 +87,7 @@ func (s *server) followEvents(ctx context.Context, w http.ResponseWriter, f *ope
 		return err
 	}
 	for {
-		if !s.stillValid(c) {
+		if !s.valid(c) {
 			return errInvalidated
 		}
 		if err := s.sendChanges(ctx, out, c, f, snapshot); err != nil {
@@ -138,12 +138,7 @@ func (s *server) sendChanges(ctx context.Context, out *eventWriter, c *caller, f
 }
 
 // errInvalidated ends a stream.
-var errInvalidated = errors.New("the token is no longer valid")
-
-// stillValid reports whether a caller may still be answered, for answers that take long.
-func (s *server) stillValid(c *caller) bool {
-	return c.token == nil || s.o.Tokens.Valid(c.token.ID)
-}
+var errInvalidated = errors.New("the token or the login is no longer valid")
 
 // beginEvents begins an answer of server-sent events, and returns what sends a part of it.
 func beginEvents(w http.ResponseWriter) (send func(text string) error) {

@@ -3,17 +3,30 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
+	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // forward has an administrator answer a request, whole: what it needs, whether its token
 // will do, and the record of it are for the administrator, which runs the same code.
 func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operation) {
+	login := op.OperationID == "log-in"
+	if relays(op) && op.OperationID != "log-out" {
+		if p := s.mayLogIn(r); p != nil {
+			p.write(w)
+			return
+		}
+	}
+	if cookies := ourCookies(r); r.Header.Get("Cookie") != cookies { // others are nobody's business
+		r = r.Clone(r.Context())
+		r.Header.Set("Cookie", cookies)
+	}
 	var body []byte
 	if op.RequestBody != nil {
 		var p *Problem
@@ -32,9 +45,52 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operat
 		s.problemOf(err).write(w)
 		return
 	}
+	if login && answer.Status == http.StatusUnauthorized {
+		s.guesses.failed(r.RemoteAddr)
+	}
+	if p := s.learnLogin(r, answer, op); p != nil {
+		p.write(w)
+		return
+	}
+	if plain(r) {
+		tooPlain(answer.Header)
+	}
 	for name, values := range answer.Header {
 		w.Header()[name] = values
 	}
 	w.WriteHeader(answer.Status)
 	_, _ = w.Write(answer.Body) // the client has gone
+}
+
+// mayLogIn refuses a login that would be good for nothing at this gateway, or is one guess
+// too many.
+func (s *server) mayLogIn(r *http.Request) *Problem {
+	if s.o.Tokens.Required() && !s.o.SessionKeys.Verifies() {
+		return s.problemOf(sessions.ErrNoKey)
+	}
+	return s.guesses.check(r.RemoteAddr)
+}
+
+// learnLogin notices a login that has ended at once, and one that this gateway will not
+// take.
+func (s *server) learnLogin(r *http.Request, a gateway.Answer, op *huma.Operation) *Problem {
+	if !s.o.Tokens.Required() {
+		return nil
+	}
+	now, prefix := time.Now(), s.o.Client.Names.Prefix()
+	if op.OperationID == "log-out" && a.Status == http.StatusOK {
+		if login, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), prefix, now); err == nil {
+			s.o.Sessions.EndHere(login)
+		}
+	}
+	for _, text := range a.Header["Set-Cookie"] {
+		c, err := http.ParseSetCookie(text)
+		if err != nil || c.Name != sessionCookie || c.Value == "" {
+			continue
+		}
+		if _, err := s.o.SessionKeys.Open(c.Value, prefix, now); err != nil {
+			return problem(http.StatusServiceUnavailable, "no_session_key", "the administrator signs logins with another key than this gateway has: give both --http-session-key-file")
+		}
+	}
+	return nil
 }

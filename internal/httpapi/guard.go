@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,7 +24,6 @@ func statusText(code int) string  { return strconv.Itoa(code) }
 // guard is what every request passes first: limits, time, and answers of one
 // form for what is not there.
 func (s *server) guard(mux *http.ServeMux) http.Handler {
-	crossOrigin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -41,7 +38,7 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 		if !s.o.Tokens.Required() {
 			// Whoever is on this machine may do everything, but a web page in its
 			// browser may not, under whatever name it reaches us.
-			if err := crossOrigin.Check(r); err != nil || !loopbackHost(r.Host) {
+			if err := s.crossOrigin.Check(r); err != nil || !loopbackHost(r.Host) {
 				problem(http.StatusForbidden, "cross_origin", "without tokens, only direct requests to this machine's own address are answered").write(w)
 				return
 			}
@@ -129,45 +126,6 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 
-// A caller is who makes a request.
-type caller struct {
-	token   *tokens.Token // nil: somebody on this machine, while there are no tokens
-	limiter *rate.Limiter
-	from    string
-}
-
-type callerKey struct{}
-
-func callerOf(ctx context.Context) *caller {
-	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-		return c
-	}
-	return &caller{}
-}
-
-// id tells callers apart; "" stands for everybody without a token.
-func (c *caller) id() string {
-	if c.token == nil {
-		return ""
-	}
-	return c.token.ID
-}
-
-// actor names the caller in the audit log.
-func (c *caller) actor() string {
-	if c.token == nil {
-		return "local"
-	}
-	return "token " + c.token.ID + " (" + c.token.Name + ")"
-}
-
-func (c *caller) allows(channel string) bool { return c.token == nil || c.token.AllowsChannel(channel) }
-
-func (c *caller) allowsTopic(topic string) bool { return c.token == nil || c.token.AllowsTopic(topic) }
-
-// limited reports whether the caller's token is limited to some channels and topics.
-func (c *caller) limited() bool { return c.token != nil && c.token.Limited() }
-
 func forbidden(detail string) *Problem { return problem(http.StatusForbidden, "forbidden", detail) }
 
 // authorise lets a request through by the rule of its operation.
@@ -176,11 +134,18 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 	c := &caller{from: r.RemoteAddr}
 	scope, isPublic := scopeOf(ctx.Operation())
 	relayed := gateway.Relayed(r.Context())
-	if relayed && !administrative(scope) {
+	forwarded := administrative(scope) || relays(ctx.Operation())
+	if relayed && !forwarded {
 		forbidden("a gateway answers this itself").write(w)
 		return
 	}
-	forward := s.o.Forward && administrative(scope)
+	forward := s.o.Forward && forwarded
+	if forward && r.Header.Get("Authorization") == "" { // an administrator would not see it
+		if p := s.sameSite(r); p != nil {
+			p.write(w)
+			return
+		}
+	}
 	// A token that is given counts, even if this instance has not heard yet that there are
 	// any. One that an administrator verifies need not be one that this instance can.
 	if !isPublic && (s.o.Tokens.Required() || relayed || r.Header.Get("Authorization") != "" && !forward) {
@@ -200,7 +165,7 @@ func (s *server) authorise(ctx huma.Context, next func(huma.Context)) {
 		s.forward(w, r, ctx.Operation())
 		return
 	}
-	next(huma.WithValue(ctx, callerKey{}, c))
+	next(huma.WithValue(withRequest(ctx), callerKey{}, c))
 }
 
 // administrative reports whether routes of a scope are answered by an administrator where
@@ -214,6 +179,10 @@ func administrative(scope tokens.Scope) bool {
 	}
 }
 
+// relays reports whether an operation is answered by an administrator where this instance
+// is a gateway, although nobody needs a scope for it: administrators make the logins.
+func relays(op *huma.Operation) bool { return op.Metadata[relaysKey] == true }
+
 // scopeOf returns the scope that an operation needs. One without a rule needs a
 // scope that nobody has.
 func scopeOf(op *huma.Operation) (scope tokens.Scope, isPublic bool) {
@@ -226,36 +195,6 @@ func scopeOf(op *huma.Operation) (scope tokens.Scope, isPublic bool) {
 		}
 	}
 	return "", false
-}
-
-func (s *server) authenticate(r *http.Request, c *caller, scope tokens.Scope, channel, topic string) *Problem {
-	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return problem(http.StatusUnauthorized, "no_token", "give a token: Authorization: Bearer est_...")
-	}
-	token, limiter, err := s.o.Tokens.Authenticate(r.Context(), strings.TrimSpace(text))
-	if errors.Is(err, tokens.ErrNotFound) {
-		return problem(http.StatusUnauthorized, "bad_token", "the token is unknown, revoked or has expired")
-	}
-	if err != nil {
-		return s.problemOf(err)
-	}
-	c.token, c.limiter = token, limiter
-	if !token.Allows(scope) {
-		return forbidden("the token has not the scope " + string(scope))
-	}
-	if channel != "" && !token.AllowsChannel(channel) {
-		return forbidden("the token is not for this channel")
-	}
-	if topic != "" && !token.AllowsTopic(topic) {
-		return forbidden("the token is not for this topic")
-	}
-	if wait, ok := take(limiter); !ok {
-		p := problem(http.StatusTooManyRequests, "token_rate", "the token is over its rate")
-		p.retryAfter = wait
-		return p
-	}
-	return nil
 }
 
 // take takes one request out of a rate, or says how long to wait.

@@ -15,6 +15,7 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -154,6 +155,11 @@ func mappings() []mapping {
 		{gateway.ErrBroken, http.StatusBadGateway, "administrator_failed", 0},
 		{gateway.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},
 		{gateway.ErrMalformed, http.StatusBadRequest, "bad_request", 0},
+		{sessions.ErrNoKey, http.StatusServiceUnavailable, "no_session_key", 0},
+		{sessions.ErrTooLarge, http.StatusForbidden, "login_refused", 0},
+		{sessions.ErrNoGroup, http.StatusForbidden, "login_refused", 0},
+		{sessions.ErrLogin, http.StatusForbidden, "login_refused", 0},
+		{sessions.ErrProvider, http.StatusBadGateway, "provider", 0},
 		{events.ErrStale, http.StatusConflict, "stale", 0},
 		{events.ErrConflict, http.StatusConflict, "conflict", 0},
 		{events.ErrUnknownTopic, http.StatusNotFound, "unknown_topic", 0},

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/internal/tokens"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -40,7 +41,17 @@ type Options struct {
 	// TokenRefused, if not nil, is called for each request that is refused for want of
 	// a token that will do, with the reason of the problem. It must not block.
 	TokenRefused func(reason string)
-	Version      string
+	// Sessions and SessionKeys are of people who log in; SessionKeys need not verify or
+	// sign where nobody is asked for a token, or at a gateway.
+	Sessions    *sessions.Store
+	SessionKeys sessions.Keys
+	// OIDC says where people may log in; Provider is nil if that is nowhere, or not for
+	// this instance to do.
+	OIDC     sessions.OIDC
+	Provider *sessions.Provider
+	// Place is a short name of the installation.
+	Place   string
+	Version string
 	// Draining ends when the process is asked to end: whoever waits is answered
 	// then, and /readyz says no.
 	Draining context.Context //nolint:containedctx // it is a signal, not the context of a call
@@ -70,6 +81,10 @@ type server struct {
 	refusals refusalLog
 	ready    readiness
 	board    *operate.Board
+	rates    rates
+	guesses  guesses
+
+	crossOrigin *http.CrossOriginProtection
 }
 
 // New returns the API. Keep of the tokens and the returned keep must run as long
@@ -77,7 +92,8 @@ type server struct {
 func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Context), err error) {
 	s := &server{
 		o: o, board: o.Client.Board(), inFlight: semaphore.NewWeighted(maxInFlight), bodies: shares{held: map[string]int64{}},
-		refusals: refusalLog{log: o.Logger, limiter: rate.NewLimiter(rate.Every(refusalEvery), 1)},
+		crossOrigin: http.NewCrossOriginProtection(),
+		refusals:    refusalLog{log: o.Logger, limiter: rate.NewLimiter(rate.Every(refusalEvery), 1)},
 		// base64 needs four bytes for three.
 		maxBody: o.Client.JS.Conn().MaxPayload()*3/2 + maxHeaderBytes,
 	}
@@ -96,8 +112,11 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: "extsync publisher", Version: o.Version, Description: "Publish updates, ask what became of them, and manage channels."},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
-				SecuritySchemes: map[string]*huma.SecurityScheme{tokenScheme: {Type: "http", Scheme: "bearer", Description: "A token made by `extsync tokens create`. Each operation names the scope that it needs."}},
+				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					tokenScheme:   {Type: "http", Scheme: "bearer", Description: "A token made by `extsync tokens create`. Each operation names the scope that it needs."},
+					sessionScheme: {Type: "apiKey", In: "cookie", Name: sessionCookie, Description: "Of a login, see POST /v1/session. It counts where there is no token, for the scopes of who has logged in."},
+				},
 			},
 		},
 		OpenAPIPath:   "", // served below, with a rule like every other route
@@ -125,6 +144,8 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.contentRoutes()
 	s.kindsRoute()
 	s.installationRoutes()
+	s.sessionRoutes()
+	s.accessRoutes()
 	s.serviceRoutes()
 	if err := s.consoleRoutes(mux); err != nil {
 		return nil, nil, err
@@ -146,7 +167,9 @@ func NewHTTPServer(h http.Handler) *http.Server {
 type rule string
 
 const (
-	tokenScheme = "token"
+	tokenScheme   = "token"
+	sessionScheme = "session"
+	relaysKey     = "relays"
 	// public routes tell nothing about anybody's data.
 	public      rule = "public"
 	publishing       = rule(tokens.Publish)
@@ -162,6 +185,7 @@ const (
 type route struct {
 	id, method, path, summary, tag string
 	rule                           rule
+	relays                         bool // a gateway has an administrator answer it, although it is public
 	status                         int
 	also                           []int // further statuses of success, with the same body
 	body                           *huma.RequestBody
@@ -177,7 +201,10 @@ func register[I, O any](s *server, r route, handler func(context.Context, *I) (*
 		Responses:        map[string]*huma.Response{}, Security: []map[string][]string{},
 	}
 	if r.rule != public {
-		op.Security = []map[string][]string{{tokenScheme: {string(r.rule)}}}
+		op.Security = []map[string][]string{{tokenScheme: {string(r.rule)}}, {sessionScheme: {}}}
+	}
+	if r.relays {
+		op.Metadata = map[string]any{relaysKey: true}
 	}
 	schemas := s.api.OpenAPI().Components.Schemas
 	op.Responses["default"] = &huma.Response{

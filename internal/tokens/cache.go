@@ -1,7 +1,11 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,17 +130,9 @@ func (c *Cache) Authenticate(ctx context.Context, text string) (*Token, *rate.Li
 	if !ok || c.store == nil {
 		return nil, nil, ErrNotFound
 	}
-	t, limiter, revoked := c.find(id)
-	if t == nil && !revoked {
-		if !c.misses.Allow() { // it may be new, or somebody is guessing
-			return nil, nil, ErrNotFound
-		}
-		found, err := c.store.of(ctx, id)
-		if err != nil {
-			return nil, nil, err
-		}
-		c.learn(found)
-		t, limiter, _ = c.find(id)
+	t, limiter, err := c.look(ctx, id)
+	if err != nil {
+		return nil, nil, err
 	}
 	if t == nil || !t.Matches(secret) || t.Expired(time.Now()) {
 		return nil, nil, ErrNotFound
@@ -164,4 +160,44 @@ func (c *Cache) find(id string) (t *Token, limiter *rate.Limiter, revoked bool) 
 func (c *Cache) Valid(id string) bool {
 	t, _, _ := c.find(id)
 	return t != nil && !t.Expired(time.Now())
+}
+
+// Known returns the token of an id, with its rate limiter, for who has proved before that
+// the token is theirs. ErrNotFound as of Authenticate.
+func (c *Cache) Known(ctx context.Context, id string) (*Token, *rate.Limiter, error) {
+	if c.store == nil || !idPattern.MatchString(id) {
+		return nil, nil, ErrNotFound
+	}
+	t, limiter, err := c.look(ctx, id)
+	if err != nil || t == nil || t.Expired(time.Now()) {
+		return nil, nil, cmp.Or(err, ErrNotFound)
+	}
+	return t, limiter, nil
+}
+
+// List returns what is known of all tokens that were not revoked, oldest first.
+func (c *Cache) List() []Token {
+	if c.store == nil {
+		return nil
+	}
+	c.mu.Lock()
+	list := slices.Collect(maps.Values(c.book.tokens))
+	c.mu.Unlock()
+	slices.SortFunc(list, func(x, y Token) int { return cmp.Or(x.Created.Compare(y.Created), strings.Compare(x.ID, y.ID)) })
+	return list
+}
+
+// look returns a token, nil if there is none. One that is not known it looks for.
+func (c *Cache) look(ctx context.Context, id string) (*Token, *rate.Limiter, error) {
+	t, limiter, revoked := c.find(id)
+	if t != nil || revoked || !c.misses.Allow() { // it may be new, or somebody is guessing
+		return t, limiter, nil
+	}
+	found, err := c.store.of(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.learn(found)
+	t, limiter, _ = c.find(id)
+	return t, limiter, nil
 }

@@ -180,3 +180,25 @@ func (k Keys) verify(kind string, body, signature []byte) bool {
 func signedText(kind string, body []byte) []byte {
 	return append([]byte("extsync "+kind+"\n"), body...)
 }
+
+// Sign signs something that is no token. Who verifies it names the same kind.
+func (k *AdminKey) Sign(kind string, body []byte) []byte { return k.sign("other "+kind, body) }
+
+// Verify reports whether one of the keys has signed it, by Sign.
+func (k Keys) Verify(kind string, body, signature []byte) bool {
+	return k.verify("other "+kind, body, signature)
+}
+
+// EphemeralKey returns a new key that is kept nowhere.
+func EphemeralKey() (*AdminKey, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	return &AdminKey{private: private, Keys: Keys{public}}, nil
+}
+
+// Has reports whether a key is among the keys.
+func (k Keys) Has(key ed25519.PublicKey) bool {
+	return slices.ContainsFunc(k, func(own ed25519.PublicKey) bool { return own.Equal(key) })
+}

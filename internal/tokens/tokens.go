@@ -156,3 +156,20 @@ func Split(text string) (id, secret string, ok bool) {
 	id, secret, cut := strings.Cut(rest, "_")
 	return id, secret, isOurs && cut && len(text) <= MaxLen && idPattern.MatchString(id) && secret != ""
 }
+
+// A View is what a list shows of a token.
+type View struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Scopes   []Scope   `json:"scopes"`
+	Channels []string  `json:"channels,omitempty"`
+	Topics   []string  `json:"topics,omitempty"`
+	Rate     float64   `json:"rate"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"`
+}
+
+// View returns what a list shows of the token.
+func (t Token) View() View {
+	return View{t.ID, t.Name, t.Scopes, t.Channels, t.Topics, t.Rate, t.Created, t.Expires}
+}

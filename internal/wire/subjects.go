@@ -170,6 +170,9 @@ func IdempotencyBucket(n events.Names) string { return n.Prefix() + "_idempotenc
 // JobsBucket returns the bucket of the jobs that somebody has started.
 func JobsBucket(n events.Names) string { return n.Prefix() + "_jobs" }
 
+// SessionsBucket returns the bucket of what is known of logins: a list, and which have ended.
+func SessionsBucket(n events.Names) string { return n.Prefix() + "_sessions" }
+
 // LettersBucket returns the bucket that says which dead letters of a key are ended.
 func LettersBucket(n events.Names) string { return n.Prefix() + "_letters" }
 

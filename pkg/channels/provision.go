@@ -32,6 +32,8 @@ const (
 	ackAge             = 24 * time.Hour
 	idempotencyAge     = 24 * time.Hour
 	jobAge             = 30 * 24 * time.Hour
+	sessionsAge        = 9 * time.Hour // a login ends after eight by itself
+	sessionsBytes      = 4 << 20
 	auditBytes         = 64 << 20
 	silentBytes        = 64 << 10 // of a stream that takes nothing
 
@@ -93,6 +95,7 @@ func sharedStreams(names events.Names, s Storage) []jetstream.StreamConfig {
 		fleeting(bucket(wire.WorkersBucket(names), smallBucketBytes)),
 		fleeting(bucket(wire.LeasesBucket(names), smallBucketBytes)),
 		writtenOnce(bucket(wire.TokensBucket(names), smallBucketBytes)),
+		forgetting(bucket(wire.SessionsBucket(names), sessionsBytes), sessionsAge),
 		forgetting(bucket(wire.LettersBucket(names), smallBucketBytes), 0),
 		forgetting(bucket(wire.JobsBucket(names), smallBucketBytes), jobAge),
 		forgetting(bucket(wire.IdempotencyBucket(names), smallBucketBytes), idempotencyAge),
