@@ -4,7 +4,7 @@ import { html } from './lib.js';
 import { inner } from './icons.js';
 import { link } from './router.js';
 import { count, rate, things, visible, middle } from './format.js';
-import { healthTone, healthWords, healthOrder } from './words.js';
+import { healthTone, healthWords, healthOrder, syncWords, syncOf } from './words.js';
 
 /** most is how many lines can be told apart. With more channels each is a tile. */
 const most = 40;
@@ -17,7 +17,7 @@ const width = (perSecond) => (1.6 + 2.3 * Math.log10(1 + (perSecond || 0))).toFi
 /** state sums a channel up in a few words. */
 export function state(row) {
   if (row.health !== 'ok') return `${healthWords[row.health] ?? row.health}${row.not_newest ? `, ${count(row.not_newest)} behind` : ''}`;
-  if (row.not_newest) return things(row.not_newest, 'key under way', 'keys under way');
+  if (row.not_newest) return `${count(row.not_newest)} ${syncWords[syncOf(row)]}`;
   return 'in sync';
 }
 
@@ -66,7 +66,7 @@ function Line({ at, from }) {
     ${row.dead > 0 && html`<path class="siding" d=${`M${x.channel + 132} ${y}l12 12h26m0 -4v8`} />`}
     <circle class="station" cx=${x.channel} cy=${y} r="5" />
     <text class="name" x=${x.channel + 14} y=${y + 4}>${middle(row.channel, 24)}</text>
-    <g transform=${`translate(${x.chip} ${y - 11})`}><rect class="tag" width=${words.length * 6.5 + 32} height="22" rx="11" /><svg class="i" x="8" y="4" width="14" height="14" viewBox="0 0 16 16">${inner(row.health === 'ok' ? (row.not_newest ? 'waiting' : 'in_sync') : row.health)}</svg><text class="word" x="26" y="15">${words}</text></g>
+    <g transform=${`translate(${x.chip} ${y - 11})`}><rect class="tag" width=${words.length * 6.5 + 32} height="22" rx="11" /><svg class="i" x="8" y="4" width="14" height="14" viewBox="0 0 16 16">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg><text class="word" x="26" y="15">${words}</text></g>
     <rect class="behind" x=${x.rate - 2} y=${y - 9} width="48" height="18" /><text class="rate" x=${x.rate + 42} y=${y + 4}>${rate(row.settled_rate)}</text>
     <rect class="end" x=${x.target - 3} y=${y - 8} width="7" height="16" rx="2" />
     <text class="target" x=${x.target + 12} y=${y + 4}>${visible(middle((row.target || row.kind).replace(/^[a-z]+:\/\//, ''), 30))}<tspan class="kind" dx="6">${row.kind}</tspan></text>
@@ -92,7 +92,7 @@ const Rail = ({ rows }) => html`<ul class="rail">${rows.filter((r) => r.health !
 
 /** Tiles shows many channels: one each, the most urgent first. */
 const Tiles = ({ rows }) => html`<div class="tiles">${[...rows].sort((a, b) => healthOrder.indexOf(a.health) - healthOrder.indexOf(b.health) || (a.channel < b.channel ? -1 : 1)).map((row) => html`<a key=${row.channel} class="tile ${healthTone[row.health] ?? 'idle'} h-${row.health}" href=${link(['channels', row.channel])} title=${`${row.channel}: ${state(row)}, ${rate(row.settled_rate)}`} aria-label=${`${row.channel}: ${state(row)}`}>
-  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">${inner(row.health === 'ok' ? (row.not_newest ? 'waiting' : 'in_sync') : row.health)}</svg><span aria-hidden="true">${middle(row.channel, 14)}</span></a>`)}</div>`;
+  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg><span aria-hidden="true">${middle(row.channel, 14)}</span></a>`)}</div>`;
 
 export function Network({ rows, topics }) {
   if (rows.length > most) return html`<${Tiles} rows=${rows} /><${Legend} tiles />`;

@@ -87,10 +87,11 @@ export async function reload() {
       page = await get('overview', { limit: 200, cursor: page.next });
     }
     show(found, first);
-    if (may('read')) jobs.value = (await get('jobs', { limit: 20 })).jobs;
   } catch (e) {
     failure.value = e;
+    return;
   }
+  try { jobs.value = (await get('jobs', { limit: 20 })).jobs; } catch { /* the page of jobs says why */ }
 }
 
 function show(found, first) {

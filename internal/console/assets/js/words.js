@@ -10,6 +10,12 @@ export const healthWords = { ok: 'ok', retrying: 'retrying', parked: 'parked', d
 export const healthTone = { ok: 'good', retrying: 'wait', parked: 'wait', down: 'wait', paused: 'hand', held: 'hand', blocked: 'stop', dead: 'stop' };
 export const syncTone = { in_sync: 'good', filtered: 'idle', waiting: 'info', behind: 'wait', ahead: 'stop', drifted: 'stop', missing: 'stop', unknown: 'idle' };
 
+/** syncOf is the word for what is not in sync of a channel, the one that matters most. */
+export function syncOf(row) {
+  if (!row.sync) return 'unknown';
+  return ['ahead', 'behind', 'waiting', 'unknown'].find((s) => row.sync[s]) ?? 'in_sync';
+}
+
 /** The most urgent first. */
 export const healthOrder = ['blocked', 'dead', 'down', 'parked', 'retrying', 'paused', 'held', 'ok'];
 

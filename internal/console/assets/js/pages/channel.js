@@ -8,7 +8,7 @@ import { Step, TypeToConfirm } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
 import { count, rate, things, bytes, visible, share } from '../format.js';
-import { syncOf } from './channels.js';
+import { syncOf } from '../words.js';
 import { Config } from '../config/editor.js';
 
 const tabs = [['', 'Status', 'read'], ['config', 'Configuration', 'configure'], ['resync', 'Resync', 'read'], ['audit', 'Audit', 'read']];

@@ -4,7 +4,7 @@ import { place, refine, go } from '../router.js';
 import { rows, loaded, may, history, topics } from '../state.js';
 import { Card, ChannelLink, Health, Sync, Time, Loading, Empty, Table, Cell, Spark, Dialog, useSteady } from '../parts.js';
 import { count, rate, things, visible } from '../format.js';
-import { healthOrder, healthWords } from '../words.js';
+import { healthOrder, healthWords, syncOf } from '../words.js';
 
 const perPage = 100;
 
@@ -35,13 +35,6 @@ export function Channels() {
 }
 
 const isQuiet = (r) => r.health === 'ok' && !r.not_newest && !r.dead;
-
-/** syncOf is what most of what is not in sync is, for one chip. */
-export function syncOf(row) {
-  if (!row.sync) return 'unknown';
-  for (const s of ['ahead', 'behind', 'waiting', 'unknown']) if (row.sync[s]) return s;
-  return 'in_sync';
-}
 
 function New({ onClose }) {
   const [name, setName] = useState('');

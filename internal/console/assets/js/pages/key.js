@@ -42,7 +42,7 @@ function Summary({ known }) {
   const itself = known.filter((c) => !person.includes(c) && c.sync !== 'in_sync' && c.sync !== 'filtered');
   if (there === known.length) return html`<${Note} tone="good" title=${known.length === 1 ? `${known[0].channel} holds the newest version${same}.` : `All ${count(known.length)} systems hold the newest version${same}.`} />`;
   const say = (list, one, many) => (list.length ? `${list.map((c) => c.channel).slice(0, 5).join(', ')}${list.length > 5 ? ` and ${count(list.length - 5)} more` : ''} ${list.length === 1 ? one : many}` : '');
-  return html`<${Note} tone="wait" title=${`${count(there)} of ${things(known.length, 'system holds', 'systems hold')} the newest version${same}.`}><p>${[say(person, 'needs a person', 'need a person'), say(itself, 'goes on by itself', 'go on by themselves')].filter(Boolean).join('; ')}.</p><//>`;
+  return html`<${Note} tone="wait" title=${`${count(there)} of ${things(known.length, 'system')} ${there === 1 ? 'holds' : 'hold'} the newest version${same}.`}><p>${[say(person, 'needs a person', 'need a person'), say(itself, 'goes on by itself', 'go on by themselves')].filter(Boolean).join('; ')}.</p><//>`;
 }
 
 /** Version sets back what wanted and held have in common, so that the difference stands out. */

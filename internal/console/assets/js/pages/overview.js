@@ -17,8 +17,9 @@ export function Overview() {
   if (all.length === 0) {
     return html`<div class="title"><h1>Overview</h1></div><${Empty} title="There is no channel yet."><p>A channel is a named route to one external system. <a href=${link(['channels'], { new: '1' })}>Make the first one</a>, or run <code>extsync channels init</code>.</p><//>`;
   }
+  const inSync = all.filter((r) => r.health === 'ok' && !r.not_newest).length;
   const mends = attention.value.filter((a) => !a.person);
-  return html`<div class="title"><div><h1>Overview</h1><p>${count(all.filter((r) => r.health === 'ok' && !r.not_newest).length)} of ${things(t.channels, 'channel is', 'channels are')} wholly in sync. ${count(t.not_newest)} of ${things(t.keys, 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
+  return html`<div class="title"><div><h1>Overview</h1><p>${inSync} of ${things(t.channels, 'channel')} ${inSync === 1 ? 'is' : 'are'} wholly in sync. ${count(t.not_newest)} of ${things(t.keys, 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
     <${Attention} of=${attention.value.filter((a) => a.person)} mends=${mends} more=${attentionMore.value} />
     <${Figures} t=${t} all=${all} />
     <${Card} title="Network" hint="what is wanted on the left, what each system holds on the right"><${Network} rows=${all} topics=${topics.value} /><//>
@@ -36,9 +37,9 @@ function Attention({ of, mends, more }) {
 
 /** Reason is one line: what it is, why, since when, how many keys, and the next step. */
 function Reason({ of: a, gone }) {
-  return html`<li class=${gone ? 'gone' : ''} data-row tabindex="-1"><span class="state">${a.sync === 'ahead' || a.sync === 'drifted' ? html`<${Sync} of=${a.sync} />` : html`<${Health} of=${a.health} />`}</span>
+  return html`<li class=${gone ? 'gone' : ''} data-row tabindex="-1"><span class="state">${a.health === 'ok' && a.sync ? html`<${Sync} of=${a.sync} />` : html`<${Health} of=${a.health} />`}</span>
     <div class="what"><p><${ChannelLink} name=${a.channel} />: ${visible(a.text)}.</p><p class="second small">${a.advice && html`Next: ${visible(a.advice)}. `}<code class="code">${a.why}</code></p></div>
-    <div class="fact"><b>${a.since ? html`<${Time} at=${a.since} />` : 'unknown'}</b><span>since</span></div><div class="fact"><b>${count(a.keys)}</b><span>${a.keys === 1 ? 'key' : 'keys'}</span></div>
+    <div class="fact"><b>${a.since ? html`<${Time} at=${a.since} />` : 'not known'}</b><span>since</span></div><div class="fact"><b>${count(a.keys)}</b><span>${a.keys === 1 ? 'key' : 'keys'}</span></div>
     <div class="do"><${NextStep} of=${a} /></div></li>`;
 }
 
