@@ -26,7 +26,7 @@ func main() { os.Exit(cli.Main(root)) }
 func root(sh *cli.Shell) *cobra.Command {
 	cmd := cli.Group("extsync", "Keep other systems at the platform's newest version",
 		demoCommand(sh), devCommand(sh), consoleCommand(sh), cli.BrokerConfigCommand(sh), cli.HealthCommand(sh), cli.PushCommand(sh, "extsync"), cli.GetCommand(sh), cli.EntitiesCommand(sh), cli.WaitCommand(sh), cli.TailCommand(sh), cli.StatusCommand(sh),
-		cli.ImportCommand(sh), cli.ResyncCommand(sh), cli.AuditCommand(sh), cli.DeadCommand(sh), cli.KeyCommand(sh), cli.DoctorCommand(sh), cli.KindsCommand(sh), cli.ConnectorCommand(sh), cli.WorkersCommand(sh), cli.RecoverCommand(sh),
+		cli.ImportCommand(sh), cli.ResyncCommand(sh), cli.AuditCommand(sh), cli.DeadCommand(sh), cli.JobsCommand(sh), cli.KeyCommand(sh), cli.DoctorCommand(sh), cli.KindsCommand(sh), cli.ConnectorCommand(sh), cli.WorkersCommand(sh), cli.RecoverCommand(sh),
 		cli.ChannelsCommand(sh), cli.TopicsCommand(sh), cli.OutboxCommand(sh), cli.TokensCommand(sh), cli.ServicesCommand(sh), cli.AuditLogCommand(sh), cli.ContextCommand(sh), cli.VersionCommand(sh))
 	cmd.Long = help
 	cmd.Example = "  extsync demo\n  extsync dev\n  extsync get p-2023-vax"

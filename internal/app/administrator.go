@@ -8,11 +8,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // administers reports whether the connection's role at the broker lets it change
@@ -40,4 +42,22 @@ func answerGateways(c *operate.Client, h http.Handler, log zerolog.Logger) (stop
 			log.Warn().Err(err).Msg("gateways")
 		}
 	}, nil
+}
+
+// runJobs runs the jobs of the installation until ctx ends.
+func runJobs(ctx context.Context, c *operate.Client, group *errgroup.Group, o PublisherOptions) error {
+	keeping, err := c.Keeping(ctx)
+	if err != nil {
+		return err
+	}
+	runner, err := keeping.JobRunner(ctx, o.Logger)
+	if errors.Is(err, events.ErrNotProvisioned) { // an older version has provisioned the broker
+		o.Logger.Warn().Err(err).Msg("jobs are not run")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { runner.Run(ctx); return nil })
+	return nil
 }

@@ -105,6 +105,13 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 	group.Go(func() error { cache.Keep(background); return nil })
 	group.Go(func() error { keep(background); return nil })
 	group.Go(func() error { logins.store.Keep(background); return nil })
+	if administering {
+		if err := runJobs(background, c, &group, o); err != nil {
+			stop()
+			stopAnswering(ctx)
+			return errors.Join(err, listener.Close(), group.Wait())
+		}
+	}
 	restored := make(chan error, 1)
 	group.Go(func() error {
 		restored <- watchIncarnation(background, c, incarnation)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -69,6 +71,18 @@ func (f *letterFilter) filter(now time.Time) (out deadletters.Filter, any bool, 
 	}
 	any = f.Channel != "" || f.Key != "" || f.outcome != "" || f.Class != "" || f.Code != "" || f.after != "" || f.before != "" || f.Prefix != "" || f.Group != ""
 	return out, any, nil
+}
+
+// selection is the filter as a job keeps it.
+func (f *letterFilter) selection(of deadletters.Filter) jobs.Letters {
+	out := jobs.Letters{
+		Channel: of.Channel, Key: of.Key, Prefix: of.Prefix, Outcome: string(of.Outcome), Class: of.Class, Code: of.Code,
+		Group: of.Group, After: of.After, Before: of.Before, State: string(of.State),
+	}
+	if of.AnyState {
+		out.State = "any"
+	}
+	return out
 }
 
 // moment reads a time, or a duration before now; "" is the zero time.
@@ -152,36 +166,71 @@ func letterKey(e *deadletters.Entry) string {
 }
 
 func deadShow(sh *Shell) *cobra.Command {
-	var loader *config.Loader
+	var (
+		content bool
+		loader  *config.Loader
+	)
 	cmd := &cobra.Command{
 		Use:   "show LETTER",
-		Short: "Show a dead letter with its update",
-		Long: `Show a dead letter: why and when the update was given up, what the target
-answered, and the update with its payload. --json has its headers as well.`,
-		Example: "  extsync dead show 17",
-		Args:    cobra.ExactArgs(1),
+		Short: "Show a dead letter",
+		Long: `Show a dead letter: why and when the update was given up, and what the target
+answered. --payload shows the update, too, but for fields that the channel hides,
+with --json also its headers; the audit log notes that.`,
+		Example: `  extsync dead show 17
+  extsync dead show 17 --payload`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			letters, err := letterNumbers(args)
 			if err != nil {
 				return err
 			}
 			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				if content {
+					l, err := client.LetterContent(ctx, letters[0])
+					if err != nil {
+						return err
+					}
+					return writeContent(sh, l)
+				}
 				l, err := client.Letter(ctx, letters[0])
 				if err != nil {
 					return err
 				}
-				return writeLetter(sh, l)
+				if sh.JSON {
+					return sh.WriteJSON(l)
+				}
+				_, err = io.WriteString(sh.Out, letterText(l))
+				return err
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&content, "payload", false, "the content of the update, too")
 	loader = brokerFlags(cmd)
 	return cmd
 }
 
-func writeLetter(sh *Shell, e operate.Letter) error {
+func writeContent(sh *Shell, l operate.LetterContent) error {
 	if sh.JSON {
-		return sh.WriteJSON(e)
+		return sh.WriteJSON(l)
 	}
+	text := letterText(l.Letter)
+	if len(l.Hidden) > 0 {
+		text += fmt.Sprintf("%-14s %s\n", "hidden:", clean(strings.Join(l.Hidden, ", ")))
+	}
+	payload := []byte(l.Payload)
+	if payload == nil {
+		payload, _ = base64.StdEncoding.DecodeString(l.PayloadBase64) // it was made so
+	}
+	if utf8.Valid(payload) {
+		text += "\n" + clean(string(payload)) + "\n"
+	} else {
+		text += fmt.Sprintf("\n(%d bytes that are no text; --json shows them)\n", l.PayloadSize)
+	}
+	_, err := io.WriteString(sh.Out, text)
+	return err
+}
+
+func letterText(e operate.Letter) string {
 	var b strings.Builder
 	for _, line := range [][2]string{
 		{"letter", strconv.FormatUint(e.Sequence, 10)},
@@ -201,19 +250,13 @@ func writeLetter(sh *Shell, e operate.Letter) error {
 		{"stored", timeText(e.Stored)},
 		{"worker", e.Worker},
 		{"id", e.ID},
-		{"content type", e.Update.ContentType},
+		{"content type", e.ContentType},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "%-14s %s\n", line[0]+":", clean(line[1]))
 		}
 	}
-	if utf8.Valid(e.Update.Payload) {
-		fmt.Fprintf(&b, "\n%s\n", clean(string(e.Update.Payload)))
-	} else {
-		fmt.Fprintf(&b, "\n(%d bytes that are no text; --json shows them)\n", e.PayloadSize)
-	}
-	_, err := io.WriteString(sh.Out, b.String())
-	return err
+	return b.String()
 }
 
 func letterNumbers(args []string) ([]uint64, error) {

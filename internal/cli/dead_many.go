@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
-	"github.com/hms-utl/extsync/pkg/deadletters"
 )
 
 func discard() deadAction {
@@ -32,9 +32,10 @@ var errSomeFailed = errors.New("not everything could be done")
 // by a filter.
 func deadMany(sh *Shell, action deadAction) *cobra.Command {
 	var (
-		f        letterFilter
-		all, yes bool
-		loader   *config.Loader
+		f      letterFilter
+		all    bool
+		how    jobFlags
+		loader *config.Loader
 	)
 	cmd := &cobra.Command{
 		Use:   string(action.act) + " [LETTER...]",
@@ -42,7 +43,10 @@ func deadMany(sh *Shell, action deadAction) *cobra.Command {
 		Long: action.long + `
 
 Name letters by their numbers, or select them by flags. With flags the command
-first counts what they select, and does nothing more without --yes.`,
+first counts what they select, and does nothing more without --yes. It is a job
+then: a server in the role admin runs it, or, where there is none, this command.
+An interruption ends a job that this command runs, and leaves one that a server
+runs to it.`,
 		Example: action.example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			letters, err := letterNumbers(args)
@@ -60,24 +64,24 @@ first counts what they select, and does nothing more without --yes.`,
 			}
 			return sh.connected(cmd, loader, 0, func(ctx context.Context, client *operate.Client) error {
 				if len(letters) > 0 {
-					return eachLetter(ctx, sh, client, action.act, letters)
+					return eachLetter(ctx, sh, client, action.act, letters, how.reason)
 				}
-				return allLetters(ctx, sh, client, action.act, filter, yes)
+				return allLetters(ctx, sh, client, action.act, f.selection(filter), how)
 			})
 		},
 	}
 	f.declare(cmd, action.states)
 	cmd.Flags().BoolVar(&all, "all", false, "all letters")
-	yesFlag(cmd, &yes)
+	how.declare(cmd)
 	loader = brokerFlags(cmd)
 	return cmd
 }
 
-func eachLetter(ctx context.Context, sh *Shell, client *operate.Client, act operate.LetterAct, letters []uint64) error {
+func eachLetter(ctx context.Context, sh *Shell, client *operate.Client, act operate.LetterAct, letters []uint64, reason string) error {
 	results := make([]operate.LetterResult, 0, len(letters))
 	var errs []error
 	for _, n := range letters {
-		r, err := client.ActOnLetter(ctx, act, n)
+		r, err := client.ActOnLetter(ctx, act, n, reason)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -96,32 +100,6 @@ func eachLetter(ctx context.Context, sh *Shell, client *operate.Client, act oper
 	return errors.Join(errs...)
 }
 
-func allLetters(ctx context.Context, sh *Shell, client *operate.Client, act operate.LetterAct, filter deadletters.Filter, yes bool) error {
-	count, err := client.CountLetters(ctx, filter)
-	if err != nil {
-		return err
-	}
-	if count == 0 && filter.Channel != "" { // a name that is misspelt has no letters either
-		if err := checkChannels(ctx, client, filter.Channel); err != nil {
-			return err
-		}
-	}
-	if !yes && count > 0 {
-		return unconfirmed("%s %d dead letters", act, count)
-	}
-	sh.goOn = "what is done is done; run the same command again for the rest"
-	progress := sh.progress("dead letters", int64(count))
-	sum, err := client.ActOnLetters(ctx, act, filter, func(s deadletters.Summary) { progress.set(int64(s.Done)) })
-	progress.end()
-	if sh.JSON {
-		err = errors.Join(err, sh.WriteJSON(sum))
-	} else {
-		_, werr := fmt.Fprintf(sh.Out, "%d dead letters: %d delivered, %d superseded, %d on their way, %d malformed, %d discarded, %d gone meanwhile, %d failed\n",
-			sum.Done, sum.Delivered, sum.Superseded, sum.UnderWay, sum.Malformed, sum.Discarded, sum.Gone, sum.Failed)
-		err = errors.Join(err, werr)
-	}
-	if err == nil && sum.Failed > 0 {
-		return fmt.Errorf("%w: %d dead letters: %w", errSomeFailed, sum.Failed, errors.Join(sum.Errors...))
-	}
-	return err
+func allLetters(ctx context.Context, sh *Shell, client *operate.Client, act operate.LetterAct, letters jobs.Letters, how jobFlags) error {
+	return startJob(ctx, sh, client, operate.JobRequest{Action: jobs.Action(act), Letters: &letters, Reason: how.reason}, how, "dead letters")
 }

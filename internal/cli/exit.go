@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/internal/app"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/relay"
 	"github.com/hms-utl/extsync/internal/tokens"
@@ -85,6 +86,9 @@ func verdicts() []verdict {
 		{ExitUnexpected, "some_failed", "correct what is named and run it again: what is done is not done twice", []error{errSomeFailed}},
 		{ExitNoAck, "no_outcome", "nothing is lost by waiting; 'extsync get KEY' says where it is, and what holds it back", []error{errWaited}},
 		{ExitUnknown, "unknown_dead_letter", "'extsync dead list' shows what there is; a letter goes when its key is delivered", []error{deadletters.ErrNotFound}},
+		{ExitUnknown, "unknown_job", "'extsync jobs list' shows those of the last 30 days", []error{jobs.ErrNotFound}},
+		{ExitRefused, "job_over", "'extsync jobs show JOB' says how it ended", []error{jobs.ErrOver}},
+		{ExitUsage, "invalid", "--help lists what can be selected by", []error{jobs.ErrInvalid}},
 		{ExitRefused, "exists", "give another name; 'extsync channels apply -f FILE' changes a channel that is there, and 'extsync channels restore' brings a deleted one back", []error{operate.ErrExists}},
 		{ExitRejected, "rejected", "correct these lines in the input and run it again: what the channel has already is skipped", []error{errRejected}},
 		{ExitUnexpected, "unhealthy", "see that the process runs there; its log says what it waits for, and so does 'extsync doctor'", []error{errUnhealthy}},

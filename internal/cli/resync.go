@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-utl/extsync/internal/config"
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
@@ -18,12 +19,30 @@ begin with a prefix. Live updates go ahead. It is for a target that has lost
 data, or that was restored from a backup.
 
 The workers do it: the command shows how far they are, and may be interrupted
-and started again with --follow. --pause, --resume and --stop are for the resync
+and started again with --follow. --sync, --health, --why and --older-than select
+keys by how they stand: that is a job ('extsync jobs'), which needs --yes. --pause, --resume and --stop are for the resync
 that is under way. Channels of mode every keep nothing to deliver again.`
 
 type resyncFlags struct {
 	channels.Selection
 	dryRun, follow, detach, pause, resume, stop bool
+
+	syncs, healths, codes []string
+	olderThan             string
+	job                   jobFlags
+}
+
+// filters reports whether keys are selected by how they stand: that is a job.
+func (f *resyncFlags) filters() bool {
+	return len(f.syncs)+len(f.healths)+len(f.codes) > 0 || f.olderThan != ""
+}
+
+func (f *resyncFlags) entities(channel string) (*jobs.Entities, error) {
+	q := operate.ListQuery{Limit: 1}
+	if err := standingsOf(&q, f.syncs, f.healths, f.codes); err != nil {
+		return nil, err
+	}
+	return &jobs.Entities{Channel: channel, Prefix: f.Prefix, Keys: f.Keys, Sync: q.Sync, Health: q.Health, Why: q.Why, OlderThan: f.olderThan}, nil
 }
 
 // ResyncCommand returns the command that delivers current versions again.
@@ -56,6 +75,12 @@ func ResyncCommand(sh *Shell) *cobra.Command {
 	flags.BoolVar(&f.pause, "pause", false, "hold the one that is under way")
 	flags.BoolVar(&f.resume, "resume", false, "let the one that is held go on")
 	flags.BoolVar(&f.stop, "stop", false, "end the one that is under way")
+	flags.StringSliceVar(&f.syncs, "sync", nil, "keys of which the target holds this only, see 'extsync entities'; several with commas")
+	flags.StringSliceVar(&f.healths, "health", nil, "keys that stand so only; several with commas")
+	flags.StringSliceVar(&f.codes, "why", nil, "keys with these codes of reasons only, with commas")
+	flags.StringVar(&f.olderThan, "older-than", "", "keys that have been so for longer only, such as 2h or 7d")
+	flags.BoolVar(&f.job.yes, "yes", false, "with keys that are selected by how they stand: do it")
+	flags.StringVar(&f.job.reason, "reason", "", "with such keys: why, for the audit log")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "follow", "detach", "pause", "resume", "stop")
 	cmd.MarkFlagsMutuallyExclusive("key", "key-prefix")
 	loader = brokerFlags(cmd)
@@ -67,6 +92,13 @@ func resync(ctx context.Context, sh *Shell, client *operate.Client, channel stri
 	var r operate.Resync
 	var err error
 	switch {
+	case f.filters():
+		entities, err := f.entities(channel)
+		if err != nil {
+			return err
+		}
+		f.job.dryRun = f.dryRun
+		return startJob(ctx, sh, client, operate.JobRequest{Action: jobs.Resync, Entities: entities, Reason: f.job.reason}, f.job, "keys")
 	case f.follow:
 		return followResync(ctx, sh, client, channel)
 	case f.dryRun:

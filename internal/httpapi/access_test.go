@@ -63,7 +63,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 			t.Run(method+" "+path, func(t *testing.T) {
 				tried++
 				scope := needed(t, path, op)
-				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1", "{session}", strings.Repeat("0", 32), "{id}", "1-x").Replace(path)
+				target := strings.NewReplacer("{channel}", "nowhere", "{topic}", "nowhere", "{key}", "k", "{service}", "s", "{sequence}", "1", "{session}", strings.Repeat("0", 32), "{id}", "1-x", "{job}", "019a0000-0000-7000-8000-000000000000").Replace(path)
 				send := func(change func(*http.Request)) int {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()

@@ -176,8 +176,15 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 		t.Errorf("failing: %v", failing)
 	}
 	one := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters/1", "")
-	if at(one, "payload", "content") != "x" {
+	if one["payload"] != nil || one["header"] != nil || one["code"] != "422" {
 		t.Errorf("letter: %v", one)
+	}
+	if one = r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters/1/payload", ""); at(one, "payload", "content") != "x" {
+		t.Errorf("letter with its content: %v", one)
+	}
+	groups := r.call(http.StatusOK, http.MethodGet, "/v1/dead-letters/groups?channel=erp&prefix=a", "")
+	if list, _ := groups["groups"].([]any); len(list) != 1 || at(list[0], "count") != 1.0 || at(list[0], "code") != "422" {
+		t.Errorf("groups: %v", groups)
 	}
 	r.target.fail.Store(0)
 	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/1/replay", ""); done["outcome"] != "delivered" {
@@ -192,12 +199,65 @@ func TestDeadLettersOverHTTP(t *testing.T) {
 		list, _ := page["letters"].([]any)
 		return len(list) == 1
 	})
-	ask := r.call(http.StatusConflict, http.MethodPost, "/v1/dead-letters/replay?channel=erp", "")
-	if ask["confirm"] != "1" {
-		t.Errorf("count: %v", ask)
+	const letters = `,"letters":{"channel":"erp"}`
+	planned := r.call(http.StatusOK, http.MethodPost, "/v1/jobs", `{"action":"replay","dry_run":true`+letters+`}`)
+	if at(planned, "plan", "total") != 1.0 || planned["job"] != nil {
+		t.Errorf("plan: %v", planned)
 	}
-	if done := r.call(http.StatusOK, http.MethodPost, "/v1/dead-letters/replay?channel=erp&confirm=1", ""); done["delivered"] != 1.0 {
-		t.Errorf("replayed: %v", done)
+	job := r.job(`{"action":"replay","reason":"mended"` + letters + `}`)
+	if job["state"] != "done" || at(job, "outcomes", "delivered") != 1.0 || job["total"] != 1.0 || job["reason"] != "mended" {
+		t.Errorf("replayed: %v", job)
+	}
+	list := r.call(http.StatusOK, http.MethodGet, "/v1/jobs", "")
+	if of, _ := list["jobs"].([]any); len(of) != 1 || at(of[0], "id") != job["id"] {
+		t.Errorf("jobs: %v", list)
+	}
+	id, _ := job["id"].(string)
+	r.call(http.StatusConflict, http.MethodPut, "/v1/jobs/"+id+"/stop", "")
+	for _, bad := range []string{
+		`{}`, `{"action":"discard"` + letters + `}`, `{"action":"replay"}`, `{"action":"resync"` + letters + `}`, `{"action":"replay","colour":1` + letters + `}`,
+		`{"action":"resync","entities":{"channel":"erp","health":["ill"]}}`, `{"action":"resync","entities":{"channel":"erp","keys":["a"],"prefix":"b"}}`,
+		`{"action":"replay","letters":{"group":"x"}}`, `{"action":"resync","entities":{"channel":"erp","older_than":"soon"}}`,
+	} {
+		r.call(http.StatusUnprocessableEntity, http.MethodPost, "/v1/jobs", bad)
+	}
+	r.call(http.StatusNotFound, http.MethodPost, "/v1/jobs", `{"action":"replay","letters":{"channel":"nowhere"}}`)
+}
+
+// job starts a job and waits for its end.
+func (r *rig) job(body string) map[string]any {
+	r.t.Helper()
+	started, _ := r.call(http.StatusAccepted, http.MethodPost, "/v1/jobs", body)["job"].(map[string]any)
+	id, _ := started["id"].(string)
+	var job map[string]any
+	r.eventually("the job to end", func() bool {
+		job = r.call(http.StatusOK, http.MethodGet, "/v1/jobs/"+id, "")
+		return job["state"] != "running" && job["state"] != "stopping"
+	})
+	return job
+}
+
+func TestResyncJobOverHTTP(t *testing.T) {
+	r := newRig(t).serve().work()
+	for _, key := range []string{"a1", "a2", "b1"} {
+		r.call(http.StatusOK, http.MethodPost, updates+"?wait=20s", update(key, "1", "x"))
+	}
+	for want, entities := range map[float64]string{
+		2: `{"channel":"erp","prefix":"a"}`,
+		1: `{"channel":"erp","keys":["b1"]}`,
+		3: `{"channel":"erp","sync":["in_sync"]}`,
+		0: `{"channel":"erp","sync":["in_sync"],"older_than":"7d"}`,
+	} {
+		calls := r.target.calls.Load()
+		var planned map[string]any
+		r.eventually("the ledger to know", func() bool {
+			planned = r.call(http.StatusOK, http.MethodPost, "/v1/jobs", `{"action":"resync","dry_run":true,"entities":`+entities+`}`)
+			return at(planned, "plan", "total") == want
+		})
+		job := r.job(`{"action":"resync","entities":` + entities + `}`)
+		if done, _ := at(job, "outcomes", "delivered").(float64); job["state"] != "done" || done != want || job["done"] != want || float64(r.target.calls.Load()-calls) != want {
+			t.Errorf("%s: %v, %d calls", entities, job, r.target.calls.Load()-calls)
+		}
 	}
 }
 

@@ -2,19 +2,13 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
-
-// deadTimeout bounds an act on many dead letters; what is left is done by
-// repeating it.
-const deadTimeout = 50 * time.Second
 
 // A DeadFilter selects dead letters.
 type DeadFilter struct {
@@ -64,16 +58,16 @@ type deadInput struct {
 	Sequence uint64 `path:"sequence" minimum:"1"`
 }
 
-type deadOutput struct{ Body operate.Letter }
-
-type letterOutput struct{ Body operate.LetterResult }
-
-type manyInput struct {
-	DeadFilter
-	Confirm string `query:"confirm" maxLength:"20" doc:"How many there are. Without it nothing is done, and the answer says how many"`
+type deadActInput struct {
+	deadInput
+	Reason string `query:"reason" maxLength:"1000" doc:"Why, for the audit log"`
 }
 
-type manyOutput struct{ Body operate.LetterSummary }
+type deadOutput struct{ Body operate.Letter }
+
+type deadContentOutput struct{ Body operate.LetterContent }
+
+type letterOutput struct{ Body operate.LetterResult }
 
 func (s *server) deadRoutes() {
 	const all, one = "/v1/dead-letters", "/v1/dead-letters/{sequence}"
@@ -105,30 +99,34 @@ func (s *server) deadRoutes() {
 	})
 	register(s, route{
 		id: "get-dead-letter", method: http.MethodGet, path: one, tag: "Dead letters",
-		summary: "Show one dead letter, with its payload", rule: contents, status: http.StatusOK,
+		summary: "Show one dead letter, without its content", rule: read, status: http.StatusOK,
 	}, s.getDead)
+	register(s, route{
+		id: "get-dead-letter-payload", method: http.MethodGet, path: one + "/payload", tag: "Dead letters",
+		summary: "Show one dead letter with its content, which the audit log notes", rule: contents, status: http.StatusOK,
+	}, func(ctx context.Context, in *deadInput) (*deadContentOutput, error) {
+		if _, err := s.letter(ctx, in.Sequence); err != nil {
+			return nil, err
+		}
+		l, err := s.acting(ctx).LetterContent(ctx, in.Sequence)
+		return &deadContentOutput{Body: l}, err
+	})
 	for _, act := range []struct {
-		act                        operate.LetterAct
-		method, path, summary, all string
+		act                   operate.LetterAct
+		method, path, summary string
 	}{
-		{operate.Replay, http.MethodPost, "/replay", "Send one again", "Send again what a filter selects"},
-		{operate.Discard, http.MethodDelete, "", "Give one up for good", "Give up for good what a filter selects"},
+		{operate.Replay, http.MethodPost, "/replay", "Send one again"},
+		{operate.Discard, http.MethodDelete, "", "Give one up for good"},
 	} {
 		register(s, route{
 			id: string(act.act) + "-dead-letter", method: act.method, path: one + act.path, tag: "Dead letters",
 			summary: act.summary, rule: operating, status: http.StatusOK,
-		}, func(ctx context.Context, in *deadInput) (*letterOutput, error) {
+		}, func(ctx context.Context, in *deadActInput) (*letterOutput, error) {
 			if _, err := s.letter(ctx, in.Sequence); err != nil {
 				return nil, err
 			}
-			result, err := s.acting(ctx).ActOnLetter(ctx, act.act, in.Sequence)
+			result, err := s.acting(ctx).ActOnLetter(ctx, act.act, in.Sequence, in.Reason)
 			return &letterOutput{Body: result}, err
-		})
-		register(s, route{
-			id: string(act.act) + "-dead-letters", method: act.method, path: all + act.path, tag: "Dead letters",
-			summary: act.all, rule: operating, status: http.StatusOK,
-		}, func(ctx context.Context, in *manyInput) (*manyOutput, error) {
-			return s.manyDead(ctx, in, act.act)
 		})
 	}
 }
@@ -145,25 +143,4 @@ func (s *server) letter(ctx context.Context, sequence uint64) (operate.Letter, e
 func (s *server) getDead(ctx context.Context, in *deadInput) (*deadOutput, error) {
 	l, err := s.letter(ctx, in.Sequence)
 	return &deadOutput{Body: l}, err
-}
-
-// manyDead counts first; only who repeats the count gets it done.
-func (s *server) manyDead(ctx context.Context, in *manyInput, act operate.LetterAct) (*manyOutput, error) {
-	f, err := in.filter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, deadTimeout)
-	defer cancel()
-	count, err := s.o.Client.CountLetters(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	if confirm := strconv.Itoa(count); in.Confirm != confirm {
-		p := problem(http.StatusConflict, "confirm", fmt.Sprintf("nothing was done: the filter selects %d; repeat with confirm=%d", count, count))
-		p.Confirm = confirm
-		return nil, p
-	}
-	sum, err := s.acting(ctx).ActOnLetters(ctx, act, f, nil)
-	return &manyOutput{Body: sum}, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/internal/wire"
@@ -172,6 +173,9 @@ func mappings() []mapping {
 		{channels.ErrNotFound, http.StatusNotFound, "unknown_channel", 0},
 		{operate.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
 		{channels.ErrUnknownKey, http.StatusNotFound, "unknown_key", 0},
+		{jobs.ErrNotFound, http.StatusNotFound, "unknown_job", 0},
+		{jobs.ErrOver, http.StatusConflict, "job_over", 0},
+		{jobs.ErrInvalid, http.StatusUnprocessableEntity, "invalid", 0},
 		{deadletters.ErrNotFound, http.StatusNotFound, "unknown_dead_letter", 0},
 		{events.ErrChannelDeleted, http.StatusGone, "channel_deleted", 0},
 		{events.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", 0},

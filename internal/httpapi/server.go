@@ -141,6 +141,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()
+	s.jobRoutes()
 	s.contentRoutes()
 	s.kindsRoute()
 	s.installationRoutes()

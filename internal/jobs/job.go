@@ -158,7 +158,7 @@ type Record struct {
 
 // Count adds outcomes. A text, if it is not empty, is a failure.
 func (r *Record) Count(outcome string, n int, failure string) {
-	if n == 0 {
+	if n <= 0 {
 		return
 	}
 	if r.Out == nil {

@@ -51,6 +51,13 @@ type Runner struct {
 	running map[string]bool
 }
 
+// Has reports whether this runner has a job.
+func (r *Runner) Has(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running[id]
+}
+
 // A sighting is a job that others have, or nobody.
 type sighting struct {
 	stored
@@ -62,7 +69,9 @@ func (r *Runner) Run(ctx context.Context) {
 	if r.Lease == 0 {
 		r.Lease = DefaultLease
 	}
+	r.mu.Lock()
 	r.running = map[string]bool{}
+	r.mu.Unlock()
 	var runs sync.WaitGroup
 	defer runs.Wait()
 	seen := map[string]*sighting{}

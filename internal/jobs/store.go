@@ -205,6 +205,6 @@ func (s *Store) write(ctx context.Context, r *Record, revision uint64) (uint64, 
 
 // end puts a record into a state in which nobody runs it.
 func (r *Record) end(s State) {
-	r.State, r.Holder, r.Waits, r.InHand, r.Keys, r.Rate, r.SecondsLeft = s, "", "", nil, nil, r.Rate, nil
+	r.State, r.Holder, r.Waits, r.InHand, r.Keys, r.SecondsLeft = s, "", "", nil, nil, nil
 	r.Ended = time.Now().UTC().Truncate(time.Millisecond)
 }

@@ -8,19 +8,25 @@ import (
 
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
-	"github.com/hms-utl/extsync/internal/words"
+	"github.com/hms-utl/extsync/internal/redact"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
-// A Letter is a dead letter with its update.
+// A Letter is a dead letter without its content.
 type Letter struct {
 	deadletters.Entry
 	ContentType string `json:"content_type,omitempty"`
+}
+
+// A LetterContent is a dead letter with the content of its update, as people may see it.
+type LetterContent struct {
+	Letter
 	// Payload is the content if that is JSON, PayloadBase64 if it is not.
 	Payload       json.RawMessage     `json:"payload,omitempty" doc:"The content, if it is JSON"`
 	PayloadBase64 string              `json:"payload_base64,omitempty" doc:"The content, if it is not"`
 	Header        map[string][]string `json:"header" doc:"Of the message, as it was published"`
+	Hidden        []string            `json:"hidden" doc:"The paths of what the channel hides; a dot: all of it"`
 }
 
 // A LetterPage is a page of dead letters, the oldest first.
@@ -51,12 +57,6 @@ func (r *LetterResult) String() string {
 		return "discarded"
 	}
 	return r.Result.String()
-}
-
-// A LetterSummary counts what came of an act on many letters.
-type LetterSummary struct {
-	deadletters.Summary
-	Failures []string `json:"failures" doc:"The first of those that failed"`
 }
 
 // Letters returns a page of dead letters. It fails with deadletters.ErrFilter, and with
@@ -116,24 +116,56 @@ func (c *Client) Letter(ctx context.Context, n uint64) (Letter, error) {
 		return Letter{}, err
 	}
 	e, err := store.Get(ctx, n)
-	if err != nil {
-		return Letter{}, err
-	}
-	out := Letter{Entry: e, ContentType: e.Update.ContentType, Header: map[string][]string{}}
-	if e.Header != nil {
-		out.Header = e.Header
-	}
-	if p := e.Update.Payload; events.IsJSON(out.ContentType) && events.CheckJSON(p) == nil {
-		out.Payload = p
-	} else {
-		out.PayloadBase64 = base64.StdEncoding.EncodeToString(p)
-	}
-	return out, nil
+	return Letter{Entry: e, ContentType: e.Update.ContentType}, err
 }
 
-// ActOnLetter replays or discards a dead letter, and records that. It fails as
+// LetterContent returns a dead letter with its content, and records that it was looked at.
+// What the channel hides is hidden. It fails with deadletters.ErrNotFound.
+func (c *Client) LetterContent(ctx context.Context, n uint64) (LetterContent, error) {
+	l, err := c.Letter(ctx, n)
+	if err != nil {
+		return LetterContent{}, err
+	}
+	out := LetterContent{Letter: l, Header: map[string][]string{}, Hidden: []string{}}
+	if l.Header != nil {
+		out.Header = l.Header
+	}
+	act := auditlog.Act{Action: "payload.read", Target: "channel " + l.Channel, Before: map[string]any{"letter": n, "key": l.Key, "version": l.Version}}
+	err = c.Act(ctx, act, func(ctx context.Context) (any, error) { return nil, c.showLetter(ctx, &out) })
+	return out, err
+}
+
+// showLetter fills in the content of a letter, but for what its channel hides. Where the
+// channel is not there to say so, all of it is hidden.
+func (c *Client) showLetter(ctx context.Context, out *LetterContent) error {
+	payload := out.Update.Payload
+	registry, err := c.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	e, err := registry.Get(ctx, out.Channel)
+	if channelGone(err) {
+		out.Hidden = []string{redact.Whole}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	shown, hidden := redact.Apply(payload, e.Config.Redact)
+	out.Hidden = append(out.Hidden, hidden...)
+	switch {
+	case shown == nil:
+	case events.IsJSON(out.ContentType) && events.CheckJSON(shown) == nil:
+		out.Payload = shown
+	default:
+		out.PayloadBase64 = base64.StdEncoding.EncodeToString(shown)
+	}
+	return nil
+}
+
+// ActOnLetter replays or discards a dead letter, and records that with the reason. It fails as
 // deadletters.Replayer does.
-func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, n uint64) (LetterResult, error) {
+func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, n uint64, reason string) (LetterResult, error) {
 	out := LetterResult{Letter: n}
 	store, err := c.DeadLetters(ctx)
 	if err != nil {
@@ -143,7 +175,7 @@ func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, n uint64) (Let
 	if err != nil {
 		return out, err
 	}
-	act := auditlog.Act{Action: "dead_letter." + string(what), Target: "channel " + e.Channel, Before: e}
+	act := auditlog.Act{Action: "dead_letter." + string(what), Target: "channel " + e.Channel, Reason: reason, Before: e}
 	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
 		if what == Discard {
 			err := store.Discard(ctx, n)
@@ -154,41 +186,5 @@ func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, n uint64) (Let
 		out.Result, err = store.Replay(ctx, n)
 		return out, err
 	})
-	return out, err
-}
-
-// CountLetters returns how many dead letters a filter selects, or deadletters.ErrFilter.
-func (c *Client) CountLetters(ctx context.Context, f deadletters.Filter) (int, error) {
-	store, err := c.manyLetters(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return store.Count(ctx, f)
-}
-
-// ActOnLetters replays or discards what a filter selects, with one record of it. progress, if
-// not nil, is called as deadletters.Replayer calls it.
-func (c *Client) ActOnLetters(ctx context.Context, what LetterAct, f deadletters.Filter, progress func(deadletters.Summary)) (LetterSummary, error) {
-	out := LetterSummary{Failures: []string{}}
-	store, err := c.DeadLetters(ctx)
-	if err != nil {
-		return out, err
-	}
-	do := store.ReplayAll
-	if what == Discard {
-		do = store.DiscardAll
-	}
-	act := auditlog.Act{Action: "dead_letters." + string(what), Before: f}
-	if f.Channel != "" {
-		act.Target = "channel " + f.Channel
-	}
-	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
-		var err error
-		out.Summary, err = do(ctx, f, progress)
-		return out.Summary, err
-	})
-	for _, failed := range out.Errors {
-		out.Failures = append(out.Failures, words.Of(failed))
-	}
 	return out, err
 }

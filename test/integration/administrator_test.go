@@ -110,12 +110,13 @@ func TestAdministrativeRequestsThroughTheGateway(t *testing.T) {
 		{"DELETE /v1/topics/{topic}", "/v1/topics/policies", "", 409, `"confirm"`, nil},
 		{"DELETE /v1/topics/{topic}", "/v1/topics/policies?confirm=policies", "", 200, `"policies"`, nil},
 		{"GET /v1/doctor", "/v1/doctor", "", 200, `"findings"`, nil},
-		{"GET /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 200, `"payload"`, nil},
 		{"POST /v1/dead-letters/{sequence}/replay", "/v1/dead-letters/1/replay", "", 409, `"still_fails"`, nil},
 		{"DELETE /v1/dead-letters/{sequence}", "/v1/dead-letters/1", "", 200, `"discarded":true`, nil},
-		{"POST /v1/dead-letters/replay", "/v1/dead-letters/replay?channel=portal", "", 409, `"confirm":"3"`, nil},
-		{"POST /v1/dead-letters/replay", "/v1/dead-letters/replay?channel=portal&confirm=3", "", 200, `"failed"`, nil},
-		{"DELETE /v1/dead-letters", "/v1/dead-letters?channel=portal&confirm=3", "", 200, `"discarded"`, nil},
+		{"GET /v1/dead-letters/{sequence}/payload", "/v1/dead-letters/2/payload", "", 200, `"payload"`, nil},
+		{"POST /v1/jobs", "/v1/jobs", `{"action":"replay","letters":{"channel":"portal"},"dry_run":true}`, 200, `"total":3`, nil},
+		{"POST /v1/jobs", "/v1/jobs", `{"action":"replay","letters":{"channel":"portal"}}`, 202, `"running"`, nil},
+		{"POST /v1/jobs", "/v1/jobs", `{"action":"discard","letters":{"channel":"portal"}}`, 422, `reason`, nil},
+		{"PUT /v1/jobs/{job}/stop", "/v1/jobs/019a0000-0000-7000-8000-000000000000/stop", "", 404, `"unknown_job"`, nil},
 	} {
 		method, _, _ := strings.Cut(r.route, " ")
 		tried[r.route] = true
@@ -246,8 +247,7 @@ func TestAdministratorBelievesNothingOfTheGateway(t *testing.T) {
 		{"revoked", revoked, "PUT", pause, "401 bad_token"},
 		{"another scope", read, "PUT", pause, "403 forbidden"},
 		{"another channel", cases, "PUT", pause, "403 forbidden"},
-		{"another channel's letters", cases, "POST", "/v1/dead-letters/replay?channel=portal", "403 forbidden"},
-		{"all letters", cases, "POST", "/v1/dead-letters/replay", "403 forbidden"},
+		{"another channel's letter", cases, "POST", "/v1/dead-letters/2/replay", "403 forbidden"},
 		{"a publish", all, "POST", "/v1/channels/portal/updates", "403 forbidden"},
 		{"a publish", read, "POST", "/v1/channels/portal/updates", "403 forbidden"},
 		{"a reading", read, "GET", "/v1/channels", "403 forbidden"},

@@ -123,7 +123,7 @@ func TestDeadShowForPeople(t *testing.T) {
 	s.extsync("push", "appointment_calendar", "k\x1b[2J", "3", "--data", `{"name":"Ada"}`, "--wait", "30s").run(t)
 	s.extsync("push", "appointment_calendar", "binary", "1", "--data", "\xff\xfe", "--content-type", "application/octet-stream", "--wait", "30s").run(t)
 	testkit.Eventually(t, "both letters", func() bool { return len(s.letters().Entries) == 2 })
-	out := s.extsync("dead", "show", fmt.Sprint(s.letters().Entries[0].Sequence)).ok(t)
+	out := s.extsync("dead", "show", fmt.Sprint(s.letters().Entries[0].Sequence), "--payload").ok(t)
 	for _, want := range []string{"channel:       appointment_calendar", "version:       3", "state:         open", "outcome:       dead_lettered", "422", "attempts:      1", `{"name":"Ada"}`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q", want)
@@ -133,14 +133,14 @@ func TestDeadShowForPeople(t *testing.T) {
 		t.Errorf("dead show:\n%q", out)
 	}
 	second := fmt.Sprint(s.letters().Entries[1].Sequence)
-	if out := s.extsync("dead", "show", second).ok(t); !strings.Contains(out, "2 bytes that are no text") {
+	if out := s.extsync("dead", "show", second, "--payload").ok(t); !strings.Contains(out, "2 bytes that are no text") {
 		t.Errorf("a payload that is no text:\n%s", out)
 	}
 	var doc struct {
 		PayloadBase64 []byte `json:"payload_base64"`
 		Header        map[string][]string
 	}
-	s.extsync("dead", "show", second, "--json").decode(t, &doc)
+	s.extsync("dead", "show", second, "--payload", "--json").decode(t, &doc)
 	if string(doc.PayloadBase64) != "\xff\xfe" || len(doc.Header) == 0 {
 		t.Errorf("--json: %+v", doc)
 	}

@@ -89,7 +89,7 @@ func TestDeadLetterCommands(t *testing.T) {
 		Key, Code string
 		Payload   json.RawMessage
 	}
-	s.extsync("dead", "show", first, "--json").decode(t, &shown)
+	s.extsync("dead", "show", first, "--payload", "--json").decode(t, &shown)
 	if shown.Key != page.Entries[0].Key || !strings.Contains(string(shown.Payload), "secret") || shown.Code != "422" {
 		t.Errorf("show: %+v", shown)
 	}
@@ -102,9 +102,13 @@ func TestDeadLetterCommands(t *testing.T) {
 	s.extsync("dead", "discard", first).ok(t)
 	testkit.Eventually(t, "three are left", func() bool { return len(s.letters().Entries) == 3 })
 	healed.Store(true)
-	var sum struct{ Delivered, Failed int }
+	var sum struct {
+		Job struct {
+			Outcomes struct{ Delivered, Failed int }
+		}
+	}
 	s.extsync("dead", "replay", "--code", "422", "--yes", "--json").decode(t, &sum)
-	if sum.Delivered != 3 || sum.Failed != 0 {
+	if sum.Job.Outcomes.Delivered != 3 || sum.Job.Outcomes.Failed != 0 {
 		t.Errorf("replay: %+v", sum)
 	}
 	s.extsync("wait", "appointment_calendar", page.Entries[1].Key+"@1").ok(t)

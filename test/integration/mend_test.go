@@ -98,7 +98,7 @@ func TestEachStreamThatIsGoneIsMended(t *testing.T) {
 	streams := []string{
 		wire.UpdateStream(n, events.ToChannel("cl")), wire.UpdateStream(n, events.ToChannel("ce")), wire.KVStream(wire.LedgerBucket(n)), wire.OutcomeStream(n), wire.DeadStream(n), wire.ParkedStream(n), wire.AckStream(n),
 		wire.KVStream(wire.ProgressBucket(n)), wire.KVStream(wire.WorkersBucket(n)), wire.KVStream(wire.LeasesBucket(n)),
-		wire.KVStream(wire.TokensBucket(n)), wire.KVStream(wire.IdempotencyBucket(n)), wire.AuditStream(n), wire.KVStream(wire.LettersBucket(n)), wire.KVStream(wire.RegistryBucket(n)),
+		wire.KVStream(wire.TokensBucket(n)), wire.KVStream(wire.IdempotencyBucket(n)), wire.AuditStream(n), wire.KVStream(wire.LettersBucket(n)), wire.KVStream(wire.JobsBucket(n)), wire.KVStream(wire.RegistryBucket(n)),
 	}
 	small := sized(t, "each stream by one way only", true, false)
 	ways := []string{"doctor --fix", "channels apply"}
