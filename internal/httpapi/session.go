@@ -25,7 +25,7 @@ type Session struct {
 	Channels []string       `json:"channels" nullable:"true" doc:"Those that it is limited to; null with topics null: all"`
 	Topics   []string       `json:"topics" nullable:"true"`
 	Expires  time.Time      `json:"expires,omitzero"`
-	Login    string         `json:"login" enum:"none,token,oidc,\"token,oidc\"" doc:"How to log in"`
+	Login    string         `json:"login" doc:"How to log in: none, token, or token,oidc"`
 	OIDCName string         `json:"oidc_name,omitempty" doc:"Where to log in by OIDC"`
 	Version  string         `json:"version"`
 	Place    string         `json:"place" doc:"A short name of this installation"`
