@@ -98,6 +98,7 @@ func verdicts() []verdict {
 		{ExitRefused, "busy", "wait for the outcome of the other update, and try again", []error{deadletters.ErrBusy}},
 		{ExitUndelivered, "still_fails", "the letter stays as it is; mend the target, or have the platform publish the entity anew", []error{deadletters.ErrStillFails}},
 		{ExitRefused, "not_sent", "'extsync dead show LETTER' says where it stands; try again in a moment", []error{channels.ErrReplay}},
+		{ExitRefused, "not_read", "'extsync status CHANNEL' says what the target waits for; try again in a moment", []error{channels.ErrReadBack}},
 		{ExitUsage, "invalid", "--help lists what can be selected by", []error{deadletters.ErrFilter, channels.ErrSelection, operate.ErrCursor}},
 		{ExitRefused, "key_busy", "pause what publishes the key, wait until it is delivered, and try again", []error{channels.ErrKeyBusy, channels.ErrReset}},
 		{ExitRefused, "filling", "'extsync resync CHANNEL --follow' shows how far it is", []error{channels.ErrFilling}},

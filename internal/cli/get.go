@@ -28,12 +28,17 @@ An update that waits for its channel's circuit is tried after the next probe, wh
 is shown; 'extsync channels probe' does not wait for it.
 
 --timeline adds what the outcome log says of the key, newest first. The log is
-read backwards for a few seconds at most.`
+read backwards for a few seconds at most.
+
+--read-back has the worker that owns the key read it at the target, and shows field by
+field how that differs from what the channel would send now. It needs CHANNEL. The audit log
+has a record of it, since it shows contents; fields that the channel redacts stay hidden.`
 
 // getFlags say what get looks for.
 type getFlags struct {
 	channel  string
 	timeline bool
+	readBack bool
 	entries  int
 }
 
@@ -46,7 +51,8 @@ func GetCommand(sh *Shell) *cobra.Command {
 		Short: "Tell where an update is, in every channel",
 		Long:  getHelp,
 		Example: `  extsync get p-2023-vax
-  extsync get erp_db p-2023-vax --timeline`,
+  extsync get erp_db p-2023-vax --timeline
+  extsync get erp_db p-2023-vax --read-back`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key := args[len(args)-1]
@@ -59,7 +65,13 @@ func GetCommand(sh *Shell) *cobra.Command {
 			if f.entries < 1 || f.entries > wire.MaxHistory {
 				return fmt.Errorf("%w: --entries: %d is outside 1..%d", errUsage, f.entries, wire.MaxHistory)
 			}
+			if f.readBack && (f.channel == "" || f.timeline) {
+				return fmt.Errorf("%w: --read-back needs CHANNEL, and takes no --timeline", errUsage)
+			}
 			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
+				if f.readBack {
+					return readBack(ctx, sh, client, f.channel, key)
+				}
 				doc, err := client.Look(ctx, f.lookup(key))
 				if err != nil {
 					return err
@@ -73,6 +85,7 @@ func GetCommand(sh *Shell) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.channel, "channel", "", "look at this channel only")
 	cmd.Flags().BoolVar(&f.timeline, "timeline", false, "show the history of the key, too")
+	cmd.Flags().BoolVar(&f.readBack, "read-back", false, "have a worker read the key at the target, and show how it differs")
 	cmd.Flags().IntVar(&f.entries, "entries", 10, "how many entries of the history, in each channel")
 	loader.Declare(cmd.Flags(), config.GroupCommon, config.GroupNATS)
 	cmd.ValidArgsFunction = completeChannels(sh, loader, 1)

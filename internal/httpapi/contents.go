@@ -23,6 +23,8 @@ type resetInput struct {
 
 type payloadOutput struct{ Body operate.Payload }
 
+type readBackOutput struct{ Body operate.ReadBack }
+
 type resetOutput struct{ Body operate.Reset }
 
 type giveUpOutput struct{ Body operate.GivenUp }
@@ -48,6 +50,18 @@ func (s *server) contentRoutes() {
 		defer cancel()
 		p, err := s.acting(ctx).Payload(ctx, in.Channel, in.Key)
 		return &payloadOutput{Body: p}, err
+	})
+	register(s, route{
+		id: "read-back-entity", method: http.MethodPost, path: one + "/read-back", tag: "Entities",
+		summary: "What does the target hold of a key, beside what would be sent now? The audit log has it", rule: contents, status: http.StatusOK,
+	}, func(ctx context.Context, in *Keyed) (*readBackOutput, error) {
+		if err := in.check(); err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+		defer cancel()
+		b, err := s.acting(ctx).ReadBack(ctx, in.Channel, in.Key)
+		return &readBackOutput{Body: b}, err
 	})
 	register(s, route{
 		id: "reset-entity", method: http.MethodPost, path: one + "/reset", tag: "Entities",

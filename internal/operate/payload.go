@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/contents"
+	"github.com/hms-utl/extsync/internal/redact"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -52,13 +53,13 @@ func show(contentType string, payload []byte, hidden []string, room int) Content
 	switch isJSON := events.IsJSON(contentType) && events.CheckJSON(payload) == nil; {
 	case len(payload) == 0:
 	case isJSON:
-		shown, without := contents.Redact(payload, hidden)
+		shown, without := redact.Apply(payload, hidden)
 		out.Hidden = append(out.Hidden, without...)
 		if out.Payload, out.Clipped = contents.Clip(shown, room); out.Payload == nil && len(without) == 0 {
 			out.PayloadBase64 = base64.StdEncoding.EncodeToString(payload[:room])
 		}
 	case len(hidden) > 0: // where its fields are nobody knows
-		out.Hidden = append(out.Hidden, contents.Whole)
+		out.Hidden = append(out.Hidden, redact.Whole)
 	default:
 		out.Clipped = len(payload) > room
 		out.PayloadBase64 = base64.StdEncoding.EncodeToString(payload[:min(len(payload), room)])
@@ -88,11 +89,11 @@ func (c *Client) Payload(ctx context.Context, channel, key string) (Payload, err
 		u, err := wire.Decode(c.Names, msg.Subject, msg.Header, msg.Data)
 		if err != nil {
 			out.Malformed = err.Error()
-			out.Content = show("application/octet-stream", msg.Data, contents.Hidden(&e.Config), c.room())
+			out.Content = show("application/octet-stream", msg.Data, e.Config.Redact, c.room())
 			return nil
 		}
 		out.Version, out.Op = u.Version, u.Op
-		out.Content = show(u.ContentType, u.Payload, contents.Hidden(&e.Config), c.room())
+		out.Content = show(u.ContentType, u.Payload, e.Config.Redact, c.room())
 		return nil
 	})
 	if err != nil {

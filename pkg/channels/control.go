@@ -25,7 +25,7 @@ const (
 type ControlRequest struct {
 	Format int         `json:"f"`
 	Op     string      `json:"op"`
-	Key    string      `json:"key,omitempty"`    // of ControlReset, ControlGiveUp and ControlRefs
+	Key    string      `json:"key,omitempty"`    // of all but ControlReplay
 	Void   *wire.Void  `json:"void,omitempty"`   // of ControlReset: what no longer counts
 	Refs   events.Refs `json:"refs,omitempty"`   // of ControlRefs: all there are from then on
 	Letter uint64      `json:"letter,omitempty"` // of ControlReplay: its sequence
@@ -44,6 +44,8 @@ type ControlReply struct {
 	Replayed *Replayed `json:"replayed,omitempty"`
 	// Settled is the answer to ControlGiveUp: the outcome of the update.
 	Settled *events.Settlement `json:"settled,omitempty"`
+	// ReadBack is the answer to ControlReadBack.
+	ReadBack *ReadBack `json:"read_back,omitempty"`
 }
 
 var (

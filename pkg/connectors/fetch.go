@@ -33,7 +33,9 @@ type Part struct {
 	Name string // "": all of it
 	// Ours and Theirs are JSON, nil where there is nothing.
 	Ours, Theirs json.RawMessage
-	Differs      bool
+	// Differs: it is another one, also where its fields look the same. False: it is the same
+	// if its fields are.
+	Differs bool
 }
 
 // ContentPart returns the part that is all of the content, as bytes; nil stands for nothing.

@@ -44,6 +44,11 @@ type channelRun struct {
 	// there is really nothing.
 	hiddenCheck time.Duration
 
+	// looks bounds how often the target is read for people, and looking holds something
+	// while it is.
+	looks   *rate.Limiter
+	looking chan struct{}
+
 	partitions map[int]*partition
 	stopping   bool
 }
@@ -78,6 +83,7 @@ func openRun(ctx context.Context, m *manager, e channels.Entry) (*channelRun, er
 		entry: e, revision: e.Revision, reloads: e.Reloads, target: target, maxBatch: 1, remembers: kind.With(cfg.Connector.Config).Remembers, b: m.b, log: log, stats: m.stats, budget: m.budget,
 		worker: m.o.ID, drainLimit: m.o.DrainTimeout, parkAfter: m.o.ParkAfter,
 		hiddenCheck: defaultHiddenCheck, partitions: map[int]*partition{},
+		looks: rate.NewLimiter(readBackRate, readBackBurst), looking: make(chan struct{}, 1),
 	}
 	r.gate = gate.New(gate.Options{
 		Log: log, Hint: connectors.RestartHint(cfg.Connector.Config),

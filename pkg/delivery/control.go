@@ -49,6 +49,8 @@ func (c control) handle(msg *nats.Msg) {
 		go c.replay(msg, req.Letter)
 	case req.Op == channels.ControlGiveUp:
 		go c.giveUp(msg, req.Key)
+	case req.Op == channels.ControlReadBack:
+		go c.readBack(msg, req.Key)
 	case req.Op == channels.ControlResync:
 		signal(c.t.resyncs.wake)
 		c.answer(msg, nil)

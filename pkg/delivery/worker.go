@@ -170,6 +170,8 @@ type broker struct {
 	views ledger.Shared
 	// counting holds something while a partition's records are counted.
 	counting chan struct{}
+	// readBacks holds something for each target that is read for a person.
+	readBacks chan struct{}
 	// logSeen is the highest sequence of the outcome log that this worker was given, and
 	// restored when the broker was found to have been restored (Unix seconds; 0: it was not).
 	logSeen  outlog.Seen
@@ -207,7 +209,7 @@ func (w *Worker) tryOpen(ctx context.Context) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	js, names := w.o.JS, w.o.Names
-	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL, refused: w.o.Refused, counting: make(chan struct{}, 1)}
+	b := &broker{js: js, names: names, stats: w.stats, leaseTTL: w.o.LeaseTTL, refused: w.o.Refused, counting: make(chan struct{}, 1), readBacks: make(chan struct{}, mostReadBacks)}
 	b.workspaces.New = func() any { return new(workspace) }
 	var err error
 	if b.registry, err = channels.OpenRegistry(ctx, js, names, w.o.Catalog); err != nil {

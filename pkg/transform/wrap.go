@@ -25,6 +25,14 @@ func Wrap(conn connectors.Sender, c Config) (connectors.Sender, error) {
 	return w, nil
 }
 
+// Inner returns the connector that Wrap was given.
+func Inner(conn connectors.Sender) connectors.Sender {
+	if w, ok := conn.(*wrapped); ok {
+		return w.Sender
+	}
+	return conn
+}
+
 // A reader is a connector that may be able to tell what its target holds.
 type reader interface {
 	connectors.Reader

@@ -1,7 +1,6 @@
 package connhttp
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -142,7 +141,7 @@ func (c *connector) Fetch(ctx context.Context, a connectors.Attempt) (connectors
 	if got != nil && got.cut {
 		return out, asError(connectors.Failed(connectors.Permanent, "read", errCut))
 	}
-	out.Parts = []connectors.Part{connectors.ContentPart(a.Payload, theirs, !bytes.Equal(a.Payload, theirs))}
+	out.Parts = []connectors.Part{connectors.ContentPart(a.Payload, theirs, false)}
 	return out, nil
 }
 
