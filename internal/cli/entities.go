@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -59,6 +58,8 @@ func EntitiesCommand(sh *Shell) *cobra.Command {
 	flags.StringSliceVar(&syncs, "sync", nil, "what the target holds; several with commas")
 	flags.StringSliceVar(&healths, "health", nil, "whether the newest version moves; several with commas")
 	flags.StringSliceVar(&codes, "why", nil, "codes of reasons, with commas")
+	flags.StringVar(&q.Prefix, "prefix", "", "keys that begin so, also those without a reason")
+	durationVar(flags, &q.OlderThan, "older-than", 0, "keys that have been as they are for longer")
 	flags.IntVar(&q.Limit, "limit", 100, "how many at most")
 	flags.StringVar(&q.Cursor, "cursor", "", "go on where the page before has ended")
 	loader = brokerFlags(cmd)
@@ -103,6 +104,6 @@ func writeEntities(sh *Shell, page operate.ListPage) error {
 	if page.Next == "" {
 		return nil
 	}
-	_, err := io.WriteString(sh.Out, "there may be more: --cursor "+page.Next+"\n")
+	_, err := fmt.Fprintf(sh.Out, "looked at %d of at most %d records; there may be more: --cursor %s\n", page.Looked, page.Of, page.Next)
 	return err
 }

@@ -36,6 +36,8 @@ type Listed struct {
 	Sync   []why.Sync   `query:"sync" enum:"in_sync,filtered,waiting,behind,ahead,unknown" maxItems:"6" doc:"One or more, with commas: what the target holds"`
 	Health []why.Health `query:"health" enum:"ok,retrying,parked,dead,down,paused,blocked" maxItems:"7" doc:"One or more, with commas: whether the newest version moves"`
 	Why    []why.Code   `query:"why" maxItems:"40" doc:"One or more codes of reasons, with commas. Without any filter: the keys that have a reason"`
+	Prefix string       `query:"prefix" maxLength:"1024" doc:"Keys that begin so. Alone it lists keys without a reason, too"`
+	Older  string       `query:"older_than" maxLength:"20" example:"10m" doc:"Keys that have been as they are for longer: since their reason is there, else since their newest version was published or delivered"`
 	Limit  int          `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor string       `query:"cursor" maxLength:"110" doc:"Of the page before"`
 }
@@ -158,8 +160,16 @@ func (s *server) listEntities(ctx context.Context, in *Listed, q operate.ListQue
 			return nil, invalid(FieldError{Location: "query.why", Message: fmt.Sprintf("%.40q is no code of a reason", code)})
 		}
 	}
+	if in.Older != "" {
+		older, err := time.ParseDuration(in.Older)
+		if err != nil || older < 0 {
+			return nil, invalid(FieldError{Location: "query.older_than", Message: "it is no duration such as 10m"})
+		}
+		q.OlderThan = older
+	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	q.Prefix = in.Prefix
 	q.Sync, q.Health, q.Why, q.Limit, q.Cursor = in.Sync, in.Health, in.Why, in.Limit, in.Cursor
 	page, err := s.o.Client.List(ctx, q)
 	if errors.Is(err, operate.ErrCursor) {

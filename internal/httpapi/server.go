@@ -138,6 +138,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.overviewRoutes()
 	s.activityRoutes()
 	s.eventsRoute()
+	s.searchRoute()
 	s.resyncRoutes()
 	s.tryRoutes()
 	s.deadRoutes()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,8 +41,12 @@ type ListQuery struct {
 	Sync    []why.Sync
 	Health  []why.Health
 	Why     []why.Code
-	Limit   int    // 1 to MaxListed
-	Cursor  string // Page.Next of the page before; "" for the first
+	// Prefix lets keys through that begin so, OlderThan those that have been as they are for
+	// longer. With Prefix alone the query selects keys without a reason, too.
+	Prefix    string
+	OlderThan time.Duration
+	Limit     int    // 1 to MaxListed
+	Cursor    string // Page.Next of the page before; "" for the first
 
 	ends [2]uint64 // the last messages of the stream and of the ledger to look at; 0: those that there are
 }
@@ -50,6 +55,8 @@ type ListQuery struct {
 type ListPage struct {
 	Entities []Whereabouts `json:"entities" doc:"May be empty although there is a next page. A key that changes meanwhile may come twice"`
 	Next     string        `json:"next,omitempty" doc:"The cursor of the next page; none: this was the last"`
+	Looked   int           `json:"looked" doc:"Records that this page has looked at"`
+	Of       uint64        `json:"of" doc:"Records that there are at most to look at, in the channels that this page has looked at"`
 }
 
 // The two parts of a list, which its cursor starts with: what waits in the
@@ -81,9 +88,11 @@ func (c *Client) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	l := listing{c: c, q: q, records: ledger, crew: crew, look: standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}, now: time.Now(), page: &out}
 	if q.Channel != "" {
 		out.Next, err = l.channel(ctx, entries[0])
-		return out, err
+	} else {
+		err = l.all(ctx, entries)
 	}
-	return out, l.all(ctx, entries)
+	out.Looked = l.scanned
+	return out, err
 }
 
 // channel adds keys of one channel. It returns the cursor of the next page; "" if this was
@@ -94,8 +103,15 @@ func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error)
 		return "", err
 	}
 	l.entry = e
-	if l.held, err = l.why(ctx); err != nil {
+	stands, err := l.look.Channel(ctx, e, l.crew)
+	if err != nil {
 		return "", err
+	}
+	if l.held = heldBack(e, &stands); stands.Stock != nil {
+		l.page.Of += uint64(stands.Stock.Keys) //nolint:gosec // no number of keys
+	}
+	if l.q.undecided() {
+		l.page.Of += stands.Messages
 	}
 	if part == streamPart {
 		next, err := l.stream(ctx, from)
@@ -143,10 +159,27 @@ func (q *ListQuery) selects(k *standing.Entity) bool {
 	if k.Why != nil {
 		code = k.Why.Code
 	}
-	if len(q.Sync)+len(q.Health)+len(q.Why) == 0 {
+	if len(q.Sync)+len(q.Health)+len(q.Why) == 0 && q.Prefix == "" {
 		return code != ""
 	}
 	return matches(q.Sync, k.Sync) && matches(q.Health, k.Health) && matches(q.Why, code)
+}
+
+// lasted reports whether a key has been as it is for as long as the query says: since its reason
+// is there, else since its newest version was published, or, where the ledger alone knows the key,
+// since the target has it.
+func (q *ListQuery) lasted(w *Whereabouts, now time.Time) bool {
+	if q.OlderThan == 0 {
+		return true
+	}
+	since := w.Newest.At
+	if since.IsZero() {
+		since = w.Target.At
+	}
+	if w.Why != nil && !w.Why.Since.IsZero() {
+		since = w.Why.Since
+	}
+	return !since.IsZero() && now.Sub(since) > q.OlderThan
 }
 
 // matches reports whether a filter lets one of some values through.
@@ -154,14 +187,13 @@ func matches[T comparable](filter []T, values ...T) bool {
 	return len(filter) == 0 || slices.ContainsFunc(values, func(v T) bool { return slices.Contains(filter, v) })
 }
 
-// why returns what holds each partition of the channel back; nil for one that moves.
-func (l *listing) why(ctx context.Context) ([]*why.Reason, error) {
-	out := make([]*why.Reason, l.entry.Config.Partitions)
-	stands, err := l.look.Channel(ctx, l.entry, l.crew)
+// heldBack returns what holds each partition of a channel back; nil for one that moves.
+func heldBack(e channels.Entry, stands *standing.Channel) []*why.Reason {
+	out := make([]*why.Reason, e.Config.Partitions)
 	for i := range stands.Partitions {
 		out[i] = stands.Partitions[i].Why
 	}
-	return out, err
+	return out
 }
 
 // A listing is one page in the making.
@@ -182,7 +214,7 @@ func (l *listing) full() bool { return len(l.page.Entities) >= l.q.Limit || l.sc
 
 // add adds a key if the query selects it.
 func (l *listing) add(w Whereabouts, f standing.Facts) {
-	if w.stands(f); l.q.selects(&w.Entity) {
+	if w.stands(f); l.q.selects(&w.Entity) && l.q.lasted(&w, l.now) {
 		w.forget(l.now)
 		l.page.Entities = append(l.page.Entities, w)
 	}
@@ -234,7 +266,7 @@ func (l *listing) waiting(ctx context.Context, msg *jetstream.RawStreamMsg) erro
 		u, _ := wire.Decode(l.c.Names, msg.Subject, msg.Header, nil) // without the payload it is no update, but has a key
 		w.Key = u.Key
 	}
-	if !l.entry.Config.Takes(w.Key) {
+	if !l.entry.Config.Takes(w.Key) || !strings.HasPrefix(w.Key, l.q.Prefix) {
 		return nil
 	}
 	w.describe(Copy{Version: version, Op: events.Op(msg.Header.Get(events.HeaderOp)), At: msg.Time}, rec)
@@ -261,6 +293,9 @@ func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err err
 		rec, err := wire.DecodeRecord(msg.Data)
 		if err != nil {
 			return 0, err
+		}
+		if !strings.HasPrefix(rec.Key, l.q.Prefix) {
+			continue
 		}
 		f := l.facts(wire.KeyOfSubject(msg.Subject), rec)
 		if f.Newest().IsZero() || f.Waits() && (l.entry.Config.Mode == channels.Latest || rec.State == wire.StateRetrying) {

@@ -45,7 +45,8 @@ type Channel struct {
 	Undelivered uint64    // updates without an outcome
 	AtMost      bool      // of Undelivered: it may be a few too many
 	Oldest      time.Time // when the oldest of them was published; zero if there is none
-	Bytes       uint64    // that the channel's stream holds
+	Messages    uint64    // that the channel's stream holds
+	Bytes       uint64    // of these
 	Published   uint64    // updates ever stored
 	Findings    []Finding // the most urgent first
 	Partitions  []Partition
@@ -196,7 +197,7 @@ func ofChannel(e channels.Entry) *why.Reason {
 // Judge says how a channel stands.
 func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 	c := Channel{
-		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest, Bytes: b.Bytes, Published: b.Published,
+		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest, Messages: b.Messages, Bytes: b.Bytes, Published: b.Published,
 		Partitions: make([]Partition, len(b.Partitions)),
 	}
 	held := ofChannel(e)

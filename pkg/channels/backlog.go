@@ -28,7 +28,8 @@ type Backlog struct {
 	// may be older where many keys are parked: only the one that was parked first is
 	// looked at.
 	Oldest    time.Time
-	Bytes     uint64 // that the stream holds which the channel reads
+	Messages  uint64 // that the stream holds which the channel reads
+	Bytes     uint64 // of these
 	MaxBytes  uint64 // that it may hold; 0: there is no bound
 	Published uint64 // updates ever stored there
 	// Filling is how many keys of what its topic had a new channel has not looked at yet, of
@@ -69,6 +70,7 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 		return b, err
 	}
 	info := stream.CachedInfo()
+	b.Messages = info.State.Msgs
 	b.Bytes, b.MaxBytes, b.Published = info.State.Bytes, uint64(max(0, info.Config.MaxBytes)), info.State.LastSeq //nolint:gosec // not negative
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
