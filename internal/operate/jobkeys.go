@@ -25,8 +25,6 @@ const (
 	resyncEvery = 300 * time.Millisecond
 )
 
-func clipText(text string, most int) string { return connectors.Clip(text, most) }
-
 // planKeys counts keys, and notes where the lists that have them end now.
 func (c *Client) planKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Record) (tally, error) {
 	out := tally{counts: map[string]int{}, exact: true}
@@ -262,7 +260,7 @@ func (w *keyWork) count(status *channels.ResyncStatus) {
 			}
 		}
 		for _, f := range status.Failures {
-			text := clipText("key "+f.Key+" version "+f.Version+": "+strings.TrimPrefix(f.Class+": "+f.Code+": "+f.Message, ": "), maxFailureText)
+			text := connectors.Clip("key "+f.Key+" version "+f.Version+": "+strings.TrimPrefix(f.Class+": "+f.Code+": "+f.Message, ": "), maxFailureText)
 			if len(r.Failures) < jobs.MaxFailures && !slices.Contains(r.Failures, text) {
 				r.Failures = append(r.Failures, text)
 			}

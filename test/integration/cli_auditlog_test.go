@@ -79,7 +79,7 @@ func TestCommandsAreInTheAuditLog(t *testing.T) {
 		"channel.pause channel erp_db done", "channel.resume channel erp_db done", "channel.clone channel erp_two done",
 		"channel.delete channel erp_two done", "channel.restore channel erp_two done",
 		"dead_letter.discard channel appointment_calendar done", "dead_letter.replay channel appointment_calendar failed",
-		"job.start channel appointment_calendar done",
+		"job.start channel appointment_calendar done", "job.end channel appointment_calendar done",
 		"resync.start channel erp_db done", "key.reset channel erp_db done", "resync.stop channel erp_db failed", "token.create token portal done",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
