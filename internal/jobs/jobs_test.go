@@ -224,10 +224,15 @@ func (l *lab) open(n int) {
 	})
 }
 
-// ended waits until a job has ended.
-func (l *lab) ended(id string) jobs.Job {
+// ended waits until a job has ended, as long as it goes on.
+func (l *lab) ended(id string) (job jobs.Job) {
 	l.t.Helper()
-	return l.when(id, "the end of the job", func(j jobs.Job) bool { return j.State.Over() })
+	for done := -1; ; done = job.Done {
+		job = l.when(id, fmt.Sprintf("more than %d done, or the end of the job", done), func(j jobs.Job) bool { return j.State.Over() || j.Done > done })
+		if job.State.Over() {
+			return job
+		}
+	}
 }
 
 func (l *lab) when(id, what string, is func(jobs.Job) bool) (job jobs.Job) {
