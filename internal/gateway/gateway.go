@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,7 +57,7 @@ const (
 // form: NATS tells letters apart.
 func requestHeaders() []string {
 	return []string{
-		"Authorization", "Cookie", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate",
+		"Authorization", cookie, "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate",
 		// A CloudEvent in binary mode.
 		"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type", "Ce-Time", "Ce-Subject", "Ce-Entityversion", "Ce-Op", "Ce-Baseversion",
 	}
@@ -119,16 +119,53 @@ func answerOf(msg *nats.Msg) (Answer, error) {
 	return a, nil
 }
 
-const setCookie = "Set-Cookie"
+const cookie, setCookie = "Cookie", "Set-Cookie"
 
-// copyHeader copies the first value of some fields, and all of Set-Cookie.
+// The cookies of logins, and of one that was begun at a provider. No other is carried.
+const (
+	SessionCookie = "extsync_session"
+	LoginCookie   = "extsync_login"
+)
+
+func isOurs(name string) bool { return name == SessionCookie || name == LoginCookie }
+
+// ourCookies returns the field Cookie with our cookies only, all of them: two of one name
+// are for the handler to refuse.
+func ourCookies(from http.Header) string {
+	var out []string
+	for _, c := range (&http.Request{Header: from}).Cookies() {
+		if isOurs(c.Name) {
+			out = append(out, c.Name+"="+c.Value)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// ourSetCookies returns the fields Set-Cookie that set one of ours.
+func ourSetCookies(from http.Header) (out []string) {
+	for _, text := range from[setCookie] {
+		if c, err := http.ParseSetCookie(text); err == nil && isOurs(c.Name) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// copyHeader copies the first value of some fields, and all cookies of ours.
 func copyHeader(to, from http.Header, names []string) {
 	for _, name := range names {
-		if value := from.Get(name); value != "" {
-			to.Set(name, value)
-			if name == setCookie {
-				to[name] = slices.Clone(from[name])
+		value := from.Get(name)
+		switch name {
+		case cookie:
+			value = ourCookies(from)
+		case setCookie:
+			if values := ourSetCookies(from); len(values) > 0 {
+				to[name] = values
 			}
+			continue
+		}
+		if value != "" {
+			to.Set(name, value)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func request(t *testing.T, path string) *http.Request {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, path, nil)
 	r.Header.Set("Authorization", "Bearer x")
-	r.Header.Set("Cookie", "secret")
+	r.Header.Set("Cookie", "theirs=secret; extsync_session=x; extsync_session=y")
 	return r
 }
 
@@ -103,16 +103,17 @@ func TestForward(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Repeat("x", sizes[r.URL.Path])) // a recorder takes everything
 			return
 		case err != nil || string(body) != "body" || r.Method != http.MethodPut || r.URL.RawQuery != "q=%2F" || r.URL.Path != "/a/b" || r.URL.EscapedPath() != "/a%2Fb" ||
-			r.Header.Get("Authorization") != "Bearer x" || r.Header.Get("Cookie") != "" || !gateway.Relayed(r.Context()) || r.RemoteAddr != "a gateway, which names 192.0.2.1:1234":
+			r.Header.Get("Authorization") != "Bearer x" || r.Header.Get("Cookie") != "extsync_session=x; extsync_session=y" || !gateway.Relayed(r.Context()) || r.RemoteAddr != "a gateway, which names 192.0.2.1:1234":
 			t.Errorf("request %+v, body %q, %v", r, body, err)
 		}
 		w.Header().Set("ETag", `"7"`)
-		w.Header().Set("Set-Cookie", "secret")
+		w.Header()["Set-Cookie"] = []string{"extsync_session=z; Secure", "theirs=secret", "extsync_login=; Path=/"}
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, "answer") // likewise
 	})
 	a, err := s.forward(t.Context(), request(t, "/a%2Fb?q=%2F"), "body")
-	if err != nil || a.Status != http.StatusCreated || string(a.Body) != "answer" || a.Header.Get("ETag") != `"7"` || len(a.Header) != 1 {
+	if err != nil || a.Status != http.StatusCreated || string(a.Body) != "answer" || a.Header.Get("ETag") != `"7"` || len(a.Header) != 2 ||
+		strings.Join(a.Header["Set-Cookie"], ", ") != "extsync_session=z; Secure, extsync_login=; Path=/" {
 		t.Errorf("answer %+v, %v", a, err)
 	}
 	if a, err := s.forward(t.Context(), request(t, "/fits"), ""); err != nil || len(a.Body) != sizes["/fits"] || a.Status != http.StatusOK {

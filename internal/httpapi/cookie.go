@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/hms-utl/extsync/internal/gateway"
 )
 
 // The cookies: of a login, and of one that was begun at a provider.
 const (
-	sessionCookie = "extsync_session"
-	loginCookie   = "extsync_login"
+	sessionCookie = gateway.SessionCookie
+	loginCookie   = gateway.LoginCookie
 	loginPath     = "/v1/session/oidc"
 )
 
@@ -39,17 +41,6 @@ func cookieOf(r *http.Request, name string) string {
 		return ""
 	}
 	return found[0].Value
-}
-
-// ourCookies returns the field Cookie without what is not ours.
-func ourCookies(r *http.Request) string {
-	var out []string
-	for _, name := range []string{sessionCookie, loginCookie} {
-		if value := cookieOf(r, name); value != "" {
-			out = append(out, name+"="+value)
-		}
-	}
-	return strings.Join(out, "; ")
 }
 
 // tooPlain takes Secure from the cookies of an administrator's answer where the browser

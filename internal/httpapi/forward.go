@@ -23,10 +23,6 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operat
 			return
 		}
 	}
-	if cookies := ourCookies(r); r.Header.Get("Cookie") != cookies { // others are nobody's business
-		r = r.Clone(r.Context())
-		r.Header.Set("Cookie", cookies)
-	}
 	var body []byte
 	if op.RequestBody != nil {
 		var p *Problem
