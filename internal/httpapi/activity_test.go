@@ -26,20 +26,20 @@ func TestActivity(t *testing.T) {
 			r.call(http.StatusOK, http.MethodPut, "/v1/channels/"+channel+"/"+step, "", all...)
 		}
 	}
-	failed := errors.New("no such " + hostile)
-	err := r.client.As("somebody", "").Act(t.Context(), auditlog.Act{Action: "key.reset", Target: "channel erp", Reason: hostile, Before: map[string]string{"key": hostile}},
+	failed := errors.New("no such " + script)
+	err := r.client.As("somebody", "").Act(t.Context(), auditlog.Act{Action: "key.reset", Target: "channel erp", Reason: script, Before: map[string]string{"key": script}},
 		func(context.Context) (any, error) { return nil, failed })
 	if !errors.Is(err, failed) {
 		t.Fatal(err)
 	}
 	newest := r.call(http.StatusOK, http.MethodGet, "/v1/activity?limit=1", "", all...)
 	records, _ := newest["records"].([]any)
-	if len(records) != 1 || at(records[0], "reason") != hostile || at(records[0], "result") != "failed" || at(records[0], "actor") != "somebody" ||
-		!strings.Contains(fmt.Sprint(at(records[0], "error")), hostile) || at(records[0], "before") != nil {
+	if len(records) != 1 || at(records[0], "reason") != script || at(records[0], "result") != "failed" || at(records[0], "actor") != "somebody" ||
+		!strings.Contains(fmt.Sprint(at(records[0], "error")), script) || at(records[0], "before") != nil {
 		t.Fatalf("%v", newest)
 	}
 	detail := r.call(http.StatusOK, http.MethodGet, fmt.Sprint("/v1/activity/", at(records[0], "id")), "", all...)
-	if at(detail, "before", "key") != hostile || at(detail, "result") != "failed" {
+	if at(detail, "before", "key") != script || at(detail, "result") != "failed" {
 		t.Errorf("%v", detail)
 	}
 	r.call(http.StatusForbidden, http.MethodGet, fmt.Sprint("/v1/activity/", at(records[0], "id")), "", r.limited([]string{"portal"}, nil)...)

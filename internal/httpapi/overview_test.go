@@ -9,7 +9,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
-const hostile = `<script>alert("k")</script>`
+const script = `<script>alert("k")</script>`
 
 // names returns a field of each element of a list, in order.
 func names(list any, field string) string {
@@ -37,13 +37,13 @@ func row(overview map[string]any, channel string) any {
 func TestOverviewOfDeadLetters(t *testing.T) {
 	r := newRig(t)
 	cfg := r.channel("erp")
-	cfg.Description = hostile
+	cfg.Description = script
 	_, err := r.client.Apply(t.Context(), channels.File{Channels: []channels.Config{cfg}}, false)
 	r.must(err)
 	r.serve().work()
 	r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update("good", "1", "x"))
 	r.target.fail.Store(http.StatusUnprocessableEntity)
-	r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update(strings.ReplaceAll(hostile, `"`, `'`), "1", "x"))
+	r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update(strings.ReplaceAll(script, `"`, `'`), "1", "x"))
 	r.target.fail.Store(0)
 	r.eventually("the dead letter to be counted", func() bool {
 		found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
@@ -51,7 +51,7 @@ func TestOverviewOfDeadLetters(t *testing.T) {
 		return at(erp, "dead") == 1.0 && at(erp, "health") == "ok" && at(erp, "sync", "in_sync") == 1.0 && at(erp, "published_rate") != nil
 	})
 	found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
-	if erp := row(found, "erp"); at(erp, "description") != hostile || at(erp, "kind") != "http" || at(erp, "target") != r.target.URL || at(erp, "keys") != 2.0 || at(erp, "not_newest") != 1.0 {
+	if erp := row(found, "erp"); at(erp, "description") != script || at(erp, "kind") != "http" || at(erp, "target") != r.target.URL || at(erp, "keys") != 2.0 || at(erp, "not_newest") != 1.0 {
 		t.Errorf("%v", erp)
 	}
 	if at(found, "totals", "needs_person") != 1.0 || at(found, "totals", "ok") != 2.0 || at(found, "totals", "dead") != 1.0 || at(found, "totals", "by_health", "ok") != 2.0 {
