@@ -58,7 +58,7 @@ func EntitiesCommand(sh *Shell) *cobra.Command {
 	flags.StringSliceVar(&syncs, "sync", nil, "what the target holds; several with commas")
 	flags.StringSliceVar(&healths, "health", nil, "whether the newest version moves; several with commas")
 	flags.StringSliceVar(&codes, "why", nil, "codes of reasons, with commas")
-	flags.StringVar(&q.Prefix, "prefix", "", "keys that begin so, also those without a reason")
+	flags.StringVar(&q.Prefix, "key-prefix", "", "keys that begin so, also those without a reason")
 	durationVar(flags, &q.OlderThan, "older-than", 0, "keys that have been as they are for longer")
 	flags.IntVar(&q.Limit, "limit", 100, "how many at most")
 	flags.StringVar(&q.Cursor, "cursor", "", "go on where the page before has ended")
