@@ -250,7 +250,7 @@ func TestResyncJobOverHTTP(t *testing.T) {
 	} {
 		calls := r.target.calls.Load()
 		var planned map[string]any
-		r.eventually("the ledger to know", func() bool {
+		r.eventually("the ledger to know "+entities, func() bool {
 			planned = r.call(http.StatusOK, http.MethodPost, "/v1/jobs", `{"action":"resync","dry_run":true,"entities":`+entities+`}`)
 			return at(planned, "plan", "total") == want
 		})

@@ -59,8 +59,8 @@ type deadInput struct {
 }
 
 type deadActInput struct {
-	deadInput
-	Reason string `query:"reason" maxLength:"1000" doc:"Why, for the audit log"`
+	Sequence uint64 `path:"sequence" minimum:"1"`
+	Reason   string `query:"reason" maxLength:"1000" doc:"Why, for the audit log"`
 }
 
 type deadOutput struct{ Body operate.Letter }

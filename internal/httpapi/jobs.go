@@ -33,7 +33,7 @@ type jobInput struct {
 }
 
 type stopJobInput struct {
-	jobInput
+	Job    string `path:"job" maxLength:"40"`
 	Reason string `query:"reason" maxLength:"1000" doc:"Why, for the audit log"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
@@ -25,6 +27,8 @@ const (
 	// answer, until it counts letters as failed: a worker that is replaced is soon there.
 	ownerPatience = time.Minute
 	againAfter    = time.Second
+	// mostPartitions is how many a channel can have; each partition is made of some of these.
+	mostPartitions = 16
 )
 
 // A letterWork is a job on dead letters, in the making.
@@ -37,7 +41,6 @@ type letterWork struct {
 
 	mu      sync.Mutex
 	waiting patience
-	waits   map[string]bool // what keys wait for now
 }
 
 // workOnLetters replays or discards letters from where the record stands. What is in hand is
@@ -54,7 +57,7 @@ func (c *Client) workOnLetters(ctx context.Context, run *jobs.Run) error {
 	rec := run.Record()
 	w := &letterWork{
 		c: c, store: store, run: run, discards: rec.Action == jobs.Discard, channel: rec.Channel,
-		waiting: patience{ownerPatience, map[string]time.Time{}}, waits: map[string]bool{},
+		waiting: patience{ownerPatience, map[string]time.Time{}},
 	}
 	if len(rec.InHand) > 0 { // by a runner that was killed, or has left
 		if err := w.all(ctx, rec.InHand, true); err != nil {
@@ -170,13 +173,13 @@ func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word,
 			if err != nil && word == outFailed {
 				failure = clipFailure(it, err)
 			}
-			w.note(it.Channel, "")
+			w.note(it, "")
 			return word, failure, nil
 		case ctx.Err() != nil:
 			return "", "", ctx.Err()
 		}
 		// Nobody answers: a worker is replaced, or the broker is away.
-		if w.note(it.Channel, waitText(it.Channel, err)) {
+		if w.note(it, waitText(it.Channel, err)) {
 			if word == "" {
 				word = outFailed
 			}
@@ -200,19 +203,20 @@ func waitText(channel string, err error) string {
 	return "the broker or a worker of channel " + channel + " does not answer"
 }
 
-// note says what a channel's letters wait for, "" for nothing any more, and reports whether
-// that has been so for too long.
-func (w *letterWork) note(channel, what string) bool {
+// note says what a letter waits for, "" for nothing any more, and reports whether those of its
+// sixteenth of the channel, which has one owner, have waited for too long.
+func (w *letterWork) note(it jobs.Item, what string) bool {
+	part := it.Channel + "/" + strconv.Itoa(wire.Partition(it.Key, mostPartitions))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if what == "" {
-		if _, was := w.waiting.since[channel]; was {
-			delete(w.waiting.since, channel)
+		if _, was := w.waiting.since[part]; was {
+			delete(w.waiting.since, part)
 			w.run.Waits("")
 		}
 		return false
 	}
-	if w.waiting.over(channel) {
+	if w.waiting.over(part) {
 		return true
 	}
 	w.run.Waits(what)

@@ -56,7 +56,7 @@ func planTexts() map[string]string {
 }
 
 // planTime is for how long a plan looks at letters.
-const planTime = 10 * time.Second
+const planTime = 20 * time.Second
 
 // leaderSkew is by how much the clocks of the broker's servers may differ.
 const leaderSkew = time.Minute
