@@ -87,7 +87,7 @@ func (c *Client) pageOfKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Rec
 	older, _ := schema.ParseDuration(e.OlderThan) // it was checked; "" is 0
 	for i := range list.Entities {
 		w := &list.Entities[i]
-		if strings.HasPrefix(w.Key, e.Prefix) && w.Key != "" && (older == 0 || w.since().Before(rec.Created.Add(-older))) {
+		if strings.HasPrefix(w.Key, e.Prefix) && w.Key != "" && (older == 0 || !w.since().IsZero() && w.since().Before(rec.Created.Add(-older))) {
 			keys = append(keys, w.Key)
 		}
 	}
@@ -98,6 +98,9 @@ func (c *Client) pageOfKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Rec
 func (w *Whereabouts) since() time.Time {
 	if w.Why != nil && !w.Why.Since.IsZero() {
 		return w.Why.Since
+	}
+	if w.Newest.At.IsZero() && w.Newest.Version == w.Target.Version { // the ledger knows when it was delivered
+		return w.Target.At
 	}
 	return w.Newest.At
 }
