@@ -192,6 +192,7 @@ func mappings() []mapping {
 		{deadletters.ErrBusy, http.StatusConflict, "busy", later},
 		{deadletters.ErrStillFails, http.StatusConflict, "still_fails", 0},
 		{channels.ErrReplay, http.StatusConflict, "not_sent", soon},
+		{operate.ErrDryRun, http.StatusConflict, "too_costly", 0},
 		{channels.ErrReadBack, http.StatusServiceUnavailable, "not_read", soon},
 		{channels.ErrGiveUp, http.StatusConflict, "not_given_up", soon},
 		{channels.ErrReset, http.StatusConflict, "key_busy", soon},

@@ -144,6 +144,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	s.deadRoutes()
 	s.jobRoutes()
 	s.contentRoutes()
+	s.dryRunRoute()
 	s.kindsRoute()
 	s.installationRoutes()
 	s.sessionRoutes()
