@@ -134,3 +134,20 @@ func (s *server) startJob(ctx context.Context, in *startJobInput) (*startJobOutp
 	job, err := s.acting(ctx).StartJob(ctx, r)
 	return &startJobOutput{Status: http.StatusAccepted, Body: JobStart{Job: &job}}, err
 }
+
+// liveShown is how many of the latest jobs the stream of events tells of.
+const liveShown = 50
+
+// liveJobs returns the latest jobs for the stream of events.
+func (s *server) liveJobs(ctx context.Context) ([]operate.LiveJob, error) {
+	store, err := s.o.Client.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	page, err := store.List(ctx, liveShown, "", func(string) bool { return true })
+	out := make([]operate.LiveJob, 0, len(page.Jobs))
+	for _, j := range page.Jobs {
+		out = append(out, operate.LiveJob{ID: j.ID, Channels: []string{j.Channel}, Revision: uint64(j.Updated.UnixNano()), Job: j}) //nolint:gosec // no time before 1970
+	}
+	return out, err
+}

@@ -106,6 +106,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	if s.idem, err = openIdempotency(ctx, o.Client.JS, o.Client.Names); err != nil {
 		return nil, nil, err
 	}
+	s.board.Jobs = s.liveJobs
 	mux := http.NewServeMux()
 	cfg := huma.Config{
 		OpenAPI: &huma.OpenAPI{
