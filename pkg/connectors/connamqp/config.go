@@ -35,7 +35,7 @@ type Config struct {
 	// RoutingKey is that of each message, or how that of each begins.
 	RoutingKey string `yaml:"routing_key" max:"120" example:"people.changed" group:"Messages" doc:"Each message has this routing key; without an exchange it is the name of the queue. A message that no queue takes is returned, and blocks the channel: bind a queue, or give the exchange an alternate one."`
 	// AppendKey puts the update's key behind RoutingKey.
-	AppendKey bool `yaml:"append_key" group:"Messages" doc:"Puts the update's key behind routing_key, so that bindings and consistent hashes see it: people. and the key P-7 make people.P-7. Of the key A-Z, a-z, 0-9, - and _ stay, and every other byte is = and two hexadecimal digits, so it is always one word. One that would take more than 128 bytes has the first 62, == and its SHA-256."`
+	AppendKey bool `yaml:"append_key" group:"Messages" doc:"Puts the update's key behind routing_key, so that bindings and consistent hashes see it: people. and the key P-7 make people.P-7. Of the key A-Z, a-z, 0-9, - and _ stay, and every other byte is = and two hexadecimal digits, as is the first of a name that Windows has for a device (con); so it is always one word. One that would take more than 128 bytes has the first 62, == and its SHA-256."`
 	// Declare makes the queue if it is not there.
 	Declare string `yaml:"declare" default:"none" enum:"none,quorum" group:"Messages" doc:"quorum makes the queue that routing_key names a durable quorum queue, if it is not there; it needs the right to configure it, and no exchange. A queue of that name with other properties blocks the channel. none expects that somebody else makes it."`
 	// MaxBatch is the most messages that are on their way in one call.

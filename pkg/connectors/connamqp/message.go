@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // The headers of a message are the attributes of CloudEvents under the names that its AMQP
@@ -99,33 +100,11 @@ func tooLong(m *amqp.Publishing, frame int) error {
 	return nil
 }
 
-// routingKey returns the routing key of an update.
+// routingKey returns the routing key of an update. The name of a key is one word of it, and
+// with the longest routing_key a short string.
 func (c *Config) routingKey(key string) string {
 	if !c.AppendKey {
 		return c.RoutingKey
 	}
-	return c.RoutingKey + word(key)
-}
-
-// mostWord bounds the word of a key, in bytes: with the longest routing_key it is a short
-// string.
-const mostWord = 128
-
-// word returns one word of a routing key, another one for each key.
-func word(key string) string {
-	const digits = "0123456789abcdef"
-	out := make([]byte, 0, mostWord)
-	for i := range len(key) {
-		switch c := key[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
-			out = append(out, c)
-		default:
-			out = append(out, '=', digits[c>>4], digits[c&15])
-		}
-	}
-	if len(out) <= mostWord {
-		return string(out)
-	}
-	sum := sha256.Sum256([]byte(key))
-	return string(out[:mostWord-2-2*sha256.Size]) + "==" + hex.EncodeToString(sum[:])
+	return c.RoutingKey + connkit.KeyName(key, true)
 }

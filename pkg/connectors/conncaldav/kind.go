@@ -85,7 +85,7 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 		return nil, connkit.Misconfigured("config", err)
 	}
 	c := &connector{
-		Config: cfg, domain: cfg.UIDDomain, scrubber: env.Scrubber(), timeout: httpkit.TimeoutOf(env),
+		Config: cfg, domain: cfg.UIDDomain, scrubber: env.Scrubber(), timeout: connkit.TimeoutOf(env),
 		concurrency: max(1, env.Concurrency), now: time.Now,
 	}
 	if c.domain == "" {

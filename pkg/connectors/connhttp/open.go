@@ -40,7 +40,7 @@ type opened struct {
 // resolve turns a valid configuration into one that can be used.
 func resolve(c Config, env connectors.Env) (*opened, error) {
 	s := connkit.NewSecrets(env)
-	o := &opened{Config: c, env: env, concurrency: env.Concurrency, timeout: httpkit.TimeoutOf(env), headers: http.Header{}, scrubber: env.Scrubber()}
+	o := &opened{Config: c, env: env, concurrency: env.Concurrency, timeout: connkit.TimeoutOf(env), headers: http.Header{}, scrubber: env.Scrubber()}
 	create, update, remove := s.URL("create.url", c.Create.URL), s.URL("update.url", c.Update.URL), s.URL("delete.url", c.Delete.URL)
 	lookAt := s.URL("lookup.url", c.Lookup.URL)
 	read, probe := s.URL("read.url", c.Read.URL), s.URL("probe_url", c.ProbeURL)

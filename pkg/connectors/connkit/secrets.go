@@ -67,16 +67,6 @@ func Sample(r connectors.Ref) string {
 	return r.Replace(func(connectors.Ref) string { return "reference" })
 }
 
-// OneOf adds a problem if a value is none of those that are allowed.
-func OneOf(p *connectors.Problems, path, value string, allowed ...string) {
-	for _, a := range allowed {
-		if value == a {
-			return
-		}
-	}
-	p.Add(path, "%q is none of %s", value, strings.Join(allowed, ", "))
-}
-
 // Misconfigured returns an error that blocks the channel.
 func Misconfigured(code string, err error) error {
 	return &connectors.Error{Class: connectors.Misconfigured, Code: code, Err: err}

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// defaultTimeout bounds a call where the engine sets no limit.
-	defaultTimeout = 30 * time.Second
 	// A server that answers no ping for so long is not there any more.
 	pingInterval = 20 * time.Second
 	mostPings    = 2
@@ -41,10 +39,7 @@ type link struct {
 
 func newLink(cfg Config, env connectors.Env) (*link, error) {
 	s := connkit.NewSecrets(env)
-	l := &link{cfg: cfg, timeout: env.Timeout, opening: make(chan struct{}, 1)}
-	if l.timeout <= 0 {
-		l.timeout = defaultTimeout
-	}
+	l := &link{cfg: cfg, timeout: connkit.TimeoutOf(env), opening: make(chan struct{}, 1)}
 	secured, err := cfg.TLS.Config(s)
 	login := cfg.login(s)
 	if err := s.Err(); err != nil {

@@ -40,9 +40,6 @@ import (
 // KindName is the name of the kind in configurations.
 const KindName = "redis"
 
-// defaultTimeout bounds a call where the engine sets no limit.
-const defaultTimeout = 30 * time.Second
-
 // Kind returns the connector kind "redis".
 func Kind() connectors.Kind {
 	return connectors.Kind{
@@ -88,7 +85,7 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 		return nil, err
 	}
 	c := &connector{cfg: cfg, prefix: cfg.prefixFor(env.Channel), digest: redis.NewScript(script).Hash(), scrubber: env.Scrubber()}
-	c.calls = newCalls(timeoutOf(env))
+	c.calls = newCalls(connkit.TimeoutOf(env))
 	logging.Disable() // of all clients of the library: it writes to standard error else
 	options := c.options(env, at, password, dialer, secured)
 	if cfg.Cluster {
@@ -100,18 +97,11 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 	return c, nil
 }
 
-func timeoutOf(env connectors.Env) time.Duration {
-	if env.Timeout > 0 {
-		return env.Timeout
-	}
-	return defaultTimeout
-}
-
 // options say how the library reaches the server. It must neither try again nor wait by
 // itself: the time of the call is the only bound, and connections are made by calls.
 func (c *connector) options(env connectors.Env, at address, password string, dialer *connectors.Dialer, secured *tls.Config) *redis.UniversalOptions {
 	conns := max(1, env.Concurrency)
-	longest := 2*timeoutOf(env) + 5*time.Second // later than any call ends
+	longest := 2*connkit.TimeoutOf(env) + 5*time.Second // later than any call ends
 	return &redis.UniversalOptions{
 		Addrs: append([]string{at.host}, c.cfg.Nodes...), DB: at.database, Username: c.cfg.Username, Password: password,
 		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -33,9 +33,6 @@ import (
 // KindName is the name of the kind in configurations.
 const KindName = "sql"
 
-// defaultTimeout bounds a statement where the engine sets no limit.
-const defaultTimeout = 30 * time.Second
-
 // Kind returns the connector kind "sql".
 func Kind() connectors.Kind {
 	return connectors.Kind{
@@ -118,11 +115,8 @@ type pool struct {
 func (c Config) pool(env connectors.Env) (p pool, err error) {
 	s := connkit.NewSecrets(env)
 	p = pool{
-		channel: env.Channel, connections: max(env.Concurrency, 1), timeout: env.Timeout, create: c.AutoCreate, pooler: c.Pooler, env: env,
+		channel: env.Channel, connections: max(env.Concurrency, 1), timeout: connkit.TimeoutOf(env), create: c.AutoCreate, pooler: c.Pooler, env: env,
 		dsn: c.parts(func(ref connectors.Ref) string { return s.Text("dsn", ref) }),
-	}
-	if p.timeout <= 0 {
-		p.timeout = defaultTimeout
 	}
 	if c.TLS != (connkit.TLS{}) {
 		if p.tls, err = c.TLS.Config(s); err != nil {

@@ -32,17 +32,6 @@ func Unanswered(parent, ctx context.Context, to string, d connkit.Diagnosis, err
 	return connectors.Failed(d.Class, d.Code, &callError{to: to, what: d.Text, cause: err})
 }
 
-// defaultTimeout bounds a call in a program that names no timeout.
-const defaultTimeout = 30 * time.Second
-
-// TimeoutOf returns what bounds a call of a connector that is opened in env.
-func TimeoutOf(env connectors.Env) time.Duration {
-	if env.Timeout <= 0 {
-		return defaultTimeout
-	}
-	return env.Timeout
-}
-
 // Bounded returns a context that ends after a time. It is the parent itself where that ends
 // no later, as the engine's mostly does: a context of our own would cost a timer for each
 // call.
