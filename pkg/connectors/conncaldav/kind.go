@@ -126,7 +126,7 @@ func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []
 }
 
 func (c *connector) apply(parent context.Context, a *connectors.Attempt) connectors.Result {
-	ctx, cancel := httpkit.Bounded(parent, c.timeout)
+	ctx, cancel := connkit.Bounded(parent, c.timeout)
 	defer cancel()
 	// What is wrong with an update is said before the target is asked.
 	d, err := c.draft(a)

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
-	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // Probe asks whether the URL is that of a calendar.
 func (c *connector) Probe(ctx context.Context) error {
-	ctx, cancel := httpkit.Bounded(ctx, c.timeout)
+	ctx, cancel := connkit.Bounded(ctx, c.timeout)
 	defer cancel()
 	if res := c.probe(ctx); res != nil {
 		return asError(res)
@@ -29,7 +29,7 @@ func (c *connector) Read(ctx context.Context, keys []string) ([]connectors.Held,
 	group.SetLimit(c.concurrency)
 	for i, key := range keys {
 		group.Go(func() error {
-			ctx, cancel := httpkit.Bounded(within, c.timeout)
+			ctx, cancel := connkit.Bounded(within, c.timeout)
 			defer cancel()
 			there, res := c.get(ctx, c.nameOf(key))
 			if res != nil {

@@ -222,7 +222,7 @@ func (c *connector) routeOf(a *connectors.Attempt) *route {
 
 // bounded returns a context that ends after the channel's timeout.
 func (c *connector) bounded(parent context.Context) (context.Context, context.CancelFunc) {
-	return httpkit.Bounded(parent, c.timeout)
+	return connkit.Bounded(parent, c.timeout)
 }
 
 // authorize adds an OAuth2 token, if that is the way.

@@ -1,6 +1,7 @@
 package connkit
 
 import (
+	"context"
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -15,4 +16,15 @@ func TimeoutOf(env connectors.Env) time.Duration {
 		return defaultTimeout
 	}
 	return env.Timeout
+}
+
+// Bounded returns a context that ends after a time. It is the parent itself where that ends
+// no later, as the engine's mostly does: a context of our own would cost a timer for each
+// call.
+func Bounded(parent context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(most)
+	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
+		return parent, func() {}
+	}
+	return context.WithDeadline(parent, end)
 }

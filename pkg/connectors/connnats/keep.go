@@ -33,6 +33,7 @@ type keeper struct {
 	bucket  bool
 	stream  string // of the bucket, too
 	subject string // before the key
+	way     string // before the subject of a write: the way into the bucket's domain
 	adopt   bool
 	readers int
 }
@@ -49,6 +50,9 @@ func newKeeper(cfg Config, env connectors.Env, l *link) *keeper {
 	k := &keeper{link: l, stream: cfg.Stream, subject: cfg.Subject + ".", adopt: cfg.Adopt, readers: max(1, env.Concurrency)}
 	if cfg.Mode == bucketMode {
 		k.bucket, k.stream, k.subject = true, "KV_"+cfg.Bucket, "$KV."+cfg.Bucket+"."+cfg.KeyPrefix
+		if cfg.Domain != "" {
+			k.way = "$JS." + cfg.Domain + ".API." // $KV alone is the bucket of the server's own domain
+		}
 	}
 	return k
 }
@@ -117,7 +121,7 @@ func (k *keeper) judge(a *connectors.Attempt, last found) (res connectors.Result
 
 // message returns what an attempt writes.
 func (k *keeper) message(subject string, a *connectors.Attempt) *nats.Msg {
-	m := nats.NewMsg(subject)
+	m := nats.NewMsg(k.way + subject)
 	m.Data = a.Payload
 	m.Header.Set(events.HeaderVersion, a.Version.String())
 	m.Header.Set(headerDigest, a.Digest.String())
@@ -136,8 +140,9 @@ func (k *keeper) message(subject string, a *connectors.Attempt) *nats.Msg {
 // write writes the attempt if the last message of its subject still has this sequence, 0 if
 // there is none.
 func (k *keeper) write(ctx context.Context, s *session, subject string, a *connectors.Attempt, last uint64) error {
-	return s.do(ctx, subject, func(ctx context.Context) error {
-		_, err := s.js.PublishMsg(ctx, k.message(subject, a),
+	m := k.message(subject, a)
+	return s.do(ctx, m.Subject, func(ctx context.Context) error {
+		_, err := s.js.PublishMsg(ctx, m,
 			jetstream.WithExpectStream(k.stream), jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithRetryAttempts(0))
 		return err
 	})
@@ -200,10 +205,10 @@ func (k *keeper) lookUp(ctx context.Context, s *session) (jetstream.Stream, erro
 }
 
 // read reads a message. What a bucket's own commands have deleted is as if it were not
-// there.
+// there, and so is what the server has removed and left a marker for.
 func read(header nats.Header, sequence uint64, payload []byte) found {
 	out := found{sequence: sequence, payload: payload}
-	deleted := header.Get(headerOperation) == kvDelete || header.Get(headerOperation) == kvPurge
+	deleted := header.Get(headerOperation) == kvDelete || header.Get(headerOperation) == kvPurge || header.Get(jetstream.MarkerReasonHeader) != ""
 	version, err := versioning.Parse(header.Get(events.HeaderVersion))
 	if err != nil {
 		out.foreign = !deleted
@@ -251,8 +256,8 @@ func (k *keeper) Preview(_ context.Context, a connectors.Attempt) (connectors.Pr
 }
 
 // Close ends the connection.
-func (k *keeper) Close(context.Context) error {
-	k.link.close()
+func (k *keeper) Close(ctx context.Context) error {
+	k.link.close(ctx)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package connnats
 import (
 	"context"
 	"errors"
-	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -78,12 +77,25 @@ func newLink(cfg Config, env connectors.Env) (*link, error) {
 	return l, nil
 }
 
-// begin returns the context of a call, which has an end.
+// begin returns the context of a call, which has an end. The call does not go on after it,
+// also where the connection cannot be written to.
 func (l *link) begin(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
+	ctx, cancel := connkit.Bounded(ctx, l.timeout)
+	stop := context.AfterFunc(ctx, l.release)
+	return ctx, func() {
+		stop()
+		cancel()
 	}
-	return context.WithTimeout(ctx, l.timeout)
+}
+
+// release ends a write that blocks.
+func (l *link) release() {
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s != nil {
+		s.socket.release()
+	}
 }
 
 // get returns a connection that works, as far as anybody knows.
@@ -97,7 +109,7 @@ func (l *link) get(ctx context.Context) (*session, error) {
 	l.mu.Lock()
 	s := l.session
 	l.mu.Unlock()
-	if s != nil && s.nc.IsConnected() {
+	if s != nil && !s.socket.broken.Load() && s.nc.IsConnected() {
 		return s, nil
 	}
 	if s != nil {
@@ -119,7 +131,7 @@ func (l *link) connect(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	by, _ := ctx.Deadline()
-	d := &dialing{ctx: ctx, dialer: l.dialer}
+	d := &dialing{ctx: ctx, dialer: l.dialer, left: len(l.cfg.Servers)}
 	defer d.end()
 	s := &session{inbox: nats.InboxPrefix, waiting: map[*waiting]struct{}{}}
 	if l.cfg.InboxPrefix != "" {
@@ -130,6 +142,7 @@ func (l *link) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, d.reason(err)
 	}
+	s.socket = d.socket
 	if l.cfg.Domain != "" {
 		s.js, err = jetstream.NewWithDomain(s.nc, l.cfg.Domain)
 	} else {
@@ -143,56 +156,24 @@ func (l *link) connect(ctx context.Context) (*session, error) {
 }
 
 // close ends the connection, and what waits for it.
-func (l *link) close() {
+func (l *link) close(ctx context.Context) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.session != nil {
-		l.session.nc.Close()
+	s := l.session
+	l.mu.Unlock()
+	if s == nil {
+		return
 	}
-}
-
-// dialing is a connection in the making. It ends with the call that needs it, which the
-// library knows nothing of, and remembers why servers could not be reached, for which the
-// library has one error.
-type dialing struct {
-	ctx    context.Context //nolint:containedctx // see above
-	dialer *connectors.Dialer
-	failed error
-	stops  []func() bool
-}
-
-// Dial is that of nats.CustomDialer.
-func (d *dialing) Dial(network, address string) (net.Conn, error) {
-	conn, err := d.dialer.DialContext(d.ctx, network, address)
-	if err != nil {
-		d.failed = err
-		return nil, err
-	}
-	// The handshake reads from the socket: closing it is what ends the wait.
-	d.stops = append(d.stops, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
-	return conn, nil
-}
-
-// end cuts the sockets loose from the call.
-func (d *dialing) end() {
-	for _, stop := range d.stops {
-		stop()
-	}
-}
-
-// reason returns what is behind an error of nats.Connect.
-func (d *dialing) reason(err error) error {
-	if d.failed != nil && (errors.Is(err, nats.ErrNoServers) || errors.Is(err, d.failed)) {
-		return d.failed
-	}
-	return err
+	_, end := l.begin(ctx)
+	defer end()
+	s.nc.Close() // it writes what is left to be written
 }
 
 // A session is one connection. It is safe for concurrent use.
 type session struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	inbox string
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	inbox  string
+	socket *socket
 
 	mu      sync.Mutex
 	stream  jetstream.Stream // nil: not looked up yet

@@ -143,7 +143,7 @@ func (w *way) Ready(ctx context.Context) error {
 }
 
 // Close ends the connection. The service goes on.
-func (w *way) Close(context.Context) error {
-	w.link.close()
+func (w *way) Close(ctx context.Context) error {
+	w.link.close(ctx)
 	return nil
 }

@@ -3,7 +3,6 @@ package httpkit
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
@@ -30,15 +29,4 @@ func Unanswered(parent, ctx context.Context, to string, d connkit.Diagnosis, err
 		d = connkit.Diagnosis{Class: connectors.Transient, Code: "timeout", Text: "no answer in time"}
 	}
 	return connectors.Failed(d.Class, d.Code, &callError{to: to, what: d.Text, cause: err})
-}
-
-// Bounded returns a context that ends after a time. It is the parent itself where that ends
-// no later, as the engine's mostly does: a context of our own would cost a timer for each
-// call.
-func Bounded(parent context.Context, most time.Duration) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(most)
-	if sooner, ok := parent.Deadline(); ok && !end.Before(sooner) {
-		return parent, func() {}
-	}
-	return context.WithDeadline(parent, end)
 }
