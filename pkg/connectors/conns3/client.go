@@ -19,6 +19,7 @@ import (
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 const (
@@ -35,9 +36,9 @@ type client struct {
 	headers     http.Header // of each object
 	credentials aws.Credentials
 	signer      *v4.Signer
-	transport   *http.Transport
+	transport   httpkit.Transport
 	scrubber    *connectors.Scrubber
-	timeout     time.Duration // of a request whose caller has none
+	timeout     time.Duration // of a call
 }
 
 // request makes a signed request about an object, or about the bucket if name is "".
@@ -83,31 +84,15 @@ func escapePath(path string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(path), "%2F", "/"), "+", "%20")
 }
 
-// bounded bounds a request by the channel's timeout.
+// bounded bounds a call by the channel's timeout.
 func (c *client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, c.timeout)
+	return connkit.Bounded(ctx, c.timeout)
 }
-
-// A callError is a call that got no answer, or one that broke off. Its text is made here:
-// the cause's own can hold what the other side sent.
-type callError struct {
-	text  string
-	cause error
-}
-
-func (e *callError) Error() string { return e.text }
-func (e *callError) Unwrap() error { return e.cause }
 
 // unanswered is the result of a request without an answer.
 func (c *client) unanswered(ctx context.Context, method string, err error) *connectors.Result {
-	d := connkit.Diagnose(err)
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		d = connkit.Diagnosis{Class: connectors.Transient, Code: "canceled", Text: "the call was cancelled"}
-	case ctx.Err() != nil:
-		d = connkit.Diagnosis{Class: connectors.Transient, Code: "timeout", Text: "no answer in time"}
-	}
-	return failed(d.Class, d.Code, &callError{method + " " + c.bucket.Host + ": " + d.Text, err})
+	res := httpkit.Unanswered(ctx, ctx, method+" "+c.bucket.Host, connkit.Diagnose(err), err)
+	return &res
 }
 
 func failed(class connectors.Class, code string, err error) *connectors.Result {
@@ -202,7 +187,7 @@ func (c *client) put(ctx context.Context, o object, there *state) (changed bool,
 // condition sets the header that lets a PUT through only if the store holds what was read.
 func condition(header http.Header, there *state) {
 	if there.there() {
-		header.Set("If-Match", there.etag)
+		header.Set("If-Match", there.Mark)
 		return
 	}
 	header.Set("If-None-Match", "*")

@@ -87,10 +87,10 @@ func FuzzAnswers(f *testing.F) {
 			h.Set(name, value)
 		}
 		s := stateOf(h)
-		if (s.foreign == "") != (!s.Version.IsZero() && (s.Op == events.Upsert || s.Op == events.Delete)) {
+		if (s.Foreign == "") != (!s.Version.IsZero() && (s.Op == events.Upsert || s.Op == events.Delete)) {
 			t.Fatalf("%+v", s)
 		}
-		if _, ok := s.key(); ok && s.foreign != "" {
+		if _, ok := s.key(); ok && s.Foreign != "" {
 			t.Fatal("a foreign object has a key")
 		}
 	})

@@ -29,22 +29,14 @@ package conns3
 import (
 	"context"
 	"errors"
-	"net/http"
-	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // KindName is the name of the kind in configurations.
 const KindName = "s3"
-
-const (
-	// defaultTimeout bounds a request of a program that names no timeout.
-	defaultTimeout = 30 * time.Second
-	idleTimeout    = 90 * time.Second
-	maxHeader      = 64 << 10 // bytes, of an answer
-)
 
 // Kind returns the connector kind "s3".
 func Kind() connectors.Kind {
@@ -116,15 +108,8 @@ func open(_ context.Context, env connectors.Env, data []byte) (connectors.Connec
 	if err != nil {
 		return nil, err
 	}
-	if cl.timeout = env.Timeout; cl.timeout <= 0 {
-		cl.timeout = defaultTimeout
-	}
 	conns := max(1, env.Concurrency)
-	cl.transport = &http.Transport{
-		DialContext: dialer.DialContext, TLSClientConfig: secure,
-		MaxIdleConns: conns, MaxIdleConnsPerHost: conns, IdleConnTimeout: idleTimeout,
-		MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
-	}
+	cl.timeout, cl.transport = connkit.TimeoutOf(env), httpkit.NewTransport(dialer, secure, conns)
 	return &connector{Config: cfg, client: cl, names: cfg.names(env.Channel), concurrency: conns}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
 )
@@ -96,17 +97,15 @@ func appendMark(body []byte, v versioning.Version) []byte {
 
 // A state is what the store holds under a name.
 type state struct {
-	connectors.Held
-	etag    string // "" if there is no object
-	foreign string // why it is none of the platform's, "" if it is
-	header  http.Header
+	connkit.State
+	header http.Header
 }
 
 // stateOf reads the metadata of an object.
 func stateOf(h http.Header) state {
-	s := state{etag: h.Get("ETag"), header: h}
+	s := state{connkit.State{Mark: h.Get("ETag")}, h}
 	foreign := func(format string, args ...any) state {
-		s.Held, s.foreign = connectors.Held{}, fmt.Sprintf(format, args...)
+		s.Held, s.Foreign = connectors.Held{}, fmt.Sprintf(format, args...)
 		return s
 	}
 	text := h.Get(metaVersion)
@@ -134,5 +133,5 @@ func (s *state) there() bool { return s.header != nil }
 // key returns the key of an object whose name holds a hash.
 func (s *state) key() (string, bool) {
 	key, err := base64.RawURLEncoding.DecodeString(s.header.Get(metaKey))
-	return string(key), err == nil && s.foreign == "" && len(key) > 0
+	return string(key), err == nil && s.Foreign == "" && len(key) > 0
 }

@@ -88,7 +88,7 @@ func (c *connector) Compare(ctx context.Context, attempts []connectors.Attempt) 
 		case !there.there():
 		case unwritable != nil: // what is there is something else
 			out[i].Changed = []string{"content"}
-		case there.foreign != "":
+		case there.Foreign != "":
 			if o.header.Get(metaOp) == string(events.Delete) {
 				out[i].Changed = []string{"content"}
 			}

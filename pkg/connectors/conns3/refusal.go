@@ -2,6 +2,7 @@ package conns3
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 )
 
 // Codes of S3 that the connector itself looks for.
@@ -51,19 +53,10 @@ func (c *client) refused(method string, answer *http.Response) *connectors.Resul
 	if m.What != "" {
 		text += ": " + m.What
 	}
-	res := failed(m.Class, code, &callError{text: text})
+	res := failed(m.Class, code, errors.New(text))
 	res.Response = c.scrubber.Excerpt([]byte(r.Message), connectors.MaxResponse, false)
 	if res.Class != connectors.Permanent {
-		res.RetryAfter = retryAfter(answer.Header)
+		res.RetryAfter = httpkit.RetryAfter(answer.Header, time.Now())
 	}
 	return res
-}
-
-// retryAfter reads the seconds that a store asks to be left alone.
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, connectors.MaxRetryAfter)
 }
