@@ -36,7 +36,7 @@ type Config struct {
 	// Prefix begins the names of all keys.
 	Prefix *string `yaml:"prefix" json:"prefix,omitempty" max:"256" example:"'policies:'" group:"Keys" doc:"Begins the name of each key at the server. Defaults to the channel's name and a colon. Two channels must not have one prefix: each would take the other's keys for its own. In a cluster a part in braces puts all keys into one slot, and so onto one server."`
 	// Layout is hash, all in one hash, or value, the payload as a string at the key.
-	Layout string `yaml:"layout" json:"layout,omitempty" default:"hash" enum:"hash,value" group:"Keys" doc:"hash keeps a key's version, digest, operation and payload as the fields v, d, op and data of one hash. value keeps the payload as the string at the key, for readers that know no hashes, and the rest in a hash beside it, whose name ends with :sync."`
+	Layout string `yaml:"layout" json:"layout,omitempty" default:"hash" enum:"hash,value" group:"Keys" doc:"hash keeps a key's version, digest, operation and payload as the fields v, d, op and data of one hash. value keeps the payload as the string at the key, for readers that know no hashes, and the rest in a hash beside it, whose name ends with :sync; the name of a payload that would end so, too, has a colon more."`
 	// Adopt takes over what is there and has no version.
 	Adopt bool `yaml:"adopt" json:"adopt,omitempty" group:"Keys" doc:"Takes keys over that were there before, and have no version, at their first write. Without it they are conflicts, since the platform did not write them. A key of another type stays a conflict."`
 	// TombstoneTTL is how long a deleted key keeps its version; 0: for ever.

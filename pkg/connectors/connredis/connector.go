@@ -143,7 +143,7 @@ func (c *connector) result(ctx context.Context, a *connectors.Attempt, cmd once)
 	}
 	there, ok := value.([]any)
 	if !ok || len(there) != 2 {
-		return connectors.Failed(connectors.Transient, "answer", errors.New("the server's answer is not one of the script's"))
+		return connectors.Failed(connectors.Transient, "answer", errAnswer)
 	}
 	held, ok := tagOf(text(there, 0), text(there, 1))
 	if !ok {

@@ -19,34 +19,69 @@ import (
 //	      for a delete the milliseconds for which it is remembered
 //
 // The first read and each write are called so that the server's own error is the answer,
-// beginning with its code in every release. The payload is written before the version:
-// what fails between the two is written again.
+// beginning with its code in every release. Whatever fails, the attempt that is made again
+// does what was left: a tombstone's time is taken away before the version is written, for
+// with that the attempt counts as made, and the payload is written before it, too. The time
+// of a new tombstone comes last, also if its version is there already.
 //
 // In the usual case it makes two calls, as each costs as much as all of the comparison.
 const script = `local hash, payload = KEYS[1], KEYS[2]
 local version, op, data = ARGV[1], ARGV[3], ARGV[5]
-local v = redis.pcall('HGET', hash, 'v')
+local there = redis.pcall('HMGET', hash, 'v', 'op')
+if there.err then return there end
+local v, written, r = there[1], false, nil
+local adopt = not v and string.find(ARGV[4], 'adopt')
 if v then
-  if v.err then return v end
   local same = v == version
   if #v ~= #version or v > version or v < '0' or not tonumber(v) or same and redis.call('HGET', hash, 'd') ~= ARGV[2] then
     return {v, redis.call('HGET', hash, 'd') or ''}
   end
-  if same and not string.find(ARGV[4], 'again') then return 1 end
-elseif not string.find(ARGV[4], 'adopt') and redis.call('EXISTS', unpack(KEYS)) > 0 then
+  written = same and not string.find(ARGV[4], 'again')
+elseif not adopt and redis.call('EXISTS', unpack(KEYS)) > 0 then
   return {'', ''}
 end
-local r
-if op == 'delete' then
-  if payload then r = redis.pcall('DEL', payload) else r = redis.pcall('HDEL', hash, 'data') end
-elseif payload then r = redis.pcall('SET', payload, data) end
-if type(r) == 'table' and r.err then return r end
-if op == 'delete' or payload then r = redis.pcall('HSET', hash, 'v', version, 'd', ARGV[2], 'op', op)
-else r = redis.pcall('HSET', hash, 'v', version, 'd', ARGV[2], 'op', op, 'data', data) end
-if type(r) == 'table' then return r end
-if op == 'delete' and data ~= '0' then redis.call('PEXPIRE', hash, data)
-elseif payload or op == 'delete' or r > 0 then redis.call('PERSIST', hash) end
+if not written then
+  if adopt or v and there[2] ~= 'upsert' then
+    r = redis.pcall('PERSIST', hash)
+    if type(r) == 'table' then return r end
+  end
+  if op == 'delete' then
+    if payload then r = redis.pcall('DEL', payload) else r = redis.pcall('HDEL', hash, 'data') end
+  elseif payload then r = redis.pcall('SET', payload, data) end
+  if type(r) == 'table' and r.err then return r end
+  if op == 'delete' or payload then r = redis.pcall('HSET', hash, 'v', version, 'd', ARGV[2], 'op', op)
+  else r = redis.pcall('HSET', hash, 'v', version, 'd', ARGV[2], 'op', op, 'data', data) end
+  if type(r) == 'table' then return r end
+end
+if op == 'delete' and data ~= '0' then
+  r = redis.pcall('PEXPIRE', hash, data)
+  if type(r) == 'table' then return r end
+end
 return 1`
+
+// compareScript reads what is there of a key, and the payload unless it is longer than the
+// attempt's: then it answers its length.
+//
+//	KEYS: the hash; in the layout value also the key of the payload
+//	ARGV: the length of the attempt's payload
+const compareScript = `local there = redis.pcall('HMGET', KEYS[1], 'v', 'd', 'op', 'data')
+if there.err then
+  if string.sub(there.err, 1, 9) ~= 'WRONGTYPE' then return there end
+  there = {false, false, false, false}
+end
+if KEYS[2] then
+  local r = redis.pcall('GET', KEYS[2])
+  if type(r) == 'table' and r.err then
+    if string.sub(r.err, 1, 9) ~= 'WRONGTYPE' then return r end
+    r = 0
+  end
+  there[4] = r
+end
+for i = 1, 3 do
+  if there[i] and #there[i] > 100 then there[i] = '' end
+end
+if type(there[4]) == 'string' and #there[4] > tonumber(ARGV[1]) then there[4] = #there[4] end
+return there`
 
 // probeScript calls a command that writes, and changes nothing: a server that takes no
 // writes, or a user who may not write, is refused as with an update.

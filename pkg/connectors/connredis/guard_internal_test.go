@@ -58,3 +58,24 @@ func FuzzBeside(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNames: no two names of the layout value are the same, whatever the prefix and the keys
+// are.
+func FuzzNames(f *testing.F) {
+	for _, pair := range [][2]string{{"a", "a:sync"}, {"a", "{a}"}, {"{a}", "{a}:sync"}, {"a:sync", "a:sync:"}, {"a}", "{a}}"}, {"{a}", "{{a}}"}} {
+		f.Add("", pair[0], pair[1])
+		f.Add("{p}:", pair[0], pair[1])
+		f.Add("{", pair[0], pair[1])
+	}
+	f.Fuzz(func(t *testing.T, prefix, a, b string) {
+		c := &connector{prefix: prefix, cfg: Config{Layout: valueLayout}}
+		one, _ := c.keysOf(a)
+		other, _ := c.keysOf(b)
+		if one[0] == one[1] || one[0] == other[1] || one[1] == other[0] {
+			t.Errorf("a hash and a payload have one name: %q, %q", one, other)
+		}
+		if a != b && (one[0] == other[0] || one[1] == other[1]) {
+			t.Errorf("%q and %q have one name: %q, %q", a, b, one, other)
+		}
+	})
+}

@@ -169,7 +169,7 @@ func (d *target) hash(key string) string {
 		return name
 	}
 	if open := strings.IndexByte(name, '{'); open >= 0 && strings.IndexByte(name[open:], '}') > 1 {
-		return name + ":sync"
+		return name + "::sync"
 	}
 	return "{" + name + "}:sync"
 }
