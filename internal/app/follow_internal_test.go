@@ -32,7 +32,7 @@ func TestRunningRelayCompares(t *testing.T) {
 	cfg := config.Default()
 	cfg.Relay.Dialect, cfg.Relay.DSN, cfg.Relay.Target = "sqlite", path, "topics/policies"
 	cfg.Relay.Query = "SELECT id AS key, v AS version, body AS payload FROM policies WHERE v > :since"
-	cfg.Relay.Poll, cfg.Relay.CompareEvery = config.Duration(10*time.Millisecond), config.Duration(time.Hour)
+	cfg.Relay.Poll, cfg.Relay.CompareEvery = config.Poll(10*time.Millisecond), config.Duration(time.Hour)
 	testkit.Must(t, cfg.Validate())
 	c, err := operate.Connect(t.Context(), cfg, zerolog.Nop(), natstest.Run(t).InProcess())
 	testkit.Must(t, err)

@@ -290,12 +290,27 @@ func TestRelayOfAQuery(t *testing.T) {
 		"relay.target: invalid":        func(r *Relay) { r.Query, r.Target = "SELECT", "topics/A" },
 		"relay.compare_every: 1s is":   func(r *Relay) { r.Query, r.CompareEvery = "SELECT", Duration(time.Second) },
 		"relay.compare_every: it is":   func(r *Relay) { r.CompareEvery = Duration(time.Hour) },
-		"relay.poll: 1ms is outside 1": func(r *Relay) { r.Poll = Duration(time.Millisecond) },
+		"relay.poll: 1ms is outside 1": func(r *Relay) { r.Poll = Poll(time.Millisecond) },
 	} {
 		cfg := Default()
 		change(&cfg.Relay)
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %s", err, name)
 		}
+	}
+}
+
+// A pause of zero is no way to ask for the default.
+func TestRelayPollOfZeroIsRefused(t *testing.T) {
+	cfg := Default()
+	for _, s := range settings() {
+		if s.path == "relay.poll" {
+			if err := s.set(&cfg, "0s"); err == nil {
+				t.Error("0s is taken")
+			}
+		}
+	}
+	if err := connectors.DecodeStrict([]byte("relay: {poll: 0s}\n"), &cfg); err == nil {
+		t.Error("the file's 0s is taken")
 	}
 }

@@ -35,7 +35,7 @@ type Relay struct {
 	CompareEvery Duration `yaml:"compare_every"`
 	// Poll is how often the database is asked when it says nothing by itself, 10ms to 1h.
 	// Defaults to 250ms, with a query to 5s. See PollEvery.
-	Poll Duration `yaml:"poll"`
+	Poll Poll `yaml:"poll"`
 	// Claims is how many groups of rows are published at once, 1 to 64. Defaults to 2.
 	Claims int `yaml:"claims"`
 	// StallAfter is how long rows may wait and none be published before the relay counts as
@@ -43,7 +43,33 @@ type Relay struct {
 	StallAfter Duration `yaml:"stall_after"`
 }
 
+// A Poll is a Duration that nobody gives as zero: the zero Poll is the default.
+type Poll Duration
+
+// UnmarshalText reads what is given.
+func (p *Poll) UnmarshalText(b []byte) error {
+	var d Duration
+	if err := d.UnmarshalText(b); err != nil {
+		return err
+	}
+	if d == 0 {
+		return fmt.Errorf("%s is outside %s..%s; leave it out for the default", d.D(), minPoll, maxPoll)
+	}
+	*p = Poll(d)
+	return nil
+}
+
+// String returns what is given, "" for nothing.
+func (p *Poll) String() string {
+	if *p == 0 {
+		return ""
+	}
+	return time.Duration(*p).String()
+}
+
 const (
+	minPoll            = 10 * time.Millisecond
+	maxPoll            = time.Hour
 	defaultRelayPoll   = 250 * time.Millisecond
 	defaultQueryPoll   = 5 * time.Second
 	defaultRelayClaims = 2
@@ -71,8 +97,8 @@ func (r *Relay) check(bad func(path, format string, args ...any)) {
 		bad("relay.dsn", "dsn and dsn_file are two ways to say the same; leave one out")
 	}
 	r.checkQuery(bad)
-	if d := r.Poll.D(); d != 0 && (d < 10*time.Millisecond || d > time.Hour) {
-		bad("relay.poll", "%s is outside 10ms..1h0m0s", d)
+	if d := time.Duration(r.Poll); d != 0 && (d < minPoll || d > maxPoll) {
+		bad("relay.poll", "%s is outside %s..%s", d, minPoll, maxPoll)
 	}
 	if r.Claims < 1 || r.Claims > maxRelayClaims {
 		bad("relay.claims", "%d is outside 1..%d", r.Claims, maxRelayClaims)
@@ -120,7 +146,7 @@ func (r *Relay) checkQuery(bad func(path, format string, args ...any)) {
 func (r *Relay) PollEvery() time.Duration {
 	switch {
 	case r.Poll != 0:
-		return r.Poll.D()
+		return time.Duration(r.Poll)
 	case r.Query != "":
 		return defaultQueryPoll
 	}
