@@ -236,6 +236,20 @@ func (l *lab) letter(key string) deadletters.Entry {
 	return found[0]
 }
 
+// gaveUp waits until a key is given up that the target refuses for now, and returns its
+// letter. Another key gets through time and again meanwhile: while none does, a worker takes
+// the target for the one at fault, and spends no attempts.
+func (l *lab) gaveUp(key string) deadletters.Entry {
+	l.t.Helper()
+	version := int64(0)
+	l.eventually(key+" to be given up", func() bool {
+		version++
+		l.push(update(others, version))
+		return len(l.letters(deadletters.Filter{Channel: "cal", Key: key})) > 0
+	})
+	return l.letter(key)
+}
+
 // noLetter waits until no letter of a key is open.
 func (l *lab) noLetter(key string) {
 	l.t.Helper()
