@@ -160,7 +160,7 @@ func (f pushFlags) update(in io.Reader, args []string) (events.Update, error) {
 		return u, err
 	}
 	u = u.WithDefaults() // only now: the id is made of the payload, too
-	if err := u.Validate(); err != nil {
+	if err := u.ValidateNew(); err != nil {
 		return u, err
 	}
 	if err := u.CheckPayload(); err != nil {

@@ -48,7 +48,7 @@ func Prepare(n events.Names, u events.Update) (Outgoing, error) {
 		u.ID = id
 	}
 	u = u.WithDefaults()
-	if err := u.Validate(); err != nil {
+	if err := u.ValidateNew(); err != nil {
 		return Outgoing{}, err
 	}
 	h := make(headers, 0, 15)

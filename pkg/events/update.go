@@ -124,7 +124,25 @@ func (u Update) WithDefaults() Update {
 // Validate checks an update that has its defaults. The error wraps
 // ErrInvalidUpdate and names every bad field.
 func (u *Update) Validate() error {
+	return invalid(u.Problems())
+}
+
+// ValidateNew is Validate for an update that is still to be published: its ReplyTo must be a
+// subject, too. A worker delivers one that has another, and sends no ack.
+func (u *Update) ValidateNew() error {
 	bad := u.Problems()
+	if u.ReplyTo != "" && checkAttribute(u.ReplyTo, MaxReplyLen, false) == "" && !isSubject(u.ReplyTo) {
+		bad = append(bad, FieldProblem{"reply to", fmt.Sprintf("%.80q is not a subject: it has an empty part, a space, a * or a >", u.ReplyTo)})
+	}
+	return invalid(bad)
+}
+
+// isSubject reports whether a text without control characters is a subject without wildcards.
+func isSubject(text string) bool {
+	return !strings.ContainsAny(text, " *>") && !strings.Contains("."+text+".", "..")
+}
+
+func invalid(bad []FieldProblem) error {
 	if len(bad) == 0 {
 		return nil
 	}

@@ -37,6 +37,9 @@ func TestValidate(t *testing.T) {
 		"attribute too long":   {func(u *events.Update) { u.ID = strings.Repeat("x", 513) }, []string{"id", "513"}},
 		"trace too long":       {func(u *events.Update) { u.TraceParent = strings.Repeat("x", 1025) }, []string{"traceparent"}},
 		"reply too long":       {func(u *events.Update) { u.ReplyTo = strings.Repeat("x", 256) }, []string{"reply to"}},
+		"reply to no subject":  {func(u *events.Update) { u.ReplyTo = "_INBOX..a" }, []string{"reply to", "subject"}},
+		"reply to a wildcard":  {func(u *events.Update) { u.ReplyTo = "_INBOX.>" }, []string{"reply to", "subject"}},
+		"reply to a space":     {func(u *events.Update) { u.ReplyTo = "_INBOX.a b" }, []string{"reply to", "subject"}},
 		"no media type":        {func(u *events.Update) { u.ContentType = "/" }, []string{"content type"}},
 		"year 10000":           {func(u *events.Update) { u.Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, []string{"time"}},
 		"year 10000 in UTC only": {

@@ -109,7 +109,7 @@ func check(u events.Update) error {
 		return fmt.Errorf("%w: the outbox has no column for %s", events.ErrInvalidUpdate, strings.Join(lost, ", "))
 	}
 	u = u.WithDefaults()
-	if err := u.Validate(); err != nil {
+	if err := u.ValidateNew(); err != nil {
 		return err
 	}
 	return u.CheckPayload()

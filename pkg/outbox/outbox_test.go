@@ -87,6 +87,7 @@ func TestPutRefusesWhatCouldNotBePublished(t *testing.T) {
 				"bad JSON":        change(func(u *events.Update) { u.Payload = []byte(`{"a":`) }),
 				"no such op":      change(func(u *events.Update) { u.Op = "rename" }),
 				"a bad reply":     change(func(u *events.Update) { u.ReplyTo = " " }),
+				"no subject":      change(func(u *events.Update) { u.ReplyTo = "_INBOX..a" }),
 				"a bad type":      change(func(u *events.Update) { u.ContentType = "a\nb" }),
 				"a base of times": change(func(u *events.Update) { u.Base = testkit.Version(t, "2024-05-01T10:00:00Z") }),
 			} {
