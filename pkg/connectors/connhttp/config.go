@@ -24,7 +24,7 @@ type Config struct {
 	Create *Shape `yaml:"create" json:"create,omitempty" example:"{method: POST}" group:"Requests" doc:"Sends an upsert of a key of which nothing is remembered. Without it method and url do."`
 	// Update says how an upsert is sent once all is remembered that Update names. Default:
 	// as Create says.
-	Update *Shape `yaml:"update" json:"update,omitempty" example:"{method: PUT, url: 'https://target.example/appointments/{ref.id}'}" group:"Requests" doc:"Sends an upsert once all values are remembered that it names. Without it create does."`
+	Update *Shape `yaml:"update" json:"update,omitempty" example:"{method: PUT, url: 'https://target.example/appointments/{ref.id}'}" group:"Requests" doc:"Sends an upsert once all values are remembered that it names. Without it create does. A condition on an ETag keeps a late writer out only if the ETag is another one after each write: where the target makes it from the content, the mapping must put the version into the document."`
 	// Delete says how tombstones are sent. Default: as upserts are, and the target
 	// tells them apart by ce-op. If it names values of which nothing is known, there is
 	// nothing to delete.
