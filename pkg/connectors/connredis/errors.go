@@ -128,4 +128,3 @@ func (c *connector) failed(ctx context.Context, err error) connectors.Result {
 
 // isForeign reports whether a key is of another type than ours.
 func isForeign(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
-
