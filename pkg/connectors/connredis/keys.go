@@ -30,8 +30,5 @@ func beside(name string) (hash string, ok bool) {
 			return name + ":" + syncSuffix, true // not as {a} beside a
 		}
 	}
-	if strings.Contains(name, "}") {
-		return "{" + name + "}" + syncSuffix, false
-	}
-	return "{" + name + "}" + syncSuffix, true
+	return "{" + name + "}" + syncSuffix, !strings.Contains(name, "}")
 }
