@@ -1,6 +1,7 @@
 package conns3
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -72,6 +73,61 @@ func TestFrozenWriter(t *testing.T) {
 				t.Errorf("the store holds %s, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// TestHeadOfTwoObjects: a store that reads metadata and ETag one after the other answers
+// HEAD with the metadata of version 5 and the ETag of version 7 if that is written
+// meanwhile. A writer of version 6 that took the two for one object would put it in the
+// place of version 7. versitygw 1.8.0 is such a store.
+func TestHeadOfTwoObjects(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	for name, c := range map[string]struct {
+		late   int64
+		during []int64 // written while the late writer asks
+	}{
+		"once":  {6, []int64{7}},
+		"twice": {8, []int64{7, 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			late, other := opened(t, s.config("")), opened(t, configFor("http://"+s.address, ""))
+			write := func(v int64) {
+				wantClass(t, fmt.Sprint("version ", v), apply(t, other, attempt(name, v, fmt.Sprintf(`{"n":%d}`, v))), connectors.OK, "")
+			}
+			write(5)
+			during := c.during
+			s.front.Set(func() {
+				s.front.Rewrite = func(answer *http.Response) {
+					if answer.Request.Method == http.MethodHead && len(during) > 0 {
+						write(during[0])
+						during = during[1:]
+						answer.Header.Set("ETag", s.ask(t, http.MethodHead, objectPath(t, name), nil, "").header.Get("ETag"))
+					}
+				}
+			})
+			res := apply(t, late, attempt(name, c.late, `{"late":true}`))
+			s.front.Heal()
+			wantClass(t, "the late version", res, connectors.Stale, "stale")
+			newest := testkit.Number(c.during[len(c.during)-1])
+			if got := s.read(t, name)[name].Version; len(during) > 0 || got != newest {
+				t.Errorf("the store holds %s, want %s; not written: %v", got, newest, during)
+			}
+		})
+	}
+}
+
+// TestObjectWithoutMD5: what tells that metadata and ETag are of one object may be missing.
+func TestObjectWithoutMD5(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	c, a := opened(t, s.config("")), attempt("k", 5, `{"n":5}`)
+	s.put(t, objectPath(t, "k"), http.Header{metaVersion: {"5"}, metaDigest: {a.Digest.String()}, metaOp: {"upsert"}}, `{"n":5}`)
+	wantClass(t, "version 4", apply(t, c, attempt("k", 4, `{}`)), connectors.Stale, "stale")
+	wantClass(t, "version 5", apply(t, c, a), connectors.OK, "")
+	wantClass(t, "version 6", apply(t, c, attempt("k", 6, `{}`)), connectors.OK, "")
+	if got := s.read(t, "k")["k"].Version; got != testkit.Number(6) {
+		t.Errorf("the store holds %s", got)
 	}
 }
 

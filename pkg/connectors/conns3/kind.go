@@ -21,6 +21,10 @@
 // nothing else. The condition is the same, and the guard then is declared as what it is
 // for certain: extsync's own order.
 //
+// A store may read metadata and ETag one after the other. So that an answer to HEAD with
+// those of two versions is noticed, the metadata have the MD5 of the content, which most
+// stores make the ETag from; see [connector.look].
+//
 // The target must carry out conditional writes (If-Match, If-None-Match) as one step. One
 // that ignores the conditions, or looks at them before it writes, does not keep the guard;
 // "extsync channels test --guard" finds out.

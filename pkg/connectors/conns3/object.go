@@ -1,11 +1,14 @@
 package conns3
 
 import (
+	"crypto/md5"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
@@ -18,6 +21,8 @@ const (
 	metaVersion = "X-Amz-Meta-Extsync-Version"
 	metaDigest  = "X-Amz-Meta-Extsync-Digest"
 	metaOp      = "X-Amz-Meta-Extsync-Op"
+	// metaMD5 is the MD5 of the content in hex, which most stores make the ETag from.
+	metaMD5 = "X-Amz-Meta-Extsync-Md5"
 	// metaKey is the key in base64 (RFC 4648, section 5, unpadded), where the name holds a
 	// hash. It leaves room within the 2 KB that S3 has for all metadata.
 	metaKey = "X-Amz-Meta-Extsync-Key"
@@ -54,15 +59,16 @@ func (c *connector) object(a *connectors.Attempt) (o object, err error) {
 		o.header.Set("Content-Type", u.ContentType)
 		o.body = a.Payload
 	}
-	if c.Content == bytesContent {
-		return o, nil
-	}
-	if u.Op == events.Upsert {
-		if err := events.CheckJSON(a.Payload); err != nil {
-			return o, fmt.Errorf("the payload: %w", err)
+	if c.Content == jsonContent {
+		if u.Op == events.Upsert {
+			if err := events.CheckJSON(a.Payload); err != nil {
+				return o, fmt.Errorf("the payload: %w", err)
+			}
 		}
+		o.body = appendMark(append(make([]byte, 0, len(o.body)+mostMark), o.body...), a.Version)
 	}
-	o.body = appendMark(append(make([]byte, 0, len(o.body)+mostMark), o.body...), a.Version)
+	sum := md5.Sum(o.body)
+	o.header.Set(metaMD5, hex.EncodeToString(sum[:]))
 	return o, nil
 }
 
@@ -125,6 +131,12 @@ func stateOf(h http.Header) state {
 	default:
 		return foreign("it does not say whether it is deleted")
 	}
+}
+
+// whole reports whether metadata and ETag are certainly those of one object. They are not
+// where the ETag is no MD5 of the content, or an object of somebody else is there.
+func (s *state) whole() bool {
+	return s.Mark != "" && strings.Trim(s.Mark, `"`) == s.header.Get(metaMD5)
 }
 
 // there reports whether there is an object.
