@@ -9,7 +9,7 @@ set -euo pipefail
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/libexec"
 
 # Debian's packages without which tests fail, and those without which some do less.
-needed=(postgresql mariadb-server pgbouncer redis-server openssh-server radicale xandikos rabbitmq-server prometheus python3 nodejs sqlite3)
+needed=(postgresql mariadb-server pgbouncer redis-server openssh-server radicale xandikos rabbitmq-server mosquitto prometheus python3 nodejs sqlite3)
 helpful=(gcc libc6-dev valgrind)
 
 # have PACKAGE: is what the tests use of a package there, wherever it comes from?

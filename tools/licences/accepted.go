@@ -21,6 +21,9 @@ var accepted = map[string]bool{ //nolint:gochecknoglobals // constant
 var byName = map[string]string{ //nolint:gochecknoglobals // constant
 	// Its files stay under the MPL, and we change none of them.
 	"github.com/go-sql-driver/mysql": "MPL-2.0",
+	// It may be used under the EDL-1.0 (a BSD-3-Clause) just as well, which is what we do: see
+	// edl-v10 in it. The file that licences are looked for in has the text of the EPL alone.
+	"github.com/eclipse/paho.golang": "EPL-2.0",
 }
 
 // read are files that no program can judge, and that we have read.

@@ -89,6 +89,7 @@ func (d *dialer) dial(ctx context.Context, id string, take func(*paho.Publish)) 
 	if err != nil {
 		return nil, err
 	}
+	raw = promptly(raw)
 	unhook := context.AfterFunc(ctx, func() { _ = raw.Close() }) // writes do not hear of ctx
 	conn := raw
 	defer func() {

@@ -9,6 +9,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/connmqtt"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
 	"github.com/hms-utl/extsync/pkg/connectors/connredis"
@@ -25,6 +26,7 @@ func All() *connectors.Catalog {
 		connfile.File(),
 		connfile.SFTP(),
 		connhttp.Kind(),
+		connmqtt.Kind(),
 		connnats.Kind(),
 		connplugin.Kind(),
 		conns3.Kind(),
