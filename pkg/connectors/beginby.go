@@ -28,3 +28,18 @@ func BeginBy(ctx context.Context) time.Time {
 	}
 	return by
 }
+
+type partitionKey struct{}
+
+// WithPartition returns a context whose calls are for keys of this partition of the channel,
+// which one worker owns at a time.
+func WithPartition(ctx context.Context, partition int) context.Context {
+	return context.WithValue(ctx, partitionKey{}, partition)
+}
+
+// PartitionOf returns the partition of the channel that a call with ctx is for. It is false
+// where nobody owns one, such as a trial by hand. All attempts of a call are of one.
+func PartitionOf(ctx context.Context) (partition int, ok bool) {
+	partition, ok = ctx.Value(partitionKey{}).(int)
+	return partition, ok
+}

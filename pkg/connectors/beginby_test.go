@@ -28,3 +28,12 @@ func TestBeginBy(t *testing.T) {
 		t.Errorf("the call ends first: %s", by)
 	}
 }
+
+func TestPartitionOf(t *testing.T) {
+	if n, ok := connectors.PartitionOf(t.Context()); ok {
+		t.Errorf("without an owner: %d", n)
+	}
+	if n, ok := connectors.PartitionOf(connectors.WithPartition(t.Context(), 3)); !ok || n != 3 {
+		t.Errorf("with an owner: %d, %t", n, ok)
+	}
+}

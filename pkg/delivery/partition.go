@@ -73,8 +73,8 @@ func (p *partition) run() {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	// What a connector asks of others may outlive this process: it says until when it may be
-	// begun.
-	ctx := connectors.WithBeginBy(p.lease.Context(), p.lease.Until)
+	// begun, and for which partition, so that the target can refuse what a former owner asks.
+	ctx := connectors.WithBeginBy(connectors.WithPartition(p.lease.Context(), p.index), p.lease.Until)
 	for p.lease.Context().Err() == nil && !p.drainRequested() {
 		started := time.Now()
 		err := p.hold(ctx, p.lease.Turn())

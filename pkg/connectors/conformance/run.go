@@ -101,6 +101,7 @@ func (r *run) applyAll(ctx context.Context, c *connectors.Opened, attempts ...co
 	r.Helper()
 	size := c.MaxBatch()
 	results := make([]connectors.Result, 0, len(attempts))
+	ctx = connectors.WithPartition(ctx, 0) // as the worker that owns it would
 	for start := 0; start < len(attempts); start += size {
 		part := r.memory.fill(c, attempts[start:min(start+size, len(attempts))])
 		got := c.Apply(ctx, part)
