@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit"
@@ -98,6 +99,7 @@ func Codes() []connectors.Meaning {
 		connectors.Meaning{Code: codeNotCompact, Class: connectors.Misconfigured, What: errNoCompaction.Error(), Why: whyTopic},
 		connectors.Meaning{Code: codeTooLong, Class: connectors.Permanent, What: "the record is larger than max_record_bytes", Why: whyNever},
 		connectors.Meaning{Code: codeNotOwned, Class: connectors.Transient, What: errNotOwned.Error(), Why: whyTrouble},
+		connectors.Meaning{Code: codeClosed, Class: connectors.Transient, What: "the broker closed the connection: it is being started, or wants TLS or a login that the channel does not have", Why: whyTrouble},
 		connectors.Meaning{Code: codeAnswer, Class: connectors.Transient, What: errAnswer.Error(), Why: whyTrouble},
 	)
 }
@@ -143,6 +145,10 @@ func (c *connector) classify(err, trouble error) *connectors.Error {
 }
 
 func diagnosed(err error) *connectors.Error {
+	var eof *kgo.ErrFirstReadEOF
+	if errors.As(err, &eof) {
+		return &connectors.Error{Class: connectors.Transient, Code: codeClosed, Err: errors.New("the broker closed the connection at once: it is being started, or wants TLS or a login that the channel does not have")}
+	}
 	d := connkit.Diagnose(err)
 	return &connectors.Error{Class: d.Class, Code: d.Code, Err: errors.New(d.Text)}
 }

@@ -40,10 +40,16 @@ func conforms(t *testing.T, b *broker, fence string, committing int16) {
 				if api != committing {
 					return fate{}
 				}
-				b.relay.on(nil)
+				b.relay.on(func(int16) fate { // or the client asks what became of it
+					b.proxy.Cut()
+					return fate{}
+				})
 				return fate{lose: true}
 			})
-			return func() { b.relay.on(nil) }
+			return func() {
+				b.relay.on(nil)
+				b.proxy.Heal()
+			}
 		},
 		Hang: func(*testing.T, string) func() {
 			b.proxy.Freeze()

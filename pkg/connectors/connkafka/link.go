@@ -47,7 +47,7 @@ func newLink(c *Config, env connectors.Env) (*link, error) {
 	}
 	l.options = []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...), kgo.ClientID("extsync-" + env.Channel), kgo.DisableClientMetrics(),
-		kgo.BrokerMaxReadBytes(mostAnswer), kgo.RequestTimeoutOverhead(l.timeout),
+		kgo.BrokerMaxReadBytes(mostAnswer), kgo.FetchMaxBytes(mostAnswer/2), kgo.RequestTimeoutOverhead(l.timeout),
 		// The engine tries again, so the client does it for what ends at once only: a leader
 		// that has moved, a coordinator that is being found.
 		kgo.RequestRetries(3), kgo.RecordRetries(6), kgo.UnknownTopicRetries(1), kgo.MetadataMinAge(100 * time.Millisecond),
@@ -64,6 +64,9 @@ func newLink(c *Config, env connectors.Env) (*link, error) {
 	}
 	if err := s.Err(); err != nil {
 		return nil, err
+	}
+	if err := kgo.ValidateOpts(append(l.producer(c, "id"), l.options...)...); err != nil {
+		return nil, connkit.Misconfigured("config", err)
 	}
 	var err error
 	l.dialer, err = env.Dialer(c.AllowCIDRs)

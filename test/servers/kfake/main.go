@@ -32,6 +32,7 @@ func run() error {
 	listen := flag.String("listen", "", "the address that it listens at")
 	advertise := flag.String("advertise", "", "the address that it tells clients, if another")
 	dir := flag.String("dir", "", "what it holds is in this directory; in memory if there is none")
+	memory := flag.Bool("memory", false, "hold all in memory, and do not tell of another address")
 	version := flag.String("version", "", "the version of Kafka whose protocol it speaks, such as 3.5")
 	user := flag.String("user", "", "MECHANISM:user:password of an administrator; nobody gets in without one")
 	reader := flag.String("reader", "", "MECHANISM:user:password of a user who may only look at topics")
@@ -53,13 +54,13 @@ func run() error {
 		kfake.WithLogger(kfake.BasicLogger(os.Stderr, kfake.LogLevelWarn)),
 		kfake.ListenFn(func(network, address string) (net.Listener, error) {
 			l, err := net.Listen(network, address)
-			if err != nil || *advertise == "" {
+			if err != nil || *advertise == "" || *memory {
 				return l, err
 			}
 			return advertised{l, *advertise}, nil
 		}),
 	}
-	if *dir != "" {
+	if *dir != "" && !*memory {
 		opts = append(opts, kfake.DataDir(*dir), kfake.SyncWrites())
 	}
 	if *version != "" {
