@@ -32,7 +32,7 @@ func BenchmarkKafka(b *testing.B) {
 	for _, fence := range []string{"transactions", "none"} {
 		for _, batch := range []int{1, 32} {
 			b.Run(fmt.Sprintf("fence=%s/batch=%d", fence, batch), func(b *testing.B) {
-				topic := "bench." + fence + strconv.Itoa(batch)
+				topic := fmt.Sprintf("bench.%s.%d.%d", fence, batch, b.N)
 				s.topic(b, topic, 6, compacted(nil))
 				env := connectortest.Env(nil)
 				env.Concurrency = inFlight

@@ -3,6 +3,7 @@ package connkafka
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +68,14 @@ func (l *lane) run() {
 		case <-l.c.life.Done():
 			return
 		}
-		for jobs := l.take(); len(jobs) > 0; jobs = l.take() {
+		for {
+			// Calls that were just answered come again at once: let them, or they would write in
+			// turns with those that come first.
+			runtime.Gosched()
+			jobs := l.take()
+			if len(jobs) == 0 {
+				break
+			}
 			l.write(jobs)
 		}
 	}
