@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -18,7 +21,8 @@ func (d *doctor) target(ctx context.Context, cfg channels.Config) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(doctorProbe, cfg.Timeout.D()))
 	defer cancel()
-	target, done, err := d.c.OpenTarget(ctx, cfg)
+	var notes notes
+	target, done, err := d.c.openTarget(ctx, cfg, notes.add)
 	if errors.Is(err, connectors.ErrSecret) || errors.Is(err, connectors.ErrNotAllowed) {
 		d.add(LevelWarning, "target", cfg.Name, words.Of(err), "run doctor where the workers run, with their environment and settings")
 		return
@@ -36,7 +40,30 @@ func (d *doctor) target(ctx context.Context, cfg channels.Config) {
 		d.add(LevelProblem, "target", cfg.Name, words.Of(err), "see that the target runs, can be reached from here, and lets the channel's credentials in")
 		return
 	}
-	d.add(LevelOK, "target", cfg.Name, "is there", "")
+	d.add(LevelOK, "target", cfg.Name, strings.Join(append([]string{"is there"}, notes.all()...), "; "), "")
+}
+
+// notes are lines for people that a connector has written. They are safe for concurrent use.
+type notes struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// mostNotes bounds how many are shown.
+const mostNotes = 3
+
+func (n *notes) add(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.lines) < mostNotes {
+		n.lines = append(n.lines, line)
+	}
+}
+
+func (n *notes) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.lines)
 }
 
 // guard says how strong a channel's guard is, and how it is tried where it depends on

@@ -61,6 +61,8 @@ func beside(kind, path string) string {
 		return "{exchange: appointments}"
 	case kind == "amqp" && path != "exchange":
 		return "{routing_key: appointments}" // or an exchange
+	case kind == "kafka" && path == "password":
+		return "{mechanism: scram-sha-512, user: extsync}"
 	case kind == "file" && path == "max_batch":
 		return "{layout: drop}"
 	case kind == "sftp" && path == "max_batch":

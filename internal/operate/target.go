@@ -19,12 +19,17 @@ var ErrNotReadable = errors.New("the target cannot be read")
 // target, and the channel's secrets among what its own settings allow. The caller calls
 // done.
 func (c *Client) OpenTarget(ctx context.Context, cfg channels.Config) (target *connectors.Opened, done func(), err error) {
+	return c.openTarget(ctx, cfg, nil)
+}
+
+// openTarget does so, and passes on the lines for people that the connector notes.
+func (c *Client) openTarget(ctx context.Context, cfg channels.Config, note func(line string)) (target *connectors.Opened, done func(), err error) {
 	kind, err := c.Catalog.Kind(cfg.Connector.Kind)
 	if err != nil {
 		return nil, nil, err
 	}
 	env := c.host.Env(cfg.Name)
-	env.Concurrency, env.Timeout = 2, cfg.Timeout.D()
+	env.Concurrency, env.Timeout, env.Log = 2, cfg.Timeout.D(), note
 	target, err = connectors.Open(ctx, kind, env, cfg.Connector.Config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the target of channel %s: %w", cfg.Name, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors/connamqp"
 	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
+	"github.com/hms-utl/extsync/pkg/connectors/connkafka"
 	"github.com/hms-utl/extsync/pkg/connectors/connkit/httpkit"
 	"github.com/hms-utl/extsync/pkg/connectors/connmqtt"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
@@ -58,6 +59,7 @@ func TestListOfAnswersIsUpToDate(t *testing.T) {
 	section("NATS", "A number is one of JetStream's API. What is not listed is transient. A message that is not the last one of its key any more is read, and decided about again.", columns, connnats.Codes())
 	section("CalDAV", "Of the condition that the server names (RFC 4791). Where it names none, the status counts as for HTTP, but for those at the end.", columns, conncaldav.Codes())
 	section("AMQP", "Numbers are those of the protocol. What is not listed is an error of the network, and transient.", columns, connamqp.Codes())
+	section("Kafka", "Capitals are names of the protocol. What is not listed is another error of the protocol, or one of the network, and transient.", columns, connkafka.Codes())
 	section("MQTT", "A number is a reason code of MQTT 5, in the answer to a message or as the broker ended the connection. What is not listed is an error of the network, and transient.", columns, connmqtt.Codes())
 	if os.Getenv(updateVariable) != "" {
 		if err := os.WriteFile(filepath.Join(repository, answersDocument), []byte(out.String()), 0o600); err != nil {

@@ -47,7 +47,7 @@ func newLink(c *Config, env connectors.Env) (*link, error) {
 	}
 	l.options = []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...), kgo.ClientID("extsync-" + env.Channel), kgo.DisableClientMetrics(),
-		kgo.BrokerMaxReadBytes(mostAnswer), kgo.FetchMaxBytes(mostAnswer/2), kgo.RequestTimeoutOverhead(l.timeout),
+		kgo.BrokerMaxReadBytes(mostAnswer), kgo.FetchMaxBytes(mostAnswer / 2), kgo.RequestTimeoutOverhead(l.timeout),
 		// The engine tries again, so the client does it for what ends at once only: a leader
 		// that has moved, a coordinator that is being found.
 		kgo.RequestRetries(3), kgo.RecordRetries(6), kgo.UnknownTopicRetries(1), kgo.MetadataMinAge(100 * time.Millisecond),

@@ -9,6 +9,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/connectors/conncaldav"
 	"github.com/hms-utl/extsync/pkg/connectors/connfile"
 	"github.com/hms-utl/extsync/pkg/connectors/connhttp"
+	"github.com/hms-utl/extsync/pkg/connectors/connkafka"
 	"github.com/hms-utl/extsync/pkg/connectors/connmqtt"
 	"github.com/hms-utl/extsync/pkg/connectors/connnats"
 	"github.com/hms-utl/extsync/pkg/connectors/connplugin"
@@ -26,6 +27,7 @@ func All() *connectors.Catalog {
 		connfile.File(),
 		connfile.SFTP(),
 		connhttp.Kind(),
+		connkafka.Kind(),
 		connmqtt.Kind(),
 		connnats.Kind(),
 		connplugin.Kind(),
