@@ -67,7 +67,7 @@ func command() *cobra.Command {
 	cmd.Flags().StringVar(&to.markdown, "markdown", "", "file for the tables of docs/performance.md")
 	cmd.Flags().StringVar(&to.benchstat, "benchstat", "", "file for every measurement, in the format of benchstat")
 	cmd.Flags().StringVar(&to.svg, "svg", "", "file for a picture of rate and memory")
-	cmd.AddCommand(partCommand(), sizingCommand(), topicsCommand())
+	cmd.AddCommand(partCommand(), sizingCommand(), topicsCommand(), kindsCommand())
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }

@@ -71,6 +71,25 @@ func TestBenchTopics(t *testing.T) {
 	}
 }
 
+// The measurement of kinds works, with the kind that needs no server. Its figures mean nothing
+// at this size.
+func TestBenchKinds(t *testing.T) {
+	out, err := bench(t, "kinds", "--kind", "file", "--rounds", "1", "--time", "1x")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"\n| file | current | 64 calls | **", "\n| file | versions | 64 calls | **"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the report lacks %q:\n%s", want, out)
+		}
+	}
+	for name, args := range map[string][]string{"no rounds": {"--rounds", "0"}, "no such kind": {"--kind", "telepathy"}, "no such time": {"--kind", "file", "--time", "x"}} {
+		if out, err := bench(t, append([]string{"kinds"}, args...)...); err == nil {
+			t.Errorf("%s is taken: %s", name, out)
+		}
+	}
+}
+
 func TestBenchNamesItsCases(t *testing.T) {
 	for name, args := range map[string][]string{"no such case": {"--case", "nonsense"}, "no rounds": {"--rounds", "0"}} {
 		if out, err := bench(t, args...); err == nil {

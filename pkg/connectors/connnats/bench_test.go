@@ -88,5 +88,5 @@ func BenchmarkApply(b *testing.B) {
 	for name, took := range spent {
 		b.ReportMetric(float64(rounds*inFlight*calls)/took.Seconds(), name+"-updates/s")
 	}
-	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "apply/floor")
+	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "ratio")
 }

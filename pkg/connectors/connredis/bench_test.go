@@ -96,7 +96,7 @@ return redis.call('HSET', KEYS[1], 'v', ARGV[1], 'data', ARGV[2])`)
 			for name, took := range spent {
 				b.ReportMetric(float64(rounds*inFlight*calls*batch)/took.Seconds(), name+"-updates/s")
 			}
-			b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "apply/floor")
+			b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "ratio")
 			b.ReportMetric(spent["bare"].Seconds()/spent["apply"].Seconds(), "apply/bare")
 		})
 	}

@@ -83,6 +83,6 @@ func BenchmarkApply(b *testing.B) {
 	for name, took := range spent {
 		b.ReportMetric(float64(rounds)*perRound/took.Seconds(), name+"/s")
 	}
-	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "apply/floor")
+	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "ratio")
 	b.ReportMetric(spent["floor"].Seconds()/spent["floor-again"].Seconds(), "floor/floor")
 }

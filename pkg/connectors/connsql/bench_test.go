@@ -66,7 +66,7 @@ func measure(b *testing.B, lanes map[string]func([]connectors.Attempt) error) {
 	for name, took := range spent {
 		b.ReportMetric(float64(n)*batchRows/took.Seconds(), name+"-rows/s")
 	}
-	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "apply/floor")
+	b.ReportMetric(spent["floor"].Seconds()/spent["apply"].Seconds(), "ratio")
 	b.ReportMetric(spent["floor"].Seconds()/spent["floor-again"].Seconds(), "floor/floor")
 }
 
