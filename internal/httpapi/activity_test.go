@@ -51,8 +51,11 @@ func TestActivity(t *testing.T) {
 		token []string
 		want  int
 	}{
-		{"channel=erp", all, 7}, {"channel=portal", all, 6}, {"key=" + "%3Cscript%3Ealert(%22k%22)%3C%2Fscript%3E", all, 1},
-		{"limit=50", r.limited([]string{"portal"}, nil), 6}, {"channel=erp", r.limited([]string{"portal"}, nil), 0},
+		{"channel=erp", all, 7},
+		{"channel=portal", all, 6},
+		{"key=" + "%3Cscript%3Ealert(%22k%22)%3C%2Fscript%3E", all, 1},
+		{"limit=50", r.limited([]string{"portal"}, nil), 6},
+		{"channel=erp", r.limited([]string{"portal"}, nil), 0},
 	} {
 		seen := map[string]bool{}
 		for cursor := ""; ; {

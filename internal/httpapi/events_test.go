@@ -21,7 +21,7 @@ type event struct {
 // events reads the events of a route until the test or the stream ends; then the channel is closed.
 func (r *rig) events(path string, headers ...string) <-chan event {
 	r.t.Helper()
-	resp, err := http.DefaultClient.Do(r.request(http.MethodGet, path, "", headers...))
+	resp, err := http.DefaultClient.Do(r.request(http.MethodGet, path, "", headers...)) //nolint:bodyclose // it is closed where it is read to its end
 	r.must(err)
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		r.t.Fatalf("%s %v", resp.Status, resp.Header)

@@ -2,7 +2,6 @@ package operate
 
 import (
 	"cmp"
-	"sync"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/standing"
@@ -21,6 +20,8 @@ type Attention struct {
 	Keys    int64      `json:"keys" doc:"That it concerns; where a partition does not move, the updates that wait there"`
 	Person  bool       `json:"person" doc:"It does not mend itself"`
 	Act     Remedy     `json:"act" enum:"probe,resume,dead,audit,resync,workers,config,none" doc:"What is most likely to help"`
+
+	urgency int // see urgencies
 }
 
 // A Remedy is what a person may do about an Attention.
@@ -72,7 +73,7 @@ func needsPerson(code why.Code) bool {
 
 // attentionOf lists what there is to say of a channel: why partitions do not move, and which keys
 // are not what they should be although they do.
-func attentionOf(channel string, c *standing.Channel) []Attention {
+func attentionOf(channel string, c *standing.Channel, urgency map[why.Code]int) []Attention {
 	var out []Attention
 	told := map[why.Code]bool{}
 	for i := range c.Findings {
@@ -101,19 +102,20 @@ func attentionOf(channel string, c *standing.Channel) []Attention {
 		out = append(out, Attention{Channel: channel, Health: n.Health, Sync: n.Sync, Why: n.Why, Text: n.Why.What(), Advice: n.Why.Advice(), Keys: n.Keys})
 	}
 	for i := range out {
+		out[i].urgency = urgency[out[i].Why]
 		out[i].Person, out[i].Act = needsPerson(out[i].Why), remedyOf(out[i].Why)
 	}
 	return out
 }
 
-// urgency has a smaller number for a code that is more urgent.
-var urgency = sync.OnceValue(func() map[why.Code]int {
+// urgencies has a smaller number for a code that is more urgent.
+func urgencies() map[why.Code]int {
 	out := map[why.Code]int{}
 	for i, code := range why.Codes() {
 		out[code] = i
 	}
 	return out
-})
+}
 
 // compareAttention orders what needs a person first, then by urgency, then by how many keys.
 func compareAttention(a, b Attention) int {
@@ -123,5 +125,5 @@ func compareAttention(a, b Attention) int {
 	case b.Person && !a.Person:
 		return 1
 	}
-	return cmp.Or(cmp.Compare(urgency()[a.Why], urgency()[b.Why]), cmp.Compare(b.Keys, a.Keys), cmp.Compare(a.Channel, b.Channel))
+	return cmp.Or(cmp.Compare(a.urgency, b.urgency), cmp.Compare(b.Keys, a.Keys), cmp.Compare(a.Channel, b.Channel))
 }

@@ -158,8 +158,9 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	urgency := urgencies()
 	for i, e := range entries {
-		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i]), route: e.Config.Route().ID()}
+		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i], urgency), route: e.Config.Route().ID()}
 	}
 	b.rates.add(s, entries, stands)
 	if s.acts, err = b.tail.read(ctx, auditlog.Open(c.JS, c.Names)); err != nil || b.Jobs == nil {

@@ -46,13 +46,10 @@ func (c *Client) History(ctx context.Context, channel string, limit int, cursor 
 		return r.Target == targetChannel+channel && r.Result == auditlog.Done && configures(r.Action)
 	}}
 	var then json.RawMessage // the configuration after the act that is looked at; nil: not known
-	switch {
-	case cursor == "":
+	if cursor == "" {
 		then = now.Config
-	default:
-		if look.Before, err = strconv.ParseUint(cursor, 10, 64); err != nil || look.Before == 0 {
-			return out, fmt.Errorf("%w: %.40q", ErrCursor, cursor)
-		}
+	} else if look.Before, err = strconv.ParseUint(cursor, 10, 64); err != nil || look.Before == 0 {
+		return out, fmt.Errorf("%w: %.40q", ErrCursor, cursor)
 	}
 	acts, next, err := auditlog.Open(c.JS, c.Names).Page(ctx, look)
 	if err != nil {
