@@ -57,6 +57,10 @@ test-full: deps ## Test everything raced, three times, and once at full size; ta
 compose-test: deps ## Run both compose files for real, with crashes; installs an engine
 	scripts/compose-test.sh
 
+.PHONY: console-pictures
+console-pictures: deps ## Draw each page of the console, in both themes and narrow, into bin/console-pictures
+	EXTSYNC_CONSOLE_PICTURES=$(CURDIR)/bin/console-pictures scripts/go-test.sh plain -count=1 -run='^TestPagesKeepNobodyOut$$' ./test/console
+
 .PHONY: chaos
 chaos: deps ## Random faults: make chaos SEED=1 MINUTES=5
 	@summary=$$(mktemp); trap 'rm -f "$$summary"' EXIT; \

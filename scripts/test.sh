@@ -8,7 +8,7 @@ source scripts/parts.bash
 # The race detector slows the tests of pkg/ the least for what it finds there.
 raced=(./pkg/...)
 # These run the built programs, which the test cache does not know of: never cached.
-plain=(./bench/... ./cmd/... ./examples/... ./internal/... ./test/...)
+plain=(./bench/... ./cmd/... ./examples/... ./internal/... ./test/integration/...)
 # The race detector allocates, too.
 counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
@@ -19,6 +19,8 @@ else
 	# Most tests wait for a broker, a database or a disk: more at once than there are processors.
 	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=12m "${raced[@]}"
 	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=15m "${plain[@]}"
+	# A browser takes a processor for itself: beside other tests its pages would be slow.
+	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m ./test/console
 fi
 part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
 part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq
