@@ -44,7 +44,7 @@ function App() {
   if (!s) return html`<${Starting} />`;
   if (!s.who) return html`<${Login} />`;
   return html`<${Shell} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
-    ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
+    ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<h1>Not found</h1><${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
   <//>`;
 }
 

@@ -58,19 +58,22 @@ function Line({ at, from }) {
   const words = state(row);
   const w = width(row.settled_rate);
   const start = from ? x.topic + 7 : x.platform + 44;
-  return html`<a href=${link(['channels', row.channel])} class="line ${tone} h-${row.health}" data-row tabindex="0"
-      aria-label=${`${row.channel}: ${words}${row.dead ? `, ${things(row.dead, 'dead letter')}` : ''}, ${rate(row.settled_rate)} to ${row.target || row.kind}`}>
+  // Its texts are its name: a space after each keeps them apart when it is spoken.
+  const name = middle(row.channel, 24) + ' ';
+  const target = visible(middle((row.target || row.kind).replace(/^[a-z]+:\/\//, ''), 30)) + ' ';
+  const dead = row.dead > 0 ? things(row.dead, 'dead letter') : '';
+  return html`<a href=${link(['channels', row.channel])} class="line ${tone} h-${row.health}" data-row tabindex="0">
     <path class="track" d=${bend(start, from ? from.y : at.middleY, x.channel, y)} stroke-width=${w} />
     <path class="track" d=${`M${x.channel} ${y}H${cut ? x.rate - 8 : x.target}`} stroke-width=${w} />
     ${cut && html`<path class="stop" d=${`M${x.rate - 8} ${y - 7}v14`} />`}
     ${row.dead > 0 && html`<path class="siding" d=${`M${x.channel + 132} ${y}l12 12h26m0 -4v8`} />`}
     <circle class="station" cx=${x.channel} cy=${y} r="5" />
-    <text class="name" x=${x.channel + 14} y=${y + 4}>${middle(row.channel, 24)}</text>
-    <g transform=${`translate(${x.chip} ${y - 11})`}><rect class="tag" width=${words.length * 6.5 + 32} height="22" rx="11" /><svg class="i" x="8" y="4" width="14" height="14" viewBox="0 0 16 16">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg><text class="word" x="26" y="15">${words}</text></g>
-    <rect class="behind" x=${x.rate - 2} y=${y - 9} width="48" height="18" /><text class="rate" x=${x.rate + 42} y=${y + 4}>${rate(row.settled_rate)}</text>
+    <text class="name" x=${x.channel + 14} y=${y + 4}>${name}</text>
+    <g transform=${`translate(${x.chip} ${y - 11})`}><rect class="tag" width=${words.length * 6.5 + 32} height="22" rx="11" /><svg class="i" x="8" y="4" width="14" height="14" viewBox="0 0 16 16">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg><text class="word" x="26" y="15">${words + ' '}</text></g>
+    <rect class="behind" x=${x.rate - 2} y=${y - 9} width="48" height="18" /><text class="rate" x=${x.rate + 42} y=${y + 4}>${rate(row.settled_rate) + ' '}</text>
     <rect class="end" x=${x.target - 3} y=${y - 8} width="7" height="16" rx="2" />
-    <text class="target" x=${x.target + 12} y=${y + 4}>${visible(middle((row.target || row.kind).replace(/^[a-z]+:\/\//, ''), 30))}<tspan class="kind" dx="6">${row.kind}</tspan></text>
-    ${row.dead > 0 && html`<text class="dead" x=${x.channel + 178} y=${y + 17}>${things(row.dead, 'dead letter')}</text>`}
+    <text class="target" x=${x.target + 12} y=${y + 4}>${target}<tspan class="kind" dx="6">${row.kind + ' '}</tspan></text>
+    ${dead && html`<text class="dead" x=${x.channel + 178} y=${y + 17}>${dead}</text>`}
   </a>`;
 }
 

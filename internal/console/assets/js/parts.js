@@ -110,7 +110,7 @@ export function Bars({ of, label }) {
 }
 
 /** Table is one whose cells say their column when the page is narrow. */
-export const Table = ({ label, heads, children }) => html`<table aria-label=${label}><thead><tr>${heads.map((x) => (typeof x === 'string' ? html`<th scope="col">${x}</th>` : html`<th scope="col" class=${x.class}>${x.text}</th>`))}</tr></thead><tbody>${children}</tbody></table>`;
+export const Table = ({ label, heads, children }) => html`<table aria-label=${label}><thead><tr>${heads.map((x) => { const h = typeof x === 'string' ? { text: x } : x; return html`<th scope="col" class=${h.class}>${h.text || html`<span class="hide">Actions</span>`}</th>`; })}</tr></thead><tbody>${children}</tbody></table>`;
 export const Cell = ({ of, class: cls, children }) => html`<td class=${cls} data-of=${of}>${children}</td>`;
 
 /** useAsk loads something, and again when what it depends on changes. What is shown stays until the new has come. */
