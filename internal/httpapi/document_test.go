@@ -29,7 +29,7 @@ func TestTopicsInTheDocument(t *testing.T) {
 	r := newRig(t)
 	r.serve().work()
 	commands, answers := fenced(t, "sh"), fenced(t, "json")
-	if len(commands) != 1 || len(answers) != 1 {
+	if len(commands) != 2 || len(answers) != 1 {
 		t.Fatalf("%d blocks of commands, %d of answers", len(commands), len(answers))
 	}
 	script := strings.NewReplacer("http://127.0.0.1:8080", r.url, `"https://partners.example/policies"`, `"`+r.target.URL+`", "allow_cidrs": ["127.0.0.0/8"]`).Replace(commands[0])
@@ -42,6 +42,23 @@ func TestTopicsInTheDocument(t *testing.T) {
 	last := string(said[strings.LastIndex(string(said), `{"receipt"`):])
 	if got, want := timeless(t, last), timeless(t, answers[0]); !reflect.DeepEqual(got, want) {
 		t.Errorf("the answer is %s\nthe document says %s", last, answers[0])
+	}
+}
+
+// The jobs in docs/http-api.md can be planned and started as they stand there.
+func TestJobsInTheDocument(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	commands := fenced(t, "sh")
+	script := strings.NewReplacer("http://127.0.0.1:8080", r.url, "erp_db", "erp").Replace(commands[len(commands)-1])
+	said, err := exec.CommandContext(t.Context(), "sh", "-euc", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	for _, want := range []string{`"plan":`, `"job":`, `"reason":"restored"`} {
+		if !strings.Contains(string(said), want) {
+			t.Errorf("the answers lack %s: %s", want, said)
+		}
 	}
 }
 

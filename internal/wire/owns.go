@@ -13,7 +13,7 @@ func OwnsStream(n events.Names, stream string) bool {
 	}
 	for _, bucket := range []string{
 		InstallationBucket(n), RegistryBucket(n), LedgerBucket(n), ProgressBucket(n), WorkersBucket(n), LeasesBucket(n),
-		LettersBucket(n), TokensBucket(n), SessionsBucket(n), IdempotencyBucket(n),
+		LettersBucket(n), TokensBucket(n), SessionsBucket(n), JobsBucket(n), IdempotencyBucket(n),
 	} {
 		if stream == KVStream(bucket) {
 			return true

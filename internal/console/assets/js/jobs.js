@@ -12,10 +12,10 @@ const shape = { delivered: ['send', 'good'], superseded: ['ahead', ''], discarde
 /** commandOf is the command that makes the same job. */
 export function commandOf(action, { letters, entities }, reason) {
   if (letters) {
-    return command(['dead', action], { channel: letters.channel, key: letters.key, prefix: letters.prefix, outcome: letters.outcome, class: letters.class, code: letters.code, group: letters.group, reason, all: !Object.values(letters).some(Boolean) });
+    return command(['dead', action], { channel: letters.channel, key: letters.key, 'key-prefix': letters.prefix, outcome: letters.outcome, class: letters.class, code: letters.code, group: letters.group, reason, all: !Object.values(letters).some(Boolean), yes: true });
   }
-  const keys = entities.keys ?? [];
-  return command(['resync', entities.channel, ...keys], { prefix: entities.prefix, sync: entities.sync, health: entities.health, why: entities.why, 'older-than': entities.older_than, reason });
+  const some = entities.sync?.length || entities.health?.length || entities.why?.length || entities.older_than;
+  return command(['resync', entities.channel ?? ''], { key: { each: entities.keys ?? [] }, 'key-prefix': entities.prefix, sync: entities.sync, health: entities.health, why: entities.why, 'older-than': entities.older_than, reason: some ? reason : '', yes: Boolean(some) });
 }
 
 /** Plan asks the server what a job would do, and starts it when the reader says so. of: {action, letters|entities}. */

@@ -74,7 +74,7 @@ function Found({ f, filtered, found, page, setPage }) {
         <label class="tick"><input type="radio" name="which" data-all checked=${all} onChange=${() => setAll(true)} /><b>All that match</b></label><label class="tick"><input type="radio" name="which" checked=${!all} onChange=${() => setAll(false)} />The ${count(chosen.size)} selected</label>
         <div class="push row"><${Act} tone="main" disabled=${!oneChannel || !acting.value} onClick=${() => setPlan({ action: 'resync', ...selection() })}>Resync…<//><${Act} disabled=${!oneChannel} onClick=${() => setPlan({ action: 'replay', ...(all ? { letters: { channel: f.channel, prefix: f.prefix } } : selection()) })}>Replay dead letters…<//></div></div>
         ${!oneChannel && html`<p class="small second">Choose one channel first: a job is for one target.</p>`}
-        <${Command} text=${f.channel ? command(['entities', f.channel], { prefix: f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than }) : command(['entities'], { prefix: f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than })} /></div>`}
+        <${Command} text=${f.channel ? command(['entities', f.channel], { 'key-prefix': f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than }) : command(['entities'], { 'key-prefix': f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than })} /></div>`}
     ${may('operate') && n > 0 && chosen.size === 0 && !all && html`<button type="button" class="hide" data-all tabindex="-1" onClick=${() => setAll(true)}>All that match</button>`}
     ${plan && html`<${Plan} of=${plan} onClose=${() => setPlan(null)} onStart=${() => { setChosen(new Set()); setAll(false); }} />`}<//>`;
 }
