@@ -128,19 +128,6 @@ func compacted(more map[string]string) map[string]string {
 	return out
 }
 
-func (b *broker) dropTopic(t testing.TB, name string) {
-	t.Helper()
-	c := b.client(t)
-	defer c.Close()
-	req := kmsg.NewPtrDeleteTopicsRequest()
-	one := kmsg.NewDeleteTopicsRequestTopic()
-	one.Topic = kmsg.StringPtr(name)
-	req.TopicNames, req.Topics, req.TimeoutMillis = []string{name}, append(req.Topics, one), 5000
-	resp, err := req.RequestWith(t.Context(), c)
-	testkit.Must(t, err)
-	testkit.Must(t, kerr.ErrorForCode(resp.Topics[0].ErrorCode))
-}
-
 // config returns a configuration for a broker at an address.
 func config(addr, topic, more string) string {
 	return fmt.Sprintf("brokers: ['%s']\nsecurity: plain\ntopic: %s\nallow_cidrs: [127.0.0.0/8]\n", addr, topic) + more

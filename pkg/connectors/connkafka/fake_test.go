@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -106,11 +107,11 @@ func versionsAnswer(version int16) []byte {
 // topicAnswer describes the topic people, with a partition that the broker at addr leads.
 func topicAnswer(version int16, addr string) []byte {
 	host, text, _ := net.SplitHostPort(addr)
-	port, _ := net.LookupPort("tcp", text)
+	port, _ := strconv.ParseInt(text, 10, 32)
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.Version = version
 	broker := kmsg.NewMetadataResponseBroker()
-	broker.NodeID, broker.Host, broker.Port = 1, host, int32(port) //nolint:gosec // a port
+	broker.NodeID, broker.Host, broker.Port = 1, host, int32(port)
 	resp.Brokers, resp.ControllerID = append(resp.Brokers, broker), 1
 	topic := kmsg.NewMetadataResponseTopic()
 	topic.Topic = kmsg.StringPtr("people")

@@ -43,7 +43,7 @@ func newRelay(t *testing.T, server string) *relay {
 }
 
 func (r *relay) serve(client net.Conn, first bool) {
-	broker, err := net.Dial("tcp", r.server)
+	broker, err := new(net.Dialer).DialContext(context.Background(), "tcp", r.server)
 	if err != nil {
 		_ = client.Close()
 		return

@@ -189,7 +189,7 @@ func serveFake(conn net.Conn, answer func(kind byte, packet []byte) (string, boo
 
 const (
 	connack = "\x20\x03\x00\x00\x00"
-	// the types of packets
+	// The types of packets.
 	connectPacket, publishPacket, subscribePacket = 1, 3, 8
 )
 
