@@ -60,6 +60,6 @@ func (s *server) dryRun(ctx context.Context, in *dryRunInput) (*dryRunOutput, er
 	if cfg.From != nil && !c.allowsTopic(cfg.From.Topic) {
 		return nil, forbidden("the token is not for the topic that the channel would read")
 	}
-	out.Body.DryRun, err = s.acting(ctx).DryRun(ctx, cfg, c.token == nil || c.token.Allows(tokens.Payload))
+	out.Body.DryRun, err = s.acting(ctx).DryRun(ctx, cfg, c.may(tokens.Payload, in.Channel))
 	return out, err
 }

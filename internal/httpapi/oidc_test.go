@@ -90,7 +90,7 @@ func (b *browser) get(address string) (*http.Response, string) {
 var loginID = regexp.MustCompile(`name="id" value="([^"]+)"`)
 
 // goesTo logs in at the provider as somebody, and returns where the provider sends them.
-func (b *browser) goesTo(start, user string) string {
+func (b *browser) goesTo(start, user string) string { //nolint:bodyclose // send closes it
 	b.t.Helper()
 	next := start
 	for range 10 {
@@ -133,7 +133,7 @@ func (r *rig) withProvider() *rig {
 	return r.serve()
 }
 
-func TestLoginByProvider(t *testing.T) {
+func TestLoginByProvider(t *testing.T) { //nolint:bodyclose // send closes it
 	t.Parallel() // it is built first
 	r := newRig(t).withProvider()
 	start := r.url + "/v1/session/oidc"
@@ -189,7 +189,7 @@ func TestLoginByProvider(t *testing.T) {
 }
 
 // Nothing that an address names leads out of the console.
-func TestLoginLeadsIntoTheConsole(t *testing.T) {
+func TestLoginLeadsIntoTheConsole(t *testing.T) { //nolint:bodyclose // send closes it
 	t.Parallel()
 	r := newRig(t).withProvider()
 	for to, want := range map[string]string{

@@ -57,8 +57,8 @@ func TestReadBackOverHTTP(t *testing.T) {
 	r.must(err)
 	defer func() { _ = db.Close() }()
 	var table string
-	r.must(db.QueryRow(`SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'extsync_%'`).Scan(&table))
-	_, err = db.Exec(`UPDATE "` + table + `" SET content = '{"status":"closed","number":"1","n":1.1,"extra":{"a":[1]}}'`)
+	r.must(db.QueryRowContext(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'extsync_%'`).Scan(&table))
+	_, err = db.ExecContext(t.Context(), `UPDATE "`+table+`" SET content = '{"status":"closed","number":"1","n":1.1,"extra":{"a":[1]}}'`)
 	r.must(err)
 	resp, text := r.do(r.request(http.MethodPost, key, ""))
 	if resp.StatusCode != http.StatusOK || strings.Contains(text, "078-05") {

@@ -77,7 +77,6 @@ func runJobs(ctx context.Context, url string) error {
 type target struct {
 	mu      sync.Mutex
 	refuses bool
-	slow    time.Duration
 	writes  map[string][]string // versions by key
 }
 

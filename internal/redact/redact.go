@@ -176,7 +176,7 @@ func (w *writer) value(rules []rule) error {
 	if token, err = w.dec.Token(); err != nil {
 		return err
 	}
-	w.out.WriteString(fmt.Sprint(token))
+	_, _ = fmt.Fprint(&w.out, token) // into memory
 	return nil
 }
 
