@@ -4,6 +4,7 @@ import { place } from './router.js';
 import { session, loadSession } from './state.js';
 import { Shell } from './shell.js';
 import { Failure, Loading, useAsk, Empty } from './parts.js';
+import { visible } from './format.js';
 import { startKeyboard } from './keyboard.js';
 import { Login } from './pages/login.js';
 import { Overview } from './pages/overview.js';
@@ -39,7 +40,7 @@ function App() {
   const s = session.value;
   const page = pageOf(place.value.path);
   const what = page === 'channel' || page === 'key' ? place.value.path[1] : titles[page] ?? 'Not found';
-  useEffect(() => { document.title = `${what} - extsync`; }, [what]);
+  useEffect(() => { document.title = `${visible(what)} - extsync`; }, [what]);
   useEffect(() => { scrollTo(0, 0); }, [place.value.path.join('/')]);
   if (!s) return html`<${Starting} />`;
   if (!s.who) return html`<${Login} />`;

@@ -6,7 +6,7 @@ import { channelNames, may, acting } from '../state.js';
 import { Card, Key, ChannelLink, Sync, Health, Time, Why, Failure, Loading, Empty, Table, Cell, Act, Command, useAsk } from '../parts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
-import { count, things } from '../format.js';
+import { count, things, visible } from '../format.js';
 import { syncWords, healthWords } from '../words.js';
 import { whyCodes } from '../whycodes.js';
 
@@ -38,7 +38,7 @@ function Filters({ f }) {
   const [text, setText] = useState(f.prefix);
   useEffect(() => setText(f.prefix), [f.prefix]);
   useEffect(() => { if (text === f.prefix) return undefined; const t = setTimeout(() => refine({ prefix: text }), 300); return () => clearTimeout(t); }, [text]);
-  const select = (name, label, options) => html`<div class="field"><label for=${'f-' + name}>${label}</label><select id=${'f-' + name} onChange=${(e) => refine({ [name]: e.target.value })}>${options.map(([v, t]) => html`<option value=${v} selected=${f[name] === v}>${t}</option>`)}${f[name] && !options.some(([v]) => v === f[name]) && html`<option value=${f[name]} selected>${f[name].replaceAll(',', ', ')}</option>`}</select></div>`;
+  const select = (name, label, options) => html`<div class="field"><label for=${'f-' + name}>${label}</label><select id=${'f-' + name} onChange=${(e) => refine({ [name]: e.target.value })}>${options.map(([v, t]) => html`<option value=${v} selected=${f[name] === v}>${t}</option>`)}${f[name] && !options.some(([v]) => v === f[name]) && html`<option value=${f[name]} selected>${visible(f[name].replaceAll(',', ', '))}</option>`}</select></div>`;
   return html`<section class="card filters" aria-label="Filters"><div class="field all"><label for="f-prefix">Key, or how it begins</label><input id="f-prefix" class="mono big" type="search" autocomplete="off" spellcheck=${false} maxlength="1024" value=${text} onInput=${(e) => setText(e.target.value)} /></div>
     ${select('channel', 'Channel', [['', 'all channels'], ...channelNames.value.map((c) => [c, c])])}
     ${select('sync', 'Sync', [['', 'any'], ...used.map((s) => [s, syncWords[s]])])}

@@ -45,9 +45,10 @@ function Reason({ of: a, gone }) {
 
 function Figures({ t, all }) {
   const oldest = all.map((r) => r.oldest).filter((o) => o && !o.startsWith('0001-')).sort()[0];
+  const newest = Math.max(0, t.keys - t.not_newest); // both are counted, one after the other
   const fig = (name, value, more) => html`<div><dt>${name}</dt><dd>${value}</dd><dd>${more}</dd></div>`;
   return html`<section class="card" aria-label="Figures"><dl class="figures">
-    ${fig('Copies at the newest version', share(t.keys - t.not_newest, t.keys), `${count(t.keys - t.not_newest)} of ${count(t.keys)}`)}
+    ${fig('Copies at the newest version', share(newest, t.keys), `${count(newest)} of ${count(t.keys)}`)}
     ${fig('Not at the newest', count(t.not_newest), `${count(t.undelivered)} undelivered`)}
     ${fig('Published', rate(t.published_rate), `${rate(t.settled_rate)} settled`)}
     ${fig('Oldest that waits', oldest ? html`<${Time} at=${oldest} />` : 'none', oldest ? 'since it was published' : 'everything has an outcome')}
