@@ -27,10 +27,11 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 		r.state("portal", fmt.Sprintf("k%d", i), "1", "delivered")
 	}
 	p := r.tab(wide(), "channels/portal/config")
+	p.allow("status of 422") // a draft that the server would refuse
 	p.see("#yaml-said", "Nothing is changed.")
 
 	// What the server would refuse is said while one writes, and cannot be saved.
-	p.yaml("mapping: '{status}'", "mapping: '{status'")
+	p.yaml("mapping: \"{status}\"", "mapping: \"{status\"")
 	p.see("#yaml-said", "The server would refuse it.")
 	p.see("#yaml-said", "mapping")
 	p.until("saving to be off", `rig.find("button", "Save…").disabled`)
@@ -39,7 +40,7 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 	p.click("button", "Undo my changes")
 	p.see("#yaml-said", "Nothing is changed.")
 
-	p.yaml("mapping: '{status}'", "mapping: '{status, agent}'")
+	p.yaml("mapping: \"{status}\"", "mapping: \"{status, agent}\"")
 	p.see("#yaml-said", "1 changed: mapping")
 	p.see("main", "mapping_changed")
 	p.until("the form to have it, too", `[...document.querySelectorAll("fieldset textarea")].some((e) => e.value === "{status, agent}")`)

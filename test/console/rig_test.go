@@ -33,6 +33,8 @@ type rig struct {
 	dir    string           // in which channels may keep databases
 	shelf  *shelf           // a target
 	secure bool
+	token  string // of the test itself
+	listen string // where the API is served
 }
 
 // withTokens has the API ask for tokens.
@@ -41,11 +43,11 @@ func withTokens(r *rig) { r.secure = true }
 // newRig starts an installation that ends with the test.
 func newRig(t testing.TB, options ...func(*rig)) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), cfg: config.Default(), shelf: newShelf(t)}
+	r := &rig{t: t, dir: t.TempDir(), cfg: config.Default(), shelf: newShelf(t), listen: "127.0.0.1:0"}
 	for _, o := range options {
 		o(r)
 	}
-	r.cfg.HTTP.Listen = "127.0.0.1:0"
+	r.cfg.HTTP.Listen = r.listen
 	r.cfg.Worker.LeaseTTL = connectors.Duration(2 * time.Second)
 	if r.secure {
 		r.makeKey()
@@ -58,6 +60,10 @@ func newRig(t testing.TB, options ...func(*rig)) *rig {
 	t.Cleanup(func() { r.noError(r.stack.Close()) })
 	r.pub, err = r.stack.Publisher(ctx)
 	r.must(err)
+	if r.secure {
+		_, r.token, err = r.issuer().Create(ctx, tokens.Token{Name: "test", Scopes: []tokens.Scope{tokens.Read}})
+		r.must(err)
+	}
 	r.serve()
 	return r
 }
@@ -81,7 +87,7 @@ func (r *rig) serve() {
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		ended <- app.Serve(ctx, r.stack.Client, app.PublisherOptions{
-			Config: r.cfg, Logger: zerolog.Nop(), Version: "0.0.0-test", Door: standIn, Ready: func(url string) { ready <- url },
+			Config: r.cfg, Logger: zerolog.Nop(), Version: "0.0.0-test", Ready: func(url string) { ready <- url },
 		})
 	}()
 	select {
@@ -197,6 +203,9 @@ func (r *rig) get(path string, into any) {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.url+path, http.NoBody)
 	r.must(err)
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
 	answer, err := http.DefaultClient.Do(req)
 	r.must(err)
 	defer func() { _ = answer.Body.Close() }() // read to its end

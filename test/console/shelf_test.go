@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -47,7 +46,7 @@ func (s *shelf) connector(room string) map[string]any {
 }
 
 // path is that of a key.
-func path(room, key string) string { return "/" + room + "/" + url.PathEscape(key) }
+func path(room, key string) string { return "/" + room + "/" + key }
 
 // change has somebody else change what is held, at the same version.
 func (s *shelf) change(room, key, body string) {
@@ -72,7 +71,7 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := r.URL.EscapedPath()
+	at := r.URL.Path
 	h, there := s.held[at]
 	if r.Method == http.MethodGet {
 		if !there {

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/hms-utl/extsync/internal/testkit"
 )
@@ -68,20 +69,12 @@ func newTab(t testing.TB, v view) *tab {
 			t.Errorf("the page: %s", f)
 		}
 	})
-	scheme := "light"
-	if v.dark {
-		scheme = "dark"
-	}
 	p.do(
 		command(audits.Enable, cdp.Empty{}),
-		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}),
 		command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "UTC"}),
-		chromedp.EmulateViewport(v.width, v.height),
-		chromedp.Func(func(ctx context.Context, tg *chromedp.Target) error {
-			_, err := cdp.Call(ctx, tg, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: helpers})
-			return err
-		}),
+		command(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: helpers}),
 	)
+	p.look(v)
 	return p
 }
 
@@ -310,10 +303,18 @@ func (p *tab) fill(selector, text string) {
 	p.do(command(input.InsertText, input.InsertTextParams{Text: text}))
 }
 
-// press presses keys one after the other.
+// press presses keys one after the other. A key that the page takes for itself types
+// nothing, as in a browser that people use.
 func (p *tab) press(keys ...string) {
 	p.t.Helper()
 	for _, k := range keys {
-		p.do(chromedp.KeyEvent(k))
+		for _, r := range k {
+			events := kb.Encode(r)
+			down, up := *events[0], *events[len(events)-1]
+			if len(events) == 3 {
+				down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+			}
+			p.do(command(input.DispatchKeyEvent, down), command(input.DispatchKeyEvent, up))
+		}
 	}
 }

@@ -1,0 +1,112 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Letters are sent again when the target is mended: a dry run says first what would happen,
+// a job does it, and the page follows it.
+func TestReplayWithADryRun(t *testing.T) {
+	const letters = 5 // more would have the target suspected, and held back
+	r := newRig(t)
+	refusing := newShelf(t)
+	refusing.Answers(func(w http.ResponseWriter) {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		fmt.Fprint(w, "field 'premium' must be a number")
+	})
+	r.channel("crm", "http", refusing.connector("crm"), func(c *channels.Config) { c.Retry.MaxAttempts = 1 })
+	for i := range letters {
+		r.publish("crm", fmt.Sprint("k", i), "1", `{"premium":1}`)
+	}
+	r.eventually("crm", "with dead letters", func(c row) bool { return c.Dead == letters })
+	refusing.Heal()
+	p := r.tab(wide(), "dead?channel=crm")
+	p.see("details.group[open] summary", "5")
+	p.click("button", "Replay 5 letters…")
+	p.see("dialog[open] .tally li", "5 would be delivered")
+	p.see("dialog[open] .tally li", "0 can go back")
+	p.see("dialog[open] .command", "extsync dead replay")
+	if refusing.writes("crm", "k0") != 0 {
+		t.Error("a dry run has sent something")
+	}
+	p.fill("#reason", "premium is a number now")
+	p.click("dialog[open] button", "Replay 5 letters")
+	p.see(".jobs h3", "Replay in crm is done")
+	p.see(".jobs", "5 of 5.")
+	p.see(".jobs", "5 delivered")
+	for i := range letters {
+		if got := refusing.holds("crm", fmt.Sprint("k", i)); got != "1" {
+			t.Errorf("k%d: the target holds %q", i, got)
+		}
+	}
+	p.click("button", "look again")
+	p.see("main", "No letter is open.")
+	p.goTo("activity")
+	p.see("main", "premium is a number now")
+}
+
+// Ten thousand letters are a few reasons: each has its count, and is replayed or discarded as
+// one, by a job that somebody can watch and stop.
+func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
+	const letters, discarded, replayed = 10000, 300, 50
+	r := newRig(t)
+	r.channel("crm", "sql", r.sqlite("crm"), func(c *channels.Config) {
+		c.Retry.MaxAttempts, c.Concurrency, c.MaxBytes = 1, 64, 64<<20
+		c.Mapping = `if .why == "a" then error("policy \(.id) has no premium") elif .why == "b" then error("agent \(.id) is unknown") else error("no currency for \(.id)") end`
+	})
+	r.all(func(yield func(events.Update) bool) {
+		for i := range letters {
+			why := "a"
+			if i < discarded {
+				why = "b"
+			} else if i < discarded+replayed {
+				why = "c"
+			}
+			if !yield(events.Update{Channel: "crm", Key: fmt.Sprint("k", i), Version: testkit.Number(1), Payload: fmt.Appendf(nil, `{"id":%d,"why":%q}`, i, why)}) {
+				return
+			}
+		}
+	})
+	r.eventually("crm", "with dead letters", func(c row) bool { return c.Dead == letters })
+	p := r.tab(wide(), "dead")
+	p.see("main", "10,000 updates were given up, for 3 reasons.")
+	p.see("details.group:nth-of-type(1) summary", "9,650")
+	p.see("details.group:nth-of-type(2) summary", "300")
+	p.see("details.group:nth-of-type(3) summary", "50")
+
+	p.click("details.group summary", "is unknown")
+	p.click("details.group[open] button", "Discard with a reason…")
+	p.see("dialog[open] .tally li", "300 would be discarded")
+	p.until("discarding to need a reason", `rig.find("dialog[open] button", "Discard 300 letters").disabled`)
+	p.fill("#reason", "these agents have left")
+	p.click("dialog[open] button", "Discard 300 letters")
+	p.see(".jobs h3", "Discard in crm is done")
+
+	r.channel("crm", "sql", r.sqlite("crm"), func(c *channels.Config) {
+		c.Retry.MaxAttempts, c.Concurrency, c.MaxBytes, c.Mapping = 1, 64, 64<<20, "{id}"
+	})
+	p.goTo("dead?channel=crm")
+	p.see("main", "9,700 updates were given up, for 2 reasons.")
+	p.click("details.group summary", "no currency for")
+	p.click("details.group[open] button", "Replay 50 letters…")
+	p.see("dialog[open] .tally li", "50 would be delivered")
+	p.click("dialog[open] button", "Replay 50 letters")
+	p.see(".jobs h3", "Replay in crm is done")
+	r.eventually("crm", "left with the first group", func(c row) bool { return c.Dead == letters-discarded-replayed })
+
+	// A job that takes long is stopped: what it has done stays done.
+	p.goTo("dead?channel=crm&outcome=dead_lettered")
+	p.see("main", "9,650 updates were given up, for 1 reason.")
+	p.click("details.group[open] button", "Replay 9,650 letters…")
+	p.click("dialog[open] button", "Replay 9,650 letters")
+	p.see(".jobs h3", "Replay in crm runs")
+	p.click(".jobs button", "Stop after this one")
+	p.until("the job to have ended", `[...document.querySelectorAll(".jobs h3")].some((e) => /Replay in crm (was stopped|is done)/.test(rig.text(e)) && !/ 50 of 50/.test(rig.text(e.closest(".job"))))`)
+	p.fewRows()
+}
