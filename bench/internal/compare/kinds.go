@@ -107,6 +107,14 @@ func (k *kindBenchmark) measure(ctx context.Context, o *KindsOptions) ([]KindRat
 	if len(ratios) == 0 {
 		return nil, fmt.Errorf("%w: no ratio was measured\n%s", ErrKinds, out)
 	}
+	for _, r := range ratios {
+		if len(r.Ratios) != o.Rounds { // go test forgives a round that fails, if it is not the first one
+			err = errors.Join(err, fmt.Errorf("%w: %s: %d of %d rounds were measured", ErrKinds, r.Case, len(r.Ratios), o.Rounds))
+		}
+	}
+	if err != nil {
+		return ratios, fmt.Errorf("%w\n%s", err, out[max(0, len(out)-2000):])
+	}
 	return ratios, nil
 }
 
