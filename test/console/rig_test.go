@@ -218,11 +218,17 @@ func (r *rig) get(path string, into any) {
 // eventually waits until the overview's row of a channel is as expected.
 func (r *rig) eventually(channel, what string, holds func(row) bool) {
 	r.t.Helper()
+	var last row
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("it was last seen as %+v", last)
+		}
+	}()
 	testkit.Eventually(r.t, "channel "+channel+" to be "+what, func() bool {
 		var page struct{ Channels []row }
 		r.get("/v1/overview?limit=200", &page)
 		for _, c := range page.Channels {
-			if c.Channel == channel {
+			if last = c; c.Channel == channel {
 				return holds(c)
 			}
 		}
