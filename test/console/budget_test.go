@@ -173,7 +173,7 @@ func TestMemoryIsFlatUnderLoad(t *testing.T) {
 		defer close(ended)
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for range r.pub.PublishAll(context.WithoutCancel(ctx), func(yield func(events.Update) bool) {
+		for _, err := range r.pub.PublishAll(context.WithoutCancel(ctx), func(yield func(events.Update) bool) {
 			for n := 1; ctx.Err() == nil; n++ {
 				if n%(perSecond/50) == 0 {
 					<-tick.C
@@ -183,7 +183,9 @@ func TestMemoryIsFlatUnderLoad(t *testing.T) {
 				}
 			}
 		}, 256) {
-			published++
+			if err == nil {
+				published++
+			}
 		}
 	}()
 	p := r.tab(wide(), "")

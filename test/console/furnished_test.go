@@ -17,7 +17,7 @@ func furnish(r *rig) {
 	refusing, down := newShelf(r.t), newShelf(r.t)
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		fmt.Fprint(w, `{"error":"field 'premium' must be a number"}`)
+		_, _ = fmt.Fprint(w, `{"error":"field 'premium' must be a number"}`) // the other side may have gone
 	})
 	down.Set(func() { down.Down = true })
 	r.apply(channels.File{

@@ -27,14 +27,14 @@ func TestHarnessNoticesFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Security-Policy", console.Policy)
-				switch {
-				case r.URL.Path == "/":
+				switch r.URL.Path {
+				case "/":
 					w.Header().Set("Content-Type", "text/html")
 					_, _ = w.Write([]byte(`<!doctype html><html lang="en"><link rel="icon" href="icon.svg"><title>x</title><h1>Page</h1>` + page.body))
-				case r.URL.Path == "/icon.svg":
+				case "/icon.svg":
 					w.Header().Set("Content-Type", "image/svg+xml")
 					_, _ = w.Write([]byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`))
-				case r.URL.Path == "/fault.js":
+				case "/fault.js":
 					w.Header().Set("Content-Type", "text/javascript")
 					_, _ = w.Write([]byte(map[string]string{
 						"throw": "throw new Error('thrown')", "reject": "Promise.reject(new Error('rejected'))", "console": "console.error('told')",

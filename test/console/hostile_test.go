@@ -31,7 +31,7 @@ func TestHostileTextsAreShownAsText(t *testing.T) {
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		fmt.Fprint(w, strings.Join(hostile, "\n"))
+		_, _ = fmt.Fprint(w, strings.Join(hostile, "\n")) // the other side may have gone
 	})
 	r.apply(channels.File{
 		Topics: []channels.Topic{{Name: "topic", Description: hostile[0], MaxBytes: 16 << 20}},

@@ -18,7 +18,7 @@ func TestReplayWithADryRun(t *testing.T) {
 	refusing := newShelf(t)
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		fmt.Fprint(w, "field 'premium' must be a number")
+		_, _ = fmt.Fprint(w, "field 'premium' must be a number") // the other side may have gone
 	})
 	r.channel("crm", "http", refusing.connector("crm"), func(c *channels.Config) { c.Retry.MaxAttempts = 1 })
 	for i := range letters {

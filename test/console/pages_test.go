@@ -18,11 +18,11 @@ import (
 const picturesVariable = "EXTSYNC_CONSOLE_PICTURES"
 
 // pages are all that the console has, with what has to be done there first.
-var pages = []struct {
+var pages = []struct { //nolint:gochecknoglobals // a list that two tests go through
 	name, hash string
 	then       func(*tab)
 	refused    string // what the page may ask for in vain
-}{ //nolint:gochecknoglobals // a list that two tests go through
+}{
 	{name: "overview", hash: ""},
 	{name: "keys", hash: "keys"},
 	{name: "keys-of-a-channel", hash: "keys?channel=portal"},
