@@ -191,9 +191,18 @@ func document(t testing.TB, payload any) []byte {
 // far: delivered, filtered, dead_lettered, retrying, parked, ...
 func (r *rig) state(channel, key, version, state string) {
 	r.t.Helper()
+	last := ""
+	defer func() {
+		if r.t.Failed() {
+			r.t.Log("it was last seen as ", last)
+		}
+	}()
 	testkit.Eventually(r.t, fmt.Sprintf("%s: %s version %s to be %s", channel, key, version, state), func() bool {
 		found, err := r.stack.Find(r.t.Context(), key, channel)
 		r.must(err)
+		if len(found) == 1 {
+			last = fmt.Sprintf("%s version %s, %+v", found[0].State, found[0].Newest.Version, found[0].Why)
+		}
 		return len(found) == 1 && found[0].Newest.Version.String() == version && found[0].State == state
 	})
 }
