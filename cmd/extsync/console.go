@@ -79,19 +79,21 @@ const (
 // this machine reach the port, too. Whoever opens it gets a cookie for this run.
 func door(secret string, api http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(secret))
-	matches := func(text string) bool {
+	pass := rand.Text() // another one: what opens the door is not sent with each request
+	let := sha256.Sum256([]byte(pass))
+	matches := func(text string, want [sha256.Size]byte) bool {
 		got := sha256.Sum256([]byte(text))
 		return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == openPath && matches(r.URL.Query().Get("key")) {
-			http.SetCookie(w, &http.Cookie{Name: doorCookie, Value: secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // plain HTTP on loopback
+		if r.URL.Path == openPath && matches(r.URL.Query().Get("key"), want) {
+			http.SetCookie(w, &http.Cookie{Name: doorCookie, Value: pass, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // plain HTTP on loopback
 			w.Header().Set("Referrer-Policy", "no-referrer")
 			w.Header().Set("Location", "/console/")
 			w.WriteHeader(http.StatusSeeOther)
 			return
 		}
-		if c, err := r.Cookie(doorCookie); err == nil && matches(c.Value) {
+		if c, err := r.Cookie(doorCookie); err == nil && matches(c.Value, let) {
 			api.ServeHTTP(w, r)
 			return
 		}

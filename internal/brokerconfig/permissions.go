@@ -146,9 +146,8 @@ func (s Scope) gateway() Permissions {
 		g.api("STREAM.INFO", stream)
 		g.api("STREAM.MSG.GET", stream)
 	}
-	g.api("DIRECT.GET", wire.DeadStream(n))      // to count dead letters
-	g.api("STREAM.INFO", wire.AuditStream(n))    // to see that the broker is provisioned
-	g.api("STREAM.MSG.GET", wire.AuditStream(n)) // what people have done
+	g.api("DIRECT.GET", wire.DeadStream(n))   // to count dead letters
+	g.api("STREAM.INFO", wire.AuditStream(n)) // to see that the broker is provisioned
 	g.readBucket(wire.LettersBucket(n))
 	g.readBucket(wire.JobsBucket(n)) // to show them
 	// Which service's acks a token may read is for the API to say.

@@ -35,7 +35,7 @@ type historyOutput struct{ Body operate.History }
 func (s *server) activityRoutes() {
 	register(s, route{
 		id: "list-activity", method: http.MethodGet, path: "/v1/activity", tag: "Activity",
-		summary: "Who has changed what? The newest first", rule: read, status: http.StatusOK,
+		summary: "Who has changed what? The newest first", rule: read, relays: true, status: http.StatusOK,
 	}, s.listActivity)
 	register(s, route{
 		id: "get-activity", method: http.MethodGet, path: "/v1/activity/{id}", tag: "Activity",

@@ -27,6 +27,9 @@ func (s *server) installationRoutes() {
 		id: "examine", method: http.MethodGet, path: "/v1/doctor", tag: "Installation",
 		summary: "What is wrong with the installation? Targets are not connected to from here", rule: admin, status: http.StatusOK,
 	}, func(ctx context.Context, _ *struct{}) (*doctorOutput, error) {
+		if callerOf(ctx).limited() {
+			return nil, forbidden("the token is limited to channels, and the examination is of all")
+		}
 		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 		defer cancel()
 		found, err := s.o.Client.Examine(ctx, operate.ExamineOptions{NoTargets: true})

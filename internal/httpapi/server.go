@@ -106,7 +106,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	if s.idem, err = openIdempotency(ctx, o.Client.JS, o.Client.Names); err != nil {
 		return nil, nil, err
 	}
-	s.board.Jobs = s.liveJobs
+	s.board.Jobs, s.board.NoActs = s.liveJobs, o.Forward
 	mux := http.NewServeMux()
 	cfg := huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -189,7 +189,7 @@ const (
 type route struct {
 	id, method, path, summary, tag string
 	rule                           rule
-	relays                         bool // a gateway has an administrator answer it, although it is public
+	relays                         bool // a gateway has an administrator answer it, although its scope does not need one
 	status                         int
 	also                           []int // further statuses of success, with the same body
 	body                           *huma.RequestBody

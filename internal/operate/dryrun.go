@@ -71,9 +71,19 @@ const (
 var ErrDryRun = errors.New("the draft was not run")
 
 // DryRun runs a draft, which is valid, and the present configuration of its channel over the
-// last updates of the channel's stream. Nothing is sent. Contents are shown, and the look is
-// recorded, if with is set.
-func (c *Client) DryRun(ctx context.Context, draft channels.Config, with bool) (DryRun, error) {
+// last updates of the channel's stream. Nothing is sent. It is recorded: a filter can ask what
+// is in a field that nobody sees. Contents are shown, and that look is recorded too, if with is
+// set.
+func (c *Client) DryRun(ctx context.Context, draft channels.Config, with bool) (out DryRun, err error) {
+	act := auditlog.Act{Action: "channel.dry_run", Target: "channel " + draft.Name, After: draft}
+	err = c.Act(ctx, act, func(ctx context.Context) (any, error) {
+		out, err = c.runDraft(ctx, draft, with)
+		return nil, err
+	})
+	return out, err
+}
+
+func (c *Client) runDraft(ctx context.Context, draft channels.Config, with bool) (DryRun, error) {
 	out := DryRun{Samples: []DrySample{}, Outcomes: []DryCount{}, Contents: with}
 	var err error
 	if out.Change, err = c.Put(ctx, draft, true, func(uint64) error { return nil }); err != nil {

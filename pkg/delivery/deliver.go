@@ -249,5 +249,21 @@ func (c *caller) call(ctx context.Context, attempts []connectors.Attempt) (resul
 	if len(results) != len(attempts) {
 		return broken("connector returned %d results for %d updates", len(results), len(attempts))
 	}
+	if len(t.p.r.entry.Config.Redact) > 0 {
+		hideAnswers(results)
+	}
 	return results
+}
+
+// answerHidden stands where a target's answer is hidden.
+const answerHidden = "(hidden: the channel names fields that nobody sees, and an answer may repeat them)"
+
+// hideAnswers hides what the target has said: many repeat what they refuse, and the answer is
+// stored, and told to whoever may see errors.
+func hideAnswers(results []connectors.Result) {
+	for i := range results {
+		if results[i].Response != "" {
+			results[i].Response = answerHidden
+		}
+	}
 }

@@ -9,7 +9,7 @@ import { Icon } from '../icons.js';
 import { visible } from '../format.js';
 
 const verbs = {
-  'channel.put': 'changed', 'channel.apply': 'changed', 'channel.pause': 'paused', 'channel.resume': 'resumed', 'channel.delete': 'deleted', 'channel.restore': 'restored', 'channel.reload': 'had secrets read again of', 'channel.probe': 'had the target tried of',
+  'channel.put': 'changed', 'channel.apply': 'changed', 'channel.pause': 'paused', 'channel.resume': 'resumed', 'channel.delete': 'deleted', 'channel.restore': 'restored', 'channel.reload': 'had secrets read again of', 'channel.dry_run': 'ran a draft of', 'session.begin': 'logged in,', 'session.end': 'ended', 'job.end': 'ended a job on', 'channel.probe': 'had the target tried of',
   'dead_letter.replay': 'replayed a dead letter of', 'dead_letters.replay': 'replayed dead letters of', 'dead_letter.discard': 'discarded a dead letter of', 'dead_letters.discard': 'discarded dead letters of',
   'resync.start': 'began a resync of', 'resync.stop': 'stopped the resync of', 'resync.pause': 'paused the resync of', 'resync.resume': 'let the resync go on of', 'payload.read': 'looked at contents of', 'key.reset': 'reset a key of', 'key.give_up': 'gave an update up of', 'topic.put': 'changed', 'topic.delete': 'deleted', 'job.start': 'started a job on', 'job.stop': 'stopped a job on', 'token.create': 'made', 'token.revoke': 'revoked', 'session.revoke': 'ended',
 };
