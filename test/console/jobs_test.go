@@ -76,7 +76,14 @@ func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"crm", "desk", "mail"} {
-		r.eventually(name, "done with all", func(c row) bool { return c.Undelivered == 0 })
+		more := 0
+		r.eventually(name, "done with all", func(c row) bool {
+			if c.Health == "blocked" { // so many have failed in a row: one that gets through ends that
+				more++
+				r.publish(name, "good", fmt.Sprint(more), `{"id":1}`)
+			}
+			return c.Undelivered == 0
+		})
 	}
 	p := r.tab(wide(), "dead")
 	p.see("main", "10,000 updates were given up, for 3 reasons.")
