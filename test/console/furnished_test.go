@@ -17,7 +17,7 @@ func furnish(r *rig) {
 	refusing, down := newShelf(r.t), newShelf(r.t)
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		_, _ = fmt.Fprint(w, `{"error":"field 'premium' must be a number"}`) // the other side may have gone
+		_, _ = w.Write([]byte(`{"error":"field 'premium' must be a number"}`)) // the caller may have gone
 	})
 	down.Set(func() { down.Down = true })
 	r.apply(channels.File{

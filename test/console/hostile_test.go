@@ -2,7 +2,6 @@ package console_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,7 +30,7 @@ func TestHostileTextsAreShownAsText(t *testing.T) {
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		_, _ = fmt.Fprint(w, strings.Join(hostile, "\n")) // the other side may have gone
+		_, _ = w.Write([]byte(strings.Join(hostile, "\n"))) // the caller may have gone
 	})
 	r.apply(channels.File{
 		Topics: []channels.Topic{{Name: "topic", Description: hostile[0], MaxBytes: 16 << 20}},

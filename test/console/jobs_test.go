@@ -18,7 +18,7 @@ func TestReplayWithADryRun(t *testing.T) {
 	refusing := newShelf(t)
 	refusing.Answers(func(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		_, _ = fmt.Fprint(w, "field 'premium' must be a number") // the other side may have gone
+		_, _ = w.Write([]byte("field 'premium' must be a number")) // the caller may have gone
 	})
 	r.channel("crm", "http", refusing.connector("crm"), func(c *channels.Config) { c.Retry.MaxAttempts = 1 })
 	for i := range letters {

@@ -18,7 +18,7 @@ import (
 const picturesVariable = "EXTSYNC_CONSOLE_PICTURES"
 
 // pages are all that the console has, with what has to be done there first.
-var pages = []struct { //nolint:gochecknoglobals // a list that two tests go through
+var pages = []struct { //nolint:gochecknoglobals // a list
 	name, hash string
 	then       func(*tab)
 	refused    string // what the page may ask for in vain
