@@ -3,6 +3,7 @@ package console_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"testing"
 
 	"github.com/hms-utl/extsync/internal/testkit"
@@ -53,8 +54,13 @@ func TestReplayWithADryRun(t *testing.T) {
 
 // Ten thousand letters are a few reasons: each has its count, and is replayed or discarded as
 // one, by a job that somebody can watch and stop.
-func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
-	const letters, discarded, replayed = 10000, 300, 50
+func TestTriageOfDeadLettersByGroup(t *testing.T) {
+	letters, discarded, replayed := 2000, 300, 50
+	if os.Getenv(fullVariable) != "" {
+		letters = 10_000
+	}
+	grouped := func(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
+	crm := grouped(letters - discarded - replayed)
 	r := newRig(t)
 	triaged := func(name, mapping string) {
 		r.channel(name, "sql", r.sqlite(name), func(c *channels.Config) {
@@ -86,8 +92,8 @@ func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
 		})
 	}
 	p := r.tab(wide(), "dead")
-	p.see("main", "10,000 updates were given up, for 3 reasons.")
-	p.see("details.group:nth-of-type(1) summary", "9,650")
+	p.see("main", grouped(letters)+" updates were given up, for 3 reasons.")
+	p.see("details.group:nth-of-type(1) summary", crm)
 	p.see("details.group:nth-of-type(2) summary", "300")
 	p.see("details.group:nth-of-type(3) summary", "50")
 
@@ -101,7 +107,7 @@ func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
 
 	triaged("mail", "{id}")
 	p.goTo("dead?outcome=dead_lettered")
-	p.see("main", "9,700 updates were given up, for 2 reasons.")
+	p.see("main", grouped(letters-discarded)+" updates were given up, for 2 reasons.")
 	p.click("details.group summary", "mail")
 	p.click("details.group[open] button", "Replay 50 letters…")
 	p.see("dialog[open] .tally li", "50 would be sent to the target now")
@@ -111,9 +117,9 @@ func TestTriageOf10000DeadLettersByGroup(t *testing.T) {
 
 	// A job that takes long is stopped: what it has done stays done.
 	p.goTo("dead?channel=crm")
-	p.see("main", "9,650 updates were given up, for 1 reason.")
-	p.click("details.group[open] button", "Replay 9,650 letters…")
-	p.click("dialog[open] button", "Replay 9,650 letters")
+	p.see("main", crm+" updates were given up, for 1 reason.")
+	p.click("details.group[open] button", "Replay "+crm+" letters…")
+	p.click("dialog[open] button", "Replay "+crm+" letters")
 	p.see(".jobs h3", "Replay in crm runs")
 	p.click(".jobs button", "Stop after this one")
 	p.until("the job to have ended", `/Replay in crm (was stopped|is done)/.test(rig.text(document.querySelector(".jobs")))`)
