@@ -27,6 +27,10 @@ const (
 	// has cost: looking takes a quarter of the time at most.
 	freshFor   = time.Second
 	freshCosts = 4
+	// staleFor is how old a snapshot may be that is returned while a newer one is not taken
+	// within staleAfter.
+	staleFor   = 15 * time.Second
+	staleAfter = 300 * time.Millisecond
 	// boardTime bounds a look at all channels.
 	boardTime = 20 * time.Second
 	// boardAtOnce bounds how many channels and topics are looked at side by side.
@@ -42,8 +46,9 @@ type Board struct {
 	mu   sync.Mutex
 	last *Snapshot
 	// The rest belongs to whoever takes a snapshot; one does at a time.
-	rates rates
-	tail  tail
+	survey *channels.Survey
+	rates  rates
+	tail   tail
 
 	// Jobs, if it is not nil, returns jobs that run or have ended lately, for LiveJobs. It is set
 	// before the board is used.
@@ -69,7 +74,8 @@ func (b *Board) fresh() *Snapshot {
 // goodFor is for how long after it was taken a snapshot is good.
 func (s *Snapshot) goodFor() time.Duration { return max(freshFor, freshCosts*s.Cost) }
 
-// Look returns a snapshot that is good still, and takes one if there is none.
+// Look returns a snapshot that is good still, and takes one if there is none. Where that takes
+// long, it returns the one before, and the next to ask gets the new one.
 func (b *Board) Look(ctx context.Context) (*Snapshot, error) {
 	if s := b.fresh(); s != nil {
 		return s, nil
@@ -83,9 +89,18 @@ func (b *Board) Look(ctx context.Context) (*Snapshot, error) {
 		defer cancel()
 		return b.take(ctx)
 	})
+	var late <-chan time.Time
+	b.mu.Lock()
+	last := b.last
+	b.mu.Unlock()
+	if last != nil && time.Since(last.At) < staleFor {
+		late = time.After(staleAfter)
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-late:
+		return last, nil
 	case r := <-taken:
 		if r.Err != nil {
 			return nil, r.Err
@@ -126,11 +141,17 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	entries, err := registry.List(ctx)
+	if b.survey == nil || !b.survey.Of(registry) {
+		b.survey = registry.Survey()
+	}
+	if err := b.survey.Refresh(ctx); err != nil {
+		return err
+	}
+	entries, err := b.survey.Channels()
 	if err != nil && len(entries) == 0 {
 		return err // one that cannot be read hides no other; doctor says so
 	}
-	topics, err := registry.Topics(ctx)
+	topics, err := b.survey.Topics()
 	if err != nil && len(topics) == 0 {
 		return err
 	}
@@ -138,10 +159,10 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	entries = slices.DeleteFunc(entries, func(e channels.Entry) bool { return !e.Deleted.IsZero() })
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e channels.Entry) bool { return !e.Deleted.IsZero() })
 	s.spots, s.topics = make([]spot, len(entries)), make([]TopicRow, len(topics))
 	stands := make([]standing.Channel, len(entries))
-	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}
+	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry, Backlogs: b.survey}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(boardAtOnce)
 	for i, e := range entries {

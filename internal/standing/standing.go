@@ -146,11 +146,19 @@ type Looker struct {
 	JS       jetstream.JetStream
 	Names    events.Names
 	Registry *channels.Registry
+	// Backlogs counts what is undelivered; nil: Registry does.
+	Backlogs interface {
+		Backlog(ctx context.Context, e channels.Entry) (channels.Backlog, error)
+	}
 }
 
 // Channel says how a channel stands, given the workers as they were seen.
 func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew) (Channel, error) {
-	b, err := l.Registry.Backlog(ctx, e)
+	count := l.Registry.Backlog
+	if l.Backlogs != nil {
+		count = l.Backlogs.Backlog
+	}
+	b, err := count(ctx, e)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Gone(wire.UpdateStream(l.Names, e.Config.Route())), nil
 	}

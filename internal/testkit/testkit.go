@@ -26,11 +26,17 @@ func Must(t testing.TB, err error) {
 // after Patience. what says what was expected.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(Patience)
+	EventuallyWithin(t, Patience, what, holds)
+}
+
+// EventuallyWithin is Eventually with a patience of its own, for work that takes long.
+func EventuallyWithin(t testing.TB, patience time.Duration, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
 	for !holds() {
 		select {
 		case <-deadline:
-			t.Fatalf("not in %s: %s", Patience, what)
+			t.Fatalf("not in %s: %s", patience, what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

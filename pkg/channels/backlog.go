@@ -64,86 +64,131 @@ func (r *Registry) Backlog(ctx context.Context, e Entry) (Backlog, error) {
 }
 
 func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
-	b := Backlog{Partitions: make([]PartitionBacklog, e.Config.Partitions)}
 	stream, err := r.js.Stream(ctx, wire.UpdateStream(r.names, e.Config.Route()))
+	if err != nil {
+		return Backlog{}, err
+	}
+	info := stream.CachedInfo()
+	b := backlogOf(info)
+	// In this order: what is parked or settled meanwhile is counted in the old place.
+	if err := r.readProgress(ctx, e, &b); err != nil {
+		return b, err
+	}
+	parked, err := r.parkedStream(ctx)
 	if err != nil {
 		return b, err
 	}
-	info := stream.CachedInfo()
-	b.Messages = info.State.Msgs
-	b.Bytes, b.MaxBytes, b.Published = info.State.Bytes, uint64(max(0, info.Config.MaxBytes)), info.State.LastSeq //nolint:gosec // not negative
-	for p := range b.Partitions {
-		part := &b.Partitions[p]
-		if part.Progress, part.Written, err = r.progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
-			return b, err
-		}
-	}
-	if err := r.countParked(ctx, e, &b); err != nil {
+	park, err := r.countParked(ctx, e, parked)
+	if err != nil {
 		return b, err
 	}
 	if info.State.Msgs > 0 {
-		if err := r.countWaiting(ctx, e, stream, &b); err != nil {
+		all := func(ctx context.Context) (map[string]*jetstream.ConsumerInfo, error) { return consumersOf(ctx, stream) }
+		if err := r.countWaiting(ctx, e, info, all, &b); err != nil {
 			return b, err
 		}
 	}
-	if b.Filling, b.FillTotal, err = r.filling(ctx, e); err != nil {
-		return b, err
-	}
-	if b.Filling > 0 {
-		b.Undelivered, b.AtMost = b.Filling, true
-	}
-	for p := range b.Partitions {
-		part := &b.Partitions[p]
-		part.Undelivered += part.Parked
-		b.Undelivered += part.Undelivered
-		b.Oldest = earlier(b.Oldest, part.Oldest)
-	}
-	return b, nil
+	return b, r.addUp(ctx, e, park, &b)
 }
 
-// countParked counts the parked updates of each partition, and finds the one that was
-// parked first.
-func (r *Registry) countParked(ctx context.Context, e Entry, b *Backlog) error {
-	stream, err := r.js.Stream(ctx, wire.ParkedStream(r.names))
-	if errors.Is(err, jetstream.ErrStreamNotFound) { // which Backlog says of the channel's stream alone
-		return fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, wire.ParkedStream(r.names))
+// backlogOf returns what a stream says of itself.
+func backlogOf(info *jetstream.StreamInfo) Backlog {
+	return Backlog{
+		Messages: info.State.Msgs, Bytes: info.State.Bytes, Published: info.State.LastSeq,
+		MaxBytes: uint64(max(0, info.Config.MaxBytes)), //nolint:gosec // not negative
 	}
-	if err != nil {
-		return err
-	}
-	if stream.CachedInfo().State.Msgs == 0 {
-		return nil
-	}
-	filter := wire.ParkedFilter(r.names, e.Config.Name)
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil || len(info.State.Subjects) == 0 {
-		return err
-	}
-	for subject, n := range info.State.Subjects {
-		b.Partitions[wire.Partition(wire.KeyOfSubject(subject), e.Config.Partitions)].Parked += n
-	}
-	msg, err := wire.ReadFromLeader(ctx, r.js, wire.ParkedStream(r.names), wire.MessageQuery{NextOn: filter, Sequence: 1})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil // it has just been settled
-	}
-	if err != nil {
-		return err
-	}
-	b.Oldest = msg.Time
-	if published, err := time.Parse(time.RFC3339Nano, msg.Header.Get(headerParkedSince)); err == nil {
-		b.Oldest = published
+}
+
+func (r *Registry) readProgress(ctx context.Context, e Entry, b *Backlog) (err error) {
+	b.Partitions = make([]PartitionBacklog, e.Config.Partitions)
+	for p := range b.Partitions {
+		part := &b.Partitions[p]
+		if part.Progress, part.Written, err = r.progress.ReadTime(ctx, e.Config.Name, e.Generation, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// countWaiting counts what lies in the channel's stream and is not settled.
-func (r *Registry) countWaiting(ctx context.Context, e Entry, stream jetstream.Stream, b *Backlog) error {
-	consumers := map[string]*jetstream.ConsumerInfo{}
+// addUp adds what is parked and what is still to be looked at, and sums the partitions up.
+func (r *Registry) addUp(ctx context.Context, e Entry, park parked, b *Backlog) (err error) {
+	if b.Filling, b.FillTotal, err = r.filling(ctx, e); err != nil {
+		return err
+	}
+	if b.Filling > 0 {
+		b.Undelivered, b.AtMost = b.Filling, true
+	}
+	b.Oldest = park.oldest
+	for p := range b.Partitions {
+		part := &b.Partitions[p]
+		if park.updates != nil {
+			part.Parked = park.updates[p]
+		}
+		part.Undelivered += part.Parked
+		b.Undelivered += part.Undelivered
+		b.Oldest = earlier(b.Oldest, part.Oldest)
+	}
+	return nil
+}
+
+// parked is what of a channel is parked.
+type parked struct {
+	updates []uint64  // by partition; nil: none
+	oldest  time.Time // when the update that was parked first was published
+}
+
+func (r *Registry) parkedStream(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := r.js.Stream(ctx, wire.ParkedStream(r.names))
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // which Backlog says of the channel's stream alone
+		return nil, fmt.Errorf("%w: stream %s is missing", events.ErrNotProvisioned, wire.ParkedStream(r.names))
+	}
+	return stream, err
+}
+
+// consumersOf returns the consumers of a stream by their names.
+func consumersOf(ctx context.Context, stream jetstream.Stream) (map[string]*jetstream.ConsumerInfo, error) {
+	out := map[string]*jetstream.ConsumerInfo{}
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
-		consumers[c.Name] = c
+		out[c.Name] = c
 	}
-	if err := list.Err(); err != nil {
+	return out, list.Err()
+}
+
+// countParked counts the parked updates of each partition, and finds the one that was
+// parked first.
+func (r *Registry) countParked(ctx context.Context, e Entry, stream jetstream.Stream) (parked, error) {
+	if stream.CachedInfo().State.Msgs == 0 {
+		return parked{}, nil
+	}
+	filter := wire.ParkedFilter(r.names, e.Config.Name)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil || len(info.State.Subjects) == 0 {
+		return parked{}, err
+	}
+	out := parked{updates: make([]uint64, e.Config.Partitions)}
+	for subject, n := range info.State.Subjects {
+		out.updates[wire.Partition(wire.KeyOfSubject(subject), e.Config.Partitions)] += n
+	}
+	msg, err := wire.ReadFromLeader(ctx, r.js, wire.ParkedStream(r.names), wire.MessageQuery{NextOn: filter, Sequence: 1})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return out, nil // it has just been settled
+	}
+	if err != nil {
+		return parked{}, err
+	}
+	out.oldest = msg.Time
+	if published, err := time.Parse(time.RFC3339Nano, msg.Header.Get(headerParkedSince)); err == nil {
+		out.oldest = published
+	}
+	return out, nil
+}
+
+// countWaiting counts what lies in the channel's stream and is not settled. all returns the
+// stream's consumers.
+func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.StreamInfo, all func(context.Context) (map[string]*jetstream.ConsumerInfo, error), b *Backlog) error {
+	consumers, err := all(ctx)
+	if err != nil {
 		return err
 	}
 	for p := range b.Partitions {
@@ -158,7 +203,7 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, stream jetstream.S
 				continue
 			}
 		}
-		if err := r.countBehind(ctx, e, stream.CachedInfo(), p, part); err != nil {
+		if err := r.countBehind(ctx, e, info, p, part); err != nil {
 			return err
 		}
 		b.AtMost = b.AtMost || atMost && part.Undelivered > 0

@@ -23,12 +23,44 @@ import (
 // topicKeys begin the registry's keys of topics. No channel has a dot in its name.
 const topicKeys = "topic."
 
+// A decoder reads an entry, and says whether what it is about has ended.
+type decoder[E any] func(name string, data []byte, revision uint64, updated time.Time) (e E, ended bool, err error)
+
+// listed collects entries as they are read, one bad entry hiding no other.
+type listed[E any] struct {
+	found map[string]E
+	errs  []error
+}
+
+// add adds an entry. One that comes twice was stored while others were read: the newer is last.
+func (l *listed[E]) add(name string, msg *jetstream.RawStreamMsg, decode decoder[E]) {
+	e, ended, err := decode(name, msg.Data, msg.Sequence, msg.Time)
+	switch {
+	case err != nil:
+		l.errs = append(l.errs, err)
+	case ended:
+		delete(l.found, name)
+	default:
+		if l.found == nil {
+			l.found = map[string]E{}
+		}
+		l.found[name] = e
+	}
+}
+
+// all returns the entries, ordered by name, and an error that names those that cannot be read.
+func (l *listed[E]) all() ([]E, error) {
+	out := make([]E, 0, len(l.found))
+	for _, name := range slices.Sorted(maps.Keys(l.found)) {
+		out = append(out, l.found[name])
+	}
+	return out, errors.Join(l.errs...)
+}
+
 // list returns every entry that can be read under keys that begin so, ordered by name, and
-// an error that names those that cannot. decode also says whether what the entry is about
-// has ended.
-func list[E any](ctx context.Context, r *Registry, prefix, what string, decode func(name string, data []byte, revision uint64, updated time.Time) (E, bool, error)) ([]E, error) {
-	found := map[string]E{}
-	var errs []error
+// an error that names those that cannot.
+func list[E any](ctx context.Context, r *Registry, prefix, what string, decode decoder[E]) ([]E, error) {
+	var l listed[E]
 	bucket := wire.RegistryBucket(r.names)
 	subject := wire.KVSubject(bucket, prefix)
 	// To the end, wherever that is then: an entry that is stored meanwhile is there.
@@ -37,25 +69,11 @@ func list[E any](ctx context.Context, r *Registry, prefix, what string, decode f
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", what, err)
 		}
-		if msg.Header.Get(kvOperation) != "" {
-			continue
-		}
-		name := strings.TrimPrefix(msg.Subject, subject)
-		e, ended, err := decode(name, msg.Data, msg.Sequence, msg.Time)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case ended:
-			delete(found, name)
-		default: // one that was stored while others were read comes twice, the newer one last
-			found[name] = e
+		if msg.Header.Get(kvOperation) == "" {
+			l.add(strings.TrimPrefix(msg.Subject, subject), msg, decode)
 		}
 	}
-	out := make([]E, 0, len(found))
-	for _, name := range slices.Sorted(maps.Keys(found)) {
-		out = append(out, found[name])
-	}
-	return out, errors.Join(errs...)
+	return l.all()
 }
 
 // decodeStored reads an entry, whose format must be known here. whose is for errors.

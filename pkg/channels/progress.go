@@ -69,6 +69,7 @@ var ErrProgressChanged = errors.New("the partition's progress was written by ano
 // installation had when it was opened. It is safe for concurrent use.
 type ProgressStore struct {
 	kv          jetstream.KeyValue
+	from        entryReader // kv, or what was read of it
 	incarnation wire.Incarnation
 }
 
@@ -85,7 +86,7 @@ func OpenProgress(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, err
 	}
-	return &ProgressStore{kv: kv, incarnation: incarnation}, nil
+	return &ProgressStore{kv: kv, from: kv, incarnation: incarnation}, nil
 }
 
 // Incarnation returns the incarnation in which the store was opened.
@@ -128,7 +129,7 @@ func (s *ProgressStore) Read(ctx context.Context, channel string, generation, pa
 
 // entry returns a record and the entry that it comes from, nil if there is none.
 func (s *ProgressStore) entry(ctx context.Context, key string) (Progress, jetstream.KeyValueEntry, error) {
-	e, err := s.kv.Get(ctx, key)
+	e, err := s.from.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return Progress{Format: wire.Format, Clean: true}, nil, nil
 	}

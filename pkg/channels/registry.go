@@ -100,6 +100,7 @@ const idLen = 12
 type Registry struct {
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
+	read     entryReader // kv, or what was read of it
 	progress *ProgressStore
 	names    events.Names
 	catalog  *connectors.Catalog
@@ -130,7 +131,7 @@ func ReadRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
-	return &Registry{js: js, kv: kv, names: names}, nil
+	return &Registry{js: js, kv: kv, read: kv, names: names}, nil
 }
 
 // A NotFoundError is an ErrNotFound with the name, which is well formed.
@@ -154,7 +155,7 @@ func (r *Registry) get(ctx context.Context, name string) (e, former Entry, err e
 	if err := events.CheckChannel(name); err != nil {
 		return Entry{}, Entry{}, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	kve, err := r.kv.Get(ctx, name)
+	kve, err := r.read.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return Entry{}, Entry{}, &NotFoundError{name}
 	}

@@ -64,7 +64,7 @@ func (s *ProgressStore) WriteResyncProgress(ctx context.Context, channel string,
 
 // read decodes a record, and returns revision 0 if there is none.
 func (s *ProgressStore) read(ctx context.Context, key string, into any) (uint64, error) {
-	e, err := s.kv.Get(ctx, key)
+	e, err := s.from.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
 	}

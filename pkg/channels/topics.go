@@ -56,7 +56,7 @@ func (r *Registry) topic(ctx context.Context, name string) (e TopicEntry, former
 	if err := events.CheckTopic(name); err != nil {
 		return TopicEntry{}, 0, fmt.Errorf("%w: %w: %w", ErrNoTopic, ErrNotFound, err)
 	}
-	kve, err := r.kv.Get(ctx, topicKeys+name)
+	kve, err := r.read.Get(ctx, topicKeys+name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return TopicEntry{}, 0, &TopicNotFoundError{name}
 	}

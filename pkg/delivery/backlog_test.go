@@ -1,8 +1,10 @@
 package delivery_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,14 +14,44 @@ import (
 	"github.com/hms-utl/extsync/pkg/delivery"
 )
 
-// backlog is what of a channel has no outcome yet.
+// backlog is what of a channel has no outcome yet. A survey that remembers what it was asked
+// before counts the same: it is asked between two counts that are equal.
 func (l *lab) backlog(name string) channels.Backlog {
 	l.t.Helper()
-	e, err := l.registry.Get(l.t.Context(), name)
+	count := func() channels.Backlog {
+		e, err := l.registry.Get(l.t.Context(), name)
+		testkit.Must(l.t, err)
+		b, err := l.registry.Backlog(l.t.Context(), e)
+		testkit.Must(l.t, err)
+		return b
+	}
+	l.surveying.Lock()
+	defer l.surveying.Unlock()
+	if l.survey == nil || !l.survey.Of(l.registry) {
+		l.survey = l.registry.Survey()
+	}
+	before := count()
+	testkit.Must(l.t, l.survey.Refresh(l.t.Context()))
+	entries, err := l.survey.Channels()
 	testkit.Must(l.t, err)
-	b, err := l.registry.Backlog(l.t.Context(), e)
+	at := slices.IndexFunc(entries, func(e channels.Entry) bool { return e.Config.Name == name })
+	if at < 0 {
+		l.t.Fatalf("the survey knows no channel %s", name)
+	}
+	surveyed, err := l.survey.Backlog(l.t.Context(), entries[at])
 	testkit.Must(l.t, err)
-	return b
+	after := count()
+	if same := text(l.t, after); text(l.t, before) == same && text(l.t, surveyed) != same {
+		l.t.Errorf("a survey counts\n%s\nand there is\n%s", text(l.t, surveyed), same)
+	}
+	return after
+}
+
+func text(t testing.TB, b channels.Backlog) string {
+	t.Helper()
+	data, err := json.Marshal(b)
+	testkit.Must(t, err)
+	return string(data)
 }
 
 func (l *lab) undelivered(name string) uint64 { return l.backlog(name).Undelivered }

@@ -117,6 +117,9 @@ type lab struct {
 	registry *channels.Registry
 	pub      *publish.Publisher
 	ledger   *wire.Ledger
+
+	surveying sync.Mutex
+	survey    *channels.Survey // what backlog compares with
 }
 
 func newLab(t testing.TB, cfg channels.Config) *lab {

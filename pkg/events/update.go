@@ -131,7 +131,7 @@ func (u *Update) Validate() error {
 // subject, too. A worker delivers one that has another, and sends no ack.
 func (u *Update) ValidateNew() error {
 	bad := u.Problems()
-	if u.ReplyTo != "" && checkAttribute(u.ReplyTo, MaxReplyLen, false) == "" && !isSubject(u.ReplyTo) {
+	if u.ReplyTo != "" && !isSubject(u.ReplyTo) && checkAttribute(u.ReplyTo, MaxReplyLen, false) == "" {
 		bad = append(bad, FieldProblem{"reply to", fmt.Sprintf("%.80q is not a subject: it has an empty part, a space, a * or a >", u.ReplyTo)})
 	}
 	return invalid(bad)
@@ -139,7 +139,21 @@ func (u *Update) ValidateNew() error {
 
 // isSubject reports whether a text without control characters is a subject without wildcards.
 func isSubject(text string) bool {
-	return !strings.ContainsAny(text, " *>") && !strings.Contains("."+text+".", "..")
+	empty := true // the part that text[i] is in, until here
+	for i := range len(text) {
+		switch text[i] {
+		case ' ', '*', '>':
+			return false
+		case '.':
+			if empty {
+				return false
+			}
+			empty = true
+		default:
+			empty = false
+		}
+	}
+	return !empty
 }
 
 func invalid(bad []FieldProblem) error {

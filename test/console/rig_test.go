@@ -234,15 +234,22 @@ func (r *rig) eventually(channel, what string, holds func(row) bool) {
 		}
 	}()
 	testkit.Eventually(r.t, "channel "+channel+" to be "+what, func() bool {
-		var page struct{ Channels []row }
-		r.get("/v1/overview?limit=200", &page)
-		for _, c := range page.Channels {
-			if last = c; c.Channel == channel {
-				return holds(c)
-			}
-		}
-		return false
+		last = r.row(channel)
+		return last.Channel != "" && holds(last)
 	})
+}
+
+// row returns what the first page of the overview tells of a channel; the zero row: nothing.
+func (r *rig) row(channel string) row {
+	r.t.Helper()
+	var page struct{ Channels []row }
+	r.get("/v1/overview?limit=200", &page)
+	for _, c := range page.Channels {
+		if c.Channel == channel {
+			return c
+		}
+	}
+	return row{}
 }
 
 // A row is what the overview tells of a channel.
