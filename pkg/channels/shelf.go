@@ -2,6 +2,7 @@ package channels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"github.com/hms-utl/extsync/internal/wire"
 )
 
-// wholeEvery is how often a shelf reads its whole bucket: a broker that was restored may hold
-// something else at sequences that were read.
+// wholeEvery is how often a shelf reads its whole bucket: a broker that has lost its newest
+// messages may hold others at sequences that were read, which a shelf notices mostly.
 const wholeEvery = 30 * time.Second
 
 // An entryReader returns what is stored under a key: a bucket does, and a shelf.
@@ -30,6 +31,7 @@ type shelf struct {
 
 	created time.Time // the bucket's stream
 	last    uint64    // sequence up to which it was read
+	at      time.Time // when that was stored
 	whole   time.Time // when all of it was read
 	kept    map[string]kept
 }
@@ -62,8 +64,12 @@ func (s *shelf) refresh(ctx context.Context) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	info := stream.CachedInfo()
-	if s.kept == nil || !info.Created.Equal(s.created) || info.State.LastSeq < s.last || time.Since(s.whole) >= wholeEvery {
-		s.kept, s.last, s.created, s.whole = map[string]kept{}, 0, info.Created, time.Now()
+	goesOn, err := s.goesOn(ctx, info)
+	if err != nil {
+		return err
+	}
+	if !goesOn {
+		s.kept, s.last, s.at, s.created, s.whole = map[string]kept{}, 0, time.Time{}, info.Created, time.Now()
 	}
 	if info.State.LastSeq == s.last {
 		return nil
@@ -75,7 +81,7 @@ func (s *shelf) refresh(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.last = max(s.last, msg.Sequence)
+		s.last, s.at = msg.Sequence, msg.Time
 		key := strings.TrimPrefix(msg.Subject, prefix)
 		if msg.Header.Get(kvOperation) != "" {
 			delete(s.kept, key)
@@ -83,5 +89,29 @@ func (s *shelf) refresh(ctx context.Context) error {
 		}
 		s.kept[key] = kept{msg: msg}
 	}
+	if info.State.LastSeq > s.last { // the newest were removed
+		s.last, s.at = info.State.LastSeq, info.State.LastTime
+	}
 	return nil
+}
+
+// goesOn reports whether what is on the shelf was read of this stream, as far as that can be
+// seen.
+func (s *shelf) goesOn(ctx context.Context, info *jetstream.StreamInfo) (bool, error) {
+	switch {
+	case s.kept == nil, !info.Created.Equal(s.created), info.State.LastSeq < s.last, time.Since(s.whole) >= wholeEvery:
+		return false, nil
+	case s.last == 0:
+		return true, nil
+	case info.State.LastSeq == s.last:
+		return info.State.LastTime.Equal(s.at), nil
+	}
+	msg, err := wire.ReadFromLeader(ctx, s.js, wire.KVStream(s.bucket), wire.MessageQuery{Sequence: s.last})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil // it was replaced
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", wire.KVStream(s.bucket), wire.MarkUnavailable(err))
+	}
+	return msg.Time.Equal(s.at), nil
 }
