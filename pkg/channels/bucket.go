@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -26,54 +25,34 @@ const topicKeys = "topic."
 // A decoder reads an entry, and says whether what it is about has ended.
 type decoder[E any] func(name string, data []byte, revision uint64, updated time.Time) (e E, ended bool, err error)
 
-// listed collects entries as they are read, one bad entry hiding no other.
-type listed[E any] struct {
-	found map[string]E
-	errs  []error
-}
-
-// add adds an entry. One that comes twice was stored while others were read: the newer is last.
-func (l *listed[E]) add(name string, msg *jetstream.RawStreamMsg, decode decoder[E]) {
-	e, ended, err := decode(name, msg.Data, msg.Sequence, msg.Time)
-	switch {
-	case err != nil:
-		l.errs = append(l.errs, err)
-	case ended:
-		delete(l.found, name)
-	default:
-		if l.found == nil {
-			l.found = map[string]E{}
-		}
-		l.found[name] = e
-	}
-}
-
-// all returns the entries, ordered by name, and an error that names those that cannot be read.
-func (l *listed[E]) all() ([]E, error) {
-	out := make([]E, 0, len(l.found))
-	for _, name := range slices.Sorted(maps.Keys(l.found)) {
-		out = append(out, l.found[name])
-	}
-	return out, errors.Join(l.errs...)
-}
-
 // list returns every entry that can be read under keys that begin so, ordered by name, and
 // an error that names those that cannot.
 func list[E any](ctx context.Context, r *Registry, prefix, what string, decode decoder[E]) ([]E, error) {
-	var l listed[E]
-	bucket := wire.RegistryBucket(r.names)
-	subject := wire.KVSubject(bucket, prefix)
-	// To the end, wherever that is then: an entry that is stored meanwhile is there.
-	all := wire.StreamQuery{Stream: wire.KVStream(bucket), Subject: subject + "*", Until: math.MaxUint64}
-	for msg, err := range wire.ReadStream(ctx, r.js, all) {
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", what, err)
+	r.listing.Lock()
+	defer r.listing.Unlock()
+	if err := r.shelf.refresh(ctx); err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, err)
+	}
+	return shelved(r.shelf, prefix, decode)
+}
+
+// shelved is list, of what is on a shelf.
+func shelved[E any](s *shelf, prefix string, decode decoder[E]) ([]E, error) {
+	out, errs := make([]E, 0, len(s.kept)), []error(nil)
+	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
+		name, ok := strings.CutPrefix(key, prefix)
+		if !ok || strings.Contains(name, ".") {
+			continue
 		}
-		if msg.Header.Get(kvOperation) == "" {
-			l.add(strings.TrimPrefix(msg.Subject, subject), msg, decode)
+		k := s.kept[key]
+		switch e, ended, err := decode(name, k.Value(), k.Revision(), k.Created()); {
+		case err != nil:
+			errs = append(errs, err)
+		case !ended:
+			out = append(out, e)
 		}
 	}
-	return l.all()
+	return out, errors.Join(errs...)
 }
 
 // decodeStored reads an entry, whose format must be known here. whose is for errors.

@@ -67,8 +67,8 @@ func known(ctx context.Context, js jetstream.JetStream, names events.Names) ([]E
 // reserve enlarges the shared streams where the quotas of all channels, with those of one
 // that is about to be changed or made, are more than they hold.
 func (r *Registry) reserve(ctx context.Context, c Config) error {
-	entries, err := known(ctx, r.js, r.names)
-	if err != nil {
+	entries, err := r.List(ctx)
+	if err != nil && len(entries) == 0 {
 		return err
 	}
 	replicas, err := r.replicas(ctx)

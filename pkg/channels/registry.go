@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -104,6 +105,9 @@ type Registry struct {
 	progress *ProgressStore
 	names    events.Names
 	catalog  *connectors.Catalog
+
+	listing sync.Mutex
+	shelf   *shelf // of List and Topics
 }
 
 // OpenRegistry returns the registry of a provisioned broker, else
@@ -131,7 +135,7 @@ func ReadRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
-	return &Registry{js: js, kv: kv, read: kv, names: names}, nil
+	return &Registry{js: js, kv: kv, read: kv, names: names, shelf: &shelf{js: js, bucket: wire.RegistryBucket(names)}}, nil
 }
 
 // A NotFoundError is an ErrNotFound with the name, which is well formed.

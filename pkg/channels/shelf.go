@@ -61,7 +61,7 @@ func (s *shelf) refresh(ctx context.Context) error {
 	name := wire.KVStream(s.bucket)
 	stream, err := s.js.Stream(ctx, name)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return fmt.Errorf("read %s: %w", name, wire.MarkUnavailable(err))
 	}
 	info := stream.CachedInfo()
 	goesOn, err := s.goesOn(ctx, info)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,9 +61,10 @@ func (r *Registry) Survey() *Survey {
 		entries: &shelf{js: r.js, bucket: wire.RegistryBucket(r.names)}, progress: &shelf{js: r.js, bucket: wire.ProgressBucket(r.names)},
 		counted: map[string]*counted{},
 	}
-	view, progress := *r, *r.progress
-	view.read, view.progress, progress.from = s.entries, &progress, s.progress
-	s.view = &view
+	s.view = &Registry{
+		js: r.js, kv: r.kv, read: s.entries, names: r.names, catalog: r.catalog,
+		progress: &ProgressStore{kv: r.progress.kv, from: s.progress, incarnation: r.progress.incarnation},
+	}
 	return s
 }
 
@@ -92,7 +92,8 @@ func (s *Survey) Refresh(ctx context.Context) error {
 			c.parkedAs = 0
 		}
 	}
-	s.channels, s.topics = shelved(s.entries, "", decodeEntry), shelved(s.entries, topicKeys, decodeTopic)
+	s.channels.entries, s.channels.err = shelved(s.entries, "", decodeEntry)
+	s.topics.entries, s.topics.err = shelved(s.entries, topicKeys, decodeTopic)
 	ids := make(map[string]string, len(s.channels.entries))
 	for i := range s.channels.entries {
 		ids[s.channels.entries[i].Config.Name] = s.channels.entries[i].ID
@@ -111,18 +112,6 @@ func (s *Survey) Channels() ([]Entry, error) { return s.channels.entries, s.chan
 
 // Topics is Registry.Topics.
 func (s *Survey) Topics() ([]TopicEntry, error) { return s.topics.entries, s.topics.err }
-
-// shelved is list, of a shelf.
-func shelved[E any](s *shelf, prefix string, decode decoder[E]) (out listing[E]) {
-	var l listed[E]
-	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
-		if name, ok := strings.CutPrefix(key, prefix); ok && !strings.Contains(name, ".") {
-			l.add(name, s.kept[key].msg, decode)
-		}
-	}
-	out.entries, out.err = l.all()
-	return out
-}
 
 // Backlog is Registry.Backlog. It may be called for several channels side by side.
 func (s *Survey) Backlog(ctx context.Context, e Entry) (Backlog, error) {
