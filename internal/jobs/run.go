@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/sleep"
-	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 // A Run is a job whose lease this process holds. It is safe for concurrent use.
@@ -74,11 +74,14 @@ func (r *Run) Save(ctx context.Context) error {
 				return err
 			}
 			continue
-		case !errors.Is(err, events.ErrUnavailable) && ctx.Err() == nil:
+		case !wire.IsUnavailable(err), ctx.Err() != nil: // who gives up waiting has not lost the lease
 			return err
 		}
-		if r.expired() || !sleep.For(ctx, r.lease/20) {
+		if r.expired() {
 			return r.lose(err)
+		}
+		if !sleep.For(ctx, r.lease/20) {
+			return err
 		}
 	}
 }
@@ -86,7 +89,10 @@ func (r *Run) Save(ctx context.Context) error {
 // adopt takes over what somebody else has written into the record: that it shall stop.
 func (r *Run) adopt(ctx context.Context) error {
 	now, revision, err := r.store.read(ctx, r.rec.ID)
-	if errors.Is(err, events.ErrUnavailable) && !r.expired() {
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if wire.IsUnavailable(err) && !r.expired() {
 		return nil // the next write meets the same
 	}
 	if err != nil || now.Holder != r.holder {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/internal/words"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -28,7 +27,7 @@ const (
 )
 
 // Work does the work of a job from where its record stands, and returns when nothing is left,
-// when the run is Stopping, or with an error: one that wraps events.ErrUnavailable leaves the
+// when the run is Stopping, or with an error: one that says that the broker is away leaves the
 // job to be taken again, any other ends it as failed. It saves before it does what must not be
 // done twice unnoticed.
 type Work func(ctx context.Context, run *Run) error
@@ -206,7 +205,7 @@ func (r *Runner) finish(ctx context.Context, run *Run, leaving bool, err error) 
 	switch {
 	case errors.Is(err, errRestored):
 		state = Stopped
-	case leaving && err != nil, errors.Is(err, events.ErrUnavailable):
+	case leaving && err != nil, wire.IsUnavailable(err):
 		run.Change(func(rec *Record) { rec.Holder, rec.Waits = "", "" })
 		return run.Save(ctx)
 	case err != nil:

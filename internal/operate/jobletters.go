@@ -15,7 +15,6 @@ import (
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/deadletters"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 const (
@@ -193,7 +192,7 @@ func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word,
 
 // transient reports whether a letter may fare better in a moment.
 func transient(err error) bool {
-	return errors.Is(err, channels.ErrNoOwner) || errors.Is(err, events.ErrUnavailable)
+	return errors.Is(err, channels.ErrNoOwner) || wire.IsUnavailable(err)
 }
 
 func waitText(channel string, err error) string {
