@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // working runs jobs of an action whose work is given, and returns a job of it.
@@ -61,3 +62,37 @@ func TestACancelledSaveLosesNoLease(t *testing.T) {
 	}
 }
 
+
+// A job whose resync may be under way is not over when it is stopped: that resync is to end, too.
+func TestStopWhileAResyncIsUnderWay(t *testing.T) {
+	l := newLab(t)
+	for _, rec := range []jobs.Record{{Before: "none"}, {Before: "none", Resync: "r1"}} {
+		rec.Job = jobs.Job{Action: jobs.Resync, Channel: "cal", Selection: jobs.Selection{Entities: &jobs.Entities{Channel: "cal"}}}
+		job, err := l.store.Create(t.Context(), rec)
+		testkit.Must(t, err)
+		if job, err = l.store.Stop(t.Context(), job.ID); err != nil || job.State != jobs.Stopping {
+			t.Errorf("%+v: %s, %v", rec, job.State, err)
+		}
+	}
+}
+
+// A runner that was killed before it began its resync began none, although it has noted the last
+// one of the channel; and where another resync has followed the job's, that one was over.
+func TestAResyncThatNeverBeganAndOneThatIsOver(t *testing.T) {
+	l := newLab(t)
+	pub, err := l.Publisher(t.Context())
+	testkit.Must(t, err)
+	_, ack, err := pub.Request(t.Context(), events.Update{Channel: "cal", Key: "k", Version: testkit.Number(1), Payload: []byte(`{}`)})
+	if err != nil || ack.Outcome != events.Delivered {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	l.runs()
+	for _, rec := range []jobs.Record{{Before: "none"}, {Before: "none", Resync: "r1"}} {
+		rec.Job = jobs.Job{Action: jobs.Resync, Channel: "cal", Total: 1, Selection: jobs.Selection{Entities: &jobs.Entities{Channel: "cal"}}}
+		job, err := l.store.Create(t.Context(), rec)
+		testkit.Must(t, err)
+		if job = l.ended(job.ID); job.State != jobs.Done || len(job.Failures) > 0 || rec.Resync == "" && job.Out["delivered"] != 1 {
+			t.Errorf("%+v: %+v", rec, job)
+		}
+	}
+}

@@ -68,8 +68,8 @@ func (s *Store) Get(ctx context.Context, id string) (Job, error) {
 	return r.Job, err
 }
 
-// Stop asks a job to stop. One that nobody has begun yet is stopped at once; another ends
-// after what its runner has in hand. It fails with ErrNotFound or ErrOver.
+// Stop asks a job to stop. One that has nothing under way, and no runner, is stopped at once;
+// another ends after what its runner, or the next one, has in hand. It fails with ErrNotFound or ErrOver.
 func (s *Store) Stop(ctx context.Context, id string) (Job, error) {
 	for {
 		r, revision, err := s.read(ctx, id)
@@ -82,7 +82,7 @@ func (s *Store) Stop(ctx context.Context, id string) (Job, error) {
 			return r.Job, nil
 		}
 		r.State = Stopping
-		if r.Holder == "" && len(r.InHand) == 0 && len(r.Keys) == 0 {
+		if r.Holder == "" && len(r.InHand) == 0 && len(r.Keys) == 0 && r.Before == "" && r.Resync == "" {
 			r.end(Stopped)
 		}
 		if _, err = s.write(ctx, &r, revision); !errors.Is(err, errChanged) {

@@ -176,7 +176,7 @@ func (w *keyWork) resync(ctx context.Context, s channels.Selection) error {
 			return err
 		}
 		if status.ID != id {
-			return errOtherResync
+			return nil // another one begins only when ours is over
 		}
 		w.count(&status)
 		switch {
@@ -204,10 +204,7 @@ func (w *keyWork) resync(ctx context.Context, s channels.Selection) error {
 	}
 }
 
-var (
-	errOtherResync   = errors.New("another resync of the channel took the place of the job's")
-	errResyncStopped = errors.New("somebody has stopped the resync of the channel")
-)
+var errResyncStopped = errors.New("somebody has stopped the resync of the channel")
 
 // begin starts the resync, unless it is under way. It returns "" if the job is to stop before.
 func (w *keyWork) begin(ctx context.Context, s channels.Selection) (string, error) {
@@ -216,16 +213,16 @@ func (w *keyWork) begin(ctx context.Context, s channels.Selection) (string, erro
 		return rec.Resync, nil
 	}
 	for {
-		if w.run.Stopping() {
-			return "", nil
-		}
 		last, err := w.registry.ResyncStatus(ctx, w.e.Channel)
 		if err != nil && !errors.Is(err, channels.ErrNoResync) {
 			return "", err
 		}
-		ours := rec.Before != "" && last.ID != rec.Before && slices.Equal(last.Keys, s.Keys) && last.Prefix == s.Prefix
+		ours := rec.Before != "" && last.ID != "" && last.ID != rec.Before && slices.Equal(last.Keys, s.Keys) && last.Prefix == s.Prefix
 		if ours { // a former runner started it, and could not say so
 			return last.ID, w.named(ctx, last.ID)
+		}
+		if w.run.Stopping() {
+			return "", nil
 		}
 		none := cmp.Or(last.ID, "none")
 		w.run.Change(func(r *jobs.Record) { r.Before = none })
