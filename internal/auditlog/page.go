@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,6 +17,10 @@ import (
 const (
 	// pageScan bounds how many stored records a page looks at.
 	pageScan = 2000
+	// pageBytes bounds how much of the log a page looks at, but for its last portion, and
+	// endBytes in how much of it the ends of acts are looked for: a record may have 256 KiB.
+	pageBytes = 16 << 20
+	endBytes  = 4 << 20
 	// portion is how many are read at once, backwards.
 	portion = 64
 	// endWithin is among how many stored records behind the one of its beginning an act's end is
@@ -59,9 +64,9 @@ func (l *Log) Page(ctx context.Context, q Query) (acts []Entry, next uint64, err
 	if err != nil {
 		return nil, 0, err
 	}
-	for looked := 0; last >= max(state.FirstSeq, 1); {
+	for looked, size := 0, 0; last >= max(state.FirstSeq, 1); {
 		from := max(last-min(last, portion)+1, state.FirstSeq, 1)
-		stored, err := l.read(ctx, from, last)
+		stored, bytes, err := l.read(ctx, from, last, math.MaxInt)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -82,7 +87,8 @@ func (l *Log) Page(ctx context.Context, q Query) (acts []Entry, next uint64, err
 			}
 		}
 		last = from - 1
-		if looked += len(stored); looked >= pageScan && last >= state.FirstSeq {
+		looked, size = looked+len(stored), size+bytes
+		if (looked >= pageScan || size >= pageBytes) && last >= state.FirstSeq {
 			return acts, from, nil
 		}
 	}
@@ -95,7 +101,7 @@ func (l *Log) Get(ctx context.Context, sequence uint64, id string) (Entry, error
 	if err != nil {
 		return Entry{}, err
 	}
-	found, err := l.read(ctx, sequence, sequence)
+	found, _, err := l.read(ctx, sequence, sequence, math.MaxInt)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -112,7 +118,8 @@ func (l *Log) Get(ctx context.Context, sequence uint64, id string) (Entry, error
 
 // Since returns the records that were stored behind a sequence, as they are, up to a few.
 func (l *Log) Since(ctx context.Context, sequence uint64) ([]Entry, error) {
-	return l.read(ctx, sequence+1, sequence+endWithin)
+	found, _, err := l.read(ctx, sequence+1, sequence+endWithin, endBytes)
+	return found, err
 }
 
 // Last returns the sequence of the newest record; 0 if there is none.
@@ -139,7 +146,7 @@ func (l *Log) ends(ctx context.Context, from, last uint64) (map[string]Record, e
 	if from > last {
 		return out, nil
 	}
-	stored, err := l.read(ctx, from, min(last, from+endWithin-1))
+	stored, _, err := l.read(ctx, from, min(last, from+endWithin-1), endBytes)
 	for _, e := range stored {
 		if e.Result != Started {
 			out[e.ID] = e.Record
@@ -148,19 +155,26 @@ func (l *Log) ends(ctx context.Context, from, last uint64) (map[string]Record, e
 	return out, err
 }
 
-// read returns the records that are stored at some sequences.
-func (l *Log) read(ctx context.Context, from, until uint64) ([]Entry, error) {
-	var out []Entry
+// unreadable is the action of a record that cannot be read: it is told that it is there, and hides
+// no other.
+const unreadable = "unreadable"
+
+// read returns the records that are stored at some sequences, until they have most bytes, and how
+// many they have.
+func (l *Log) read(ctx context.Context, from, until uint64, most int) (out []Entry, size int, err error) {
 	q := wire.StreamQuery{Stream: wire.AuditStream(l.names), Subject: wire.AuditSubjects(l.names), From: max(from, 1), Until: until}
 	for msg, err := range wire.ReadStream(ctx, l.js, q) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		e := Entry{Sequence: msg.Sequence}
 		if err := json.Unmarshal(msg.Data, &e.Record); err != nil {
-			return nil, fmt.Errorf("audit record %d: %w", msg.Sequence, err)
+			e.Record = Record{ID: unreadable, At: msg.Time.UTC(), Action: unreadable, Result: Started, Error: "the record cannot be read"}
 		}
 		out = append(out, e)
+		if size += len(msg.Data); size >= most {
+			break
+		}
 	}
-	return out, nil
+	return out, size, nil
 }
