@@ -16,6 +16,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
 )
@@ -26,8 +27,10 @@ const (
 
 	providerTimeout = 10 * time.Second
 	maxAnswer       = 1 << 20
-	maxGroups       = 10_000
-	maxClaim        = 256
+	// failedFor is for how long nobody asks a provider again that could not be asked.
+	failedFor = 3 * time.Second
+	maxGroups = 10_000
+	maxClaim  = 256
 )
 
 // OIDC says where people log in.
@@ -66,8 +69,11 @@ type Provider struct {
 	keys     Keys
 	client   *http.Client
 
+	asking   singleflight.Group
 	mu       sync.Mutex
 	provider *oidc.Provider
+	failed   error // why it could not be asked, until again
+	again    time.Time
 }
 
 // NewProvider returns the provider of some settings, which it asks when somebody logs in.
@@ -183,26 +189,60 @@ func unsaid(err error) error {
 	return errors.New("it does not answer as it should")
 }
 
-// config returns what to ask the provider with. The first time, it asks the provider for it.
-func (p *Provider) config(ctx context.Context) (*oauth2.Config, *oidc.Provider, error) {
+// known returns the provider if it has been asked, or why it could not be asked a moment ago.
+func (p *Provider) known() (*oidc.Provider, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.provider == nil {
+	if p.provider == nil && time.Now().Before(p.again) {
+		return nil, p.failed
+	}
+	return p.provider, nil
+}
+
+// discover asks the provider what there is to know of it: once, for all who wait for it.
+func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
+	if provider, err := p.known(); provider != nil || err != nil {
+		return provider, err
+	}
+	answer := p.asking.DoChan("", func() (any, error) {
+		if provider, err := p.known(); provider != nil || err != nil {
+			return provider, err
+		}
 		// The provider keeps the context for later requests, but for its end.
 		provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.settings.Issuer)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w cannot be asked: %w", ErrProvider, err)
+			err = fmt.Errorf("%w cannot be asked: %w", ErrProvider, err)
 		}
-		p.provider = provider
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.provider, p.failed, p.again = provider, err, time.Now().Add(failedFor)
+		return provider, err
+	})
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w does not answer: %w", ErrProvider, ctx.Err())
+	case r := <-answer:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*oidc.Provider), nil //nolint:forcetypeassert // it is what was asked for
+	}
+}
+
+// config returns what to ask the provider with. The first time, it asks the provider for it.
+func (p *Provider) config(ctx context.Context) (*oauth2.Config, *oidc.Provider, error) {
+	provider, err := p.discover(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	scopes := []string(p.settings.Scopes)
 	if len(scopes) == 0 {
 		scopes = []string{"profile", "email", "groups"}
 	}
 	return &oauth2.Config{
-		ClientID: p.settings.ClientID, ClientSecret: p.secret, Endpoint: p.provider.Endpoint(),
+		ClientID: p.settings.ClientID, ClientSecret: p.secret, Endpoint: provider.Endpoint(),
 		RedirectURL: p.settings.RedirectURL, Scopes: append([]string{oidc.ScopeOpenID}, scopes...),
-	}, p.provider, nil
+	}, provider, nil
 }
 
 func (p *Provider) groupsClaim() string {

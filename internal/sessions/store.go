@@ -100,17 +100,16 @@ func (s *Store) load(ctx context.Context) error {
 	if last := info.State.LastSeq; !info.Created.Equal(s.made) || last+1 < s.next {
 		s.made, s.next = info.Created, 1
 	}
-	for s.next <= info.State.LastSeq {
-		msg, err := s.stream.GetMsg(ctx, s.next, jetstream.WithGetMsgSubject(wire.KVSubject(s.bucket, ">")))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			s.next = info.State.LastSeq + 1
-			break
+	if last := info.State.LastSeq; s.next <= last {
+		q := wire.StreamQuery{Stream: wire.KVStream(s.bucket), Subject: wire.KVSubject(s.bucket, ">"), From: s.next, Until: last}
+		for msg, err := range wire.ReadStream(ctx, s.js, q) {
+			if err != nil {
+				return fmt.Errorf("read sessions: %w", err)
+			}
+			s.learn(strings.TrimPrefix(msg.Subject, wire.KVSubject(s.bucket, "")), msg.Data)
+			s.next = msg.Sequence + 1
 		}
-		if err != nil {
-			return fmt.Errorf("read sessions: %w", err)
-		}
-		s.learn(strings.TrimPrefix(msg.Subject, wire.KVSubject(s.bucket, "")), msg.Data)
-		s.next = msg.Sequence + 1
+		s.next = last + 1
 	}
 	s.forget(time.Now())
 	return nil
