@@ -185,16 +185,16 @@ with --json also its headers; the audit log notes that.`,
 				return err
 			}
 			return sh.connected(cmd, loader, readTimeout, func(ctx context.Context, client *operate.Client) error {
-				if content {
-					l, err := client.LetterContent(ctx, letters[0])
-					if err != nil {
-						return err
-					}
-					return writeContent(sh, l)
-				}
 				l, err := client.Letter(ctx, letters[0])
 				if err != nil {
 					return err
+				}
+				if content {
+					shown, err := client.LetterContent(ctx, l)
+					if err != nil {
+						return err
+					}
+					return writeContent(sh, shown)
 				}
 				if sh.JSON {
 					return sh.WriteJSON(l)

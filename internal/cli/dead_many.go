@@ -81,7 +81,11 @@ func eachLetter(ctx context.Context, sh *Shell, client *operate.Client, act oper
 	results := make([]operate.LetterResult, 0, len(letters))
 	var errs []error
 	for _, n := range letters {
-		r, err := client.ActOnLetter(ctx, act, n, reason)
+		l, err := client.Letter(ctx, n)
+		var r operate.LetterResult
+		if err == nil {
+			r, err = client.ActOnLetter(ctx, act, l.Entry, reason)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -105,11 +105,12 @@ func (s *server) deadRoutes() {
 		id: "get-dead-letter-payload", method: http.MethodGet, path: one + "/payload", tag: "Dead letters",
 		summary: "Show one dead letter with its content, which the audit log notes", rule: contents, status: http.StatusOK,
 	}, func(ctx context.Context, in *deadInput) (*deadContentOutput, error) {
-		if _, err := s.letter(ctx, in.Sequence); err != nil {
+		l, err := s.letter(ctx, in.Sequence)
+		if err != nil {
 			return nil, err
 		}
-		l, err := s.acting(ctx).LetterContent(ctx, in.Sequence)
-		return &deadContentOutput{Body: l}, err
+		shown, err := s.acting(ctx).LetterContent(ctx, l)
+		return &deadContentOutput{Body: shown}, err
 	})
 	for _, act := range []struct {
 		act                   operate.LetterAct
@@ -122,10 +123,11 @@ func (s *server) deadRoutes() {
 			id: string(act.act) + "-dead-letter", method: act.method, path: one + act.path, tag: "Dead letters",
 			summary: act.summary, rule: operating, status: http.StatusOK,
 		}, func(ctx context.Context, in *deadActInput) (*letterOutput, error) {
-			if _, err := s.letter(ctx, in.Sequence); err != nil {
+			l, err := s.letter(ctx, in.Sequence)
+			if err != nil {
 				return nil, err
 			}
-			result, err := s.acting(ctx).ActOnLetter(ctx, act.act, in.Sequence, in.Reason)
+			result, err := s.acting(ctx).ActOnLetter(ctx, act.act, l.Entry, in.Reason)
 			return &letterOutput{Body: result}, err
 		})
 	}

@@ -2,7 +2,6 @@ package operate
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/redact"
 	"github.com/hms-utl/extsync/pkg/deadletters"
-	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A Letter is a dead letter without its content.
@@ -25,6 +23,8 @@ type LetterContent struct {
 	// Payload is the content if that is JSON, PayloadBase64 if it is not.
 	Payload       json.RawMessage     `json:"payload,omitempty" doc:"The content, if it is JSON"`
 	PayloadBase64 string              `json:"payload_base64,omitempty" doc:"The content, if it is not"`
+	Bytes         int                 `json:"bytes" doc:"That the whole content has"`
+	Clipped       bool                `json:"clipped" doc:"The content is larger than an answer: texts in it are shortened, or its end is left out"`
 	Header        map[string][]string `json:"header" doc:"Of the message, as it was published"`
 	Hidden        []string            `json:"hidden" doc:"The paths of what the channel hides; a dot: all of it"`
 }
@@ -120,25 +120,21 @@ func (c *Client) Letter(ctx context.Context, n uint64) (Letter, error) {
 }
 
 // LetterContent returns a dead letter with its content, and records that it was looked at.
-// What the channel hides is hidden. It fails with deadletters.ErrNotFound.
-func (c *Client) LetterContent(ctx context.Context, n uint64) (LetterContent, error) {
-	l, err := c.Letter(ctx, n)
-	if err != nil {
-		return LetterContent{}, err
-	}
+// What the channel hides is hidden.
+func (c *Client) LetterContent(ctx context.Context, l Letter) (LetterContent, error) {
 	out := LetterContent{Letter: l, Header: map[string][]string{}, Hidden: []string{}}
 	if l.Header != nil {
 		out.Header = l.Header
 	}
-	act := auditlog.Act{Action: "payload.read", Target: "channel " + l.Channel, Before: map[string]any{"letter": n, "key": l.Key, "version": l.Version}}
-	err = c.Act(ctx, act, func(ctx context.Context) (any, error) { return nil, c.showLetter(ctx, &out) })
+	act := auditlog.Act{Action: "payload.read", Target: "channel " + l.Channel, Before: map[string]any{"letter": l.Sequence, "key": l.Key, "version": l.Version}}
+	err := c.Act(ctx, act, func(ctx context.Context) (any, error) { return nil, c.showLetter(ctx, &out) })
 	return out, err
 }
 
 // showLetter fills in the content of a letter, but for what its channel hides. Where the
 // channel is not there to say so, all of it is hidden.
 func (c *Client) showLetter(ctx context.Context, out *LetterContent) error {
-	payload := out.Update.Payload
+	out.Bytes = len(out.Update.Payload)
 	registry, err := c.Registry(ctx)
 	if err != nil {
 		return err
@@ -151,27 +147,17 @@ func (c *Client) showLetter(ctx context.Context, out *LetterContent) error {
 	if err != nil {
 		return err
 	}
-	shown, hidden := redact.Apply(payload, e.Config.Redact)
-	out.Hidden = append(out.Hidden, hidden...)
-	switch {
-	case shown == nil:
-	case events.IsJSON(out.ContentType) && events.CheckJSON(shown) == nil:
-		out.Payload = shown
-	default:
-		out.PayloadBase64 = base64.StdEncoding.EncodeToString(shown)
-	}
+	shown := show(out.ContentType, out.Update.Payload, e.Config.Redact, c.room())
+	out.Payload, out.PayloadBase64, out.Clipped, out.Hidden = shown.Payload, shown.PayloadBase64, shown.Clipped, shown.Hidden
 	return nil
 }
 
 // ActOnLetter replays or discards a dead letter, and records that with the reason. It fails as
 // deadletters.Replayer does.
-func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, n uint64, reason string) (LetterResult, error) {
+func (c *Client) ActOnLetter(ctx context.Context, what LetterAct, e deadletters.Entry, reason string) (LetterResult, error) {
+	n := e.Sequence
 	out := LetterResult{Letter: n}
 	store, err := c.DeadLetters(ctx)
-	if err != nil {
-		return out, err
-	}
-	e, err := store.Get(ctx, n)
 	if err != nil {
 		return out, err
 	}

@@ -56,7 +56,7 @@ func show(contentType string, payload []byte, hidden []string, room int) Content
 		shown, without := redact.Apply(payload, hidden)
 		out.Hidden = append(out.Hidden, without...)
 		if out.Payload, out.Clipped = contents.Clip(shown, room); out.Payload == nil && len(without) == 0 {
-			out.PayloadBase64 = base64.StdEncoding.EncodeToString(payload[:room])
+			out.PayloadBase64 = base64.StdEncoding.EncodeToString(payload[:min(len(payload), room)])
 		}
 	case len(hidden) > 0: // where its fields are nobody knows
 		out.Hidden = append(out.Hidden, redact.Whole)
