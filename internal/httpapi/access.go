@@ -3,8 +3,11 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/sessions"
 	"github.com/hms-utl/extsync/internal/tokens"
 )
@@ -21,7 +24,7 @@ type TokenPage struct {
 
 type tokensInput struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"200"`
-	Cursor string `query:"cursor" maxLength:"12" doc:"Of the page before"`
+	Cursor string `query:"cursor" maxLength:"40" doc:"Of the page before"`
 }
 
 type tokensOutput struct{ Body TokenPage }
@@ -48,7 +51,8 @@ func (s *server) accessRoutes() {
 		if err := unlimited(ctx); err != nil {
 			return nil, err
 		}
-		return &tokensOutput{Body: s.tokenPage(in)}, nil
+		page, err := s.tokenPage(in)
+		return &tokensOutput{Body: page}, err
 	})
 	register(s, route{
 		id: "list-sessions", method: http.MethodGet, path: "/v1/sessions", tag: tag,
@@ -77,20 +81,27 @@ func unlimited(ctx context.Context) error {
 	return nil
 }
 
-func (s *server) tokenPage(in *tokensInput) TokenPage {
-	page, behind := TokenPage{Tokens: []tokens.View{}, Foreign: s.o.Tokens.Foreign()}, in.Cursor == ""
+func (s *server) tokenPage(in *tokensInput) (TokenPage, error) {
+	page := TokenPage{Tokens: []tokens.View{}, Foreign: s.o.Tokens.Foreign()}
+	// The cursor holds the place of a token, which may be removed meanwhile.
+	created, id, ok := strings.Cut(in.Cursor, ".")
+	at, err := strconv.ParseInt(created, 10, 64)
+	if in.Cursor != "" && (!ok || err != nil) {
+		return page, cursorProblem(operate.ErrCursor)
+	}
+	last := ""
 	for _, t := range s.o.Tokens.List() {
+		place := t.Created.UnixNano()
 		switch {
-		case !behind:
-			behind = t.ID == in.Cursor
+		case in.Cursor != "" && (place < at || place == at && t.ID <= id):
 		case len(page.Tokens) == in.Limit:
-			page.Next = page.Tokens[in.Limit-1].ID
-			return page
+			page.Next = last
+			return page, nil
 		default:
-			page.Tokens = append(page.Tokens, t.View())
+			page.Tokens, last = append(page.Tokens, t.View()), strconv.FormatInt(place, 10)+"."+t.ID
 		}
 	}
-	return page
+	return page, nil
 }
 
 func (s *server) endSession(ctx context.Context, in *endInput) (*endOutput, error) {

@@ -154,6 +154,14 @@ func TestSessionsAndTokensAreListed(t *testing.T) {
 	if page["next"] == nil || next["next"] != nil || fmt.Sprint(page["tokens"]) == fmt.Sprint(next["tokens"]) {
 		t.Errorf("pages: %v, %v", page, next)
 	}
+	// A page goes on behind a token that is gone by now, and a cursor of no page is none.
+	gone := r.call(http.StatusOK, http.MethodGet, "/v1/tokens?cursor=1.0123456789ab", "", bearer...)
+	if list, _ := gone["tokens"].([]any); len(list) != 2 {
+		t.Errorf("behind a token that is gone: %v", gone)
+	}
+	for _, wrong := range []string{"x", "x.0123456789ab", "12"} {
+		r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/tokens?cursor="+wrong, "", bearer...)
+	}
 	limited := r.token(tokens.Admin, "portal")
 	for _, path := range []string{"/v1/tokens", "/v1/sessions"} {
 		r.call(http.StatusForbidden, http.MethodGet, path, "", "Authorization", "Bearer "+limited)
