@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,7 +18,7 @@ import (
 // will do, and the record of it are for the administrator, which runs the same code.
 func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operation) {
 	login := op.OperationID == "log-in"
-	if relays(op) && op.OperationID != "log-out" {
+	if logsIn(op) {
 		if p := s.mayLogIn(r); p != nil {
 			p.write(w)
 			return
@@ -56,6 +57,11 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, op *huma.Operat
 	}
 	w.WriteHeader(answer.Status)
 	_, _ = w.Write(answer.Body) // the client has gone
+}
+
+// logsIn reports whether an operation is, or begins, or ends in a login.
+func logsIn(op *huma.Operation) bool {
+	return slices.Contains([]string{"log-in", "start-oidc-login", "finish-oidc-login"}, op.OperationID)
 }
 
 // mayLogIn refuses a login that would be good for nothing at this gateway, or is one guess

@@ -44,6 +44,9 @@ func TestListOfAllChannels(t *testing.T) {
 	if seen, _ := r.pages("/v1/entities?limit=10", some...); len(seen) != keys || !seen["portal k3"] {
 		t.Errorf("a token of portal alone: %v", seen)
 	}
+	if seen, _ := r.pages("/v1/entities?older_than=7d", all...); len(seen) != 0 {
+		t.Errorf("of last week: %v", seen)
+	}
 	if seen, pages := r.pages("/v1/entities?health=parked&limit=10", all...); len(seen) != 0 || pages != 1 {
 		t.Errorf("what is parked: %v", seen)
 	}

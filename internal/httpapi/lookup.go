@@ -10,6 +10,7 @@ import (
 	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
+	"github.com/hms-utl/extsync/pkg/schema"
 	"github.com/hms-utl/extsync/pkg/versioning"
 	"github.com/hms-utl/extsync/pkg/why"
 )
@@ -161,9 +162,9 @@ func (s *server) listEntities(ctx context.Context, in *Listed, q operate.ListQue
 		}
 	}
 	if in.Older != "" {
-		older, err := time.ParseDuration(in.Older)
+		older, err := schema.ParseDuration(in.Older)
 		if err != nil || older < 0 {
-			return nil, invalid(FieldError{Location: "query.older_than", Message: "it is no duration such as 10m"})
+			return nil, invalid(FieldError{Location: "query.older_than", Message: "it is no duration such as 10m or 7d"})
 		}
 		q.OlderThan = older
 	}

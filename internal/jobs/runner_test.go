@@ -62,7 +62,6 @@ func TestACancelledSaveLosesNoLease(t *testing.T) {
 	}
 }
 
-
 // A job whose resync may be under way is not over when it is stopped: that resync is to end, too.
 func TestStopWhileAResyncIsUnderWay(t *testing.T) {
 	l := newLab(t)
