@@ -15,6 +15,8 @@ import (
 type Run struct {
 	store *Store
 	lease time.Duration
+	slots slots
+	aside bool // it has no slot; the work's own goroutine changes it
 
 	saving   sync.Mutex // one save at a time
 	mu       sync.Mutex

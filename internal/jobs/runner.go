@@ -22,8 +22,10 @@ const (
 	// lookEvery is how often a runner looks for jobs, beats how often in a lease it renews it.
 	lookEvery = time.Second
 	beats     = 5
-	// atOnce is how many jobs a runner has at once.
-	atOnce = 4
+	// atOnce is how many jobs a runner works on at once, mostRuns how many it has with those that
+	// only wait.
+	atOnce   = 4
+	mostRuns = 64
 )
 
 // Work does the work of a job from where its record stands, and returns when nothing is left,
@@ -46,6 +48,7 @@ type Runner struct {
 	Only     string
 	Patience time.Duration
 
+	slots   slots
 	mu      sync.Mutex
 	running map[string]bool
 }
@@ -69,7 +72,7 @@ func (r *Runner) Run(ctx context.Context) {
 		r.Lease = DefaultLease
 	}
 	r.mu.Lock()
-	r.running = map[string]bool{}
+	r.running, r.slots = map[string]bool{}, make(slots, atOnce)
 	r.mu.Unlock()
 	var runs sync.WaitGroup
 	defer runs.Wait()
@@ -132,7 +135,7 @@ func (r *Runner) consider(ctx context.Context, s *sighting, runs *sync.WaitGroup
 	free := s.Holder == "" && time.Since(s.first) >= r.Patience || time.Since(s.changed) >= r.Lease
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !free || r.running[s.ID] || len(r.running) >= atOnce || ctx.Err() != nil || r.Work[s.Action] == nil {
+	if !free || r.running[s.ID] || len(r.running) >= mostRuns || ctx.Err() != nil || r.Work[s.Action] == nil || !r.slots.try() {
 		return
 	}
 	r.running[s.ID] = true
@@ -156,12 +159,14 @@ func (r *Runner) run(ctx context.Context, rec Record, revision uint64) {
 	defer cancel(nil)
 	revision, err := r.Store.write(ctx, &rec, revision)
 	if err != nil {
+		r.slots.free()
 		if !errors.Is(err, errChanged) && ctx.Err() == nil { // else another one was faster
 			log.Warn().Err(err).Msg("take a job")
 		}
 		return
 	}
-	run := &Run{store: r.Store, lease: r.Lease, holder: rec.Holder, rec: rec, revision: revision, renewed: begun, began: begun, before: rec.Done, lost: cancel}
+	run := &Run{store: r.Store, lease: r.Lease, slots: r.slots, holder: rec.Holder, rec: rec, revision: revision, renewed: begun, began: begun, before: rec.Done, lost: cancel}
+	defer run.leave()
 	log.Info().Str("runner_before", before).Int("done", rec.Done).Int("total", rec.Total).Msg("job taken")
 	err = r.check(ctx, &rec)
 	if err == nil {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/hms-utl/extsync/internal/jobs"
+	"github.com/hms-utl/extsync/internal/operate"
 	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
@@ -93,5 +95,60 @@ func TestAResyncThatNeverBeganAndOneThatIsOver(t *testing.T) {
 		if job = l.ended(job.ID); job.State != jobs.Done || len(job.Failures) > 0 || rec.Resync == "" && job.Out["delivered"] != 1 {
 			t.Errorf("%+v: %+v", rec, job)
 		}
+	}
+}
+
+// Jobs that only wait hold no other job back.
+func TestJobsThatWaitHoldNoSlots(t *testing.T) {
+	l := newLab(t)
+	l.letters(3, 0)
+	_, err := l.Change(t.Context(), "cal", operate.Pause)
+	testkit.Must(t, err)
+	l.runs()
+	for range 5 {
+		job, err := l.StartJob(t.Context(), operate.JobRequest{Action: jobs.Replay, Letters: &everyLetter})
+		testkit.Must(t, err)
+		l.when(job.ID, "it to wait", func(j jobs.Job) bool { return j.Waits != "" })
+	}
+	job, err := l.StartJob(t.Context(), operate.JobRequest{Action: jobs.Discard, Letters: &everyLetter, Reason: "old"})
+	testkit.Must(t, err)
+	if job = l.ended(job.ID); job.State != jobs.Done || job.Out["discarded"] != 3 {
+		t.Errorf("%+v", job)
+	}
+	_, err = l.Change(t.Context(), "cal", operate.Resume)
+	testkit.Must(t, err)
+	page, err := l.store.List(t.Context(), 10, "", nil)
+	testkit.Must(t, err)
+	for _, j := range page.Jobs {
+		if j = l.ended(j.ID); j.State != jobs.Done {
+			t.Errorf("%+v", j)
+		}
+	}
+}
+
+// A job has the keys that the list of the same filters has.
+func TestAJobOnKeysHasTheKeysOfTheList(t *testing.T) {
+	l := newLab(t)
+	pub, err := l.Publisher(t.Context())
+	testkit.Must(t, err)
+	for _, key := range []string{"a1", "a2", "b1"} {
+		_, ack, err := pub.Request(t.Context(), events.Update{Channel: "cal", Key: key, Version: testkit.Number(1), Payload: []byte(`{}`)})
+		if err != nil || ack.Outcome != events.Delivered {
+			t.Fatalf("%+v, %v", ack, err)
+		}
+	}
+	var keys []string
+	testkit.Eventually(t, "the list has the keys", func() bool {
+		page, err := l.List(t.Context(), operate.ListQuery{Channel: "cal", Prefix: "a", OlderThan: time.Millisecond, Limit: 10})
+		testkit.Must(t, err)
+		keys = nil
+		for i := range page.Entities {
+			keys = append(keys, page.Entities[i].Key)
+		}
+		return len(keys) == 2
+	})
+	plan, err := l.PlanJob(t.Context(), operate.JobRequest{Action: jobs.Resync, Entities: &jobs.Entities{Channel: "cal", Prefix: "a", OlderThan: "1ms"}})
+	if err != nil || plan.Total != len(keys) {
+		t.Errorf("%+v, %v; the list has %v", plan, err, keys)
 	}
 }

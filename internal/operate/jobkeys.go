@@ -80,29 +80,20 @@ func (c *Client) planKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Recor
 // pageOfKeys returns some keys that stand as the selection says, and the cursor of the next
 // page; "" behind the last.
 func (c *Client) pageOfKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Record, page string) (keys []string, next string, err error) {
-	list, err := c.List(ctx, ListQuery{Channel: e.Channel, Sync: e.Sync, Health: e.Health, Why: e.Why, Limit: keysInHand, Cursor: page, ends: rec.Ends})
+	older, _ := schema.ParseDuration(e.OlderThan) // it was checked; "" is 0
+	list, err := c.List(ctx, ListQuery{
+		Channel: e.Channel, Sync: e.Sync, Health: e.Health, Why: e.Why, Prefix: e.Prefix, OlderThan: older,
+		Limit: keysInHand, Cursor: page, ends: rec.Ends, now: rec.Created,
+	})
 	if err != nil {
 		return nil, "", err
 	}
-	older, _ := schema.ParseDuration(e.OlderThan) // it was checked; "" is 0
 	for i := range list.Entities {
-		w := &list.Entities[i]
-		if strings.HasPrefix(w.Key, e.Prefix) && w.Key != "" && (older == 0 || !w.since().IsZero() && w.since().Before(rec.Created.Add(-older))) {
-			keys = append(keys, w.Key)
+		if key := list.Entities[i].Key; key != "" { // nobody can name one that cannot be read
+			keys = append(keys, key)
 		}
 	}
 	return keys, list.Next, nil
-}
-
-// since returns when the key began to stand as it does, as far as that is known.
-func (w *Whereabouts) since() time.Time {
-	if w.Why != nil && !w.Why.Since.IsZero() {
-		return w.Why.Since
-	}
-	if w.Newest.At.IsZero() && w.Newest.Version == w.Target.Version { // the ledger knows when it was delivered
-		return w.Target.At
-	}
-	return w.Newest.At
 }
 
 // workOnKeys has the workers deliver keys again, some at a time: each time one resync of the
@@ -116,12 +107,13 @@ func (c *Client) workOnKeys(ctx context.Context, run *jobs.Run) error {
 	}
 	w := keyWork{registry: registry, run: run, e: e}
 	if !filtered(e) {
-		return w.resync(ctx, channels.Selection{Keys: e.Keys, Prefix: e.Prefix})
+		return run.Aside(ctx, func() error { return w.resync(ctx, channels.Selection{Keys: e.Keys, Prefix: e.Prefix}) })
 	}
 	for {
 		rec = run.Record()
 		for part, left := split(rec.Keys); len(part) > 0; part, left = split(left) {
-			if err := w.resync(ctx, channels.Selection{Keys: part}); err != nil {
+			err := run.Aside(ctx, func() error { return w.resync(ctx, channels.Selection{Keys: part}) }) // the workers do it
+			if err != nil {
 				return err
 			}
 			if run.Stopping() {

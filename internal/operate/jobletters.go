@@ -109,20 +109,29 @@ func (w *letterWork) paused(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
+	waits := func() (bool, error) {
 		e, err := registry.Get(ctx, w.channel)
-		if err != nil || !e.Paused() || !e.Deleted.IsZero() || w.run.Stopping() {
-			w.run.Waits("")
-			if channelGone(err) {
-				return nil
-			}
-			return err
+		if err == nil && e.Paused() && e.Deleted.IsZero() && !w.run.Stopping() {
+			w.run.Waits("channel " + w.channel + " is paused; the job goes on when it is resumed")
+			return true, nil
 		}
-		w.run.Waits("channel " + w.channel + " is paused; the job goes on when it is resumed")
-		if !sleep.For(ctx, againAfter) {
-			return ctx.Err()
+		w.run.Waits("")
+		if channelGone(err) {
+			return false, nil
 		}
+		return false, err
 	}
+	if still, err := waits(); !still {
+		return err
+	}
+	return w.run.Aside(ctx, func() error {
+		for sleep.For(ctx, againAfter) {
+			if still, err := waits(); !still {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
 }
 
 // all works on what is in hand: several keys at once, the letters of one in order.

@@ -49,6 +49,7 @@ type ListQuery struct {
 	Cursor    string // Page.Next of the page before; "" for the first
 
 	ends [2]uint64 // the last messages of the stream and of the ledger to look at; 0: those that there are
+	now  time.Time // OlderThan counts from then; zero: from when it is asked
 }
 
 // A ListPage is a page of keys.
@@ -85,7 +86,10 @@ func (c *Client) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	if err != nil {
 		return out, err
 	}
-	l := listing{c: c, q: q, records: ledger, crew: crew, look: standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}, now: time.Now(), page: &out}
+	l := listing{c: c, q: q, records: ledger, crew: crew, look: standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}, now: q.now, page: &out}
+	if l.now.IsZero() {
+		l.now = time.Now()
+	}
 	if q.Channel != "" {
 		out.Next, err = l.channel(ctx, entries[0])
 	} else {
