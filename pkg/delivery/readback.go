@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -256,8 +257,9 @@ func (b *readBack) parts(got, visible []connectors.Part) []diff.Part {
 		o := diff.Part{Name: p.Name, Ours: diff.Side{Full: p.Ours, Shown: p.Ours}, Theirs: diff.Side{Full: p.Theirs, Shown: p.Theirs}, Differs: p.Differs}
 		if len(b.cfg.Redact) > 0 {
 			o.Ours.Shown = nil
-			if i < len(visible) {
-				o.Ours.Shown = diff.Redact(p.Name, visible[i].Ours, b.cfg.Redact)
+			// By name: a mapping that sees no hidden field may leave parts out.
+			if at := slices.IndexFunc(visible, func(v connectors.Part) bool { return v.Name == p.Name }); at >= 0 {
+				o.Ours.Shown = diff.Redact(p.Name, visible[at].Ours, b.cfg.Redact)
 			}
 			o.Theirs.Shown = diff.Redact(p.Name, p.Theirs, b.cfg.Redact)
 		}
