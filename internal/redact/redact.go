@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,24 +61,6 @@ func Apply(payload []byte, paths []string) (out json.RawMessage, hidden []string
 		}
 	}
 	return w.out.Bytes(), hidden
-}
-
-// Covers reports whether what lies at a path of a difference, such as .person.ssn or
-// .people[3].ssn, is hidden by one of the paths, or holds something that is. A path that
-// it does not understand is covered.
-func Covers(paths []string, at string) bool {
-	if len(paths) == 0 {
-		return false
-	}
-	rules, err := parseAll(paths)
-	var place []string
-	if err == nil && at != Whole {
-		place, err = parse(at)
-	}
-	return err != nil || slices.ContainsFunc(rules, func(r rule) bool {
-		n := min(len(r.names), len(place))
-		return slices.Equal(r.names[:n], place[:n])
-	})
 }
 
 // A rule is what is left of a path on the way down.

@@ -49,21 +49,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestCovers(t *testing.T) {
-	paths := []string{".p.ssn", ".x"}
-	for at, want := range map[string]bool{
-		".p.ssn": true, ".p[3].ssn": true, ".p.ssn.part": true, ".p": true, ".": true, ".x[0]": true, "what": true,
-		".p.name": false, ".q": false, ".ssn": false,
-	} {
-		if got := redact.Covers(paths, at); got != want {
-			t.Errorf("%s: %t", at, got)
-		}
-	}
-	if redact.Covers(nil, ".x") {
-		t.Error("hidden without a path")
-	}
-}
-
 // Nothing that stands at a path gets through, and nothing else changes.
 func FuzzApply(f *testing.F) {
 	f.Add([]byte(`{"a":{"ssn":[1,2],"b":"x"},"ssn":{"ssn":1}}`))
