@@ -239,7 +239,7 @@ func TestHostileBroker(t *testing.T) {
 		"another version":  {[]string{"AMQP\x00\x01\x00\x00"}, ""},
 		"huge frame":       {[]string{"\x01\x00\x00\xff\xff\xff\xff"}, ""},
 		"huge table":       {[]string{frame(1, "\x00\x0a\x00\x0a\x00\x09\xff\xff\xff\xff")}, ""},
-		"no end":           {slices.Repeat([]string{strings.Repeat(frame(8, ""), 1<<13)}, 2<<10), "too_much"},
+		"no end":           {slices.Repeat([]string{strings.Repeat(frame(1, "\x00\x0a\x00\x3c\xff"+strings.Repeat("x", 255)), 1<<9)}, 2<<10), "too_much"},
 		"close":            {[]string{frame(1, "\x00\x0a\x00\x32\x01\x40\x04stop\x00\x00\x00\x00")}, "320"},
 		"nothing":          {nil, "closed"},
 	} {
