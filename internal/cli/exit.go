@@ -99,7 +99,7 @@ func verdicts() []verdict {
 		{ExitUndelivered, "still_fails", "the letter stays as it is; mend the target, or have the platform publish the entity anew", []error{deadletters.ErrStillFails}},
 		{ExitRefused, "not_sent", "'extsync dead show LETTER' says where it stands; try again in a moment", []error{channels.ErrReplay}},
 		{ExitRefused, "not_read", "'extsync status CHANNEL' says what the target waits for; try again in a moment", []error{channels.ErrReadBack}},
-		{ExitUsage, "invalid", "--help lists what can be selected by", []error{deadletters.ErrFilter, channels.ErrSelection, operate.ErrCursor}},
+		{ExitUsage, "invalid", "--help lists what can be selected by", []error{deadletters.ErrFilter, channels.ErrSelection, operate.ErrCursor, jobs.ErrCursor}},
 		{ExitRefused, "key_busy", "pause what publishes the key, wait until it is delivered, and try again", []error{channels.ErrKeyBusy, channels.ErrReset}},
 		{ExitRefused, "filling", "'extsync resync CHANNEL --follow' shows how far it is", []error{channels.ErrFilling}},
 		{ExitRefused, "resync_active", "stop the one that runs, or wait for its end", []error{channels.ErrResyncActive}},

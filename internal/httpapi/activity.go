@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
 )
 
@@ -91,7 +92,7 @@ func hideErrors(c *caller, records []operate.Activity) {
 
 // cursorProblem returns the problem of a cursor that is none of the list.
 func cursorProblem(err error) error {
-	if errors.Is(err, operate.ErrCursor) {
+	if errors.Is(err, operate.ErrCursor) || errors.Is(err, jobs.ErrCursor) {
 		return invalid(FieldError{Location: "query.cursor", Message: operate.ErrCursor.Error()})
 	}
 	return err

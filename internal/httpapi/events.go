@@ -102,10 +102,39 @@ func (s *server) followEvents(ctx context.Context, w http.ResponseWriter, f *ope
 			return ctx.Err()
 		}
 		// A broker that is away ends no stream: nothing comes, and a line says that we are there.
-		if next, err := s.board.Look(ctx); err == nil {
+		next, err := s.lookFor(ctx, out)
+		if err != nil {
+			return err
+		}
+		if next != nil {
 			snapshot = next
 		} else if !sleep.For(ctx, time.Second) {
 			return ctx.Err()
+		}
+	}
+}
+
+// lookFor looks at the board, and tells a reader that we are there where that takes long. It
+// returns nil where there was nothing to be seen, and fails if the reader has gone.
+func (s *server) lookFor(ctx context.Context, out *eventWriter) (*operate.Snapshot, error) {
+	looked := make(chan *operate.Snapshot, 1)
+	go func() {
+		snapshot, err := s.board.Look(ctx)
+		if err != nil {
+			snapshot = nil
+		}
+		looked <- snapshot
+	}()
+	for {
+		silent := time.NewTimer(time.Until(out.last.Add(eventsSilent)))
+		select {
+		case snapshot := <-looked:
+			silent.Stop()
+			return snapshot, nil
+		case <-silent.C:
+			if err := out.comment("still here"); err != nil {
+				return nil, err
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -66,7 +67,7 @@ func (s *server) jobRoutes() {
 			return nil, err
 		}
 		page, err := store.List(ctx, in.Limit, in.Cursor, callerOf(ctx).sees)
-		return &listJobsOutput{Body: page}, err
+		return &listJobsOutput{Body: page}, cursorProblem(err)
 	})
 	register(s, route{
 		id: "get-job", method: http.MethodGet, path: one, tag: "Jobs",
@@ -138,16 +139,38 @@ func (s *server) startJob(ctx context.Context, in *startJobInput) (*startJobOutp
 // liveShown is how many of the latest jobs the stream of events tells of.
 const liveShown = 50
 
-// liveJobs returns the latest jobs for the stream of events.
-func (s *server) liveJobs(ctx context.Context) ([]operate.LiveJob, error) {
-	store, err := s.o.Client.Jobs(ctx)
+// liveJobs are the latest jobs for the stream of events. They are listed when one has changed.
+type liveJobs struct {
+	client *operate.Client
+
+	mu    sync.Mutex
+	store *jobs.Store
+	as    jobs.Change // when they were listed
+	last  []operate.LiveJob
+}
+
+func (l *liveJobs) latest(ctx context.Context) ([]operate.LiveJob, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.store == nil {
+		store, err := l.client.Jobs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.store = store
+	}
+	now, err := l.store.Changed(ctx)
+	if err != nil || now == l.as {
+		return l.last, err
+	}
+	page, err := l.store.List(ctx, liveShown, "", nil)
 	if err != nil {
 		return nil, err
 	}
-	page, err := store.List(ctx, liveShown, "", func(string) bool { return true })
 	out := make([]operate.LiveJob, 0, len(page.Jobs))
 	for _, j := range page.Jobs {
 		out = append(out, operate.LiveJob{ID: j.ID, Channels: []string{j.Channel}, Revision: uint64(j.Updated.UnixNano()), Job: j}) //nolint:gosec // no time before 1970
 	}
-	return out, err
+	l.as, l.last = now, out
+	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
@@ -117,4 +118,24 @@ func TestOverviewOfALimitedToken(t *testing.T) {
 	for _, wrong := range []string{"limit=0", "limit=201", "cursor=x"} {
 		r.call(http.StatusUnprocessableEntity, http.MethodGet, "/v1/overview?"+wrong, "", r.limited(nil, nil)...)
 	}
+}
+
+// A channel that cannot be looked at, an audit record that cannot be read, and jobs that cannot be
+// listed hide nothing else.
+func TestOverviewOfWhatCannotBeRead(t *testing.T) {
+	r := newRig(t).serve()
+	js, names := r.client.JS, r.client.Names
+	for subject, data := range map[string]string{
+		wire.KVSubject(wire.ProgressBucket(names), "erp.g1.p0"): "{",
+		wire.Audit(names, "odd"):                                "{",
+	} {
+		_, err := js.Publish(t.Context(), subject, []byte(data))
+		r.must(err)
+	}
+	r.must(js.DeleteKeyValue(t.Context(), wire.JobsBucket(names)))
+	r.eventually("the channel to be told", func() bool {
+		found := r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+		erp := row(found, "erp")
+		return at(erp, "why", "code") == "broker_refuses" && at(erp, "why", "since") == nil && at(row(found, "portal"), "why", "code") == "no_worker"
+	})
 }

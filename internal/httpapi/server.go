@@ -106,7 +106,7 @@ func New(ctx context.Context, o Options) (h http.Handler, keep func(context.Cont
 	if s.idem, err = openIdempotency(ctx, o.Client.JS, o.Client.Names); err != nil {
 		return nil, nil, err
 	}
-	s.board.Jobs, s.board.NoActs = s.liveJobs, o.Forward
+	s.board.Jobs, s.board.NoActs = (&liveJobs{client: o.Client}).latest, o.Forward
 	mux := http.NewServeMux()
 	cfg := huma.Config{
 		OpenAPI: &huma.OpenAPI{

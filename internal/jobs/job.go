@@ -20,6 +20,8 @@ var (
 	ErrOver = errors.New("the job has ended")
 	// ErrInvalid says that a job makes no sense.
 	ErrInvalid = errors.New("invalid job")
+	// ErrCursor says that a cursor is of no page of the list.
+	ErrCursor = errors.New("it is not the cursor of a page of the jobs")
 	// ErrLost says that a runner no longer holds its job.
 	ErrLost = errors.New("somebody else runs the job now")
 )

@@ -98,9 +98,12 @@ type Page struct {
 }
 
 // List returns jobs, the latest first: those that allows lets through (nil: all), at most
-// limit. cursor is "" or Page.Next of the page before.
+// limit. cursor is "" or Page.Next of the page before, else it fails with ErrCursor.
 func (s *Store) List(ctx context.Context, limit int, cursor string, allows func(channel string) bool) (Page, error) {
 	out := Page{Jobs: []Job{}}
+	if cursor != "" && uuid.Validate(cursor) != nil {
+		return out, fmt.Errorf("%w: %.40q", ErrCursor, cursor)
+	}
 	found := map[string]Job{}
 	for r, err := range s.all(ctx, 0) {
 		if err != nil {
@@ -119,6 +122,22 @@ func (s *Store) List(ctx context.Context, limit int, cursor string, allows func(
 		out.Next = out.Jobs[limit-1].ID
 	}
 	return out, nil
+}
+
+// Changed returns what differs after any job has begun, changed or gone.
+func (s *Store) Changed(ctx context.Context) (Change, error) {
+	stream, err := s.js.Stream(ctx, wire.KVStream(wire.JobsBucket(s.names)))
+	if err != nil {
+		return Change{}, fmt.Errorf("look at the jobs: %w", wire.MarkUnavailable(err))
+	}
+	info := stream.CachedInfo()
+	return Change{info.Created.UnixNano(), info.State.LastSeq, info.State.Msgs}, nil
+}
+
+// A Change is to be compared with another one. The zero value is that of no store.
+type Change struct {
+	made           int64
+	last, messages uint64
 }
 
 // A stored record has its revision.

@@ -16,6 +16,7 @@ import (
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/internal/wire"
+	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
@@ -49,6 +50,7 @@ type Board struct {
 	survey *channels.Survey
 	rates  rates
 	tail   tail
+	jobs   []LiveJob
 
 	// Jobs, if it is not nil, returns jobs that run or have ended lately, for LiveJobs. It is set
 	// before the board is used.
@@ -167,16 +169,21 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 	group.SetLimit(boardAtOnce)
 	for i, e := range entries {
 		group.Go(func() (err error) {
-			if stands[i], err = look.Channel(gctx, e, crew); err != nil {
+			if stands[i], err = look.Channel(gctx, e, crew); wire.IsUnavailable(err) || gctx.Err() != nil {
 				return fmt.Errorf("channel %s: %w", e.Config.Name, err)
+			}
+			if err != nil { // it hides no other
+				stands[i] = unseen(err)
 			}
 			return nil
 		})
 	}
 	for i, e := range topics {
 		group.Go(func() (err error) {
-			s.topics[i], err = c.topicRow(gctx, e)
-			return err
+			if s.topics[i], err = c.topicRow(gctx, e); wire.IsUnavailable(err) || gctx.Err() != nil {
+				return err
+			}
+			return nil // its name is there, and doctor says the rest
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -187,16 +194,30 @@ func (b *Board) look(ctx context.Context, s *Snapshot) error {
 		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i], urgency), route: e.Config.Route().ID()}
 	}
 	b.rates.add(s, entries, stands)
+	// What people do is beside the point: where it cannot be read, there is what was read before.
 	if !b.NoActs {
 		if s.acts, err = b.tail.read(ctx, auditlog.Open(c.JS, c.Names)); err != nil {
-			return err
+			c.log.Warn().Err(err).Msg("read the audit log")
 		}
 	}
 	if b.Jobs == nil {
 		return nil
 	}
-	s.jobs, err = b.Jobs(ctx)
-	return err
+	if jobs, err := b.Jobs(ctx); err == nil {
+		b.jobs = jobs
+	} else {
+		c.log.Warn().Err(err).Msg("list jobs")
+	}
+	s.jobs = b.jobs
+	return nil
+}
+
+// unseen is how a channel stands that cannot be looked at.
+func unseen(err error) standing.Channel {
+	f := standing.Finding{
+		Reason: why.Reason{Code: why.BrokerRefuses, Message: "how the channel stands cannot be read: " + words.Of(err)}, Advice: why.BrokerRefuses.Advice(), Alarm: true,
+	}
+	return standing.Channel{State: standing.Blocked, Health: why.HealthBlocked, Findings: []standing.Finding{f}}
 }
 
 func (c *Client) topicRow(ctx context.Context, e channels.TopicEntry) (TopicRow, error) {

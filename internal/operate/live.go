@@ -47,7 +47,7 @@ type tail struct {
 func (t *tail) read(ctx context.Context, log *auditlog.Log) ([]act, error) {
 	last, err := log.Last(ctx)
 	if err != nil {
-		return nil, err
+		return t.acts, err
 	}
 	if !t.begun || last < t.last { // it begins, or the log was made anew
 		t.begun, t.last, t.acts, t.open = true, last, nil, map[string]uint64{}
