@@ -52,7 +52,8 @@ func shorten(value any, most int) any {
 	}
 }
 
-// ClipText returns at most most bytes of a text, and says where it left something out.
+// ClipText returns at most most bytes of a text, and says where it left something out. It says
+// so also where most has no room for that.
 func ClipText(text string, most int) string {
 	if len(text) <= most {
 		return text

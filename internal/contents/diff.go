@@ -161,7 +161,7 @@ func (c *comparer) walk(path string, ours, theirs node) {
 		}
 	case len(ours.elements())+len(theirs.elements()) > 0 && fits[[]any](ours) && fits[[]any](theirs):
 		for i := range max(len(ours.elements()), len(theirs.elements())) {
-			c.walk(path+"["+strconv.Itoa(i)+"]", ours.element(i), theirs.element(i))
+			c.walk(into(path, "["+strconv.Itoa(i)+"]"), ours.element(i), theirs.element(i))
 		}
 	case !theirs.there:
 		c.add(path, OnlyOurs, ours, theirs)
@@ -190,13 +190,13 @@ func (c *comparer) add(path string, how Difference, ours, theirs node) {
 	if how == OnlyThere && c.ignore {
 		how = Ignored
 	}
-	into := &c.differ
+	list := &c.differ
 	if equal || how == Ignored {
-		into = &c.same
+		list = &c.same
 	} else {
 		c.differing++
 	}
-	if len(*into) == MostFields {
+	if len(*list) == MostFields {
 		return
 	}
 	if path == "" {
@@ -208,7 +208,7 @@ func (c *comparer) add(path string, how Difference, ours, theirs node) {
 	} else {
 		f.Ours, f.Theirs = c.show(ours, &f), c.show(theirs, &f)
 	}
-	*into = append(*into, f)
+	*list = append(*list, f)
 }
 
 // show returns a value as people see it.
@@ -232,10 +232,19 @@ var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // step returns the path of a field, as package redact takes it.
 func step(path, name string) string {
 	if plainName.MatchString(name) {
-		return path + "." + name
+		return into(path, "."+name)
 	}
 	quoted, _ := encode(name) // a text always has a form
-	return path + "." + string(quoted)
+	return into(path, "."+string(quoted))
+}
+
+// into returns a path with one more step. One that is longer than anybody sees stays as it is:
+// a document can be deep, and its names long.
+func into(path, step string) string {
+	if len(path) > maxPath {
+		return path
+	}
+	return path + step
 }
 
 // same reports whether two values are. Numbers are by what they are, not by how they are
