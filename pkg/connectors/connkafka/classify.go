@@ -3,6 +3,7 @@ package connkafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -104,17 +105,32 @@ func Codes() []connectors.Meaning {
 	)
 }
 
-// classify says what the engine is to do about an error. trouble is what the last connection
-// failed with, nil if it did not. The text shows nothing that came from the other side.
-func (c *connector) classify(err, trouble error) *connectors.Error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		if trouble != nil && !errors.Is(trouble, context.Canceled) {
-			return diagnosed(trouble)
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			return &connectors.Error{Class: connectors.Transient, Code: "timeout", Err: errors.New("it was not done in time")}
-		}
-		return &connectors.Error{Class: connectors.Transient, Code: "canceled", Err: errors.New("it was given up")}
+// classify says what the engine is to do about an error. What kept the client from connecting
+// decides if it never did. Else it is told beside the error, as it may be another broker's. The
+// text shows nothing that came from the other side.
+func (c *connector) classify(err error, seen tries) *connectors.Error {
+	e, sure := c.meaning(err)
+	if sure || seen.failed == nil || errors.Is(seen.failed, context.Canceled) {
+		return e
+	}
+	why := diagnosed(seen.failed)
+	if !seen.worked {
+		return why
+	}
+	if e.Code != why.Code {
+		e.Err = fmt.Errorf("%w; a connection to a broker failed: %w", e.Err, why.Err)
+	}
+	return e
+}
+
+// meaning returns what an error is by itself, and whether that is sure: it is the end of a
+// call, or an error of the network, where it is not.
+func (*connector) meaning(err error) (e *connectors.Error, sure bool) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &connectors.Error{Class: connectors.Transient, Code: "timeout", Err: errors.New("it was not done in time")}, false
+	case errors.Is(err, context.Canceled):
+		return &connectors.Error{Class: connectors.Transient, Code: "canceled", Err: errors.New("it was given up")}, false
 	}
 	for _, known := range []struct {
 		err   error
@@ -126,22 +142,19 @@ func (c *connector) classify(err, trouble error) *connectors.Error {
 		{errAnswer, connectors.Transient, codeAnswer},
 	} {
 		if errors.Is(err, known.err) {
-			return &connectors.Error{Class: known.class, Code: known.code, Err: known.err}
+			return &connectors.Error{Class: known.class, Code: known.code, Err: known.err}, true
 		}
 	}
-	var e *kerr.Error
-	if !errors.As(err, &e) {
-		if trouble != nil {
-			return diagnosed(trouble)
-		}
-		return diagnosed(err)
+	var said *kerr.Error
+	if !errors.As(err, &said) {
+		return diagnosed(err), false
 	}
 	for _, m := range meanings() {
-		if slices.Contains(m.errs, e) {
-			return &connectors.Error{Class: m.class, Code: e.Message, Err: errors.New(m.text)}
+		if slices.Contains(m.errs, said) {
+			return &connectors.Error{Class: m.class, Code: said.Message, Err: errors.New(m.text)}, true
 		}
 	}
-	return &connectors.Error{Class: connectors.Transient, Code: e.Message, Err: errors.New("the cluster cannot do it now")}
+	return &connectors.Error{Class: connectors.Transient, Code: said.Message, Err: errors.New("the cluster cannot do it now")}, true
 }
 
 func diagnosed(err error) *connectors.Error {
@@ -154,16 +167,16 @@ func diagnosed(err error) *connectors.Error {
 }
 
 // failed returns the result of a record that failed.
-func (c *connector) failed(err, trouble error) connectors.Result {
-	e := c.classify(err, trouble)
+func (c *connector) failed(err error, seen tries) connectors.Result {
+	e := c.classify(err, seen)
 	return connectors.Failed(e.Class, e.Code, e.Err)
 }
 
 // all returns results for n records that failed with the same error.
-func (c *connector) all(n int, err, trouble error) []connectors.Result {
+func (c *connector) all(n int, err error, seen tries) []connectors.Result {
 	out := make([]connectors.Result, n)
 	for i := range out {
-		out[i] = c.failed(err, trouble)
+		out[i] = c.failed(err, seen)
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // A connector writes records to one topic.
@@ -47,7 +48,7 @@ func (c *connector) MaxBatch() int { return c.Config.MaxBatch }
 // Apply writes a record for each attempt, and waits until the cluster has taken all.
 func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []connectors.Result {
 	results := make([]connectors.Result, len(attempts))
-	j := &job{ctx: ctx, done: make(chan struct{})}
+	j := &job{done: make(chan struct{})}
 	var which []int // of the attempts has each record
 	for i := range attempts {
 		r := c.record(&attempts[i])
@@ -61,15 +62,26 @@ func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []
 	if len(which) == 0 {
 		return results
 	}
-	l := c.lane(ctx)
-	for n, res := range l.do(ctx, j) {
+	for n, res := range c.write(ctx, j) {
 		results[which[n]] = res
 	}
 	return results
 }
 
-// lane returns the lane of a call. One for which nobody owns a partition has no transactions:
-// they would fence the owner.
+// write has a job written by the lane of its call.
+func (c *connector) write(ctx context.Context, j *job) []connectors.Result {
+	ctx, cancel := connkit.Bounded(ctx, c.link.timeout)
+	defer cancel()
+	j.ctx = ctx
+	l := c.lane(ctx)
+	if l == nil {
+		return c.all(len(j.records), c.life.Err(), tries{})
+	}
+	return l.do(j)
+}
+
+// lane returns the lane of a call, nil if the connector is closed. One for which nobody owns a
+// partition has no transactions: they would fence the owner.
 func (c *connector) lane(ctx context.Context) *lane {
 	id := ""
 	if n, owned := connectors.PartitionOf(ctx); owned && c.Fence == fencedByTransactions {
@@ -77,9 +89,13 @@ func (c *connector) lane(ctx context.Context) *lane {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.life.Err() != nil {
+		return nil
+	}
 	l := c.lanes[id]
 	if l == nil {
 		l = &lane{c: c, id: id, wake: make(chan struct{}, 1)}
+		l.met.Store(new(trouble))
 		c.lanes[id] = l
 		c.running.Go(l.run)
 	}
@@ -88,15 +104,17 @@ func (c *connector) lane(ctx context.Context) *lane {
 
 // Probe looks whether the topic is there, and what it is.
 func (c *connector) Probe(ctx context.Context) error {
+	ctx, cancel := connkit.Bounded(ctx, c.link.timeout)
+	defer cancel()
 	var t trouble
 	client, err := c.link.client(&t)
 	if err != nil {
-		return c.classify(err, nil)
+		return c.classify(err, tries{})
 	}
 	defer c.close(client)
 	seen, err := c.look(ctx, client)
 	if err != nil {
-		return c.classify(err, t.last())
+		return c.classify(err, t.sofar())
 	}
 	c.env.Note(c.line(seen))
 	return nil
@@ -133,7 +151,9 @@ func (c *connector) close(client *kgo.Client) { c.running.Go(client.Close) }
 
 // Close ends all connections.
 func (c *connector) Close(ctx context.Context) error {
+	c.mu.Lock() // so that no lane is begun behind it
 	c.end()
+	c.mu.Unlock()
 	over := make(chan struct{})
 	go func() {
 		c.running.Wait()

@@ -104,20 +104,51 @@ func versionsAnswer(version int16) []byte {
 	return resp.AppendTo(nil)
 }
 
+// writable is a broker that answers all but a record as it should: that is for produced, and
+// what the topic is for topic.
+func writable(t *testing.T, topic func(version int16, addr string) []byte, produced func() []byte) (addr string) {
+	t.Helper()
+	addr = fakeBroker(t, answering(func(api, version int16, _ []byte) []byte {
+		switch api {
+		case apiMetadata:
+			return topic(version, addr)
+		case apiDescribeConfigs:
+			resp := kmsg.NewPtrDescribeConfigsResponse()
+			resp.Version = version
+			return resp.AppendTo(nil)
+		case apiInitProducerID:
+			resp := kmsg.NewPtrInitProducerIDResponse()
+			resp.Version, resp.ProducerID = version, 1
+			return resp.AppendTo(nil)
+		case apiProduce:
+			return produced()
+		default:
+			return nil
+		}
+	}))
+	return addr
+}
+
 // topicAnswer describes the topic people, with a partition that the broker at addr leads.
-func topicAnswer(version int16, addr string) []byte {
-	host, text, _ := net.SplitHostPort(addr)
-	port, _ := strconv.ParseInt(text, 10, 32)
+func topicAnswer(version int16, addr string) []byte { return topicOf(version, addr) }
+
+// topicOf describes the topic people, which has a partition for each broker, led by it.
+func topicOf(version int16, brokers ...string) []byte {
 	resp := kmsg.NewPtrMetadataResponse()
-	resp.Version = version
-	broker := kmsg.NewMetadataResponseBroker()
-	broker.NodeID, broker.Host, broker.Port = 1, host, int32(port)
-	resp.Brokers, resp.ControllerID = append(resp.Brokers, broker), 1
+	resp.Version, resp.ControllerID = version, 1
 	topic := kmsg.NewMetadataResponseTopic()
 	topic.Topic = kmsg.StringPtr("people")
-	partition := kmsg.NewMetadataResponseTopicPartition()
-	partition.Leader, partition.Replicas, partition.ISR = 1, []int32{1}, []int32{1}
-	topic.Partitions = append(topic.Partitions, partition)
+	for i, addr := range brokers {
+		id := int32(i) + 1 //nolint:gosec // there are two
+		host, text, _ := net.SplitHostPort(addr)
+		port, _ := strconv.ParseInt(text, 10, 32)
+		broker := kmsg.NewMetadataResponseBroker()
+		broker.NodeID, broker.Host, broker.Port = id, host, int32(port)
+		resp.Brokers = append(resp.Brokers, broker)
+		partition := kmsg.NewMetadataResponseTopicPartition()
+		partition.Partition, partition.Leader, partition.Replicas, partition.ISR = id-1, id, []int32{id}, []int32{id}
+		topic.Partitions = append(topic.Partitions, partition)
+	}
 	resp.Topics = append(resp.Topics, topic)
 	return resp.AppendTo(nil)
 }

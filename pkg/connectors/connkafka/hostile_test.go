@@ -125,30 +125,14 @@ func TestHostileBrokerTakesRecords(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var addr string
 			asked := make(chan struct{}, 1)
-			addr = fakeBroker(t, answering(func(api, version int16, _ []byte) []byte {
-				switch api {
-				case apiMetadata:
-					return topicAnswer(version, addr)
-				case apiDescribeConfigs:
-					resp := kmsg.NewPtrDescribeConfigsResponse()
-					resp.Version = version
-					return resp.AppendTo(nil)
-				case apiInitProducerID:
-					resp := kmsg.NewPtrInitProducerIDResponse()
-					resp.Version, resp.ProducerID = version, 1
-					return resp.AppendTo(nil)
-				case apiProduce:
-					select {
-					case asked <- struct{}{}:
-					default: // it was asked before
-					}
-					return produced()
-				default:
-					return nil
+			addr := writable(t, topicAnswer, func() []byte {
+				select {
+				case asked <- struct{}{}:
+				default: // it was asked before
 				}
-			}))
+				return produced()
+			})
 			c := connect(t, config(addr, "people", "fence: none\n"))
 			ctx, cancel := context.WithTimeout(connectors.WithPartition(t.Context(), 0), 2*time.Second)
 			defer cancel()

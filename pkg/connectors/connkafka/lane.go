@@ -38,12 +38,12 @@ type lane struct {
 	mu   sync.Mutex
 	jobs []*job
 
-	trouble trouble
-	client  *kgo.Client // of run; nil: there is none now
+	client *kgo.Client             // of run; nil: there is none now
+	met    atomic.Pointer[trouble] // by the newest client
 }
 
-// do has a job written, and waits for it as long as ctx lasts.
-func (l *lane) do(ctx context.Context, j *job) []connectors.Result {
+// do has a job written, and waits for it as long as its call lasts, and the connector.
+func (l *lane) do(j *job) []connectors.Result {
 	l.mu.Lock()
 	l.jobs = append(l.jobs, j)
 	l.mu.Unlock()
@@ -54,8 +54,10 @@ func (l *lane) do(ctx context.Context, j *job) []connectors.Result {
 	select {
 	case <-j.done:
 		return j.results
-	case <-ctx.Done():
-		return l.c.all(len(j.records), ctx.Err(), l.trouble.last())
+	case <-j.ctx.Done():
+		return l.c.all(len(j.records), j.ctx.Err(), l.met.Load().sofar())
+	case <-l.c.life.Done(): // nobody may be there any more who would take it
+		return l.c.all(len(j.records), l.c.life.Err(), l.met.Load().sofar())
 	}
 }
 
@@ -68,7 +70,7 @@ func (l *lane) run() {
 		case <-l.c.life.Done():
 			return
 		}
-		for {
+		for l.c.life.Err() == nil {
 			// Calls that were just answered come again at once: let them, or they would write in
 			// turns with those that come first.
 			runtime.Gosched()
@@ -158,7 +160,7 @@ func (l *lane) write(jobs []*job) {
 // tell gives each job the results of its records. Those of which nothing is known have failed
 // with err.
 func (l *lane) tell(jobs []*job, errs []error, err error) {
-	last := l.trouble.last()
+	seen := l.met.Load().sofar()
 	for _, j := range jobs {
 		results := make([]connectors.Result, len(j.records))
 		for i := range j.records {
@@ -171,7 +173,7 @@ func (l *lane) tell(jobs []*job, errs []error, err error) {
 				results[i] = connectors.Done()
 				continue
 			}
-			results[i] = l.c.failed(cause, last)
+			results[i] = l.c.failed(cause, seen)
 		}
 		j.finish(results)
 	}
@@ -182,11 +184,13 @@ func (l *lane) ready(ctx context.Context) error {
 	if l.client != nil {
 		return nil
 	}
-	client, err := l.c.link.client(&l.trouble, l.c.link.producer(&l.c.Config, l.id)...)
+	met := new(trouble)
+	client, err := l.c.link.client(met, l.c.link.producer(&l.c.Config, l.id)...)
 	if err != nil {
 		return err
 	}
 	l.client = client
+	l.met.Store(met)
 	if l.id != "" {
 		if _, _, err := client.ProducerID(ctx); err != nil {
 			return err
@@ -221,7 +225,7 @@ func (l *lane) owned(jobs []*job) []*job {
 
 func (l *lane) fail(jobs []*job, err error) {
 	for _, j := range jobs {
-		j.finish(l.c.all(len(j.records), err, l.trouble.last()))
+		j.finish(l.c.all(len(j.records), err, l.met.Load().sofar()))
 	}
 }
 

@@ -27,8 +27,6 @@ const (
 	// A group of calls that are written together ends with this many records or bytes.
 	mostGrouped      = mostBuffered / 2
 	mostGroupedBytes = mostBufferedBytes / 4
-
-	defaultTimeout = 30 * time.Second
 )
 
 // A link knows how a cluster is reached.
@@ -41,10 +39,7 @@ type link struct {
 
 func newLink(c *Config, env connectors.Env) (*link, error) {
 	s := connkit.NewSecrets(env)
-	l := &link{timeout: env.Timeout}
-	if l.timeout <= 0 {
-		l.timeout = defaultTimeout
-	}
+	l := &link{timeout: connkit.TimeoutOf(env)}
 	l.options = []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...), kgo.ClientID("extsync-" + env.Channel), kgo.DisableClientMetrics(),
 		kgo.BrokerMaxReadBytes(mostAnswer), kgo.FetchMaxBytes(mostAnswer / 2), kgo.RequestTimeoutOverhead(l.timeout),
@@ -139,23 +134,29 @@ func (l *link) producer(c *Config, id string) []kgo.Opt {
 	return append(opts, kgo.TransactionalID(id), kgo.TransactionTimeout(min(l.timeout+5*time.Second, 10*time.Minute)), kgo.ConcurrentTransactionsBackoff(5*time.Millisecond))
 }
 
-// trouble is what keeps a client from connecting, which it tells by trying again. It is safe
-// for concurrent use.
+// tries are what became of the connections that one client has tried to make.
+type tries struct {
+	failed error // the last one, nil if it did not
+	worked bool  // one of them did
+}
+
+// trouble keeps the tries of a client, which does not tell why it tries again. It is safe for
+// concurrent use.
 type trouble struct {
-	mu  sync.Mutex
-	err error
+	mu sync.Mutex
+	tries
 }
 
 // note takes the outcome of a connection that was tried.
 func (t *trouble) note(err error) {
 	t.mu.Lock()
-	t.err = err
+	t.failed = err
+	t.worked = t.worked || err == nil
 	t.mu.Unlock()
 }
 
-// last returns what the last connection failed with, nil if it did not.
-func (t *trouble) last() error {
+func (t *trouble) sofar() tries {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.err
+	return t.tries
 }
