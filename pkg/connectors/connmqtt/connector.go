@@ -10,6 +10,7 @@ import (
 	pahosession "github.com/eclipse/paho.golang/paho/session"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 )
 
 // silence is how long a broker that owes an answer may say nothing at all before its
@@ -25,6 +26,7 @@ type connector struct {
 	Config
 	dialer   *dialer
 	pool     *pool
+	timeout  time.Duration
 	scrubber *connectors.Scrubber
 }
 
@@ -57,6 +59,8 @@ func (c *connector) Apply(ctx context.Context, attempts []connectors.Attempt) []
 	if len(which) == 0 {
 		return k.results
 	}
+	ctx, cancel := connkit.Bounded(ctx, c.timeout)
+	defer cancel()
 	s, err := c.pool.get(ctx)
 	if err != nil {
 		k.fail(ctx, which, err)
@@ -185,6 +189,9 @@ func (k *call) publish(ctx context.Context, s *session, which []int, weight int6
 	}()
 	all = make([]sent, 0, len(which))
 	for n, i := range which {
+		if err := ctx.Err(); err != nil {
+			return all, which[n:], err
+		}
 		m := k.messages[i]
 		if tooLarge(m, s.most) {
 			k.results[i] = connectors.Unasked(codeTooLarge, errLarge)
@@ -216,6 +223,8 @@ func (k *call) publish(ctx context.Context, s *session, which []int, weight int6
 
 // Probe looks whether the broker lets us in, keeps retained messages and takes QoS 1.
 func (c *connector) Probe(ctx context.Context) error {
+	ctx, cancel := connkit.Bounded(ctx, c.timeout)
+	defer cancel()
 	s, err := c.dialer.dial(ctx, c.newClientID(), nil)
 	if err != nil {
 		return c.classify(ctx, err)

@@ -51,7 +51,7 @@ func Kind() connectors.Kind {
 			if err != nil {
 				return nil, err
 			}
-			return &connector{Config: c, dialer: d, pool: newPool(d, c.newClientID()), scrubber: env.Scrubber()}, nil
+			return &connector{Config: c, dialer: d, pool: newPool(d, c.newClientID()), timeout: connkit.TimeoutOf(env), scrubber: env.Scrubber()}, nil
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
+	"github.com/hms-utl/extsync/pkg/connectors/connkit"
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
@@ -89,6 +90,8 @@ func (c *connector) look(ctx context.Context, n int, key func(int) string, see f
 	if n == 0 {
 		return nil
 	}
+	ctx, cancel := connkit.Bounded(ctx, c.timeout)
+	defer cancel()
 	r := &reading{came: make(chan struct{}, 1)}
 	s, err := c.dialer.dial(ctx, c.newClientID(), r.take)
 	if err != nil {

@@ -3,6 +3,7 @@ package connmqtt_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -158,33 +159,36 @@ func serveFake(conn net.Conn, answer func(kind byte, packet []byte) (string, boo
 	defer conn.Close() //nolint:errcheck // whatever became of it
 	in := bufio.NewReader(conn)
 	for {
-		kind, err := in.ReadByte()
+		kind, packet, err := readPacket(in)
 		if err != nil {
 			return
 		}
-		size := 0
-		for shift := 0; ; shift += 7 {
-			b, err := in.ReadByte()
-			if err != nil {
-				return
-			}
-			if size |= int(b&0x7f) << shift; b < 0x80 {
-				break
-			}
-		}
-		packet := make([]byte, size)
-		for n := 0; n < size; {
-			m, err := in.Read(packet[n:])
-			if err != nil {
-				return
-			}
-			n += m
-		}
-		reply, end := answer(kind>>4, packet)
+		reply, end := answer(kind, packet)
 		if _, err := conn.Write([]byte(reply)); err != nil || end {
 			return
 		}
 	}
+}
+
+// readPacket returns the type of a packet, and what is behind its head.
+func readPacket(in *bufio.Reader) (kind byte, packet []byte, err error) {
+	first, err := in.ReadByte()
+	if err != nil {
+		return 0, nil, err
+	}
+	size := 0
+	for shift := 0; ; shift += 7 {
+		b, err := in.ReadByte()
+		if err != nil {
+			return 0, nil, err
+		}
+		if size |= int(b&0x7f) << shift; b < 0x80 {
+			break
+		}
+	}
+	packet = make([]byte, size)
+	_, err = io.ReadFull(in, packet)
+	return first >> 4, packet, err
 }
 
 const (

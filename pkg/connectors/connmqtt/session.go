@@ -178,11 +178,27 @@ func (s *session) isOver() bool {
 	}
 }
 
-// hurry ends the connection if ctx ends before the returned function is called: something is
-// written, which does not hear of ctx.
+// patience is how long a call may go on writing when its ctx has ended.
+const patience = 300 * time.Millisecond
+
+// hurry ends the connection if the returned function is not called soon after ctx ends: a
+// write that blocks does not hear of ctx. One that goes on is waited for, since the end of the
+// connection would take the messages of other calls with it.
 func (s *session) hurry(ctx context.Context) (done func()) {
-	stop := context.AfterFunc(ctx, func() { s.wire.end(errSilent) })
-	return func() { stop() }
+	written := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-written:
+		case <-timer.C:
+			s.wire.end(errSilent)
+		}
+	})
+	return func() {
+		stop()
+		close(written)
+	}
 }
 
 // leave says goodbye, and waits until the connection is no more.
