@@ -16,8 +16,11 @@ export class Problem extends Error {
   }
 }
 
-/** What is called when the server says that nobody is logged in. */
-export const onLoggedOut = { call: () => {} };
+/** What is called when the server says that nobody is logged in; turn changes with the login. */
+export const onLoggedOut = { call: () => {}, turn: 0 };
+
+/** patience is for how long an answer is waited for, in ms. */
+const patience = 90000;
 
 /** address returns the address of a route. Parameters that are empty are left out; lists are joined with commas. */
 export function address(path, params = {}) {
@@ -44,27 +47,31 @@ export async function call(method, path, o = {}) {
 }
 
 export async function callFull(method, path, { params, body, headers = {}, signal } = {}) {
-  const init = { method, signal, credentials: 'same-origin', headers: { Accept: 'application/json', ...headers } };
+  const late = AbortSignal.timeout(patience);
+  const of = onLoggedOut.turn;
+  const init = { method, signal: signal ? AbortSignal.any([signal, late]) : late, credentials: 'same-origin', headers: { Accept: 'application/json', ...headers } };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers['Content-Type'] = 'application/json';
   }
   let answer;
+  let text;
   try {
     answer = await fetch(address(path, params), init);
+    text = await answer.text();
   } catch (e) {
     if (e.name === 'AbortError') throw e;
+    if (e.name === 'TimeoutError') throw new Problem(0, { detail: `The server has not answered within ${patience / 1000} s. What was asked for may have been done all the same: look before you try again.`, reason: 'no_answer' });
     throw new Problem(0, { detail: 'The server does not answer. What is shown may be old.', reason: 'unreachable' });
   }
-  const text = await answer.text();
   let parsed = null;
   try { parsed = text ? JSON.parse(text) : null; } catch { /* not JSON: the status says enough */ }
   if (!answer.ok) {
-    if (answer.status === 401) onLoggedOut.call();
+    if (answer.status === 401 && of === onLoggedOut.turn) onLoggedOut.call(); // not of the login before
     throw new Problem(answer.status, parsed);
   }
   return { body: parsed, etag: answer.headers.get('ETag'), status: answer.status };
 }
 
 export const get = (path, params, signal) => call('GET', path, { params, signal });
-export const eventsAddress = () => address('events').href;
+export const eventsAddress = (since) => address('events', { since }).href;

@@ -33,7 +33,8 @@ function Later({ page }) {
   const { data, error, again } = useAsk(() => later[page]().then((view) => ({ view })), [page]);
   if (error) return html`<${Failure} error=${error} retry=${again} what="The page could not be loaded" />`;
   if (!data) return html`<${Loading} what=${titles[page]} />`;
-  return html`<${data.view} />`;
+  // Nothing of one key or channel is left on the page of the next.
+  return html`<${data.view} key=${place.value.path.slice(0, page === 'channel' ? 2 : undefined).join('/')} />`;
 }
 
 function App() {
@@ -44,13 +45,14 @@ function App() {
   useEffect(() => { scrollTo(0, 0); }, [place.value.path.join('/')]);
   if (!s) return html`<${Starting} />`;
   if (!s.who) return html`<${Login} />`;
-  return html`<${Shell} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
+  return html`<${Shell} key=${`${s.who}/${s.id}`} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
     ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<h1>Not found</h1><${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
   <//>`;
 }
 
 function Starting() {
   const { error, again } = useAsk(loadSession, []);
+  useEffect(() => { if (!error) return undefined; const t = setTimeout(again, 3000); return () => clearTimeout(t); }, [error]);
   return html`<main id="main" class="alone">${error ? html`<${Failure} error=${error} retry=${again} what="The console could not start" />` : html`<${Loading} what="the console" />`}</main>`;
 }
 

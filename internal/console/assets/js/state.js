@@ -10,20 +10,34 @@ export const session = signal(null);
 export const may = (scope) => session.value?.scopes?.includes(scope) ?? false;
 
 export async function loadSession() {
-  session.value = await get('session');
-  if (session.value.who) start();
+  accept(await get('session'));
 }
 
 export async function login(token) {
-  session.value = await call('POST', 'session', { body: { token } });
-  start();
+  accept(await call('POST', 'session', { body: { token } }));
 }
 
+/** accept takes a session; of somebody else's nothing is kept. */
+function accept(s) {
+  if (s.who !== session.value?.who || s.id !== session.value?.id) { stop(); forget(); }
+  session.value = s;
+  if (s.who && !source) reload();
+}
+
+/** logout ends the login. Nothing stays on the page, whether the server answers or not. */
 export async function logout() {
   stop();
-  await call('DELETE', 'session').catch(() => { /* the cookie is what counts, and it is asked about next */ });
   forget();
-  session.value = await get('session');
+  const was = session.value;
+  const mine = turn;
+  session.value = { ...was, who: '', scopes: [] };
+  try {
+    await call('DELETE', 'session').catch((e) => { if (e.status !== 401) throw e; });
+    const s = await get('session');
+    if (mine === turn) accept(s);
+  } catch (error) {
+    if (mine === turn) session.value = { ...was, who: '', scopes: [], stays: error }; // the cookie may be good still
+  }
 }
 
 onLoggedOut.call = () => {
@@ -48,6 +62,8 @@ export const activity = signal([]);
 
 /** line is the state of the stream: off, connecting, live or lost. since: of which time what is shown is. */
 export const line = signal('off');
+/** came counts how often the stream has begun: what it does not tell is asked for again. */
+export const came = signal(0);
 /** held: the reader wants nothing to move; waiting are the changes that have come meanwhile. */
 export const held = signal(false);
 export const waiting = signal(0);
@@ -63,55 +79,94 @@ export const acting = computed(() => line.value !== 'lost');
 let source = null;
 let pending = [];
 let again = null;
+/** turn and looks count what is asked for: an answer that was overtaken is dropped. */
+let turn = 0;
+let looks = 0;
+/** meanwhile are the rows that have come while all are asked for: they are newer. null: nothing is asked for. */
+let meanwhile = null;
 
 function forget() {
+  turn++;
+  looks++;
+  onLoggedOut.turn++;
+  clearTimeout(attentionDue);
+  attentionDue = null;
   batch(() => {
-    rows.value = new Map(); totals.value = null; topics.value = []; attention.value = []; loaded.value = false;
+    rows.value = new Map(); totals.value = null; topics.value = []; attention.value = []; attentionMore.value = 0; loaded.value = false; asOf.value = null; failure.value = null;
     jobs.value = []; activity.value = []; history.clear(); pending = []; waiting.value = 0; held.value = false;
   });
 }
 
 /** maxPages bounds how many channels are kept: 200 each. */
 const maxPages = 25;
+/** soon is after how long the server is asked again, in ms. */
+const soon = 3000;
 
-/** reload asks for everything once: at the start, and when the stream was cut. */
+/** reload asks for everything once: at the start, and when the stream was cut. What changes from then on, the stream tells. */
 export async function reload() {
+  clearTimeout(again);
+  again = null;
+  const mine = ++turn;
+  const look = ++looks;
+  meanwhile = new Map();
   try {
     const found = new Map();
     let page = await get('overview', { limit: 200 });
     const first = page;
-    for (let n = 1; ; n++) {
+    for (let n = 1; mine === turn; n++) {
       for (const row of page.channels) found.set(row.channel, row);
-      if (n === 1) show(found, first);
+      if (n === 1) show(found, first, look);
       if (!page.next || n === maxPages) break;
       page = await get('overview', { limit: 200, cursor: page.next });
     }
-    show(found, first);
+    if (mine !== turn) return;
+    show(found, first, look);
+    meanwhile = null;
+    if (!source) listen(first.at);
   } catch (e) {
+    if (mine !== turn) return;
     failure.value = e;
+    if (!e.status || e.status >= 500) again = setTimeout(reload, soon);
     return;
   }
-  try { jobs.value = (await get('jobs', { limit: 20 })).jobs; } catch { /* the page of jobs says why */ }
+  try {
+    const list = (await get('jobs', { limit: 20 })).jobs;
+    if (mine === turn) putJobs(list);
+  } catch { /* the page of jobs says why */ }
 }
 
-function show(found, first) {
+/** putJobs takes jobs; of one that is known already the newer. */
+export function putJobs(list) {
+  const byID = new Map(jobs.value.map((j) => [j.id, j]));
+  for (const job of list) if (!(Date.parse(byID.get(job.id)?.updated) > Date.parse(job.updated))) byID.set(job.id, job);
+  jobs.value = [...byID.values()].sort((a, b) => Date.parse(b.created) - Date.parse(a.created)).slice(0, 50);
+}
+
+function show(found, first, look) {
   batch(() => {
-    rows.value = new Map(found);
-    totals.value = first.totals;
-    topics.value = first.topics ?? [];
-    attention.value = first.attention ?? [];
-    attentionMore.value = first.attention_more ?? 0;
-    asOf.value = first.at;
+    const next = new Map(found);
+    for (const [name, row] of meanwhile) { if (row) next.set(name, row); else next.delete(name); }
+    rows.value = next;
+    for (const name of history.keys()) if (!next.has(name)) history.delete(name);
+    if (!meanwhile.size) { totals.value = first.totals; asOf.value = first.at; }
+    if (look === looks) showAttention(first);
     loaded.value = true;
     failure.value = null;
     for (const row of found.values()) remember(row);
   });
 }
 
+function showAttention(page) {
+  attention.value = page.attention ?? [];
+  attentionMore.value = page.attention_more ?? 0;
+  topics.value = page.topics ?? [];
+}
+
 function remember(row) {
+  if (row.settled_rate === null || row.settled_rate === undefined) return;
   let points = history.get(row.channel);
   if (!points) history.set(row.channel, points = []);
-  points.push(row.settled_rate ?? 0);
+  points.push(row.settled_rate);
   if (points.length > keepPoints) points.shift();
 }
 
@@ -133,22 +188,22 @@ function apply(kind, data) {
     switch (kind) {
       case 'rows': {
         const next = new Map(rows.value);
-        for (const name of data.gone ?? []) { next.delete(name); history.delete(name); }
-        for (const row of data.rows ?? []) { next.set(row.channel, row); remember(row); }
+        for (const name of data.gone ?? []) { next.delete(name); history.delete(name); meanwhile?.set(name, null); }
+        for (const row of data.rows ?? []) { next.set(row.channel, row); meanwhile?.set(row.channel, row); remember(row); }
         rows.value = next;
         if (data.totals) totals.value = data.totals;
         asOf.value = data.at;
         attentionDue ??= setTimeout(lookAtAttention, 2000);
         break;
       }
-      case 'jobs': {
-        const byID = new Map(jobs.value.map((j) => [j.id, j]));
-        for (const job of data.jobs) byID.set(job.id, job);
-        jobs.value = [...byID.values()].sort((a, b) => (a.created < b.created ? 1 : -1)).slice(0, 50);
+      case 'jobs':
+        putJobs(data.jobs);
         break;
-      }
       case 'activity':
         activity.value = [...data.records].reverse().concat(activity.value).slice(0, 50);
+        break;
+      case 'attention':
+        attentionDue ??= setTimeout(lookAtAttention, 0);
         break;
       case 'reload':
         reload();
@@ -159,9 +214,12 @@ function apply(kind, data) {
 /** lookAtAttention asks what needs a person, at most every two seconds while something changes. */
 async function lookAtAttention() {
   attentionDue = null;
+  const look = ++looks;
   try {
     const page = await get('overview', { limit: 1 });
-    batch(() => { attention.value = page.attention ?? []; attentionMore.value = page.attention_more ?? 0; topics.value = page.topics ?? topics.value; });
+    if (look !== looks) return;
+    if (held.value) pending.push(['attention', null]);
+    else batch(() => showAttention(page));
   } catch { /* the stream says when the server is away */ }
 }
 
@@ -175,38 +233,47 @@ export function hold(on) {
   for (const [kind, data] of missed) apply(kind, data);
 }
 
-function start() {
-  if (source) return;
-  reload();
-  line.value = 'connecting';
-  source = new EventSource(eventsAddress());
+/** listen opens the stream of what has changed since a time. */
+function listen(since) {
+  if (line.value !== 'lost') line.value = 'connecting';
+  let fresh = true;
+  source = new EventSource(eventsAddress(since));
   source.addEventListener('hello', () => {
-    if (line.value === 'lost') take('reload', null); // it may have missed something
+    if (!fresh) take('reload', null); // what has gone meanwhile is not told
+    fresh = false;
     line.value = 'live';
+    came.value++;
   });
   for (const kind of ['rows', 'jobs', 'activity']) source.addEventListener(kind, (e) => take(kind, JSON.parse(e.data)));
-  source.addEventListener('error', lost);
+  source.addEventListener('error', () => { fresh = false; lost(); });
 }
 
 /** lost says so; the browser asks again by itself, but not after an answer that is no stream. */
 function lost() {
   line.value = 'lost';
-  if (source?.readyState !== EventSource.CLOSED || again) return;
-  again = setTimeout(async () => {
-    again = null;
-    if (!source) return;
-    stop();
-    line.value = 'lost';
-    try {
-      session.value = await get('session');
-      if (session.value.who) { start(); line.value = 'lost'; }
-    } catch { source = { close() {}, readyState: EventSource.CLOSED }; lost(); }
-  }, 3000);
+  if (source?.readyState !== EventSource.CLOSED) return;
+  source = null;
+  clearTimeout(again);
+  again = setTimeout(comeBack, soon);
+}
+
+async function comeBack() {
+  again = null;
+  const mine = turn;
+  try {
+    const s = await get('session');
+    if (mine !== turn) return;
+    if (held.value && s.who === session.value.who && s.id === session.value.id) { // nothing moves
+      take('reload', null);
+      listen(asOf.value);
+    } else accept(s);
+  } catch { if (mine === turn) again = setTimeout(comeBack, soon); }
 }
 
 function stop() {
   clearTimeout(again);
   again = null;
+  turn++;
   source?.close();
   source = null;
   line.value = 'off';

@@ -1,5 +1,5 @@
 import { html, useState } from '../lib.js';
-import { login, session } from '../state.js';
+import { login, logout, session } from '../state.js';
 import { address } from '../api.js';
 import { Note } from '../parts.js';
 
@@ -17,6 +17,7 @@ export function Login() {
   return html`<main id="main" class="alone"><div class="card login"><div class="body">
     <h1>extsync${s.place ? html` <span class="quiet">${s.place}</span>` : ''}</h1>
     <p class="second">Log in to see which system holds which version.</p>
+    ${s.stays && html`<${Note} tone="stop" role="alert" title="You may still be logged in."><p>The server was asked to log you out, and did not: ${s.stays.message}</p><p><button type="button" class="btn" onClick=${logout}>Log out again</button></p><//>`}
     ${oidc && html`<p><a class="btn main" href=${address('session/oidc', { to: location.hash })}>Log in with ${s.oidc_name || 'your organisation'}</a></p>`}
     <form onSubmit=${submit}><div class="field"><label for="token">Token</label>
       <input id="token" type="password" autocomplete="off" spellcheck=${false} placeholder="est_..." value=${token} required aria-invalid=${error ? 'true' : undefined} aria-describedby="token-hint" onInput=${(e) => { setToken(e.target.value); setError(null); }} />
