@@ -11,6 +11,7 @@ export const things = (n, one, many = one + 's') => `${count(n)} ${n === 1 ? one
 
 /** rate writes updates a second. */
 export function rate(x) {
+  if (x === null || x === undefined) return 'not known';
   if (!x) return '0/s';
   return (x < 10 ? (Math.round(x * 10) / 10 || '<0.1') : whole.format(x)) + '/s';
 }

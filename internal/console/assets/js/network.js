@@ -4,7 +4,7 @@ import { html } from './lib.js';
 import { inner } from './icons.js';
 import { link } from './router.js';
 import { count, rate, things, visible, middle } from './format.js';
-import { healthTone, healthWords, healthOrder, syncWords, syncOf } from './words.js';
+import { healthTone, healthWords, healthOrder, syncWords, syncOf, isQuiet } from './words.js';
 
 /** most is how many lines can be told apart. With more channels each is a tile. */
 const most = 40;
@@ -18,7 +18,7 @@ const width = (perSecond) => (1.6 + 2.3 * Math.log10(1 + (perSecond || 0))).toFi
 export function state(row) {
   if (row.health !== 'ok') return `${healthWords[row.health] ?? row.health}${row.not_newest ? `, ${count(row.not_newest)} behind` : ''}`;
   if (row.not_newest) return `${count(row.not_newest)} ${syncWords[syncOf(row)]}`;
-  return 'in sync';
+  return syncOf(row) === 'unknown' ? 'not counted yet' : syncWords[syncOf(row)];
 }
 
 /** plan puts channels into the order of their topics, and says where each stands. */
@@ -90,8 +90,8 @@ function Drawn({ rows, topics }) {
 }
 
 /** Rail says the same along one rail, for narrow pages. */
-const Rail = ({ rows }) => html`<ul class="rail">${rows.filter((r) => r.health !== 'ok' || r.not_newest || r.dead).map((row) => html`<li key=${row.channel} class="${healthTone[row.health] ?? 'idle'} h-${row.health}"><a href=${link(['channels', row.channel])}>${row.channel}</a><span class="second small">${state(row)}${row.dead ? `, ${things(row.dead, 'dead letter')}` : ''}</span></li>`)}
-  <li class="good fold"><a href=${link(['channels'])}>${things(rows.filter((r) => r.health === 'ok' && !r.not_newest && !r.dead).length, 'channel is', 'channels are')} in sync</a></li></ul>`;
+const Rail = ({ rows }) => html`<ul class="rail">${rows.filter((r) => !isQuiet(r)).map((row) => html`<li key=${row.channel} class="${healthTone[row.health] ?? 'idle'} h-${row.health}"><a href=${link(['channels', row.channel])}>${row.channel}</a><span class="second small">${state(row)}${row.dead ? `, ${things(row.dead, 'dead letter')}` : ''}</span></li>`)}
+  <li class="good fold"><a href=${link(['channels'])}>${things(rows.filter(isQuiet).length, 'channel is', 'channels are')} in sync</a></li></ul>`;
 
 /** Tiles shows many channels: one each, the most urgent first. */
 const Tiles = ({ rows }) => html`<div class="tiles">${[...rows].sort((a, b) => healthOrder.indexOf(a.health) - healthOrder.indexOf(b.health) || (a.channel < b.channel ? -1 : 1)).map((row) => html`<a key=${row.channel} class="tile ${healthTone[row.health] ?? 'idle'} h-${row.health}" href=${link(['channels', row.channel])} title=${`${row.channel}: ${state(row)}, ${rate(row.settled_rate)}`} aria-label=${`${row.channel}: ${state(row)}`}>

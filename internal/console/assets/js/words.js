@@ -12,9 +12,11 @@ export const syncTone = { in_sync: 'good', filtered: 'idle', waiting: 'info', be
 
 /** syncOf is the word for what is not in sync of a channel, the one that matters most. */
 export function syncOf(row) {
-  if (!row.sync) return 'unknown';
-  return ['ahead', 'behind', 'waiting', 'unknown'].find((s) => row.sync[s]) ?? 'in_sync';
+  return ['ahead', 'behind', 'waiting', 'unknown'].find((s) => row.sync?.[s]) ?? (row.sync && typeof row.keys === 'number' ? 'in_sync' : 'unknown');
 }
+
+/** isQuiet: there is nothing to say of a channel. */
+export const isQuiet = (row) => row.health === 'ok' && !row.not_newest && !row.dead && syncOf(row) === 'in_sync';
 
 /** copies is how many copies there are to keep: what the ledger knows, and what was published and has not come there yet. */
 export const copies = (of) => Math.max(of.keys ?? 0, Object.values(of.sync ?? of.by_sync ?? {}).reduce((n, k) => n + k, 0), of.not_newest ?? 0);
@@ -26,6 +28,7 @@ export const healthOrder = ['blocked', 'dead', 'down', 'parked', 'retrying', 'pa
 export const actions = { replay: 'Replay', discard: 'Discard', resync: 'Resync' };
 
 export const outcomeWords = {
-  delivered: 'delivered', superseded: 'superseded by newer versions', busy: 'busy: another update of the key is on its way', gone: 'gone', resolved: 'resolved meanwhile',
-  failed: 'failed', discarded: 'discarded', skipped: 'skipped', conflict: 'in conflict', dead_lettered: 'given up again',
+  delivered: 'delivered', superseded: 'superseded by newer versions', discarded: 'discarded', failed: 'failed again', skipped: 'skipped: a newer version is on its way, or has an outcome', gone: 'resolved or removed by others meanwhile',
+  under_way: 'still on their way', busy: 'left alone: another update of the key is on its way', pending: 'left alone: their update is still on its way', paused: 'not sent: their channel is paused', no_worker: 'not sent: no worker works on them',
+  channel_deleted: 'not sent: their channel is deleted', malformed: 'not sent: they hold no update that can be read', not_looked_at: 'not looked at',
 };

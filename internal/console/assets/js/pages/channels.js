@@ -4,7 +4,7 @@ import { place, refine, go } from '../router.js';
 import { rows, loaded, may, history, topics } from '../state.js';
 import { Card, ChannelLink, Health, Sync, Time, Loading, Empty, Table, Cell, Spark, Dialog, useSteady } from '../parts.js';
 import { count, rate, things, visible } from '../format.js';
-import { healthOrder, healthWords, syncOf } from '../words.js';
+import { healthOrder, healthWords, syncOf, isQuiet } from '../words.js';
 
 const perPage = 100;
 
@@ -33,8 +33,6 @@ export function Channels() {
       ${list.length > perPage && html`<div class="pager"><button type="button" class="btn" disabled=${page === 0} onClick=${() => setPage(page - 1)}>Back</button><span class="quiet small">${count(page * perPage + 1)} to ${count(Math.min(list.length, (page + 1) * perPage))} of ${count(list.length)}</span><button type="button" class="btn" disabled=${(page + 1) * perPage >= list.length} onClick=${() => setPage(page + 1)}>Next</button></div>`}<//>
     ${q.get('new') && may('configure') && html`<${New} onClose=${() => refine({ new: '' })} />`}`;
 }
-
-const isQuiet = (r) => r.health === 'ok' && !r.not_newest && !r.dead;
 
 function New({ onClose }) {
   const [name, setName] = useState('');
