@@ -1,6 +1,6 @@
 // The editor of a configuration: a form made from the schema and YAML side by side, one draft. It never overwrites what
 // somebody else has saved meanwhile: both changes are shown field by field.
-import { html, useState, useEffect, useMemo } from '../lib.js';
+import { html, useState, useEffect, useMemo, useRef } from '../lib.js';
 import { call, callFull, get, part } from '../api.js';
 import { place, go } from '../router.js';
 import { load, dump } from '../../vendor/yaml.js';
@@ -46,6 +46,7 @@ function Editor({ name, of }) {
   const [theirs, setTheirs] = useState(null);
   const [saved, setSaved] = useState(null);
   const [saving, setSaving] = useState(false);
+  const [unread, setUnread] = useState(null);
   const changed = useMemo(() => changes(base.config, draft), [base, draft]);
   const byForm = (next) => { setDraft(next); setText(write(next)); setBad(null); setSaved(null); };
   const byText = (value) => {
@@ -65,29 +66,42 @@ function Editor({ name, of }) {
     const t = setTimeout(() => call('PUT', `channels/${part(name)}`, { params: { dry_run: 'true' }, body: draft, signal: stop.signal }).then(() => setErrors([]), (e) => { if (e.name !== 'AbortError') setErrors(e.errors?.length ? e.errors : [{ location: '', message: e.message }]); }), 500);
     return () => { clearTimeout(t); stop.abort(); };
   }, [text, bad]);
+  const latest = useRef();
+  latest.current = text;
+  const found = (now) => ({ config: now.body.config, etag: now.etag, revision: now.etag.replaceAll('"', '') });
+  // readBack takes what is saved, as it is written there. What was typed meanwhile stays.
+  const readBack = async (sent) => {
+    setUnread(null);
+    try {
+      const now = found(await callFull('GET', `channels/${part(name)}`));
+      setBase(now);
+      if (latest.current === sent) { setDraft(now.config); setText(write(now.config)); }
+    } catch (e) { setUnread(e); }
+  };
   const save = async () => {
     setSaving(false);
     setError(null);
+    let answer;
     try {
-      const answer = await callFull('PUT', `channels/${part(name)}`, { body: draft, headers: base.etag ? { 'If-Match': base.etag } : { 'If-None-Match': '*' } });
-      const now = await callFull('GET', `channels/${part(name)}`);
-      setBase({ config: now.body.config, etag: now.etag, revision: now.etag.replaceAll('"', '') });
-      byForm(now.body.config);
-      setTheirs(null);
-      setSaved(answer.body);
-      if (place.value.query.get('new')) go(['channels', name, 'config'], {}, { replace: true });
+      answer = await callFull('PUT', `channels/${part(name)}`, { body: draft, headers: base.etag ? { 'If-Match': base.etag } : { 'If-None-Match': '*' } });
     } catch (e) {
       if (e.status !== 412) { setError(e); return; }
-      const now = await callFull('GET', `channels/${part(name)}`).catch((x) => { setError(x); return null; });
-      if (now) setTheirs({ config: now.body.config, etag: now.etag, revision: now.etag.replaceAll('"', '') });
+      await callFull('GET', `channels/${part(name)}`).then((now) => setTheirs(found(now)), setError);
+      return;
     }
+    setBase({ config: draft, etag: answer.etag, revision: answer.etag?.replaceAll('"', '') });
+    setTheirs(null);
+    setSaved({ ...answer.body, remakes: mapping });
+    await readBack(text);
+    if (place.value.query.get('new')) go(['channels', name, 'config'], {}, { replace: true });
   };
   const merge = (merged) => { setBase(theirs); byForm(merged); setTheirs(null); };
   const mapping = changed.some((c) => /^(mapping|filter|render|connector\.)/.test(c.path)) && base.etag;
   const canSave = changed.length > 0 || !base.etag;
   return html`${theirs && html`<${Conflict} before=${base} theirs=${theirs} yours=${draft} onMerge=${merge} />`}
-    ${saved && html`<${Note} tone="good" role="status" title=${`Saved as revision ${saved.revision}.`}>${mapping && html`<p>What the target holds was made by the configuration before.</p>`}<//>`}
+    ${saved && html`<${Note} tone="good" role="status" title=${`Saved as revision ${saved.revision}.`}>${saved.remakes && html`<p>What the target holds was made by the configuration before.</p>`}<//>`}
     <${Failure} error=${error} what="It was not saved" />
+    <${Failure} error=${unread} retry=${() => readBack(text)} what="It was saved, and could not be read back" />
     <div class="two editor"><${Card} title="Form" hint="made from the schema"><div class="body"><${Form} draft=${draft} base=${base.config} schema=${of.schema} kinds=${of.kinds} errors=${errors} onChange=${byForm} /></div><//>
       <${Card} title="YAML" hint="the same draft; edit either side" right=${html`<${Copy} text=${text} />`}><div class="body">
         <div class="field"><label class="hide" for="yaml">Configuration as YAML</label><textarea id="yaml" class="mono yaml" rows=${Math.min(40, Math.max(16, text.split('\n').length + 1))} spellcheck=${false} value=${text} aria-invalid=${bad ? 'true' : undefined} aria-describedby="yaml-said" onInput=${(e) => byText(e.target.value)}></textarea></div>

@@ -1,7 +1,7 @@
 // The form: one field for each simple field of the schema, in the schema's groups and order. What a form says badly
 // (rules, lists of objects) is left to the YAML beside it, and said so.
-import { html, useId } from '../lib.js';
-import { at, put, equal } from './paths.js';
+import { html, useId, useState } from '../lib.js';
+import { at, put, equal, join, names } from './paths.js';
 import { visible } from '../format.js';
 
 const plain = (v) => typeof v === 'object' && v !== null && !Array.isArray(v);
@@ -14,9 +14,9 @@ function fieldsOf(schema, prefix, draft) {
   const required = new Set(needed ? schema?.required ?? [] : []);
   for (const [name, s] of Object.entries(schema?.properties ?? {})) {
     if (!prefix && (name === 'name' || name === 'connector')) continue;
-    const path = prefix ? `${prefix}.${name}` : name;
+    const path = join(prefix, name);
     const when = s['x-when'];
-    if (when && !Object.entries(when).every(([f, values]) => { const v = at(draft, prefix ? `${prefix}.${f}` : f) ?? schema.properties[f]?.default; return values === true ? v !== undefined : [].concat(values).some((x) => x === v || String(x) === String(v)); })) continue;
+    if (when && !Object.entries(when).every(([f, values]) => { const v = at(draft, join(prefix, f)) ?? schema.properties[f]?.default; return values === true ? v !== undefined : [].concat(values).some((x) => x === v || String(x) === String(v)); })) continue;
     if (s.type === 'object' && s.properties && !s['x-when']) out.push(...fieldsOf(s, path, draft).map((f) => ({ ...f, group: s['x-group'] ?? f.group, order: (s['x-order'] ?? 0) + f.order / 1000 })));
     else if (simple(s)) out.push({ path, schema: s, group: s['x-group'] ?? 'Other', order: s['x-order'] ?? 0, required: required.has(name), advanced: !!s['x-advanced'] });
     else out.push({ path, schema: s, group: s['x-group'] ?? 'Other', order: s['x-order'] ?? 0, yaml: true, advanced: !!s['x-advanced'] });
@@ -49,20 +49,22 @@ function read(schema, text) {
 
 function Field({ f, draft, base, errors, set }) {
   const id = useId();
+  const [typed, setTyped] = useState(null); // the text while it is written: its value may be written in another way
   const { schema: s, path } = f;
   const value = at(draft, path);
   const old = at(base, path);
   const changed = !equal(value, old);
   const mine = errors.filter((e) => e.location.replace(/^body\.?/, '') === path);
-  const label = s.title ?? path.split('.').at(-1);
+  const label = s.title ?? names(path).at(-1);
   const about = { id, 'aria-invalid': mine.length ? 'true' : undefined, 'aria-describedby': `${id}-hint`, required: f.required };
-  const shown = Array.isArray(value) ? value.join('\n') : value ?? '';
+  const shown = typed ?? (Array.isArray(value) ? value.join('\n') : value ?? '');
+  const text = { value: shown, onInput: (e) => { setTyped(e.target.value); set(path, read(s, e.target.value)); }, onBlur: () => setTyped(null) };
   let input;
   if (f.yaml || (plain(value) && !s.enum)) input = html`<p class="second small" id=${id}>${value === undefined ? 'Not set: the YAML beside sets it.' : 'Set in the YAML beside.'}</p>`;
   else if (s.type === 'boolean') input = html`<select ...${about} onChange=${(e) => set(path, e.target.value === '' ? undefined : e.target.value === 'true')}><option value="" selected=${value === undefined}>${s.default === undefined ? 'not set' : `default: ${s.default}`}</option><option value="true" selected=${value === true}>true</option><option value="false" selected=${value === false}>false</option></select>`;
   else if (s.enum) input = html`<select ...${about} onChange=${(e) => set(path, read(s, e.target.value))}><option value="" selected=${value === undefined}>${s.default === undefined ? 'not set' : `default: ${s.default}`}</option>${s.enum.map((e) => html`<option value=${e} selected=${value === e}>${e}</option>`)}</select>`;
-  else if (s.format === 'jq' || s.type === 'array' || String(shown).includes('\n')) input = html`<textarea ...${about} class="mono" rows=${Math.max(2, String(shown).split('\n').length)} spellcheck=${false} value=${shown} onInput=${(e) => set(path, read(s, e.target.value))}></textarea>`;
-  else input = html`<input ...${about} type="text" class=${s['x-secret'] || s.format ? 'mono' : ''} spellcheck=${false} autocomplete="off" placeholder=${s.default !== undefined ? String(s.default) : s.examples?.[0] !== undefined ? `such as ${[].concat(s.examples[0])[0]}` : ''} value=${shown} onInput=${(e) => set(path, read(s, e.target.value))} />`;
+  else if (s.format === 'jq' || s.type === 'array' || String(shown).includes('\n')) input = html`<textarea ...${about} class="mono" rows=${Math.max(2, String(shown).split('\n').length)} spellcheck=${false} ...${text}></textarea>`;
+  else input = html`<input ...${about} type="text" class=${s['x-secret'] || s.format ? 'mono' : ''} spellcheck=${false} autocomplete="off" placeholder=${s.default !== undefined ? String(s.default) : s.examples?.[0] !== undefined ? `such as ${[].concat(s.examples[0])[0]}` : ''} ...${text} />`;
   const wide = s.format === 'jq' || s.type === 'array' || String(shown).length > 40;
   return html`<div class="field ${wide ? 'all' : ''}"><div class="row"><label for=${id}>${label}${f.required ? ' (needed)' : ''}</label>${changed && html`<span class="was small">was ${visible(old === undefined ? 'not set' : JSON.stringify(old).slice(0, 40))}</span>`}</div>${input}
     <p class="hint" id=${id + '-hint'}>${mine.map((e) => html`<span class="err">${visible(e.message)} </span>`)}${s.description?.split('. ')[0].replace(/\.$/, '')}.</p></div>`;

@@ -1,20 +1,26 @@
-// Values at paths of a configuration: objects are gone into, lists and all else are one value.
+// Values at paths of a configuration: objects are gone into, lists and all else are one value. A name that has dots is
+// quoted in a path, as text in JSON is.
 
 const plain = (v) => typeof v === 'object' && v !== null && !Array.isArray(v);
+
+/** join puts a name behind a path. */
+export const join = (path, name) => (path ? path + '.' : '') + (/^[^."]+$/.test(name) ? name : JSON.stringify(name));
+
+/** names takes a path apart. */
+export const names = (path) => (path.match(/"(?:[^"\\]|\\.)*"|[^.]+/g) ?? []).map((n) => (n[0] === '"' ? JSON.parse(n) : n));
 
 /** equal compares two values of JSON, whatever the order of fields. */
 export function equal(a, b) {
   if (a === b) return true;
   if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((x, i) => equal(x, b[i]));
   if (!plain(a) || !plain(b)) return false;
-  const names = new Set([...Object.keys(a), ...Object.keys(b)]);
-  return [...names].every((n) => equal(a[n], b[n]));
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((n) => equal(a[n], b[n]));
 }
 
 /** flat lists the values of a configuration by path. */
 export function flat(config, at = '', out = new Map()) {
   for (const [name, value] of Object.entries(config ?? {})) {
-    const path = at ? `${at}.${name}` : name;
+    const path = join(at, name);
     if (plain(value) && Object.keys(value).length > 0) flat(value, path, out);
     else out.set(path, value);
   }
@@ -29,15 +35,18 @@ export function changes(before, after) {
 }
 
 export function at(config, path) {
-  return path.split('.').reduce((o, name) => (plain(o) ? o[name] : undefined), config);
+  return names(path).reduce((o, name) => (plain(o) ? o[name] : undefined), config);
 }
 
 /** put returns a configuration with another value at a path; undefined takes it out, with objects that it leaves empty. */
 export function put(config, path, value) {
-  const [name, ...rest] = path.split('.');
+  return putAt(config, names(path), value);
+}
+
+function putAt(config, [name, ...rest], value) {
   const out = plain(config) ? { ...config } : {};
   if (rest.length) {
-    const inner = put(out[name], rest.join('.'), value);
+    const inner = putAt(out[name], rest, value);
     if (Object.keys(inner).length === 0 && value === undefined && name !== 'config') delete out[name];
     else out[name] = inner;
   } else if (value === undefined) delete out[name];
