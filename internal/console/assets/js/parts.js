@@ -4,7 +4,7 @@ import { Icon } from './icons.js';
 import { times, now, utc, local, span, middle, visible, count } from './format.js';
 import { syncWords, healthWords, syncTone, healthTone } from './words.js';
 import { link } from './router.js';
-import { acting } from './state.js';
+import { acting, held } from './state.js';
 
 /** Sync is the chip of what a target holds, a square one. n: how many keys, if that is to be said. */
 export const Sync = ({ of, n }) => html`<span class="chip square ${syncTone[of] ?? 'idle'}"><${Icon} name=${of} /><b>${syncWords[of] ?? of}</b>${n === undefined ? '' : ' ' + count(n)}</span>`;
@@ -129,6 +129,19 @@ export function useAsk(ask, deps) {
   };
   useEffect(run, deps);
   return { ...state, again: run };
+}
+
+/** useEvery does something again and again, but not while nobody looks, or while updates are held. */
+export function useEvery(ms, run) {
+  const last = useRef();
+  last.current = run;
+  useEffect(() => { const t = setInterval(() => { if (!document.hidden && !held.value) last.current(); }, ms); return () => clearInterval(t); }, [ms]);
+}
+
+/** Typed is a field that keeps what is typed until that is done, whatever is drawn anew meanwhile. */
+export function Typed({ value, onDone, ...rest }) {
+  const [text, set] = useState(null);
+  return html`<input ...${rest} value=${text ?? value} onInput=${(e) => set(e.target.value)} onChange=${(e) => { onDone(e.target.value); set(null); }} />`;
 }
 
 /** useSteady keeps the order of a list while somebody is in it, with the pointer or the focus; fresh counts what waits. */

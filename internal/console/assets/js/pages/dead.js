@@ -3,7 +3,7 @@ import { html, useState, useEffect } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, refine } from '../router.js';
 import { channelNames, may, totals, jobs } from '../state.js';
-import { Card, Key, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Bars, Act, Command, Note, useAsk } from '../parts.js';
+import { Card, Key, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Bars, Act, Command, Note, Typed, useAsk } from '../parts.js';
 import { Plan, Jobs, commandOf } from '../jobs.js';
 import { Payload } from './key.js';
 import { Done } from '../acts.js';
@@ -23,7 +23,7 @@ export function Dead() {
     <${Jobs} />
     <section class="card filters" aria-label="Filters"><div class="field"><label for="d-channel">Channel</label><select id="d-channel" onChange=${(e) => refine({ channel: e.target.value })}><option value="">all channels</option>${channelNames.value.map((c) => html`<option value=${c} selected=${c === f.channel}>${c}</option>`)}</select></div>
       <div class="field"><label for="d-outcome">Outcome</label><select id="d-outcome" onChange=${(e) => refine({ outcome: e.target.value })}><option value="">any</option><option value="dead_lettered" selected=${f.outcome === 'dead_lettered'}>given up</option><option value="conflict" selected=${f.outcome === 'conflict'}>conflict</option></select></div>
-      <div class="field"><label for="d-prefix">Keys that begin with</label><input id="d-prefix" class="mono" type="search" maxlength="1024" value=${f.prefix} onChange=${(e) => refine({ prefix: e.target.value })} /></div></section>
+      <div class="field"><label for="d-prefix">Keys that begin with</label><${Typed} id="d-prefix" class="mono" type="search" maxlength="1024" value=${f.prefix} onDone=${(prefix) => refine({ prefix })} /></div></section>
     <${Failure} error=${found.error} retry=${found.again} what="The dead letters could not be counted" />
     ${!found.data ? !found.error && html`<${Loading} rows="6" what="dead letters" />` : html`<${Card} title="By reason" hint="open letters, most first; the same message but for names and numbers is one reason" right=${stamp !== asked && html`<button type="button" class="btn plain" onClick=${found.again}>It has changed: look again</button>`}>
       ${groups.length === 0 && html`<${Empty} title="No letter is open."><p>Nothing was given up${f.channel || f.prefix || f.outcome ? ' that matches' : ''}.</p><//>`}

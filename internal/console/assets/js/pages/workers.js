@@ -1,13 +1,13 @@
 // Workers: who works on what, and what each waits for.
-import { html, useEffect } from '../lib.js';
+import { html } from '../lib.js';
 import { get } from '../api.js';
 import { rows } from '../state.js';
-import { Card, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Note, Command, useAsk } from '../parts.js';
+import { Card, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Note, Command, useAsk, useEvery } from '../parts.js';
 import { count, things, visible, span } from '../format.js';
 
 export function Workers() {
   const found = useAsk((s) => get('workers', {}, s), []);
-  useEffect(() => { const t = setInterval(() => { if (!document.hidden) found.again(); }, 5000); return () => clearInterval(t); }, []);
+  useEvery(5000, found.again);
   const d = found.data;
   if (!d) return html`<h1>Workers</h1>${found.error ? html`<${Failure} error=${found.error} retry=${found.again} />` : html`<${Loading} what="workers" />`}`;
   const alive = d.workers.filter((w) => w.alive).length;
