@@ -1,11 +1,10 @@
 // Keys: a key that is there at once, else those that begin so; filters are in the address, bulk acts run in the server.
-import { html, useState, useEffect } from '../lib.js';
+import { html, useState, useEffect, useRef } from '../lib.js';
 import { get, part } from '../api.js';
 import { place, refine, link } from '../router.js';
-import { channelNames, may, acting } from '../state.js';
+import { channelNames, may } from '../state.js';
 import { Card, Key, ChannelLink, Sync, Health, Time, Why, Failure, Loading, Empty, Table, Cell, Act, Command, useAsk } from '../parts.js';
-import { Plan, Jobs } from '../jobs.js';
-import { command } from '../commands.js';
+import { Plan, Jobs, commandOf } from '../jobs.js';
 import { count, things, visible } from '../format.js';
 import { syncWords, healthWords } from '../words.js';
 import { whyCodes } from '../whycodes.js';
@@ -21,7 +20,8 @@ export function Keys() {
   const f = filtersOf(place.value.query);
   const [page, setPage] = useState({ cursor: '', before: [] });
   const deps = Object.values(f).join('\n');
-  useEffect(() => setPage({ cursor: '', before: [] }), [deps]);
+  const [chosen, setChosen] = useState(new Map()); // by their ids, of every page
+  useEffect(() => { setPage({ cursor: '', before: [] }); setChosen(new Map()); }, [deps]);
   const { channel, ...rest } = f;
   const filtered = rest.prefix || rest.sync || rest.health || rest.why || rest.older_than;
   const found = useAsk((s) => get(channel ? `channels/${part(channel)}/entities` : 'entities', { ...rest, limit: perPage, cursor: page.cursor }, s), [deps, page.cursor]);
@@ -31,13 +31,14 @@ export function Keys() {
     <${Filters} f=${f} />
     ${exact.data && html`<p class="exact">The key itself: <${Key} of=${exact.data.key} />, in ${things(exact.data.channels.filter((c) => c.state !== 'absent').length, 'channel')}.</p>`}
     <${Failure} error=${found.error} retry=${found.again} what="The keys could not be listed" />
-    ${!found.data ? (!found.error && html`<${Loading} rows="8" what="keys" />`) : html`<${Found} f=${f} filtered=${filtered} found=${found} page=${page} setPage=${setPage} />`}`;
+    ${!found.data ? (!found.error && html`<${Loading} rows="8" what="keys" />`) : html`<${Found} key=${deps} f=${f} filtered=${filtered} found=${found} page=${page} setPage=${setPage} chosen=${chosen} setChosen=${setChosen} />`}`;
 }
 
 function Filters({ f }) {
   const [text, setText] = useState(f.prefix);
-  useEffect(() => setText(f.prefix), [f.prefix]);
-  useEffect(() => { if (text === f.prefix) return undefined; const t = setTimeout(() => refine({ prefix: text }), 300); return () => clearTimeout(t); }, [text]);
+  const sent = useRef(f.prefix);
+  useEffect(() => { if (f.prefix !== sent.current) { sent.current = f.prefix; setText(f.prefix); } }, [f.prefix]); // else it is what was typed
+  useEffect(() => { if (text === f.prefix) return undefined; const t = setTimeout(() => { sent.current = text; refine({ prefix: text }); }, 300); return () => clearTimeout(t); }, [text]);
   const select = (name, label, options) => html`<div class="field"><label for=${'f-' + name}>${label}</label><select id=${'f-' + name} onChange=${(e) => refine({ [name]: e.target.value })}>${options.map(([v, t]) => html`<option value=${v} selected=${f[name] === v}>${t}</option>`)}${f[name] && !options.some(([v]) => v === f[name]) && html`<option value=${f[name]} selected>${visible(f[name].replaceAll(',', ', '))}</option>`}</select></div>`;
   return html`<section class="card filters" aria-label="Filters"><div class="field all"><label for="f-prefix">Key, or how it begins</label><input id="f-prefix" class="mono big" type="search" autocomplete="off" spellcheck=${false} maxlength="1024" value=${text} onInput=${(e) => setText(e.target.value)} /></div>
     ${select('channel', 'Channel', [['', 'all channels'], ...channelNames.value.map((c) => [c, c])])}
@@ -48,35 +49,42 @@ function Filters({ f }) {
     <p class="hint all">${Object.values(f).some(Boolean) ? html`These filters are in the address: the link shows the same to others. <a href=${link(['keys'])}>Clear them</a>` : 'Without a filter, the keys that have a reason are listed.'}</p></section>`;
 }
 
-function Found({ f, filtered, found, page, setPage }) {
-  const [chosen, setChosen] = useState(new Set());
+/** mostKeys is how many keys a job takes by their names. */
+const mostKeys = 1000;
+
+function Found({ f, filtered, found, page, setPage, chosen, setChosen }) {
   const [all, setAll] = useState(false);
   const [plan, setPlan] = useState(null);
   const list = found.data.entities;
   const id = (e) => e.channel + '\n' + e.key;
-  useEffect(() => { setChosen(new Set()); setAll(false); }, [found.data]);
-  const toggle = (e) => setChosen((s) => { const n = new Set(s); if (!n.delete(id(e))) n.add(id(e)); return n; });
+  const mark = (some, on) => { const m = new Map(all ? list.map((e) => [id(e), e]) : chosen); for (const e of some) { if (on) m.set(id(e), e); else m.delete(id(e)); } setAll(false); setChosen(m); };
+  const marked = (e) => all || chosen.has(id(e));
   const next = found.data.next;
   const whole = !next && page.before.length === 0;
   const n = list.length;
   const title = whole ? things(n, filtered || f.channel ? 'key matches' : 'key has a reason', filtered || f.channel ? 'keys match' : 'keys have a reason') : `Keys ${found.data.looked !== undefined ? `in the ${count(found.data.looked)} records looked at` : ''}`;
-  const selection = () => (all ? { entities: { channel: f.channel, prefix: f.prefix, sync: listOf(f.sync), health: listOf(f.health), why: listOf(f.why), older_than: f.older_than } }
-    : { entities: { channel: f.channel || [...chosen][0]?.split('\n')[0], keys: [...chosen].map((c) => c.split('\n')[1]) } });
-  const oneChannel = f.channel || new Set([...chosen].map((c) => c.split('\n')[0])).size === 1;
+  const channels = new Set([...chosen.values()].map((e) => e.channel));
+  const channel = f.channel || (!all && channels.size === 1 ? [...channels][0] : '');
+  const stands = f.sync || f.health || f.why || f.older_than;
+  const entities = all ? { channel, prefix: f.prefix, sync: listOf(f.sync), health: listOf(f.health), why: listOf(f.why), older_than: f.older_than } : { channel, keys: [...chosen.values()].map((e) => e.key) };
+  // A job selects letters by one key or by how keys begin: what it would not tell apart is not offered.
+  const letters = all ? !stands && { channel, prefix: f.prefix } : chosen.size === 1 && { channel, key: [...chosen.values()][0].key };
+  const everyOne = stands ? 'All that match' : `Every key${f.prefix ? ' that begins so' : ''}${channel ? ` of ${channel}` : ''}`;
+  const bad = !channel ? 'Choose one channel first: a job is for one target.' : !all && chosen.size > mostKeys ? `A job takes ${count(mostKeys)} keys by their names at most: choose fewer, or all.` : '';
   return html`<${Card} title=${title} hint=${found.data.of ? `window: ${count(found.data.looked)} of ${count(found.data.of)} records` : ''} right=${found.busy && html`<span class="quiet small" role="status">looking…</span>`}>
     ${n === 0 && html`<${Empty} title=${next ? 'None in this part.' : 'No key is like that.'}><p>${next ? 'The next part may have some.' : filtered ? 'Take a filter away to see more.' : 'Every key is where it should be, or on its way.'}</p><//>`}
-    ${n > 0 && html`<${Table} label="Keys" heads=${[{ text: html`<input type="checkbox" aria-label="Select all on this page" data-page checked=${chosen.size === n && n > 0} onChange=${() => setChosen(chosen.size === n ? new Set() : new Set(list.map(id)))} />`, class: 'tickcell' }, 'Key', 'Channel', { text: 'Wanted', class: 'num' }, { text: 'At target', class: 'num' }, 'Sync', 'Health', 'Why', { text: 'Since', class: 'num' }]}>
-      ${list.map((e) => html`<tr key=${id(e)} data-row tabindex="-1"><td class="tickcell"><input type="checkbox" aria-label=${'Select ' + e.key} checked=${all || chosen.has(id(e))} onChange=${() => { setAll(false); toggle(e); }} /></td>
+    ${n > 0 && html`<${Table} label="Keys" heads=${[{ text: html`<input type="checkbox" aria-label="Select all on this page" data-page checked=${list.every(marked)} onChange=${() => mark(list, !list.every(marked))} />`, class: 'tickcell' }, 'Key', 'Channel', { text: 'Wanted', class: 'num' }, { text: 'At target', class: 'num' }, 'Sync', 'Health', 'Why', { text: 'Since', class: 'num' }]}>
+      ${list.map((e) => html`<tr key=${id(e)} data-row tabindex="-1"><td class="tickcell"><input type="checkbox" aria-label=${'Select ' + e.key} checked=${marked(e)} onChange=${() => mark([e], !marked(e))} /></td>
         <${Cell}><${Key} of=${e.key} channel=${e.channel} /><//><${Cell} of="Channel"><${ChannelLink} name=${e.channel} /><//><${Cell} of="Wanted" class="num mono">${e.newest?.version ?? 'none'}<//><${Cell} of="At target" class="num mono">${e.target?.version ?? 'nothing'}<//>
         <${Cell} of="Sync"><${Sync} of=${e.sync} /><//><${Cell} of="Health"><${Health} of=${e.health} /><//><${Cell} of="Why"><${Why} why=${e.why} /><//><${Cell} of="Since" class="num"><${Time} at=${e.why?.since ?? e.newest?.at} /><//></tr>`)}<//>`}
     ${(next || page.before.length > 0) && html`<div class="pager"><button type="button" class="btn" disabled=${page.before.length === 0} onClick=${() => setPage({ cursor: page.before.at(-1), before: page.before.slice(0, -1) })}>Back</button><button type="button" class="btn" disabled=${!next} onClick=${() => setPage({ cursor: next, before: [...page.before, page.cursor] })}>Next ${next && n < perPage ? 'part' : 'page'}</button></div>`}
     ${may('operate') && (chosen.size > 0 || all) && html`<div class="bulk" role="region" aria-label="Selected keys"><div class="row">
-        <label class="tick"><input type="radio" name="which" data-all checked=${all} onChange=${() => setAll(true)} /><b>All that match</b></label><label class="tick"><input type="radio" name="which" checked=${!all} onChange=${() => setAll(false)} />The ${count(chosen.size)} selected</label>
-        <div class="push row"><${Act} tone="main" disabled=${!oneChannel || !acting.value} onClick=${() => setPlan({ action: 'resync', ...selection() })}>Resync…<//><${Act} disabled=${!oneChannel} onClick=${() => setPlan({ action: 'replay', ...(all ? { letters: { channel: f.channel, prefix: f.prefix } } : selection()) })}>Replay dead letters…<//></div></div>
-        ${!oneChannel && html`<p class="small second">Choose one channel first: a job is for one target.</p>`}
-        <${Command} text=${f.channel ? command(['entities', f.channel], { 'key-prefix': f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than }) : command(['entities'], { 'key-prefix': f.prefix, sync: f.sync, health: f.health, why: f.why, 'older-than': f.older_than })} /></div>`}
-    ${may('operate') && n > 0 && chosen.size === 0 && !all && html`<button type="button" class="hide" data-all tabindex="-1" onClick=${() => setAll(true)}>All that match</button>`}
-    ${plan && html`<${Plan} of=${plan} onClose=${() => setPlan(null)} onStart=${() => { setChosen(new Set()); setAll(false); }} />`}<//>`;
+        <label class="tick"><input type="radio" name="which" data-all checked=${all} onChange=${() => setAll(true)} /><b>${everyOne}</b></label><label class="tick"><input type="radio" name="which" checked=${!all} disabled=${chosen.size === 0} onChange=${() => setAll(false)} />The ${count(chosen.size)} selected</label>
+        <div class="push row"><button type="button" class="btn plain" onClick=${() => { setChosen(new Map()); setAll(false); }}>Select none</button><${Act} tone="main" disabled=${!!bad} onClick=${() => setPlan({ action: 'resync', entities })}>Resync…<//><${Act} disabled=${!channel || !letters} onClick=${() => setPlan({ action: 'replay', letters })}>Replay dead letters…<//></div></div>
+        ${bad && html`<p class="small second">${bad}</p>`}${channel && !letters && html`<p class="small second">Dead letters are replayed by one key, by how keys begin, or <a href=${link(['dead'], { channel, prefix: f.prefix })}>by reason</a>.</p>`}
+        ${channel && html`<${Command} text=${commandOf('resync', { entities }, '')} />`}</div>`}
+    ${may('operate') && n > 0 && chosen.size === 0 && !all && html`<button type="button" class="hide" data-all tabindex="-1" onClick=${() => setAll(true)}>${everyOne}</button>`}
+    ${plan && html`<${Plan} of=${plan} onClose=${() => setPlan(null)} onStart=${() => { setChosen(new Map()); setAll(false); }} />`}<//>`;
 }
 
 const listOf = (text) => (text ? text.split(',') : []);
