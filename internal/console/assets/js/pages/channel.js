@@ -2,8 +2,8 @@
 import { html, useState } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, link, go } from '../router.js';
-import { rows, may, loaded, history, session } from '../state.js';
-import { Card, Health, Sync, Time, Failure, Loading, Empty, Table, Cell, Spark, Note, Command, Dialog, Act, useAsk } from '../parts.js';
+import { rows, may, loaded, history } from '../state.js';
+import { Card, Health, Sync, Time, Failure, Loading, Empty, Table, Cell, Spark, Note, Command, Dialog, Act, useAsk, useEvery } from '../parts.js';
 import { Step, TypeToConfirm } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
@@ -17,8 +17,11 @@ export function Channel() {
   const [, name, tab = ''] = place.value.path;
   const row = rows.value.get(name);
   const isNew = place.value.query.get('new') === '1';
-  if (!loaded.value) return html`<${Loading} what="the channel" />`;
-  if (!row && !isNew && tab !== 'config') return html`<h1><bdi>${visible(name)}</bdi></h1><${Empty} title="There is no such channel, or you may not see it."><p><a href=${link(['channels'])}>All channels</a></p><//>`;
+  // It may have been made just now, or be one of very many: its status says whether it is there.
+  const unknown = loaded.value && !row && !isNew;
+  const asked = useAsk((s) => (unknown ? get(`channels/${part(name)}/status`, {}, s) : Promise.resolve(null)), [unknown]);
+  if (!loaded.value) return html`<h1><bdi>${visible(name)}</bdi></h1><${Loading} what="the channel" />`;
+  if (!row && !isNew && [403, 404, 410].includes(asked.error?.status)) return html`<h1><bdi>${visible(name)}</bdi></h1><${Empty} title="There is no such channel, or you may not see it."><p><a href=${link(['channels'])}>All channels</a></p><//>`;
   return html`<div class="title"><div><p class="crumb"><a href=${link(['channels'])}>Channels</a></p><h1><bdi>${visible(name)}</bdi></h1>${row && html`<p>${[row.description, row.topic && `topic ${row.topic}`, `to ${row.target || row.kind}`, row.keys !== null && row.keys !== undefined ? things(row.keys, 'key') : 'keys not counted yet'].filter(Boolean).map(visible).join(', ')}.</p>`}</div>
       ${row && html`<${Buttons} row=${row} />`}</div>
     ${row && html`<p class="row"><${Sync} of=${syncOf(row)} n=${row.not_newest || undefined} /><${Health} of=${row.health} />${row.dead > 0 && html`<a href=${link(['dead'], { channel: name })}>${things(row.dead, 'dead letter')}</a>`}${row.why && html`<span>${visible(row.why.text)}. ${row.why.advice && `Next: ${visible(row.why.advice)}.`} <code class="code">${row.why.code}</code></span>`}</p>`}
@@ -26,7 +29,7 @@ export function Channel() {
       <li><a href=${link(['keys'], { channel: name })}>Keys</a></li><li><a href=${link(['dead'], { channel: name })}>Dead letters${row?.dead ? ` (${count(row.dead)})` : ''}</a></li></ul></nav>
     <${Jobs} channel=${name} />
     ${tab === 'config' ? (may('configure') ? html`<${Config} key=${name} name=${name} isNew=${isNew && !row} />` : html`<${Note} tone="wait" title="You may not see configurations."><p>It needs the right <code>configure</code>.</p><//>`)
-      : tab === 'resync' ? html`<${Resync} name=${name} />` : tab === 'audit' ? html`<${Audit} name=${name} row=${row} />` : html`<${Status} name=${name} row=${row} />`}`;
+      : tab === 'resync' ? html`<${Resync} name=${name} />` : tab === 'audit' ? html`<${Audit} name=${name} row=${row} />` : unknown && !asked.data ? (asked.error ? html`<${Failure} error=${asked.error} retry=${asked.again} />` : html`<${Loading} what="the channel" />`) : html`<${Status} name=${name} row=${row} />`}`;
 }
 
 function Buttons({ row }) {
@@ -37,7 +40,7 @@ function Buttons({ row }) {
     ${may('configure') && html`<${Act} tone="danger" onClick=${() => setOpen('delete')}>Delete…<//>`}
     ${(open === 'pause' || open === 'resume') && html`<${PauseDialog} row=${row} step=${open} onClose=${() => setOpen('')} />`}
     ${open === 'clone' && html`<${CloneDialog} name=${row.channel} onClose=${() => setOpen('')} />`}
-    ${open === 'delete' && html`<${TypeToConfirm} title="Delete the channel?" text=${`${things(row.undelivered, 'update is', 'updates are')} undelivered, and will not be delivered. It can be restored for 7 days; the target keeps what it has.`} name=${row.channel} button="Delete the channel" command=${command(['channels', 'delete', row.channel])} run=${() => call('DELETE', `channels/${part(row.channel)}`, { params: { confirm: row.channel } })} onClose=${() => setOpen('')} />`}</div>`;
+    ${open === 'delete' && html`<${TypeToConfirm} title="Delete the channel?" text=${`${things(row.undelivered, 'update is', 'updates are')} undelivered, and will not be delivered. It can be restored for 7 days; the target keeps what it has.`} name=${row.channel} button="Delete the channel" command=${command(['channels', 'delete', row.channel], { yes: true })} run=${() => call('DELETE', `channels/${part(row.channel)}`, { params: { confirm: row.channel } })} onClose=${() => setOpen('')} />`}</div>`;
 }
 
 function PauseDialog({ row, step, onClose }) {
@@ -56,13 +59,14 @@ function CloneDialog({ name, onClose }) {
 }
 
 function Status({ name, row }) {
-  const { data, error, again } = useAsk((s) => get(`channels/${part(name)}/status`, {}, s), [name, row?.health, row?.state, session.value?.id]);
+  const { data, error, again } = useAsk((s) => get(`channels/${part(name)}/status`, {}, s), [row?.state]);
+  useEvery(5000, again);
   if (!data) return error ? html`<${Failure} error=${error} retry=${again} />` : html`<${Loading} what="the status" />`;
   const fig = (n, v, more) => html`<div><dt>${n}</dt><dd>${v}</dd><dd>${more}</dd></div>`;
   const keys = row ? copies(row) : data.keys ?? 0;
   const newest = Math.max(0, keys - (row?.not_newest ?? 0)); // both are counted, one after the other
   return html`<section class="card" aria-label="Figures"><dl class="figures">${fig('At the newest version', share(newest, keys), `${count(newest)} of ${count(keys)}`)}${fig('Undelivered', (data.undelivered_at_most ? 'at most ' : '') + count(row?.undelivered ?? data.undelivered), 'updates without an outcome')}${fig('Rate', rate(row?.settled_rate), html`<${Spark} points=${history.get(name)} label="settled a second, the last minute" />`)}${fig('Stream', bytes(data.bytes), `of ${bytes(data.max_bytes)}`)}${fig('Circuit', data.circuit || 'not known', data.next_probe ? html`next probe <${Time} at=${data.next_probe} ahead=${true} />` : 'closed: calls flow')}</dl></section>
-    ${data.reasons.length > 0 && html`<${Card} title="Why it does not move"><ul class="reasons">${data.reasons.map((r) => html`<li><span class="state"><${Health} of=${healthOf(r, data)} /></span><div class="what"><p>${visible(r.message)}</p><p class="second small">Next: ${visible(r.advice)} <code class="code">${r.code}</code></p></div><div class="fact"><b>${r.since ? html`<${Time} at=${r.since} />` : 'unknown'}</b><span>since</span></div><div class="fact"><b>${count(r.undelivered)}</b><span>updates</span></div></li>`)}</ul><//>`}
+    ${data.reasons.length > 0 && html`<${Card} title="Why it does not move"><ul class="reasons">${data.reasons.map((r) => html`<li><span class="state"><${Health} of=${healthOf(r, data)} /></span><div class="what"><p>${visible(r.message)}</p><p class="second small">Next: ${visible(r.advice)} <code class="code">${r.code}</code></p></div><div class="fact">${r.since && html`<b><${Time} at=${r.since} /></b><span>since</span>`}</div><div class="fact"><b>${count(r.undelivered)}</b><span>updates</span></div></li>`)}</ul><//>`}
     <div class="two wide-left"><${Card} title="Partitions"><${Table} label="Partitions" heads=${['Partition', 'Worker', 'Circuit', { text: 'Undelivered', class: 'num' }, 'Why']}>${data.partitions.map((p) => html`<tr key=${p.partition}><${Cell}>${p.partition}<//><${Cell} of="Worker">${p.worker || html`<span class="quiet">nobody${p.last_worker ? `; last ${p.last_worker}` : ''}</span>`}<//><${Cell} of="Circuit">${p.circuit || 'not known'}<//><${Cell} of="Undelivered" class="num">${count(p.undelivered)}<//><${Cell} of="Why">${p.why ? html`${visible(p.why.message)} <code class="code">${p.why.code}</code>` : html`<span class="quiet">it moves, or has nothing to do</span>`}<//></tr>`)}<//><//>
       ${may('operate') && html`<${Card} title="Actions">${row?.state === 'paused' ? html`<${Step} step="resume" channel=${name} />` : html`<${Step} step="pause" channel=${name} />`}<${Step} step="probe" channel=${name} /><${Step} step="reload" channel=${name} /><//>`}</div>`;
 }

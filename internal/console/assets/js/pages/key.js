@@ -1,16 +1,18 @@
 // A key: who holds which version, why not the newest, what has happened, and what one can do.
-import { html, useState, useEffect } from '../lib.js';
+import { html, useState, useEffect, useRef } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, link } from '../router.js';
 import { may, rows, session } from '../state.js';
-import { Card, ChannelLink, Sync, Health, Time, Why, Failure, Loading, Empty, Table, Cell, Note, Copy, Command, Act } from '../parts.js';
-import { useAsk } from '../parts.js';
+import { Card, ChannelLink, Sync, Health, Time, Why, Failure, Loading, Empty, Table, Cell, Note, Copy, Command, Act, useAsk } from '../parts.js';
 import { Done, TypeToConfirm, steps } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
 import { visible, things, count } from '../format.js';
 import { Diff } from '../diff.js';
 import { Timeline } from '../timeline.js';
+
+/** loadGap is how far apart two loads are at least, in ms. */
+const loadGap = 3000;
 
 export function KeyPage() {
   const key = place.value.path.slice(1).join('/');
@@ -19,16 +21,25 @@ export function KeyPage() {
   const known = found.data?.channels.filter((c) => c.state !== 'absent') ?? [];
   // What happened to it meanwhile shows by itself: the row of a channel that knows it has changed.
   const moved = known.map((c) => rows.value.get(c.channel)).map((r) => (r ? `${r.undelivered}/${r.not_newest}/${r.dead}/${r.health}` : '')).join();
-  useEffect(() => { if (found.data) found.again(); }, [moved]);
+  const loads = useRef({ last: Date.now(), due: null });
+  loads.current.ask = found.again;
+  useEffect(() => {
+    const l = loads.current;
+    if (found.data) l.due ??= setTimeout(() => { l.due = null; l.last = Date.now(); l.ask(); }, Math.max(0, l.last + loadGap - Date.now()));
+  }, [moved]);
+  useEffect(() => () => clearTimeout(loads.current.due), []);
+  const shown = useRef('');
   const title = html`<div class="title"><div><p class="crumb"><a href=${link(['keys'])}>Keys</a></p><h1 class="mono"><bdi>${visible(key)}</bdi></h1></div><div class="row"><${Copy} text=${key} what="Copy the key" /><${Copy} text=${location.href} what="Copy a link" /></div></div>`;
   if (found.error?.status === 404) return html`${title}<${Empty} title="Nothing was published for this key."><p>No channel and no topic that you may see knows it. Keys are exact: case, spaces and accents count. <a href=${link(['keys'], { prefix: key })}>List the keys that begin so</a></p><//>`;
   if (!found.data) return html`${title}${found.error ? html`<${Failure} error=${found.error} retry=${found.again} />` : html`<${Loading} rows="6" what="the key" />`}`;
-  const one = known.find((c) => c.channel === chosen) ?? [...known].sort((a, b) => weight(b) - weight(a))[0];
+  // It stays the same while others get worse: somebody may be about to act on it.
+  const one = known.find((c) => c.channel === (chosen || shown.current)) ?? [...known].sort((a, b) => weight(b) - weight(a))[0];
+  shown.current = one?.channel;
   return html`${title}<${Summary} known=${known} />
     <${Matrix} known=${known} topics=${found.data.topics ?? []} one=${one} keyName=${key} />
     <${Jobs} channel=${one?.channel} last=${1} />
-    ${one && may('payload') && html`<${Contents} key=${one.channel + '/' + key + '/' + one.newest?.version} of=${one} />`}
-    <div class="two wide-left"><${Timeline} known=${known} keyName=${key} />${one && html`<${Actions} of=${one} again=${found.again} known=${known} />`}</div>`;
+    ${one && may('payload') && html`<${Contents} key=${one.channel} of=${one} />`}
+    <div class="two wide-left"><${Timeline} known=${known} keyName=${key} />${one && html`<${Actions} key=${one.channel} of=${one} again=${found.again} known=${known} />`}</div>`;
 }
 
 const weight = (c) => ({ blocked: 7, dead: 6, down: 5, parked: 4, retrying: 3, paused: 2 }[c.health] ?? 0) + (c.sync === 'in_sync' ? 0 : 0.5);
@@ -109,10 +120,10 @@ function Actions({ of: c, again }) {
     ${may('operate') && (c.health === 'down' || c.health === 'retrying' || c.health === 'blocked' || c.health === 'parked') && act('Try now', 'Tries the target of the channel at once.', html`<${Done} name="Try now" run=${() => steps.probe.run(c.channel).then(again)} said="Tried." />`, steps.probe.command(c.channel))}
     ${may('operate') && act('Resync', 'Delivers the version that the ledger holds again, as the channel is configured now.', html`<${Act} onClick=${() => setOpen('resync')}>Resync…<//>`, command(['resync', c.channel], { key: c.key }))}
     ${may('payload') && act('Read back', 'Asks the target what it holds. Sends nothing.', html`<span class="quiet small">above</span>`, command(['get', c.channel, c.key], { 'read-back': true }))}
-    ${may('operate') && ['retrying', 'parked', 'down', 'blocked'].includes(c.health) && act('Give up', 'Makes a dead letter of the update that is being retried. A newer version is delivered all the same.', html`<${Act} onClick=${() => setOpen('giveup')}>Give up…<//>`, command(['key', 'give-up', c.channel, c.key]))}
-    ${may('admin') && act('Reset', 'Versions start anew in this channel: an older one can then overwrite. You will be asked to type the key.', html`<${Act} tone="danger" onClick=${() => setOpen('reset')}>Reset…<//>`, command(['key', 'reset', c.channel, c.key]))}
+    ${may('operate') && ['retrying', 'parked', 'down', 'blocked'].includes(c.health) && act('Give up', 'Makes a dead letter of the update that is being retried. A newer version is delivered all the same.', html`<${Act} onClick=${() => setOpen('giveup')}>Give up…<//>`, command(['key', 'give-up', c.channel, c.key], { yes: true }))}
+    ${may('admin') && act('Reset', 'Versions start anew in this channel: an older one can then overwrite. You will be asked to type the key.', html`<${Act} tone="danger" onClick=${() => setOpen('reset')}>Reset…<//>`, command(['key', 'reset', c.channel, c.key], { yes: true }))}
     ${open === 'replay' && html`<${Plan} title=${`Replay ${c.key} in ${c.channel}?`} of=${{ action: 'replay', letters: { channel: c.channel, key: c.key } }} onClose=${() => setOpen(null)} onStart=${again} />`}
     ${open === 'resync' && html`<${Plan} title=${`Resync ${c.key} in ${c.channel}?`} of=${{ action: 'resync', entities: { channel: c.channel, keys: [c.key] } }} onClose=${() => setOpen(null)} onStart=${again} />`}
-    ${open === 'reset' && html`<${TypeToConfirm} title="Reset the key?" text="The ledger forgets which version the target holds. The next update is taken whatever its version is, an older one too. This cannot be undone." name=${c.key} button="Reset the key" command=${command(['key', 'reset', c.channel, c.key])} run=${() => call('POST', at + '/reset', { params: { confirm: c.key } })} onClose=${(done) => { setOpen(null); if (done) again(); }} />`}
-    ${open === 'giveup' && html`<${TypeToConfirm} title="Give the update up?" text="It becomes a dead letter, which can be replayed." name=${c.key} button="Give up" command=${command(['key', 'give-up', c.channel, c.key])} run=${() => call('POST', at + '/give-up')} onClose=${(done) => { setOpen(null); if (done) again(); }} />`}<//>`;
+    ${open === 'reset' && html`<${TypeToConfirm} title="Reset the key?" text="The ledger forgets which version the target holds. The next update is taken whatever its version is, an older one too. This cannot be undone." name=${c.key} button="Reset the key" command=${command(['key', 'reset', c.channel, c.key], { yes: true })} run=${() => call('POST', at + '/reset', { params: { confirm: c.key } })} onClose=${(done) => { setOpen(null); if (done) again(); }} />`}
+    ${open === 'giveup' && html`<${TypeToConfirm} title="Give the update up?" text="It becomes a dead letter, which can be replayed." name=${c.key} button="Give up" command=${command(['key', 'give-up', c.channel, c.key], { yes: true })} run=${() => call('POST', at + '/give-up')} onClose=${(done) => { setOpen(null); if (done) again(); }} />`}<//>`;
 }
