@@ -1,7 +1,7 @@
 // Activity: what people and their programs did, and the jobs.
-import { html, useState } from '../lib.js';
+import { html, useState, useEffect } from '../lib.js';
 import { get, part } from '../api.js';
-import { jobs, may, activity } from '../state.js';
+import { jobs, may, activity, came } from '../state.js';
 import { place, refine } from '../router.js';
 import { Card, Time, Failure, Loading, useAsk, ChannelLink } from '../parts.js';
 import { JobLine } from '../jobs.js';
@@ -9,7 +9,7 @@ import { Icon } from '../icons.js';
 import { visible } from '../format.js';
 
 const verbs = {
-  'channel.put': 'changed', 'channel.apply': 'changed', 'channel.pause': 'paused', 'channel.resume': 'resumed', 'channel.delete': 'deleted', 'channel.restore': 'restored', 'channel.reload': 'had secrets read again of', 'channel.dry_run': 'ran a draft of', 'session.begin': 'logged in,', 'session.end': 'ended', 'job.end': 'ended a job on', 'channel.probe': 'had the target tried of',
+  'channel.put': 'changed', 'channel.apply': 'changed', 'channel.pause': 'paused', 'channel.resume': 'resumed', 'channel.delete': 'deleted', 'channel.restore': 'restored', 'channel.clone': 'cloned into', 'channel.purge': 'removed for good', 'channel.mend': 'mended the streams of', 'audit.repair': 'had keys repaired by an audit of', 'key.refs': 'changed references of a key of', 'channel.reload': 'had secrets read again of', 'channel.dry_run': 'ran a draft of', 'session.begin': 'logged in,', 'session.end': 'ended', 'job.end': 'ended a job on', 'channel.probe': 'had the target tried of',
   'dead_letter.replay': 'replayed a dead letter of', 'dead_letters.replay': 'replayed dead letters of', 'dead_letter.discard': 'discarded a dead letter of', 'dead_letters.discard': 'discarded dead letters of',
   'resync.start': 'began a resync of', 'resync.stop': 'stopped the resync of', 'resync.pause': 'paused the resync of', 'resync.resume': 'let the resync go on of', 'payload.read': 'looked at contents of', 'key.reset': 'reset a key of', 'key.give_up': 'gave an update up of', 'topic.put': 'changed', 'topic.delete': 'deleted', 'job.start': 'started a job on', 'job.stop': 'stopped a job on', 'token.create': 'made', 'token.revoke': 'revoked', 'session.revoke': 'ended',
 };
@@ -28,13 +28,15 @@ export const Record = ({ of: r }) => html`<li class=${r.result === 'failed' ? 's
 export function Activity() {
   const channel = place.value.query.get('channel') ?? '';
   const [pages, setPages] = useState(['']);
-  const first = useAsk((s) => get('activity', { channel, limit: 50, cursor: pages.at(-1) }, s), [channel, pages.length, pages.length === 1 ? activity.value.length : 0]);
-  const old = useAsk((s) => get('jobs', { limit: 50 }, s), []);
+  useEffect(() => setPages(['']), [channel]);
+  const newest = pages.length === 1 && activity.value[0]; // the first page is live
+  const first = useAsk((s) => get('activity', { channel, limit: 50, cursor: pages.at(-1) }, s), [channel, pages.at(-1), newest && `${newest.id} ${newest.result}`, came.value]);
+  const old = useAsk((s) => get('jobs', { limit: 50 }, s), [came.value]);
   const list = [...jobs.value, ...(old.data?.jobs ?? [])].filter((j, i, all) => all.findIndex((o) => o.id === j.id) === i).slice(0, 50);
   return html`<div class="title"><div><h1>Activity</h1><p>What people and their programs did here, and the jobs that the server runs for them.</p></div></div>
     <${Card} title="Jobs" hint=${list.length ? '' : 'none yet'}>${list.length === 0 ? html`<div class="body"><p class="second">A replay, discard or resync of many keys becomes a job: with progress, a stop and a record here.</p></div>` : list.map((j) => html`<${JobLine} key=${j.id} of=${j} />`)}<${Failure} error=${old.error} /><//>
     <${Card} title="Audit log" hint="newest first; publishing is not in it" right=${channel && html`<button type="button" class="btn" onClick=${() => refine({ channel: '' })}>Only ${channel}: show all</button>`}>
-      <${Failure} error=${first.error} retry=${first.again} />${!first.data ? !first.error && html`<${Loading} what="the audit log" />` : html`<ul class="feed wide">${first.data.records.map((r) => html`<${Line} key=${r.id} of=${r} />`)}</ul>
+      <${Failure} error=${first.error} retry=${first.again} />${!first.data ? !first.error && html`<${Loading} what="the audit log" />` : html`<ul class="feed wide">${first.data.records.map((r) => html`<${Line} key=${r.id + r.result} of=${r} />`)}</ul>
         ${first.data.records.length === 0 && html`<div class="body"><p class="second">Nothing is in it yet.</p></div>`}
         <div class="pager"><button type="button" class="btn" disabled=${pages.length === 1} onClick=${() => setPages(pages.slice(0, -1))}>Newer</button><button type="button" class="btn" disabled=${!first.data.next} onClick=${() => setPages([...pages, first.data.next])}>Older</button></div>`}<//>`;
 }
