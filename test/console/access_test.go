@@ -28,7 +28,7 @@ func TestLogInLoseTheRightAndBeRefused(t *testing.T) {
 	token, text, err := issuer.Create(t.Context(), tokens.Token{Name: "desk", Scopes: []tokens.Scope{tokens.Read, tokens.Operate}, Channels: []string{"portal"}})
 	r.must(err)
 	p := r.tab(wide(), nowhere)
-	p.allow("status of 401", "status of 403") // what is refused here is refused on purpose
+	p.allow("status of 401", "status of 403", "/v1/channels/crm/status") // what is refused here is refused on purpose
 	p.do(chromedp.Navigate(p.url + "#/channels/portal"))
 	p.see("h1", "extsync")
 	p.axe("")

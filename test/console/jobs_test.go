@@ -36,6 +36,25 @@ func TestReplayWithADryRun(t *testing.T) {
 	if refusing.writes("crm", "k0") != 0 {
 		t.Error("a dry run has sent something")
 	}
+	p.click("dialog[open] button", "Cancel")
+
+	// What the plan could not look at is tried, too, and what stands in the way is said.
+	eval[bool](p, `(() => {
+		const real = fetch;
+		globalThis.fetch = async (...a) => {
+			globalThis.fetch = real;
+			const answer = await (await real(...a)).json();
+			answer.plan.note = "the channel is paused";
+			answer.plan.outcomes.push({ outcome: "not_looked_at", count: 7, text: "were not looked at" });
+			return new Response(JSON.stringify(answer));
+		};
+		return true;
+	})()`)
+	p.click("button", "Replay 5 letters…")
+	p.see("dialog[open] .note", "the channel is paused")
+	p.see("dialog[open] button", "Replay 12 letters")
+	p.click("dialog[open] button", "Cancel")
+	p.click("button", "Replay 5 letters…")
 	p.fill("#reason", "premium is a number now")
 	p.click("dialog[open] button", "Replay 5 letters")
 	p.see(".jobs h3", "Replay in crm is done")

@@ -1,0 +1,51 @@
+package console_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/pkg/channels"
+	"github.com/hms-utl/extsync/pkg/events"
+)
+
+// Keys stay selected over pages, and what is offered is what a job does: the command names
+// the keys, and letters of several keys are not replayed by their names.
+func TestSelectKeysOverPages(t *testing.T) {
+	const keys = 103 // a page has 100
+	r := newRig(t)
+	r.channel("portal", "sql", r.sqlite("portal"), func(c *channels.Config) { c.Concurrency = 64 })
+	r.all(func(yield func(events.Update) bool) {
+		for i := range keys {
+			if !yield(events.Update{Channel: "portal", Key: fmt.Sprintf("k%03d", i), Version: testkit.Number(1), Payload: []byte(`{}`)}) {
+				return
+			}
+		}
+	})
+	r.eventually("portal", "in sync", func(c row) bool { return c.Undelivered == 0 && c.Keys == keys })
+	p := r.tab(wide(), "")
+	p.allow("/v1/entities/k") // 404: no key is just that
+	p.goTo("keys?channel=portal&prefix=k")
+	p.see("main table", "portal")
+	p.click("tbody tr:nth-of-type(1) input[type=checkbox]", "")
+	first := eval[string](p, `rig.text(document.querySelector("main tbody tr a.key"))`)
+	p.see(".bulk", "The 1 selected")
+	p.until("replaying to be offered", `!rig.find(".bulk button", "Replay dead letters…").disabled`)
+	p.click(".pager button", "Next")
+	p.until("another page", `rig.text(document.querySelector("main tbody tr a.key")) !== `+js(first))
+	second := eval[string](p, `rig.text(document.querySelector("main tbody tr a.key"))`)
+	p.see(".bulk", "The 1 selected")
+	p.click("tbody tr:nth-of-type(1) input[type=checkbox]", "")
+	p.see(".bulk", "The 2 selected")
+	p.see(".bulk .command", "extsync resync portal --key "+first+" --key "+second)
+	p.until("replaying of both not to be offered", `rig.find(".bulk button", "Replay dead letters…").disabled`)
+	p.click(".pager button", "Back")
+	p.until("the first to be selected still", `document.querySelector("main tbody tr input").checked && rig.text(document.querySelector("main tbody tr a.key")) === `+js(first))
+	p.click(".bulk button", "Resync…")
+	p.see("dialog[open] button", "Resync 2 keys")
+	p.click("dialog[open] button", "Cancel")
+	p.click(".bulk label", "Every key that begins so of portal")
+	p.see(".bulk .command", "extsync resync portal --key-prefix k")
+	p.click(".bulk button", "Resync…")
+	p.see("dialog[open] button", fmt.Sprintf("Resync %d keys", keys))
+}
