@@ -22,6 +22,7 @@ var pages = []struct { //nolint:gochecknoglobals // a list
 	name, hash string
 	then       func(*tab)
 	refused    string // what the page may ask for in vain
+	shows      string // in a narrow window, too
 }{
 	{name: "overview", hash: ""},
 	{name: "keys", hash: "keys"},
@@ -36,7 +37,7 @@ var pages = []struct { //nolint:gochecknoglobals // a list
 	{name: "audit", hash: "channels/portal/audit"},
 	{name: "dead", hash: "dead?channel=crm"},
 	{name: "workers", hash: "workers"},
-	{name: "activity", hash: "activity"},
+	{name: "activity", hash: "activity", shows: "changed"},
 	{name: "access", hash: "access"},
 	{name: "nowhere", hash: "nowhere/at/all", then: func(p *tab) { p.see("main", "There is no such page.") }},
 	{name: "dialog-pause", hash: "channels/portal", then: func(p *tab) {
@@ -83,6 +84,7 @@ func TestPagesKeepNobodyOut(t *testing.T) {
 			p.axe("color-contrast") // all else is as it was
 			p.picture(pg.name + "-dark")
 			p.look(view{width: 360, height: 740})
+			p.see("main", pg.shows)
 			p.fits()
 			p.axe("") // other things are shown, in other places
 			p.picture(pg.name + "-narrow")

@@ -42,7 +42,7 @@ export function Plan({ of, title, onClose, onStart }) {
   const lines = plan?.outcomes.map((o) => ({ n: o.count, text: o.text, icon: shape[o.outcome]?.[0], tone: shape[o.outcome]?.[1] })) ?? [];
   if (plan && of.action !== 'discard') lines.push({ n: plan.goes_back, text: 'can go back', more: 'the ledger is asked again before each call', icon: 'in_sync' });
   const verb = actions[of.action];
-  return html`<${Dialog} title=${title ?? `${verb} all that match?`} onClose=${onClose}
+  return html`<${Dialog} title=${title} onClose=${onClose}
       actions=${html`<${Act} tone=${of.action === 'discard' ? 'danger' : 'main'} disabled=${busy || !plan || n === 0 || (must && !reason.trim())} onClick=${start}>${plan ? `${verb} ${things(n, what)}` : verb}<//>`}>
     ${!plan && !error && html`<${Loading} rows="3" what="the dry run" />`}
     ${plan && html`<p class="second">This is what would happen. Nothing was ${of.action === 'discard' ? 'discarded' : 'sent'}. Looked at <time datetime=${plan.at}>${utc(new Date(plan.at)).slice(11)}</time>${plan.exact === false && ', and more may match'}.</p><${Tally} of=${lines} />${plan.note && html`<${Note} tone="wait" title=${visible(plan.note)} />`}

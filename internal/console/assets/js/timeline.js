@@ -1,6 +1,7 @@
 // The timeline of a key: what the outcome log says, and what people did, in one list, the newest first.
 import { html, useState } from './lib.js';
 import { get } from './api.js';
+import { rows } from './state.js';
 import { Card, Time, useAsk, ChannelLink } from './parts.js';
 import { Icon } from './icons.js';
 import { visible, utc, things, count } from './format.js';
@@ -34,7 +35,7 @@ export function Timeline({ known, keyName }) {
     const id = c.newest?.version + at;
     if (at && !published.has(id)) {
       published.add(id);
-      list.push({ at, icon: ['up', 'info'], text: html`Version <span class="mono">${c.newest.version}</span> was published${c.newest.op === 'delete' ? ', a delete' : ''}`, more: '' });
+      list.push({ at, icon: ['up', 'info'], text: html`Version <span class="mono">${c.newest.version}</span> was published${c.newest.op === 'delete' ? ', a delete' : ''}${known.length > 1 && !rows.value.get(c.channel)?.topic && html`, to <${ChannelLink} name=${c.channel} />`}`, more: '' });
     }
   }
   for (const r of people.data?.records ?? []) list.push({ at: r.at, icon: ['person', 'hand'], text: sentence(r), more: r.reason ? `“${r.reason}”` : '' });

@@ -28,7 +28,7 @@ export const healthOrder = ['blocked', 'dead', 'down', 'parked', 'retrying', 'pa
 export const actions = { replay: 'Replay', discard: 'Discard', resync: 'Resync' };
 
 export const outcomeWords = {
-  delivered: 'delivered', superseded: 'superseded by newer versions', discarded: 'discarded', failed: 'failed again', skipped: 'skipped: a newer version is on its way, or has an outcome', gone: 'resolved or removed by others meanwhile',
+  delivered: 'delivered', superseded: 'superseded by newer versions', discarded: 'discarded', failed: 'failed', skipped: 'skipped: a newer version is on its way, or has an outcome', gone: 'resolved or removed by others meanwhile',
   under_way: 'still on their way', busy: 'left alone: another update of the key is on its way', pending: 'left alone: their update is still on its way', paused: 'not sent: their channel is paused', no_worker: 'not sent: no worker works on them',
   channel_deleted: 'not sent: their channel is deleted', malformed: 'not sent: they hold no update that can be read', not_looked_at: 'not looked at',
 };

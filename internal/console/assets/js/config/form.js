@@ -55,7 +55,8 @@ function Field({ f, draft, base, errors, set }) {
   const old = at(base, path);
   const changed = !equal(value, old);
   const mine = errors.filter((e) => e.location.replace(/^body\.?/, '') === path);
-  const label = s.title ?? names(path).at(-1);
+  const [name, ...within] = names(path.replace(/^connector\.config\./, '')).reverse();
+  const label = (path.startsWith('connector.') ? within.reverse().map((w) => w + ': ').join('') : '') + (s.title ?? name); // several objects have a URL
   const about = { id, 'aria-invalid': mine.length ? 'true' : undefined, 'aria-describedby': `${id}-hint`, required: f.required };
   const shown = typed ?? (Array.isArray(value) ? value.join('\n') : value ?? '');
   const text = { value: shown, onInput: (e) => { setTyped(e.target.value); set(path, read(s, e.target.value)); }, onBlur: () => setTyped(null) };

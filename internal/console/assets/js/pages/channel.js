@@ -2,7 +2,7 @@
 import { html, useState } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, link, go } from '../router.js';
-import { rows, may, loaded, history } from '../state.js';
+import { rows, may, loaded, history, jobs } from '../state.js';
 import { Card, Health, Sync, Time, Failure, Loading, Empty, Table, Cell, Spark, Note, Command, Dialog, Act, useAsk, useEvery } from '../parts.js';
 import { Step, TypeToConfirm } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
@@ -74,7 +74,7 @@ function Status({ name, row }) {
 const healthOf = (r, data) => ({ paused: 'paused', circuit_open: 'down', target_error: 'retrying', rate_limited: 'retrying', suspect: 'retrying', parked: 'parked' }[r.code] ?? data.health);
 
 function Resync({ name }) {
-  const found = useAsk((s) => get(`channels/${part(name)}/resync`, {}, s).catch((e) => { if (e.status === 404) return { none: true }; throw e; }), [name]);
+  const found = useAsk((s) => get(`channels/${part(name)}/resync`, {}, s).catch((e) => { if (e.status === 404) return { none: true }; throw e; }), [jobs.value.filter((j) => j.channel === name).map((j) => j.id + j.state).join()]); // a job of it is one, too
   const [prefix, setPrefix] = useState('');
   const [keys, setKeys] = useState('');
   const [plan, setPlan] = useState(null);

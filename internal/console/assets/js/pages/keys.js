@@ -84,7 +84,7 @@ function Found({ f, filtered, found, page, setPage, chosen, setChosen }) {
         ${bad && html`<p class="small second">${bad}</p>`}${channel && !letters && html`<p class="small second">Dead letters are replayed by one key, by how keys begin, or <a href=${link(['dead'], { channel, prefix: f.prefix })}>by reason</a>.</p>`}
         ${channel && html`<${Command} text=${commandOf('resync', { entities }, '')} />`}</div>`}
     ${may('operate') && n > 0 && chosen.size === 0 && !all && html`<button type="button" class="hide" data-all tabindex="-1" onClick=${() => setAll(true)}>${everyOne}</button>`}
-    ${plan && html`<${Plan} of=${plan} onClose=${() => setPlan(null)} onStart=${() => { setChosen(new Map()); setAll(false); }} />`}<//>`;
+    ${plan && html`<${Plan} title=${`${plan.letters ? 'Replay dead letters' : 'Resync'}: ${all ? everyOne : things(chosen.size, 'key')}`} of=${plan} onClose=${() => setPlan(null)} onStart=${() => { setChosen(new Map()); setAll(false); }} />`}<//>`;
 }
 
 const listOf = (text) => (text ? text.split(',') : []);

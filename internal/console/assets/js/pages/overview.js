@@ -35,7 +35,7 @@ function Attention({ of, mends, more }) {
     ${of.length === 0 && html`<div class="body"><p class="second">Nothing needs a person.</p></div>`}
     <ul class="reasons" ...${steady.hold}>${steady.list.map(({ item, gone }) => html`<${Reason} key=${idOf(item)} of=${item} gone=${gone} />`)}</ul>
     ${more > 0 && html`<p class="body second small">${count(more)} more: see <a href=${link(['channels'], { health: 'blocked,dead,paused,down,retrying,parked' })}>the channels that are not ok</a>.</p>`}
-    ${mends.length > 0 && html`<details class="mends"><summary><b>${things(mends.length, 'thing mends itself', 'things mend themselves')}</b><span class="second">: they go on without anybody</span></summary><ul class="reasons">${mends.map((a) => html`<${Reason} key=${idOf(a)} of=${a} />`)}</ul></details>`}<//>`;
+    ${mends.length > 0 && html`<details class="mends"><summary><b>${things(mends.length, 'thing mends itself', 'things mend themselves')}</b><span class="second">, without anybody</span></summary><ul class="reasons">${mends.map((a) => html`<${Reason} key=${idOf(a)} of=${a} />`)}</ul></details>`}<//>`;
 }
 
 /** Reason is one line: what it is, why, since when, how many keys, and the next step. */
