@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/config"
@@ -42,6 +43,7 @@ type Client struct {
 	storage channels.Storage
 
 	registry *channels.Registry // nil: opened each time
+	grouping *semaphore.Weighted
 }
 
 // answerWithin bounds how long an answer to a stored message may take: it may have been
@@ -68,6 +70,7 @@ func Connect(ctx context.Context, cfg config.Config, logger zerolog.Logger, extr
 	return &Client{
 		JS: js, Names: names, Catalog: kinds.All(),
 		Conn: conn, Refusals: refusals, host: Host(&cfg), actor: actorOf(conn), log: logger, storage: cfg.Storage.ForProvisioning(),
+		grouping: semaphore.NewWeighted(groupsAtOnce),
 	}, nil
 }
 

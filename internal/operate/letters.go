@@ -3,12 +3,14 @@ package operate
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/redact"
 	"github.com/hms-utl/extsync/pkg/deadletters"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // A Letter is a dead letter without its content.
@@ -80,11 +82,19 @@ func (c *Client) Letters(ctx context.Context, f deadletters.Filter, limit int, c
 	return out, nil
 }
 
-// groupsTime is for how long LetterGroups looks.
-const groupsTime = 5 * time.Second
+// groupsTime is for how long LetterGroups looks, groupsAtOnce how many do so in this process: each
+// holds the time of every letter that it has seen, and reads as fast as the broker gives.
+const (
+	groupsTime   = 5 * time.Second
+	groupsAtOnce = 2
+)
 
 // LetterGroups puts what a filter selects together by why it failed. It fails as Letters does.
 func (c *Client) LetterGroups(ctx context.Context, f deadletters.Filter) (deadletters.Groups, error) {
+	if err := c.grouping.Acquire(ctx, 1); err != nil {
+		return deadletters.Groups{}, fmt.Errorf("%w: others have letters grouped: %w", events.ErrUnavailable, err)
+	}
+	defer c.grouping.Release(1)
 	store, err := c.manyLetters(ctx)
 	if err != nil {
 		return deadletters.Groups{}, err
