@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/operate"
+	"github.com/hms-utl/extsync/internal/wire"
 )
 
 const (
@@ -77,10 +78,13 @@ func followJob(ctx context.Context, sh *Shell, client *operate.Client, job jobs.
 		case <-tick.C:
 		}
 		now, err := store.Get(ctx, job.ID)
-		if err != nil {
-			if ctx.Err() != nil {
-				continue
-			}
+		switch {
+		case ctx.Err() != nil:
+			continue
+		case wire.IsUnavailable(err): // the job goes on when the broker is back, and so do we
+			now = job
+			now.Waits = "the broker does not answer"
+		case err != nil:
 			return err
 		}
 		job = now
@@ -99,10 +103,10 @@ func followJob(ctx context.Context, sh *Shell, client *operate.Client, job jobs.
 	return jobError(job)
 }
 
-// interruptJob ends a job that this command runs: nobody is there to go on with it. One that a
-// server runs is left to it.
+// interruptJob ends a job that this command runs, or nobody does: nobody is there to go on with
+// it. One that a server runs is left to it.
 func interruptJob(ctx context.Context, sh *Shell, client *operate.Client, runner *jobs.Runner, id string) error {
-	if !runner.Has(id) {
+	if !runner.Has(id) && !untaken(context.WithoutCancel(ctx), client, id) {
 		sh.goOn = "a server goes on with it, if there is one; 'extsync jobs show " + id + "' shows how far it is, and 'extsync jobs stop " + id + "' ends it"
 		return ctx.Err()
 	}
@@ -116,6 +120,18 @@ func interruptJob(ctx context.Context, sh *Shell, client *operate.Client, runner
 		time.Sleep(jobLook / 3)
 	}
 	return ctx.Err()
+}
+
+// untaken reports whether no runner has ever had a job.
+func untaken(ctx context.Context, client *operate.Client, id string) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	store, err := client.Jobs(ctx)
+	if err != nil {
+		return false
+	}
+	job, err := store.Get(ctx, id)
+	return err == nil && job.Runner == "" && !job.State.Over()
 }
 
 // jobError says of a job that has ended that not all could be done.
