@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/hms-utl/extsync/internal/broker"
 	"github.com/hms-utl/extsync/internal/gateway"
 )
@@ -21,6 +23,15 @@ type deadlines struct {
 
 func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t; return nil }
 func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = t; return nil }
+
+// A gateway without a key for logins answered 503 also to who asked what people have done.
+func TestOnlyLoginsNeedTheKey(t *testing.T) {
+	for id, want := range map[string]bool{"log-in": true, "start-oidc-login": true, "finish-oidc-login": true, "log-out": false, "list-activity": false} {
+		if got := logsIn(&huma.Operation{OperationID: id}); got != want {
+			t.Errorf("%s: %t", id, got)
+		}
+	}
+}
 
 // Whoever follows acks was cut off after 30 seconds, and the next request on the
 // connection failed, because a request without a body had a time for its body.
