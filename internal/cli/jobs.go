@@ -160,6 +160,9 @@ func writeJobPlan(sh *Shell, action jobs.Action, plan operate.Plan, what string)
 	for _, o := range plan.Outcomes {
 		text += fmt.Sprintf("  %d %s\n", o.Count, o.Text)
 	}
+	if plan.Note != "" {
+		text += plan.Note + "\n"
+	}
 	_, err := io.WriteString(sh.Out, text)
 	return err
 }

@@ -103,7 +103,7 @@ type Job struct {
 	Action  Action         `json:"action" enum:"replay,discard,resync"`
 	Channel string         `json:"channel" doc:"Empty: all channels"`
 	State   State          `json:"state" enum:"running,stopping,stopped,done,failed"`
-	Total   int            `json:"total" doc:"Letters or keys that were selected when it began"`
+	Total   int            `json:"total" doc:"Letters or keys that were selected when it began; at most, where not all could be looked at then"`
 	Done    int            `json:"done" doc:"The sum of outcomes"`
 	Out     map[string]int `json:"outcomes" doc:"How many ended how"`
 	// Failures are the first, as texts.
@@ -144,7 +144,9 @@ type Record struct {
 	// there was when the job began.
 	Cursor uint64    `json:"cursor,omitempty"`
 	Upto   wire.Mark `json:"upto,omitzero"`
-	InHand []Item    `json:"in_hand,omitempty"`
+	// AtMost: not all of Total are selected, so what is missing at the end was not resolved by others.
+	AtMost bool   `json:"at_most,omitempty"`
+	InHand []Item `json:"in_hand,omitempty"`
 
 	// Page is the cursor of the list of keys, behind Keys. Before is the channel's last resync
 	// when those were to begin, Resync the one that they are done by.

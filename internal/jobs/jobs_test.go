@@ -337,8 +337,19 @@ func TestAJobOfAPausedAndOfADeletedChannel(t *testing.T) {
 	const n = 20
 	l := newLab(t)
 	l.letters(n, 0)
-	_, err := l.Change(t.Context(), "cal", operate.Pause)
+	store, err := l.DeadLetters(t.Context())
 	testkit.Must(t, err)
+	for from, want := range map[uint64]int{1: n, 1000: 0} {
+		if left, err := store.Left(t.Context(), deadletters.Filter{Channel: "cal"}, from); err != nil || left != want {
+			t.Errorf("from %d on there are %d letters, %v", from, left, err)
+		}
+	}
+	_, err = l.Change(t.Context(), "cal", operate.Pause)
+	testkit.Must(t, err)
+	paused, err := l.PlanJob(t.Context(), operate.JobRequest{Action: jobs.Replay, Letters: &everyLetter})
+	if err != nil || paused.Note == "" || paused.Total != n || len(paused.Outcomes) != 1 || paused.Outcomes[0].Outcome != "delivered" {
+		t.Errorf("a plan while it is paused: %+v, %v", paused, err)
+	}
 	stop := l.runs()
 	job, err := l.StartJob(t.Context(), operate.JobRequest{Action: jobs.Replay, Letters: &everyLetter})
 	testkit.Must(t, err)

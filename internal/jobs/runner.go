@@ -223,7 +223,9 @@ func (r *Runner) finish(ctx context.Context, run *Run, leaving bool, err error) 
 			rec.Failures = append(rec.Failures, words.Of(err))
 		}
 		if state == Done {
-			rec.Count("gone", rec.Total-rec.Done, "")
+			if !rec.AtMost {
+				rec.Count("gone", rec.Total-rec.Done, "")
+			}
 			rec.Total = rec.Done
 		}
 		run.pace(time.Now())

@@ -10,10 +10,12 @@ import (
 
 	"github.com/hms-utl/extsync/internal/jobs"
 	"github.com/hms-utl/extsync/internal/sleep"
+	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/schema"
+	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 const (
@@ -42,6 +44,9 @@ func (c *Client) planKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Recor
 	whole := channels.Selection{Keys: e.Keys, Prefix: e.Prefix}
 	total, err := registry.CountResync(ctx, e.Channel, whole) // fails where there is nothing to deliver again
 	if err != nil {
+		return out, err
+	}
+	if out.note, err = c.noteOf(ctx, registry, entry); err != nil {
 		return out, err
 	}
 	if !filtered(e) {
@@ -75,6 +80,16 @@ func (c *Client) planKeys(ctx context.Context, e *jobs.Entities, rec *jobs.Recor
 			return out, nil
 		}
 	}
+}
+
+// noteOf is planNote of a channel.
+func (c *Client) noteOf(ctx context.Context, registry *channels.Registry, e channels.Entry) (string, error) {
+	crew, err := workers.Read(ctx, c.JS, c.Names)
+	if err != nil {
+		return "", err
+	}
+	stands, err := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}.Channel(ctx, e, crew)
+	return planNote(e, stands.Health), err
 }
 
 // pageOfKeys returns some keys that stand as the selection says, and the cursor of the next

@@ -17,6 +17,7 @@ import (
 	"github.com/hms-utl/extsync/pkg/deadletters"
 	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/versioning"
+	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
 
@@ -51,7 +52,7 @@ func planTexts() map[string]string {
 		outNoChannel:  "would not be sent: their channel is deleted",
 		outFailed:     "would fail: the target holds their version with other content",
 		outDiscarded:  "would be given up for good",
-		outUnknown:    "were not looked at: there are too many",
+		outUnknown:    "at most were not looked at, in so short a time",
 	}
 }
 
@@ -65,10 +66,11 @@ const leaderSkew = time.Minute
 type tally struct {
 	counts map[string]int
 	exact  bool
+	note   string
 }
 
 func (t *tally) plan(action jobs.Action) Plan {
-	out := Plan{Outcomes: []PlanOutcome{}, At: time.Now().UTC().Truncate(time.Millisecond), Exact: t.exact}
+	out := Plan{Outcomes: []PlanOutcome{}, At: time.Now().UTC().Truncate(time.Millisecond), Exact: t.exact, Note: t.note}
 	texts := planTexts()
 	if action == jobs.Resync {
 		texts[outDelivered] = "would have their current version delivered again"
@@ -81,6 +83,20 @@ func (t *tally) plan(action jobs.Action) Plan {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Outcome, b.Outcome))
 	})
 	return out
+}
+
+// planNote says why nothing of what a plan says happens for now; "" if it does.
+func planNote(e channels.Entry, health why.Health) string {
+	switch {
+	case e.Paused():
+		return "the channel is paused: nothing is delivered until it is resumed"
+	case health == why.HealthBlocked:
+		return "the channel is blocked: nothing is delivered until what blocks it is mended"
+	case health == why.HealthDown:
+		return "the target of the channel does not answer: nothing is delivered until it does"
+	default:
+		return ""
+	}
 }
 
 // planLetters looks at each letter that a filter selects as a job would find it.
@@ -99,17 +115,9 @@ func (c *Client) planLetters(ctx context.Context, action jobs.Action, l *jobs.Le
 	f.Upto = rec.Upto
 	p := planner{c: c, of: l.Channel, known: map[string]*planned{}}
 	began := time.Now()
-	looks := true // else only counted
 	for batch, err := range store.Batches(ctx, f, 0) {
 		if err != nil {
 			return out, err
-		}
-		if looks && time.Since(began) > planTime {
-			looks, out.exact = false, false
-		}
-		if !looks {
-			out.counts[outUnknown] += len(batch.Entries)
-			continue
 		}
 		words, err := p.judge(ctx, action, batch)
 		if err != nil {
@@ -118,6 +126,19 @@ func (c *Client) planLetters(ctx context.Context, action jobs.Action, l *jobs.Le
 		for _, word := range words {
 			out.counts[word]++
 		}
+		if time.Since(began) > planTime {
+			left, err := store.Left(ctx, f, batch.Last+1)
+			if err != nil {
+				return out, err
+			}
+			if left > 0 {
+				out.counts[outUnknown], out.exact, rec.AtMost = left, false, true
+			}
+			break
+		}
+	}
+	if k := p.known[l.Channel]; k != nil && !k.gone && action == jobs.Replay {
+		out.note = planNote(k.entry, k.health)
 	}
 	if len(out.counts) == 0 && l.Channel != "" { // a name that is misspelt has no letters either
 		_, err = c.channels(ctx, l.Channel)
@@ -137,6 +158,7 @@ type planner struct {
 type planned struct {
 	entry   channels.Entry
 	gone    bool
+	health  why.Health
 	waits   bool   // it has updates without an outcome
 	workers []bool // which partitions have one
 }
@@ -179,10 +201,10 @@ func (p *planner) word(k *planned, e *deadletters.Entry, rec *wire.Record) strin
 	}
 	order, err := e.Version.Compare(against)
 	switch {
-	case !k.workers[wire.Partition(e.EncodedKey, len(k.workers))]:
-		return outNoWorker
 	case k.entry.Paused() && p.of == "":
 		return outPaused
+	case !k.entry.Paused() && !k.workers[wire.Partition(e.EncodedKey, len(k.workers))]: // of a paused one the job waits
+		return outNoWorker
 	case !against.IsZero() && err == nil && order < 0:
 		return outSuperseded
 	case rec.Applied.Version == e.Version: // it is open, so what the target holds is other content
@@ -221,7 +243,7 @@ func (p *planner) channel(ctx context.Context, name string) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.waits = stands.Undelivered > 0
+	k.waits, k.health = stands.Undelivered > 0, stands.Health
 	k.workers = make([]bool, max(k.entry.Config.Partitions, 1))
 	for _, part := range stands.Partitions {
 		k.workers[part.Partition] = part.Worker != ""

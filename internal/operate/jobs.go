@@ -195,6 +195,8 @@ type Plan struct {
 	At      time.Time `json:"at"`
 	// Exact: each was looked at. What a target says is for it to say.
 	Exact bool `json:"exact" doc:"Each was looked at; a target may still refuse what would be delivered"`
+	// Note is about the channel, where nothing is delivered for now.
+	Note string `json:"note,omitempty" doc:"Why nothing is delivered for now, such as that the channel is paused; none: it is"`
 }
 
 // A PlanOutcome is how some of a job's letters or keys would end.

@@ -35,6 +35,17 @@ func (s *Store) Batches(ctx context.Context, f Filter, from uint64) iter.Seq2[Ba
 	}
 }
 
+// Left returns how many letters there are from a sequence on that a filter may select: all that are
+// of its channel and key. It looks at none of them. The errors are those of List.
+func (s *Store) Left(ctx context.Context, f Filter, from uint64) (int, error) {
+	subject, err := f.check(s.names)
+	if err != nil {
+		return 0, err
+	}
+	count, err := wire.CountFrom(ctx, s.js, wire.DeadStream(s.names), subject, from)
+	return int(count.Messages), unavailable(err) //nolint:gosec // a stream has fewer messages
+}
+
 // End returns the last place in the stream of all letters.
 func (s *Store) End(ctx context.Context) (wire.Mark, error) {
 	info, err := s.stream.Info(ctx)
