@@ -30,6 +30,13 @@ func (l *lab) working(work jobs.Work) jobs.Job {
 	return job
 }
 
+func (l *lab) changed() jobs.Change {
+	l.t.Helper()
+	change, err := l.store.Changed(l.t.Context())
+	testkit.Must(l.t, err)
+	return change
+}
+
 // However a broker says that it is away, the job is gone on with.
 func TestAJobOutlivesAnOutage(t *testing.T) {
 	l := newLab(t)
@@ -71,8 +78,15 @@ func TestStopWhileAResyncIsUnderWay(t *testing.T) {
 		rec.Job = jobs.Job{Action: jobs.Resync, Channel: "cal", Selection: jobs.Selection{Entities: &jobs.Entities{Channel: "cal"}}}
 		job, err := l.store.Create(t.Context(), rec)
 		testkit.Must(t, err)
+		before := l.changed()
+		if l.changed() != before {
+			t.Error("something has changed, although nobody did anything")
+		}
 		if job, err = l.store.Stop(t.Context(), job.ID); err != nil || job.State != jobs.Stopping {
 			t.Errorf("%+v: %s, %v", rec, job.State, err)
+		}
+		if l.changed() == before {
+			t.Error("nothing has changed, although a job was stopped")
 		}
 	}
 }
