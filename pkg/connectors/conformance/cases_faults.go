@@ -61,6 +61,10 @@ func cancelledDuring(r *run) {
 	r.wantHeld(a)
 }
 
+// cutOff bounds a call to a target that is not there. Many clients try for as long as they may,
+// and more of it would show no more.
+const cutOff = 2 * time.Second
+
 func unreachable(r *run) {
 	if r.Cut == nil {
 		r.NotApplicable("it cannot be cut off (Cut, Restore)")
@@ -78,7 +82,9 @@ func unreachable(r *run) {
 	func() {
 		r.Cut(r.T)
 		defer r.Restore(r.T) // whatever fails, the next case gets the target back
-		r.wantTransient("while it is cut off", r.apply(c, a))
+		ctx, cancel := context.WithTimeout(r.Context(), cutOff)
+		defer cancel()
+		r.wantTransient("while it is cut off", r.applyAll(ctx, c, a)[0])
 		if probes {
 			r.probeFails(c)
 		}
@@ -96,7 +102,7 @@ func unreachable(r *run) {
 
 func (r *run) probeFails(p *connectors.Opened) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), cutOff)
 	defer cancel()
 	err := p.Probe(ctx)
 	if err == nil || connectors.ClassOf(err) != connectors.Transient {

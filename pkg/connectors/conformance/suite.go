@@ -62,6 +62,7 @@ func Cases() []Case {
 		{"answer lost after the write", answerLost},
 		{"faults", faults},
 		{"read", reads},
+		{"fetched", fetches},
 		{"remembered", remembers},
 		{"list", lists},
 	}

@@ -1,6 +1,7 @@
 package connectortest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ var (
 type store struct {
 	mu     sync.Mutex
 	held   map[string]connectors.Held
+	there  map[string][]byte // contents
 	writes map[string]int
 	down   bool
 	lose   bool
@@ -43,7 +45,7 @@ type store struct {
 }
 
 func newStore(fault string) *store {
-	return &store{held: map[string]connectors.Held{}, writes: map[string]int{}, hang: map[string]chan struct{}{}, fault: fault}
+	return &store{held: map[string]connectors.Held{}, there: map[string][]byte{}, writes: map[string]int{}, hang: map[string]chan struct{}{}, fault: fault}
 }
 
 // write does what an update says, if the guard lets it.
@@ -91,6 +93,7 @@ func (s *store) write(ctx context.Context, a connectors.Attempt) (versioning.Tag
 	if verdict == versioning.Newer {
 		s.held[key] = next
 		s.writes[key]++
+		s.there[key] = s.kept(s.there[key], a)
 		if (s.fault == promisesNothing || s.fault == "forgets tombstones") && a.Op == events.Delete {
 			delete(s.held, key)
 		}
@@ -100,6 +103,18 @@ func (s *store) write(ctx context.Context, a connectors.Attempt) (versioning.Tag
 		return versioning.Tag{}, 0, errLost
 	}
 	return before, verdict, nil
+}
+
+// kept returns what is held of a content that takes the place of another one.
+func (s *store) kept(before []byte, a connectors.Attempt) []byte {
+	switch {
+	case a.Op == events.Delete && s.fault != "shows what was deleted", s.fault == "shows the version before" && before == nil:
+		return nil
+	case a.Op == events.Delete || s.fault == "shows the version before":
+		return before
+	default:
+		return bytes.Clone(a.Payload)
+	}
 }
 
 // endOf returns when a hanging call ends: never, for a connector that does not
@@ -219,6 +234,21 @@ func (c *subject) Read(_ context.Context, keys []string) ([]connectors.Held, err
 	return out, nil
 }
 
+func (c *subject) Fetch(_ context.Context, a connectors.Attempt) (connectors.Fetched, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held, there := c.held[a.Key]
+	theirs := c.there[a.Key]
+	switch {
+	case c.fault == "shows what it is asked about":
+		theirs = a.Payload
+	case c.fault == "cuts what it shows" && len(theirs) > 1000:
+		theirs = theirs[:1000]
+	}
+	part := connectors.ContentPart(a.Payload, theirs, !bytes.Equal(a.Payload, theirs))
+	return connectors.Fetched{Held: held, There: there, Parts: []connectors.Part{part}}, nil
+}
+
 func (c *subject) Close(context.Context) error {
 	if c.fault != "leaves a goroutine" {
 		close(c.stop)
@@ -227,7 +257,7 @@ func (c *subject) Close(context.Context) error {
 }
 
 func (s *store) kind() connectors.Kind {
-	can := connectors.Capabilities{Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Batches: true}
+	can := connectors.Capabilities{Guard: connectors.GuardAtomic, KeepsDigest: true, KeepsTombstone: true, Probes: true, Reads: true, Fetches: true, Batches: true}
 	switch s.fault {
 	case promisesNothing:
 		can.Guard, can.KeepsDigest, can.KeepsTombstone = connectors.GuardLedger, false, false

@@ -58,6 +58,10 @@ func TestFlaws(t *testing.T) {
 		"is always well":               "target_unreachable",
 		"takes lost for done":          "answer_lost_after_the_write",
 		"reads in another order":       "read",
+		"shows what it is asked about": "fetched",
+		"shows the version before":     "fetched",
+		"cuts what it shows":           "fetched",
+		"shows what was deleted":       "fetched",
 		"leaves a goroutine":           "fresh",
 	} {
 		t.Run(flaw, func(t *testing.T) {

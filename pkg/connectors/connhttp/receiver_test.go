@@ -26,6 +26,7 @@ type receiver struct {
 
 	mu     sync.Mutex
 	held   map[string]connectors.Held
+	bodies map[string][]byte // of upserts
 	writes map[string]int
 	hang   map[string]chan struct{}
 	cutOff bool                      // after the next write, before its answer
@@ -42,7 +43,7 @@ func newReceiver(t *testing.T, guarded bool, token string) *receiver {
 	t.Helper()
 	r := &receiver{
 		guarded: guarded, token: token, address: "127.0.0.1:0",
-		held: map[string]connectors.Held{}, writes: map[string]int{}, hang: map[string]chan struct{}{},
+		held: map[string]connectors.Held{}, bodies: map[string][]byte{}, writes: map[string]int{}, hang: map[string]chan struct{}{},
 	}
 	r.start(t)
 	t.Cleanup(r.stop)
@@ -134,6 +135,7 @@ func (r *receiver) tell(w http.ResponseWriter, u *url.URL) {
 	w.Header().Set(events.HeaderVersion, held.Version.String())
 	w.Header().Set(HeaderDigest, held.Digest.String())
 	w.Header().Set(events.HeaderOp, string(held.Op))
+	_, _ = w.Write(r.bodies[key]) // whoever asks may have gone
 }
 
 // write does what an update says, in one step for each key.
@@ -167,6 +169,9 @@ func (r *receiver) write(w http.ResponseWriter, h http.Header, key string, body 
 		status = http.StatusConflict
 	} else {
 		status = r.store(key, next)
+		if delete(r.bodies, key); next.Op == events.Upsert {
+			r.bodies[key] = body
+		}
 	}
 	if r.cutOff {
 		r.cutOff = false
