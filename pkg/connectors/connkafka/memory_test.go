@@ -2,6 +2,7 @@ package connkafka_test
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"testing"
 
@@ -16,8 +17,12 @@ func TestMemoryIsFlat(t *testing.T) {
 		t.Run(fence, func(t *testing.T) {
 			topic := topicName(t)
 			b.topic(t, topic, 3, compacted(nil))
-			c := connect(t, config(b.addr, topic, "fence: "+fence+"\n"))
-			const size, some, many = 100, 50, 500 // of a batch, batches
+			c := connect(t, config(b.addr, topic, "max_batch: 500\nfence: "+fence+"\n"))
+			const size, some = 500, 10 // of a batch, batches
+			many := 40
+			if os.Getenv("EXTSYNC_TEST_FULL") != "" {
+				many = 200
+			}
 			payload := fmt.Sprintf(`{"pad":"%01000d"}`, 0)
 			held := func(from, upto int) uint64 {
 				batch := make([]connectors.Attempt, size)
