@@ -133,7 +133,7 @@ func (r *run) wantShown(what string, f connectors.Fetched, ours, theirs *connect
 			shown = shown || want != nil && sameJSON(value, connectors.JSONOf(want.Payload))
 		}
 		if want != nil && !shown {
-			r.Errorf("%s: no part has the content as %s: %.500q", what, side, f.Parts)
+			r.Errorf("%s: no part has the content as %s: %.500v", what, side, f.Parts)
 		}
 	}
 	if ours == nil || theirs == nil {
