@@ -178,8 +178,12 @@ func (s *session) isOver() bool {
 	}
 }
 
-// patience is how long a call may go on writing when its ctx has ended.
-const patience = 300 * time.Millisecond
+const (
+	// patience is how long a call whose ctx has ended waits for the system to take more of what
+	// it writes, and mostPatience how long for all of it.
+	patience     = 300 * time.Millisecond
+	mostPatience = 3 * time.Second
+)
 
 // hurry ends the connection if the returned function is not called soon after ctx ends: a
 // write that blocks does not hear of ctx. One that goes on is waited for, since the end of the
@@ -187,12 +191,20 @@ const patience = 300 * time.Millisecond
 func (s *session) hurry(ctx context.Context) (done func()) {
 	written := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(patience)
-		defer timer.Stop()
-		select {
-		case <-written:
-		case <-timer.C:
-			s.wire.end(errSilent)
+		tick := time.NewTicker(patience)
+		defer tick.Stop()
+		for until, sent := time.Now().Add(mostPatience), s.wire.sent.Load(); ; {
+			select {
+			case <-written:
+				return
+			case <-tick.C:
+			}
+			now := s.wire.sent.Load()
+			if now == sent || time.Now().After(until) {
+				s.wire.end(errSilent)
+				return
+			}
+			sent = now
 		}
 	})
 	return func() {

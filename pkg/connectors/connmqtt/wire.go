@@ -3,6 +3,7 @@ package connmqtt
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,7 @@ type wire struct {
 	writing sync.Mutex
 	waiting atomic.Int32 // who will write soon, and send what is there
 	out     *bufio.Writer
+	sent    atomic.Int64 // bytes that the system has taken
 
 	mu      sync.Mutex
 	counted bool // whether what comes is counted against credit
@@ -55,7 +57,8 @@ type wire struct {
 
 // newWire returns the wire of a connection. One that reads is for messages.
 func newWire(conn, raw net.Conn, reads bool) *wire {
-	w := &wire{Conn: conn, raw: raw, in: bufio.NewReader(conn), out: bufio.NewWriterSize(conn, 32<<10), credit: mostCredit}
+	w := &wire{Conn: conn, raw: raw, in: bufio.NewReader(conn), credit: mostCredit}
+	w.out = bufio.NewWriterSize(portions{conn, &w.sent}, 32<<10)
 	w.takes = 1<<packets.CONNACK | 1<<packets.PUBACK | 1<<packets.PINGRESP | 1<<packets.DISCONNECT
 	w.most, w.counted = mostAnswer, true
 	if reads {
@@ -64,6 +67,23 @@ func newWire(conn, raw net.Conn, reads bool) *wire {
 	}
 	w.heard.Store(time.Now().UnixNano())
 	return w
+}
+
+// portions writes what is large in portions, so that others see whether it goes on.
+type portions struct {
+	to   io.Writer
+	sent *atomic.Int64
+}
+
+func (p portions) Write(data []byte) (n int, err error) {
+	const portion = 64 << 10
+	for n < len(data) && err == nil {
+		var m int
+		m, err = p.to.Write(data[n:min(n+portion, len(data))])
+		n += m
+		p.sent.Add(int64(m))
+	}
+	return n, err
 }
 
 func (w *wire) Read(p []byte) (n int, err error) {
