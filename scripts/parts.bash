@@ -23,6 +23,51 @@ part() {
 	took+=("$(printf '%5d s  %-6s  %s' $((SECONDS - start)) "$result" "$name")")
 }
 
+# beside NAME COMMAND...: begins a part that runs beside those that follow, until parts_join.
+# Its output comes when it has ended.
+besides=()
+beside() {
+	local name=$1 dir
+	shift
+	dir=$(mktemp -d)
+	echo "== $name: begun, beside what follows"
+	set -m # a group of its own: whoever interrupts us ends all of it
+	(
+		start=$SECONDS code=0
+		"$@" >"$dir/out" 2>&1 || code=$?
+		echo "$((SECONDS - start)) $code" >"$dir/ended"
+	) &
+	set +m
+	besides+=("$!" "$dir" "$name")
+	trap 'end_besides; exit 130' INT TERM
+}
+
+end_besides() {
+	local i
+	for ((i = 0; i < ${#besides[@]}; i += 3)); do
+		kill -TERM -- "-${besides[i]}" 2>/dev/null
+	done
+}
+
+# parts_join: waits for what was begun beside, and takes it in.
+parts_join() {
+	local pid dir name seconds code result
+	while [[ ${#besides[@]} -gt 0 ]]; do
+		pid=${besides[0]} dir=${besides[1]} name=${besides[2]} seconds=0 code=1 result=ok
+		besides=("${besides[@]:3}")
+		wait "$pid"
+		read -r seconds code <"$dir/ended"
+		echo "== $name"
+		cat "$dir/out"
+		rm -rf "$dir"
+		if [[ $code -ne 0 ]]; then
+			result=FAILED
+			failed+=("$name")
+		fi
+		took+=("$(printf '%5d s  %-6s  %s' "$seconds" "$result" "$name")")
+	done
+}
+
 # not_checked WHAT: within a part, says at the end what stays open.
 not_checked() { unchecked+=("$1"); }
 
@@ -43,6 +88,7 @@ some_tests() {
 # parts_end: prints the summary, and fails if a part has failed.
 parts_end() {
 	local line
+	parts_join
 	while IFS= read -r line; do unchecked+=("$line"); done <"$EXTSYNC_NOT_CHECKED"
 	rm -f "$EXTSYNC_NOT_CHECKED"
 	echo "== ${0##*/}: $((SECONDS - began)) s"

@@ -70,7 +70,7 @@ func blocksFromEnv(t testing.TB) []block {
 	n, fresh := uint64(histories), uint64(histories/20)
 	switch {
 	case raced:
-		n, fresh = blockOf, blockOf/2
+		n, fresh = 20, 10
 	case os.Getenv("EXTSYNC_TEST_FULL") != "":
 		n, fresh = 50*histories, 25*histories
 	}
