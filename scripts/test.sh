@@ -5,28 +5,37 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 source scripts/parts.bash
 
+go=${GO:-go}
+# What a library and a server of others do takes these most of their time, and the race detector
+# makes it three times as much. make test-full races them, too.
+slow=(./pkg/connectors/conn{caldav,file,http,s3,sql}/...)
 # The race detector slows the tests of pkg/ the least for what it finds there.
-raced=(./pkg/...)
+mapfile -t raced < <("$go" list ./pkg/... | grep -vxFf <("$go" list "${slow[@]}"))
 # These run the built programs, which the test cache does not know of: never cached.
-plain=(./bench/... ./cmd/... ./examples/... ./internal/... ./test/integration/...)
+plain=("${slow[@]}" ./bench/... ./cmd/... ./examples/... ./internal/... ./test/integration/...)
 # The race detector allocates, too.
 counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
+
+counts() {
+	part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
+	part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq
+	part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
+	part "instructions" scripts/instructions.sh
+}
 
 if [[ ${1-} == full ]]; then
 	part "all, raced, three times" scripts/go-test.sh race -shuffle=on -count=3 -timeout=60m ./...
 	part "all, at full size" env EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=120m ./...
+	counts
 else
 	# What runs programs and takes them away waits most of the time, and the race detector takes
 	# the processors meanwhile. Most tests wait for a broker, a database or a disk: more at once
 	# than there are processors.
 	beside "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=20m "${plain[@]}"
 	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=18m "${raced[@]}"
+	counts
 	parts_join
 	# A browser takes a processor for itself: beside other tests its pages would be slow.
 	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m ./test/console
 fi
-part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
-part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq
-part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
-part "instructions" scripts/instructions.sh
 parts_end
