@@ -27,5 +27,7 @@ take preact 10.29.8 hooks/dist/hooks.module.js hooks.js
 take @preact/signals-core 1.14.5 dist/signals-core.module.js signals-core.js
 take @preact/signals 2.11.4 dist/signals.module.js signals.js
 take htm 3.1.1 dist/htm.module.js htm.js
-take js-yaml 4.3.2 dist/js-yaml.mjs yaml.js
+# Its small form is no module, and defines a global.
+take js-yaml 4.3.2 dist/js-yaml.min.js yaml.js
+echo 'export const { dump, load } = globalThis.jsyaml;' >>"$to/yaml.js"
 echo "$to is up to date"
