@@ -37,11 +37,11 @@ func (c *channelCache) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, refresh)
 	defer cancel()
 	entries, err := c.registry.List(ctx)
-	if len(entries) == 0 && err != nil {
+	if entries == nil && err != nil { // else one that cannot be read hides no other
 		return err
 	}
 	topics, err := c.registry.Topics(ctx)
-	if len(topics) == 0 && err != nil {
+	if topics == nil && err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -51,6 +51,7 @@ type Runner struct {
 	slots   slots
 	mu      sync.Mutex
 	running map[string]bool
+	missed  bool // a record was not as it was seen
 }
 
 // Has reports whether this runner has a job.
@@ -101,7 +102,13 @@ func (r *Runner) look(ctx context.Context, seen map[string]*sighting, last *uint
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	missed := r.missed
+	r.missed = false
+	r.mu.Unlock()
 	switch end := stream.CachedInfo().State.LastSeq; {
+	case missed:
+		*last = 0
 	case end == *last:
 		return nil
 	case end < *last: // the broker has lost its end
@@ -123,7 +130,7 @@ func (r *Runner) look(ctx context.Context, seen map[string]*sighting, last *uint
 			delete(seen, s.ID)
 		case known == nil:
 			seen[s.ID] = &sighting{s, now, now}
-		default:
+		case known.revision != s.revision:
 			known.stored, known.changed = s, now
 		}
 	}
@@ -152,7 +159,7 @@ func (r *Runner) consider(ctx context.Context, s *sighting, runs *sync.WaitGroup
 func (r *Runner) run(ctx context.Context, rec Record, revision uint64) {
 	log := r.Logger.With().Str("job", rec.ID).Str("action", string(rec.Action)).Logger()
 	before := rec.Runner
-	rec.Holder = nuid.Next()
+	rec.Holder, rec.Waits = nuid.Next(), ""
 	rec.Runner, _ = os.Hostname() // "" where it has no name
 	begun := time.Now()
 	working, cancel := context.WithCancelCause(ctx)
@@ -160,7 +167,12 @@ func (r *Runner) run(ctx context.Context, rec Record, revision uint64) {
 	revision, err := r.Store.write(ctx, &rec, revision)
 	if err != nil {
 		r.slots.free()
-		if !errors.Is(err, errChanged) && ctx.Err() == nil { // else another one was faster
+		switch {
+		case errors.Is(err, errChanged): // another one was faster, or the broker has lost what was seen
+			r.mu.Lock()
+			r.missed = true
+			r.mu.Unlock()
+		case ctx.Err() == nil:
 			log.Warn().Err(err).Msg("take a job")
 		}
 		return
@@ -211,7 +223,11 @@ func (r *Runner) finish(ctx context.Context, run *Run, leaving bool, err error) 
 	case errors.Is(err, errRestored):
 		state = Stopped
 	case leaving && err != nil, wire.IsUnavailable(err):
-		run.Change(func(rec *Record) { rec.Holder, rec.Waits = "", "" })
+		waits := ""
+		if !leaving {
+			waits = words.Of(err)
+		}
+		run.Change(func(rec *Record) { rec.Holder, rec.Waits = "", waits })
 		return run.Save(ctx)
 	case err != nil:
 		state = Failed

@@ -2,38 +2,35 @@ package operate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/hms-utl/extsync/internal/auditlog"
 	"github.com/hms-utl/extsync/internal/standing"
-	"github.com/hms-utl/extsync/internal/wire"
-	"github.com/hms-utl/extsync/internal/words"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
 	"github.com/hms-utl/extsync/pkg/why"
-	"github.com/hms-utl/extsync/pkg/workers"
 )
 
 const (
 	// freshFor is for how long a snapshot is good, and freshCosts for how many times what it
-	// has cost: looking takes a quarter of the time at most.
+	// has cost: looking takes a quarter of the time at most. None is good for longer than
+	// freshMost.
 	freshFor   = time.Second
 	freshCosts = 4
+	freshMost  = 10 * time.Second
 	// staleFor is how old a snapshot may be that is returned while a newer one is not taken
 	// within staleAfter.
 	staleFor   = 15 * time.Second
 	staleAfter = 300 * time.Millisecond
 	// boardTime bounds a look at all channels.
 	boardTime = 20 * time.Second
+	// channelTime bounds a look at one channel or topic, and besidesTime one at what is told
+	// beside them: the broker says nothing to who may not ask.
+	channelTime = 2 * time.Second
+	besidesTime = time.Second
 	// boardAtOnce bounds how many channels and topics are looked at side by side.
 	boardAtOnce = 32
 )
@@ -74,7 +71,7 @@ func (b *Board) fresh() *Snapshot {
 }
 
 // goodFor is for how long after it was taken a snapshot is good.
-func (s *Snapshot) goodFor() time.Duration { return max(freshFor, freshCosts*s.Cost) }
+func (s *Snapshot) goodFor() time.Duration { return min(max(freshFor, freshCosts*s.Cost), freshMost) }
 
 // Look returns a snapshot that is good still, and takes one if there is none. Where that takes
 // long, it returns the one before, and the next to ask gets the new one.
@@ -133,104 +130,8 @@ func (b *Board) take(ctx context.Context) (*Snapshot, error) {
 			spot.changed = was.changed
 		}
 	}
-	b.last, s.Cost = s, time.Since(begun)
+	b.last = s
 	return s, nil
-}
-
-func (b *Board) look(ctx context.Context, s *Snapshot) error {
-	c := b.client
-	registry, err := c.Registry(ctx)
-	if err != nil {
-		return err
-	}
-	if b.survey == nil || !b.survey.Of(registry) {
-		b.survey = registry.Survey()
-	}
-	if err := b.survey.Refresh(ctx); err != nil {
-		return err
-	}
-	entries, err := b.survey.Channels()
-	if err != nil && len(entries) == 0 {
-		return err // one that cannot be read hides no other; doctor says so
-	}
-	topics, err := b.survey.Topics()
-	if err != nil && len(topics) == 0 {
-		return err
-	}
-	crew, err := workers.Read(ctx, c.JS, c.Names)
-	if err != nil {
-		return err
-	}
-	entries = slices.DeleteFunc(slices.Clone(entries), func(e channels.Entry) bool { return !e.Deleted.IsZero() })
-	s.spots, s.topics = make([]spot, len(entries)), make([]TopicRow, len(topics))
-	stands := make([]standing.Channel, len(entries))
-	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry, Backlogs: b.survey}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(boardAtOnce)
-	for i, e := range entries {
-		group.Go(func() (err error) {
-			if stands[i], err = look.Channel(gctx, e, crew); wire.IsUnavailable(err) || gctx.Err() != nil {
-				return fmt.Errorf("channel %s: %w", e.Config.Name, err)
-			}
-			if err != nil { // it hides no other
-				stands[i] = unseen(err)
-			}
-			return nil
-		})
-	}
-	for i, e := range topics {
-		group.Go(func() (err error) {
-			if s.topics[i], err = c.topicRow(gctx, e); wire.IsUnavailable(err) || gctx.Err() != nil {
-				return err
-			}
-			return nil // its name is there, and doctor says the rest
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	urgency := urgencies()
-	for i, e := range entries {
-		s.spots[i] = spot{row: rowOf(e, &stands[i]), attention: attentionOf(e.Config.Name, &stands[i], urgency), route: e.Config.Route().ID()}
-	}
-	b.rates.add(s, entries, stands)
-	// What people do is beside the point: where it cannot be read, there is what was read before.
-	if !b.NoActs {
-		if s.acts, err = b.tail.read(ctx, auditlog.Open(c.JS, c.Names)); err != nil {
-			c.log.Warn().Err(err).Msg("read the audit log")
-		}
-	}
-	if b.Jobs == nil {
-		return nil
-	}
-	if jobs, err := b.Jobs(ctx); err == nil {
-		b.jobs = jobs
-	} else {
-		c.log.Warn().Err(err).Msg("list jobs")
-	}
-	s.jobs = b.jobs
-	return nil
-}
-
-// unseen is how a channel stands that cannot be looked at.
-func unseen(err error) standing.Channel {
-	f := standing.Finding{
-		Reason: why.Reason{Code: why.BrokerRefuses, Message: "how the channel stands cannot be read: " + words.Of(err)}, Advice: why.BrokerRefuses.Advice(), Alarm: true,
-	}
-	return standing.Channel{State: standing.Blocked, Health: why.HealthBlocked, Findings: []standing.Finding{f}}
-}
-
-func (c *Client) topicRow(ctx context.Context, e channels.TopicEntry) (TopicRow, error) {
-	out := TopicRow{Topic: e.Topic.Name, Description: e.Topic.Description}
-	stream, err := c.JS.Stream(ctx, wire.UpdateStream(c.Names, events.ToTopic(e.Topic.Name)))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return out, nil // doctor says so
-	}
-	if err != nil {
-		return out, fmt.Errorf("topic %s: %w", e.Topic.Name, err)
-	}
-	out.Keys = stream.CachedInfo().State.Msgs
-	return out, nil
 }
 
 // rowOf returns a channel's row, without its rates.

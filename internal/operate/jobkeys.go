@@ -201,6 +201,9 @@ func (w *keyWork) resync(ctx context.Context, s channels.Selection) error {
 		if err != nil {
 			return err
 		}
+		if !entry.Deleted.IsZero() {
+			return errChannelDeleted
+		}
 		w.run.Waits("")
 		if entry.Paused() {
 			w.run.Waits("channel " + w.e.Channel + " is paused; the job goes on when it is resumed")
@@ -210,6 +213,8 @@ func (w *keyWork) resync(ctx context.Context, s channels.Selection) error {
 		}
 	}
 }
+
+var errChannelDeleted = errors.New("the channel was deleted meanwhile")
 
 var errResyncStopped = errors.New("somebody has stopped the resync of the channel")
 

@@ -162,8 +162,8 @@ func (w *letterWork) all(ctx context.Context, items []jobs.Item, resumed bool) e
 
 // one works on a letter, and says how that has ended; "": the job is to stop before.
 func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word, failure string, err error) {
-	for {
-		if w.run.Stopping() && !resumed || ctx.Err() != nil {
+	for tried := resumed; ; tried = true {
+		if w.run.Stopping() && !tried || ctx.Err() != nil {
 			return "", "", ctx.Err()
 		}
 		if w.run.Stopping() { // of a former runner: it is only looked at
@@ -175,7 +175,7 @@ func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word,
 		word, err := w.act(ctx, it)
 		switch {
 		case err == nil, word != "" && !transient(err):
-			if word == outGone && resumed {
+			if word == outGone && tried { // by us: only the answer was lost
 				return w.fate(ctx, it)
 			}
 			if err != nil && word == outFailed {
@@ -201,7 +201,7 @@ func (w *letterWork) one(ctx context.Context, it jobs.Item, resumed bool) (word,
 
 // transient reports whether a letter may fare better in a moment.
 func transient(err error) bool {
-	return errors.Is(err, channels.ErrNoOwner) || wire.IsUnavailable(err)
+	return errors.Is(err, channels.ErrNoOwner) || errors.Is(err, channels.ErrNoAnswer) || wire.IsUnavailable(err)
 }
 
 func waitText(channel string, err error) string {

@@ -55,6 +55,9 @@ func (t *tail) read(ctx context.Context, log *auditlog.Log) ([]act, error) {
 	if last == t.last {
 		return t.acts, nil
 	}
+	if last > t.last+actsKept { // nobody has looked for long: what lies between may be no more
+		t.last = last - actsKept
+	}
 	found, err := log.Since(ctx, t.last)
 	acts := slices.Clone(t.acts)
 	for i := range found {
@@ -93,7 +96,7 @@ type Follower struct {
 // snapshot.
 func (f *Follower) Begin(s *Snapshot, since time.Time) {
 	if f.since = s.At; !since.IsZero() {
-		f.since = since
+		f.since = since.Add(-boardTime) // a look of another instance may have begun before, and seen less
 	}
 	f.prev = s
 	if n := len(s.acts); n > 0 {

@@ -107,6 +107,7 @@ type spot struct {
 	attention []Attention
 	route     string    // of whose stream row.Published is told
 	changed   time.Time // when the first snapshot was taken in which the row is as it is
+	unseen    time.Time // since when the channel could not be looked at; zero: it could
 }
 
 // Overview returns a page: of the channels and topics that are let through, those behind the

@@ -35,11 +35,18 @@ type mark struct {
 	published, settled uint64
 }
 
-// add adds what a snapshot has seen, and tells it the rates.
-func (r *rates) add(s *Snapshot, entries []channels.Entry, stands []standing.Channel) {
+// add adds what a snapshot has seen, and tells it the rates. unseen has an error for each
+// channel that could not be looked at.
+func (r *rates) add(s *Snapshot, entries []channels.Entry, stands []standing.Channel, unseen []error) {
 	next := make(map[string]*counted, len(entries))
 	for i, e := range entries {
 		was := r.known[e.Config.Name]
+		if unseen[i] != nil {
+			if was != nil {
+				next[e.Config.Name] = was
+			}
+			continue
+		}
 		if was == nil || was.id != e.ID || stands[i].Published < was.published {
 			was = &counted{id: e.ID} // it is new, or its stream was made anew
 		}

@@ -22,6 +22,8 @@ const (
 	// look is how often new records are asked for.
 	look        = 2 * time.Second
 	readTimeout = 10 * time.Second
+	// wholeEvery is how often the whole list is read.
+	wholeEvery = 30 * time.Second
 	// maxKnown bounds how many logins the list holds.
 	maxKnown  = 20_000
 	maxRecord = 4 << 10
@@ -48,9 +50,10 @@ type Store struct {
 	bucket string
 	stream jetstream.Stream
 
-	loading sync.Mutex // held by load, for made and next
+	loading sync.Mutex // held by load, for made, next and whole
 	made    time.Time
 	next    uint64
+	whole   time.Time // when all of it was read
 
 	mu    sync.Mutex
 	begun map[string]Record
@@ -100,6 +103,9 @@ func (s *Store) load(ctx context.Context) error {
 	if last := info.State.LastSeq; !info.Created.Equal(s.made) || last+1 < s.next {
 		s.made, s.next = info.Created, 1
 	}
+	if time.Since(s.whole) >= wholeEvery { // a broker may have lost its end, and have another one
+		s.next, s.whole = 1, time.Now()
+	}
 	if last := info.State.LastSeq; s.next <= last {
 		q := wire.StreamQuery{Stream: wire.KVStream(s.bucket), Subject: wire.KVSubject(s.bucket, ">"), From: s.next, Until: last}
 		for msg, err := range wire.ReadStream(ctx, s.js, q) {
@@ -129,9 +135,17 @@ func (s *Store) learn(key string, data []byte) {
 	defer s.mu.Unlock()
 	switch {
 	case kind == kindEnded: // each has cost a login
-		s.ended[id] = r.Expires
+		s.end(id)
 	case kind == kindBegun && len(s.begun) < maxKnown:
 		s.begun[id] = r
+	}
+}
+
+// end keeps an end for as long as any login may last, whatever a record says. It is called under
+// the lock.
+func (s *Store) end(id string) {
+	if _, known := s.ended[id]; !known {
+		s.ended[id] = time.Now().Add(MaxAge)
 	}
 }
 
@@ -181,7 +195,7 @@ func (s *Store) End(ctx context.Context, id string) (Record, error) {
 	if r.ID == "" || !r.Expires.After(time.Now()) {
 		r = Record{ID: id, Expires: time.Now().Add(MaxAge).UTC().Truncate(time.Second)}
 	}
-	s.ended[id] = r.Expires
+	s.end(id)
 	s.mu.Unlock()
 	return r, s.put(ctx, kindEnded, r)
 }

@@ -154,11 +154,11 @@ type Looker struct {
 
 // Channel says how a channel stands, given the workers as they were seen.
 func (l Looker) Channel(ctx context.Context, e channels.Entry, crew workers.Crew) (Channel, error) {
-	count := l.Registry.Backlog
-	if l.Backlogs != nil {
-		count = l.Backlogs.Backlog
+	backlogs := l.Backlogs
+	if backlogs == nil {
+		backlogs = l.Registry
 	}
-	b, err := count(ctx, e)
+	b, err := backlogs.Backlog(ctx, e)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Gone(wire.UpdateStream(l.Names, e.Config.Route())), nil
 	}

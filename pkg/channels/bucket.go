@@ -25,11 +25,20 @@ const topicKeys = "topic."
 // A decoder reads an entry, and says whether what it is about has ended.
 type decoder[E any] func(name string, data []byte, revision uint64, updated time.Time) (e E, ended bool, err error)
 
+// listTime bounds how long a list of the registry takes.
+const listTime = 5 * time.Second
+
 // list returns every entry that can be read under keys that begin so, ordered by name, and
 // an error that names those that cannot.
 func list[E any](ctx context.Context, r *Registry, prefix, what string, decode decoder[E]) ([]E, error) {
-	r.listing.Lock()
-	defer r.listing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, listTime) // others wait for it
+	defer cancel()
+	select {
+	case r.listing <- struct{}{}:
+		defer func() { <-r.listing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("list %s: %w", what, wire.MarkUnavailable(ctx.Err()))
+	}
 	if err := r.shelf.refresh(ctx); err != nil {
 		return nil, fmt.Errorf("list %s: %w", what, err)
 	}

@@ -177,6 +177,9 @@ func (r *Registry) resetLedger(ctx context.Context, c Config, key, enc string, v
 	return nil
 }
 
+// ErrNoAnswer says that the owner of a partition was asked and has not answered.
+var ErrNoAnswer = errors.New("no answer")
+
 // askPatience is for how long an owner's answer is awaited: an attempt may be under way.
 const askPatience = 20 * time.Second
 
@@ -198,7 +201,7 @@ func (r *Registry) ask(ctx context.Context, channel, enc string, what ControlReq
 	reply, err := r.control(ctx, channel, wire.Partition(enc, e.Config.Partitions), what)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil: // the worker has died
-		return ControlReply{}, fmt.Errorf("%w: no answer in %s; it may have been all the same: look at the %s again", refused, askPatience, thing)
+		return ControlReply{}, fmt.Errorf("%w: %w in %s; it may have been all the same: look at the %s again", refused, ErrNoAnswer, askPatience, thing)
 	case err == nil && reply.Error != "":
 		return ControlReply{}, fmt.Errorf("%w: %s", refused, reply.Error)
 	}

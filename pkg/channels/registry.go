@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -106,8 +105,8 @@ type Registry struct {
 	names    events.Names
 	catalog  *connectors.Catalog
 
-	listing sync.Mutex
-	shelf   *shelf // of List and Topics
+	listing chan struct{} // whoever lists puts something in
+	shelf   *shelf        // of List and Topics
 }
 
 // OpenRegistry returns the registry of a provisioned broker, else
@@ -135,7 +134,7 @@ func ReadRegistry(ctx context.Context, js jetstream.JetStream, names events.Name
 	if err != nil {
 		return nil, fmt.Errorf("open the channel registry: %w", err)
 	}
-	return &Registry{js: js, kv: kv, read: kv, names: names, shelf: &shelf{js: js, bucket: wire.RegistryBucket(names)}}, nil
+	return &Registry{js: js, kv: kv, read: kv, names: names, listing: make(chan struct{}, 1), shelf: &shelf{js: js, bucket: wire.RegistryBucket(names)}}, nil
 }
 
 // A NotFoundError is an ErrNotFound with the name, which is well formed.

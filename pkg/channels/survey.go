@@ -34,6 +34,10 @@ type Survey struct {
 	consumers map[string]func() (map[string]*jetstream.ConsumerInfo, error)
 }
 
+// settlesAfter is how old the newest message of a stream must be until all that counts it has
+// heard of it: the leaders of its consumers and its replicas.
+const settlesAfter = 3 * time.Second
+
 // A listing is what a list of entries has returned.
 type listing[E any] struct {
 	entries []E
@@ -191,7 +195,9 @@ func (c *counted) holds(info *jetstream.StreamInfo, b *Backlog) bool {
 // of it is settled, and where nobody is at work: whoever begins writes progress first.
 func (c *counted) remember(info *jetstream.StreamInfo, b *Backlog) {
 	c.created, c.state, c.parts, c.atMost = info.Created, info.State, slices.Clone(b.Partitions), b.AtMost
-	c.steady = !slices.ContainsFunc(c.parts, func(p PartitionBacklog) bool {
+	// A consumer may hear of what is stored a moment later.
+	settled := info.TimeStamp.Sub(info.State.LastTime) > settlesAfter
+	c.steady = settled && !slices.ContainsFunc(c.parts, func(p PartitionBacklog) bool {
 		if p.Consumer {
 			return p.Undelivered > 0
 		}
