@@ -11,8 +11,9 @@ go=${GO:-go}
 slow=(./pkg/connectors/conn{caldav,file,http,s3,sql}/...)
 # The race detector slows the tests of pkg/ the least for what it finds there.
 mapfile -t raced < <("$go" list ./pkg/... | grep -vxFf <("$go" list "${slow[@]}"))
-# These run the built programs, which the test cache does not know of: never cached.
-plain=("${slow[@]}" ./bench/... ./cmd/... ./examples/... ./internal/... ./test/integration/...)
+# These run the built programs, which the test cache does not know of: never cached. What takes
+# longest begins first.
+plain=(./test/integration/... "${slow[@]}" ./bench/... ./cmd/... ./examples/... ./internal/...)
 # The race detector allocates, too.
 counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
