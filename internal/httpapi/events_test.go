@@ -3,13 +3,16 @@ package httpapi_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hms-utl/extsync/internal/testkit"
 	"github.com/hms-utl/extsync/internal/tokens"
+	"github.com/hms-utl/extsync/pkg/channels"
 )
 
 // An event is one of a stream.
@@ -75,6 +78,20 @@ func await(t *testing.T, events <-chan event, what string, holds func(event) boo
 	}
 }
 
+// atWork waits until the worker is at work on all partitions of a channel, or on none.
+func (r *rig) atWork(channel string, yes bool) {
+	r.t.Helper()
+	registry, err := r.client.Registry(r.t.Context())
+	r.must(err)
+	testkit.Eventually(r.t, fmt.Sprintf("the worker to be at work on %s: %t", channel, yes), func() bool {
+		e, err := registry.Get(r.t.Context(), channel)
+		r.must(err)
+		b, err := registry.Backlog(r.t.Context(), e)
+		r.must(err)
+		return !slices.ContainsFunc(b.Partitions, func(p channels.PartitionBacklog) bool { return p.Progress.Clean == yes })
+	})
+}
+
 // A reader hears of what changes from when it begins, and of nothing that it may not see.
 func TestEvents(t *testing.T) {
 	r := newRig(t).asking().serve().work()
@@ -87,7 +104,9 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	before := time.Now()
+	r.atWork("erp", true)
 	r.call(http.StatusOK, http.MethodPut, "/v1/channels/erp/pause", "", all...)
+	r.atWork("erp", false) // else it may deliver what comes now
 	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"), all...)
 	seen := await(t, events, "erp to be paused", func(e event) bool {
 		erp := row(map[string]any{"channels": e.data["rows"]}, "erp")
