@@ -250,9 +250,9 @@ var everyLetter = jobs.Letters{Channel: "cal"} //nolint:gochecknoglobals // a co
 // A runner that is killed leaves a job to the next one, which does nothing twice and leaves
 // nothing out; and what a dry run says is what happens.
 func TestAJobOutlivesItsRunner(t *testing.T) {
-	n, two := 10_000, 50
-	if testing.Short() {
-		n = 1000
+	n, two := 2000, 50
+	if os.Getenv("EXTSYNC_TEST_FULL") != "" {
+		n = 10_000
 	}
 	l := newLab(t)
 	l.letters(n, two)

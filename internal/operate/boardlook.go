@@ -83,12 +83,11 @@ func (b *Board) lookAt(ctx context.Context, s *Snapshot, entries []channels.Entr
 	}
 	urgency := urgencies()
 	for i, e := range entries {
-		switch {
-		case errs[i] == nil:
-			s.spots[i] = spotOf(e, &stands[i], urgency)
-		default:
+		if errs[i] != nil {
 			s.spots[i] = b.unseen(s.At, e, errs[i], urgency)
+			continue
 		}
+		s.spots[i] = spotOf(e, &stands[i], urgency)
 	}
 	b.rates.add(s, entries, stands, errs)
 	return nil

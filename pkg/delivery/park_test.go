@@ -108,6 +108,7 @@ func TestParkedUpdatesBeyondMemoryAreReadBackInOrder(t *testing.T) {
 	})
 	l.work("a")
 	l.request(update("log", "other", 1)) // it is not the channel that fails
+
 	const versions = 1200 // more than ParkedInMemory
 	for v := int64(1); v <= versions; v++ {
 		l.push(update("log", "bad", v))
