@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/eclipse/paho.golang/packets"
 	paholog "github.com/eclipse/paho.golang/paho/log"
@@ -19,6 +21,8 @@ type answers struct {
 	room *semaphore.Weighted // of the broker, for messages on their way
 	size int64               // of room
 	over chan struct{}       // closed when the connection is no more
+	// answered is when a message was answered last, in nanoseconds.
+	answered atomic.Int64
 
 	mu   sync.Mutex
 	conn io.Writer // nil: there is none yet, or no more
@@ -101,8 +105,14 @@ func (s *answers) PacketReceived(packet *packets.ControlPacket, messages chan<- 
 	return nil
 }
 
+// answeredNobody reports whether no message was answered since a time, which is at least d ago.
+func (s *answers) answeredNobody(since time.Time, d time.Duration) bool {
+	return time.Since(since) >= d && s.answered.Load() < since.UnixNano()
+}
+
 // answer is called under the lock. The channel has room for one.
 func (s *answers) answer(w waiter, packet packets.ControlPacket) {
+	s.answered.Store(time.Now().UnixNano())
 	w.answer <- packet
 	if w.weight > 0 {
 		s.room.Release(w.weight)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,4 +134,39 @@ func TestCancelledWrite(t *testing.T) {
 			<-served
 		})
 	}
+}
+
+// A broker that never acknowledges a message, and is there otherwise, keeps the room that the
+// message has. The connection ends, and the next one is as good as new.
+func TestMessageThatIsNeverAcknowledgedStopsNoOther(t *testing.T) {
+	const (
+		one  = "\x20\x06\x00\x00\x03\x21\x00\x01" // a CONNACK: one message on its way at most
+		ping = 12
+	)
+	var published atomic.Int64
+	addr := fakeBroker(t, func(kind byte, packet []byte) (string, bool) {
+		switch {
+		case kind == connectPacket:
+			return one, false
+		case kind == ping:
+			return "\xd0\x00", false
+		case kind == publishPacket && published.Add(1) > 1:
+			return "\x40\x02" + idOf(packet), false
+		default:
+			return "", false
+		}
+	})
+	c := connect(t, map[string]string{"CHANNEL_PASSWORD": "x"}, config(addr, "u", ""))
+	within := func(d time.Duration, key string) connectors.Result {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		return c.Apply(ctx, []connectors.Attempt{attempt(key, 1, "{}")})[0]
+	}
+	if res := within(200*time.Millisecond, "a"); res.Class == ok {
+		t.Fatal("nobody has acknowledged it")
+	}
+	if res := within(1500*time.Millisecond, "b"); res.Class == ok {
+		t.Fatal("there was room for one message")
+	}
+	want(t, within(testkit.Patience, "c"), ok, "")
 }

@@ -200,7 +200,11 @@ func (k *call) publish(ctx context.Context, s *session, which []int, weight int6
 		if !s.room.TryAcquire(weight) {
 			s.wire.release() // whoever makes room waits for what was written
 			hurried()
+			waits := time.Now()
 			err := s.room.Acquire(ctx, weight)
+			if err != nil && s.answeredNobody(waits, silence) { // it owes answers, and will not give them
+				s.wire.end(errSilent)
+			}
 			hurried = s.hurry(ctx)
 			s.wire.hold()
 			if err != nil {
