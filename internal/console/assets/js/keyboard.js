@@ -10,7 +10,7 @@ export const helpOpen = signal(false);
 const places = { o: [], k: ['keys'], c: ['channels'], d: ['dead'], w: ['workers'], a: ['activity'], s: ['access'] };
 let leading = 0; // until when a letter belongs to a 'g' before it
 
-const rows = () => [...document.querySelectorAll('main [data-row]')];
+const rows = () => [...document.querySelectorAll('main [data-row]')].filter((r) => r.checkVisibility());
 
 function step(by) {
   const all = rows();
@@ -42,7 +42,7 @@ export function startKeyboard() {
       case 'k': done(); step(-1); break;
       case 'x': { const box = current()?.querySelector('input[type=checkbox]'); if (box) { done(); box.click(); } break; }
       case '*': { const all = document.querySelector('[data-all]'); if (all) { done(); all.click(); } break; }
-      case 'Enter': if (t.matches?.('[data-row]')) { done(); t.querySelector('a, summary, button')?.click(); } break;
+      case 'Enter': if (t.matches?.('[data-row]:not(a, summary)')) { done(); t.querySelector('a, summary, button')?.click(); } break;
       case '.': done(); hold(!held.value); break;
       case '?': done(); helpOpen.value = true; break;
       default:
