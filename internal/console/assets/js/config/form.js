@@ -24,14 +24,15 @@ function fieldsOf(schema, prefix, draft) {
   return out;
 }
 
+// What is in use decides what stands under "More settings": a field that is typed in stays where it is.
 export function Form({ draft, base, schema, kinds, errors, onChange }) {
   const kind = kinds.find((k) => k.name === draft.connector?.kind);
   const own = fieldsOf(schema, '', draft);
   const theirs = fieldsOf(kind?.schema, 'connector.config', draft);
   const set = (path, value) => onChange(put(draft, path, value));
   const groups = (list) => [...list.sort((a, b) => a.order - b.order).reduce((m, f) => m.set(f.group, [...(m.get(f.group) ?? []), f]), new Map())];
-  const part = (title, list) => groups(list).map(([name, fields]) => html`<fieldset key=${title + name}><legend>${title}${name}</legend><div class="fields">${fields.filter((f) => !f.advanced || at(draft, f.path) !== undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div>
-    ${fields.some((f) => f.advanced && at(draft, f.path) === undefined) && html`<details><summary class="small">More settings</summary><div class="fields">${fields.filter((f) => f.advanced && at(draft, f.path) === undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div></details>`}</fieldset>`);
+  const part = (title, list) => groups(list).map(([name, fields]) => html`<fieldset key=${title + name}><legend>${title}${name}</legend><div class="fields">${fields.filter((f) => !f.advanced || at(base, f.path) !== undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div>
+    ${fields.some((f) => f.advanced && at(base, f.path) === undefined) && html`<details><summary class="small">More settings</summary><div class="fields">${fields.filter((f) => f.advanced && at(base, f.path) === undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div></details>`}</fieldset>`);
   return html`${part('', own)}
     <fieldset><legend>Connector</legend><div class="field"><label for="kind">Kind</label><select id="kind" onChange=${(e) => onChange(put(draft, 'connector', { kind: e.target.value, config: {} }))}>${kinds.map((k) => html`<option value=${k.name} selected=${k.name === draft.connector?.kind}>${k.name}: ${k.summary}</option>`)}</select>${kind && html`<p class="hint">Guard: ${kind.capabilities.guard}. Secrets are references, such as <code>\${env:NAME}</code>; workers resolve them, and nothing stores or shows them.</p>`}</div></fieldset>
     ${part('Connector: ', theirs)}`;
