@@ -64,12 +64,13 @@ function Found({ f, filtered, found, page, setPage, chosen, setChosen }) {
   const n = list.length;
   const title = whole ? things(n, filtered || f.channel ? 'key matches' : 'key has a reason', filtered || f.channel ? 'keys match' : 'keys have a reason') : `Keys ${found.data.looked !== undefined ? `in the ${count(found.data.looked)} records looked at` : ''}`;
   const channels = new Set([...chosen.values()].map((e) => e.channel));
-  const channel = f.channel || (!all && channels.size === 1 ? [...channels][0] : '');
+  // Rows of the filter before may be shown still, and be ticked: a job is for the channel of its keys.
+  const channel = all || !chosen.size ? f.channel : channels.size === 1 ? [...channels][0] : '';
   const stands = f.sync || f.health || f.why || f.older_than;
   const entities = all ? { channel, prefix: f.prefix, sync: listOf(f.sync), health: listOf(f.health), why: listOf(f.why), older_than: f.older_than } : { channel, keys: [...chosen.values()].map((e) => e.key) };
   // A job selects letters by one key or by how keys begin: what it would not tell apart is not offered.
   const letters = all ? !stands && { channel, prefix: f.prefix } : chosen.size === 1 && { channel, key: [...chosen.values()][0].key };
-  const everyOne = stands ? 'All that match' : `Every key${f.prefix ? ' that begins so' : ''}${channel ? ` of ${channel}` : ''}`;
+  const everyOne = stands ? 'All that match' : `Every key${f.prefix ? ' that begins so' : ''}${f.channel ? ` of ${f.channel}` : ''}`;
   const bad = !channel ? 'Choose one channel first: a job is for one target.' : !all && chosen.size > mostKeys ? `A job takes ${count(mostKeys)} keys by their names at most: choose fewer, or all.` : '';
   return html`<${Card} title=${title} hint=${found.data.of ? `window: ${count(found.data.looked)} of ${count(found.data.of)} records` : ''} right=${found.busy && html`<span class="quiet small" role="status">looking…</span>`}>
     ${n === 0 && html`<${Empty} title=${next ? 'None in this part.' : 'No key is like that.'}><p>${next ? 'The next part may have some.' : filtered ? 'Take a filter away to see more.' : 'Every key is where it should be, or on its way.'}</p><//>`}
