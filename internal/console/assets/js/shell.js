@@ -1,9 +1,9 @@
 // The frame of every page: the bar with the search, the pages, and what is said everywhere.
-import { html, useState, useRef, useEffect } from './lib.js';
+import { html, useState } from './lib.js';
 import { Icon } from './icons.js';
 import { Note, Time, Dialog } from './parts.js';
 import { link, place } from './router.js';
-import { session, may, line, held, hold, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
+import { session, line, held, hold, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
 import { times, store, stored, count, things, local } from './format.js';
 import { shortcuts, helpOpen } from './keyboard.js';
 import { Search } from './search.js';
@@ -45,7 +45,7 @@ export function Shell({ page, children }) {
 
 /** Standing is what is said on every page: the server is away, or updates are held. */
 function Standing() {
-  if (failure.value) return html`<${Note} tone="stop" role="alert" title="The channels could not be loaded."><p>${failure.value.message}</p><p><button type="button" class="btn" onClick=${reload}>Try again</button></p><//>`;
+  if (failure.value && (failure.value.status || line.value !== 'lost')) return html`<${Note} tone="stop" role="alert" title="The channels could not be loaded."><p>${failure.value.message}</p><p><button type="button" class="btn" onClick=${reload}>Try again</button></p><//>`;
   if (line.value === 'lost') {
     return html`<${Note} tone="wait" role="alert" title="The server does not answer."><p>What is shown is as of <${Time} at=${asOf.value} ago=${true} />. The console asks again every few seconds; until then nothing can be done from here. Deliveries do not depend on it.</p><//>`;
   }

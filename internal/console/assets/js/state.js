@@ -114,7 +114,7 @@ export async function reload() {
     let page = await get('overview', { limit: 200 });
     const first = page;
     for (let n = 1; mine === turn; n++) {
-      for (const row of page.channels) found.set(row.channel, row);
+      for (const row of page.channels) { found.set(row.channel, row); remember(row); }
       if (n === 1) show(found, first, look);
       if (!page.next || n === maxPages) break;
       page = await get('overview', { limit: 200, cursor: page.next });
@@ -152,7 +152,6 @@ function show(found, first, look) {
     if (look === looks) showAttention(first);
     loaded.value = true;
     failure.value = null;
-    for (const row of found.values()) remember(row);
   });
 }
 
@@ -182,6 +181,11 @@ function take(kind, data) {
 }
 
 let attentionDue = null;
+/** looking counts the looks that have no answer yet; beat looks when nothing changes, too. */
+let looking = 0;
+let beat = null;
+/** beatGap is how far apart looks are while nothing changes, in ms. */
+const beatGap = 15000;
 
 function apply(kind, data) {
   batch(() => {
@@ -211,16 +215,22 @@ function apply(kind, data) {
   });
 }
 
-/** lookAtAttention asks what needs a person, at most every two seconds while something changes. */
+/**
+ * lookAtAttention asks what needs a person, at most every two seconds while something changes. It also tells whether
+ * what is shown is still true: a stream whose server has lost the broker is just silent.
+ */
 async function lookAtAttention() {
   attentionDue = null;
   const look = ++looks;
+  looking++;
   try {
     const page = await get('overview', { limit: 1 });
     if (look !== looks) return;
     if (held.value) pending.push(['attention', null]);
-    else batch(() => showAttention(page));
-  } catch { /* the stream says when the server is away */ }
+    else batch(() => { showAttention(page); asOf.value = page.at; failure.value = null; });
+  } catch (e) {
+    if (look === looks && (!e.status || e.status >= 500)) failure.value = e;
+  } finally { looking--; }
 }
 
 /** hold keeps what is shown as it is, or lets it go on. */
@@ -246,6 +256,8 @@ function listen(since) {
   });
   for (const kind of ['rows', 'jobs', 'activity']) source.addEventListener(kind, (e) => take(kind, JSON.parse(e.data)));
   source.addEventListener('error', () => { fresh = false; lost(); });
+  clearInterval(beat);
+  beat = setInterval(() => { if (line.value === 'live' && !held.value && !document.hidden && !looking) lookAtAttention(); }, beatGap);
 }
 
 /** lost says so; the browser asks again by itself, but not after an answer that is no stream. */
@@ -272,6 +284,7 @@ async function comeBack() {
 
 function stop() {
   clearTimeout(again);
+  clearInterval(beat);
   again = null;
   turn++;
   source?.close();

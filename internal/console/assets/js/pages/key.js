@@ -35,7 +35,7 @@ export function KeyPage() {
   // It stays the same while others get worse: somebody may be about to act on it.
   const one = known.find((c) => c.channel === (chosen || shown.current)) ?? [...known].sort((a, b) => weight(b) - weight(a))[0];
   shown.current = one?.channel;
-  return html`${title}<${Summary} known=${known} />
+  return html`${title}<${Failure} error=${found.error} retry=${found.again} /><${Summary} known=${known} />
     <${Matrix} known=${known} topics=${found.data.topics ?? []} one=${one} keyName=${key} />
     <${Jobs} channel=${one?.channel} last=${1} />
     ${one && may('payload') && html`<${Contents} key=${one.channel} of=${one} />`}
