@@ -46,14 +46,16 @@ const weight = (c) => ({ blocked: 7, dead: 6, down: 5, parked: 4, retrying: 3, p
 
 /** Summary answers the first question in one sentence. */
 function Summary({ known }) {
+  if (!known.length) return html`<${Note} tone="wait" title="No channel takes this key." />`;
   const there = known.filter((c) => c.sync === 'in_sync' || c.sync === 'filtered').length;
   const newest = known.map((c) => c.newest?.version).filter(Boolean);
   const same = new Set(newest).size === 1 ? `, ${newest[0]}` : '';
   const person = known.filter((c) => ['blocked', 'dead', 'paused'].includes(c.health) || c.sync === 'ahead');
   const itself = known.filter((c) => !person.includes(c) && c.sync !== 'in_sync' && c.sync !== 'filtered');
-  if (there === known.length) return html`<${Note} tone="good" title=${known.length === 1 ? `${known[0].channel} holds the newest version${same}.` : `All ${count(known.length)} systems hold the newest version${same}.`} />`;
+  const out = known.some((c) => c.sync === 'filtered'); // it holds an older one, or nothing
+  if (there === known.length) return html`<${Note} tone="good" title=${known.length === 1 ? `${known[0].channel} ${out ? 'filters out' : 'holds'} the newest version${same}.` : `All ${count(known.length)} systems hold the newest version${same}${out ? ', or filter it out' : ''}.`} />`;
   const say = (list, one, many) => (list.length ? `${list.map((c) => c.channel).slice(0, 5).join(', ')}${list.length > 5 ? ` and ${count(list.length - 5)} more` : ''} ${list.length === 1 ? one : many}` : '');
-  return html`<${Note} tone="wait" title=${`${count(there)} of ${things(known.length, 'system')} ${there === 1 ? 'holds' : 'hold'} the newest version${same}.`}><p>${[say(person, 'needs a person', 'need a person'), say(itself, 'goes on by itself', 'go on by themselves')].filter(Boolean).join('; ')}.</p><//>`;
+  return html`<${Note} tone="wait" title=${`${count(there)} of ${things(known.length, 'system')} ${there === 1 ? 'holds' : 'hold'} the newest version${same}${out ? `, or ${there === 1 ? 'filters' : 'filter'} it out` : ''}.`}><p>${[say(person, 'needs a person', 'need a person'), say(itself, 'goes on by itself', 'go on by themselves')].filter(Boolean).join('; ')}.</p><//>`;
 }
 
 /** Version sets back what wanted and held have in common, so that the difference stands out. */
@@ -98,7 +100,7 @@ function Matrix({ known, topics, one, keyName }) {
 function Contents({ of: c }) {
   const [state, set] = useState({});
   const at = `channels/${part(c.channel)}/entities/${part(c.key)}`;
-  const ask = (method, path, kind) => async () => { set({ busy: kind }); try { set({ [kind]: await call(method, path) }); } catch (error) { set({ error }); } };
+  const ask = (method, path, kind) => async () => { set({ busy: kind }); try { set({ [kind]: await call(method, path, { exact: true }) }); } catch (error) { set({ error }); } };
   return html`<${Card} title=${`${c.channel}: what we would send now, what the target holds`} right=${html`<${Act} onClick=${ask('GET', at + '/payload', 'payload')} disabled=${!!state.busy}>Show the payload<//><${Act} tone="main" onClick=${ask('POST', at + '/read-back', 'back')} disabled=${!!state.busy}>Read back<//>`}>
     <div class="body">${!state.payload && !state.back && !state.error && html`<p class="second">${state.busy ? html`<span role="status">Asking…</span>` : 'Reading back asks the target what it holds, and sends nothing. Each look at contents is in the audit log.'}</p>`}
     <${Failure} error=${state.error} what="It could not be read" />
@@ -107,7 +109,7 @@ function Contents({ of: c }) {
 
 export function Payload({ of: p }) {
   const text = p.payload !== undefined && p.payload !== null ? JSON.stringify(p.payload, null, 2) : p.payload_base64 ?? '';
-  return html`<p class="second small">Version <span class="mono">${p.version}</span>, ${p.op || 'upsert'}${p.content_type ? `, ${p.content_type}` : ''}${p.payload_base64 ? ', base64' : ''}. ${p.hidden?.length > 0 && html`Hidden by the channel's setting <code>redact</code>: ${p.hidden.map((h) => html`<code>${h}</code> `)}`}</p><pre class="payload" tabindex="0" aria-label="Payload"><bdi>${visible(text)}</bdi></pre>`;
+  return html`<p class="second small">Version <span class="mono">${p.version}</span>, ${p.op || 'upsert'}${p.content_type ? `, ${p.content_type}` : ''}${p.payload_base64 ? ', base64' : ''}${p.clipped ? `, cut: ${things(p.bytes, 'byte')} in all` : ''}. ${p.hidden?.length > 0 && html`Hidden by the channel's setting <code>redact</code>: ${p.hidden.map((h) => html`<code>${h}</code> `)}`}</p><pre class="payload" tabindex="0" aria-label="Payload"><bdi>${visible(text)}</bdi></pre>`;
 }
 
 function Actions({ of: c, again }) {
@@ -117,7 +119,7 @@ function Actions({ of: c, again }) {
   const some = may('operate') || may('payload') || may('admin');
   return html`<${Card} title="Actions" hint=${c.channel}>${!some && html`<div class="body"><p class="second">Your rights are to read. Each action has its command, too: <code>extsync get --help</code>.</p></div>`}
     ${may('operate') && c.health === 'dead' && act('Replay', `Sends version ${c.newest?.version} again. It is the newest, so nothing can go back.`, html`<${Act} tone="main" onClick=${() => setOpen('replay')}>Replay…<//>`, command(['dead', 'replay'], { channel: c.channel, key: c.key, yes: true }))}
-    ${may('operate') && (c.health === 'down' || c.health === 'retrying' || c.health === 'blocked' || c.health === 'parked') && act('Try now', 'Tries the target of the channel at once.', html`<${Done} name="Try now" run=${() => steps.probe.run(c.channel).then(again)} said="Tried." />`, steps.probe.command(c.channel))}
+    ${may('operate') && (c.health === 'down' || c.health === 'retrying' || c.health === 'blocked' || c.health === 'parked') && act('Try now', 'Tries the target of the channel at once.', html`<${Done} name="Try now" run=${() => steps.probe.run(c.channel).finally(again)} said=${steps.probe.said} />`, steps.probe.command(c.channel))}
     ${may('operate') && act('Resync', 'Delivers the version that the ledger holds again, as the channel is configured now.', html`<${Act} onClick=${() => setOpen('resync')}>Resync…<//>`, command(['resync', c.channel], { key: c.key }))}
     ${may('payload') && act('Read back', 'Asks the target what it holds. Sends nothing.', html`<span class="quiet small">above</span>`, command(['get', c.channel, c.key], { 'read-back': true }))}
     ${may('operate') && ['retrying', 'parked', 'down', 'blocked'].includes(c.health) && act('Give up', 'Makes a dead letter of the update that is being retried. A newer version is delivered all the same.', html`<${Act} onClick=${() => setOpen('giveup')}>Give up…<//>`, command(['key', 'give-up', c.channel, c.key], { yes: true }))}
