@@ -3,7 +3,7 @@ import { html, useState, useEffect } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, refine } from '../router.js';
 import { channelNames, may, totals, jobs } from '../state.js';
-import { Card, Key, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Bars, Act, Command, Note, Typed, useAsk } from '../parts.js';
+import { Card, Key, Time, Failure, Loading, Empty, Table, Cell, Bars, Act, Command, Note, Typed, useAsk } from '../parts.js';
 import { Plan, Jobs, commandOf } from '../jobs.js';
 import { Payload } from './key.js';
 import { Done } from '../acts.js';
@@ -21,7 +21,7 @@ export function Dead() {
   const letters = groups.reduce((n, g) => n + g.count, 0);
   return html`<div class="title"><div><h1>Dead letters</h1><p>${found.data ? `${things(letters, 'update was', 'updates were')} given up, for ${things(groups.length, 'reason')}. ` : ''}A newer version of a key resolves its letters by itself.</p></div>${groups.length > 0 && html`<div class="row"><${Export} filter=${f} /></div>`}</div>
     <${Jobs} />
-    <section class="card filters" aria-label="Filters"><div class="field"><label for="d-channel">Channel</label><select id="d-channel" onChange=${(e) => refine({ channel: e.target.value })}><option value="">all channels</option>${channelNames.value.map((c) => html`<option value=${c} selected=${c === f.channel}>${c}</option>`)}</select></div>
+    <section class="card filters" aria-label="Filters"><div class="field"><label for="d-channel">Channel</label><select id="d-channel" onChange=${(e) => refine({ channel: e.target.value })}><option value="">all channels</option>${channelNames.value.map((c) => html`<option value=${c} selected=${c === f.channel}>${c}</option>`)}${f.channel && !channelNames.value.includes(f.channel) && html`<option value=${f.channel} selected>${visible(f.channel)}</option>`}</select></div>
       <div class="field"><label for="d-outcome">Outcome</label><select id="d-outcome" onChange=${(e) => refine({ outcome: e.target.value })}><option value="">any</option><option value="dead_lettered" selected=${f.outcome === 'dead_lettered'}>given up</option><option value="conflict" selected=${f.outcome === 'conflict'}>conflict</option></select></div>
       <div class="field"><label for="d-prefix">Keys that begin with</label><${Typed} id="d-prefix" class="mono" type="search" maxlength="1024" value=${f.prefix} onDone=${(prefix) => refine({ prefix })} /></div></section>
     <${Failure} error=${found.error} retry=${found.again} what="The dead letters could not be counted" />
@@ -43,11 +43,14 @@ function Group({ of: g, filter, open, again }) {
     ${plan && html`<${Plan} title=${plan.action === 'replay' ? `Replay letters of ${g.channel}?` : `Discard letters of ${g.channel}?`} of=${plan} onClose=${() => setPlan(null)} onStart=${again} />`}</details>`;
 }
 
+/** came says what came of a replay. */
+const came = (r) => (r.under_way ? 'On its way: look again in a while.' : r.outcome === 'superseded' ? `Superseded by version ${r.superseded_by}: not sent.` : r.outcome === 'delivered' ? 'Delivered.' : `Outcome: ${r.outcome}.`);
+
 function Letter({ of: s, again }) {
   const [state, set] = useState({});
-  const show = async () => { set({ busy: true }); try { set({ payload: await get(`dead-letters/${s.sequence}/payload`) }); } catch (error) { set({ error }); } };
+  const show = async () => { set({ busy: true }); try { set({ payload: await call('GET', `dead-letters/${s.sequence}/payload`, { exact: true }) }); } catch (error) { set({ error }); } };
   return html`<tr data-row tabindex="-1"><${Cell}>${s.key ? html`<${Key} of=${s.key} channel=${s.channel} />` : html`<code>${s.encoded_key}</code>`}<//><${Cell} of="Version" class="num mono">${s.version ?? 'unknown'}<//><${Cell} of="Letter" class="num mono">${s.sequence}<//><${Cell} of="Attempts" class="num">${count(s.attempts)}<//><${Cell} of="Given up" class="num"><${Time} at=${s.stored} ago=${true} /><//><${Cell} of="Answer"><bdi class="mono clip">${visible(s.response || s.reason || s.malformed || '')}</bdi><//>
-      <${Cell} class="num"><span class="row end">${may('payload') && html`<button type="button" class="btn plain" disabled=${state.busy} onClick=${show}>Payload</button>`}${may('operate') && html`<${Done} name="Replay" tone="plain" run=${() => call('POST', `dead-letters/${part(String(s.sequence))}/replay`).then((r) => { setTimeout(again, 1500); return r; })} said="Sent." />`}</span><//></tr>
+      <${Cell} class="num"><span class="row end">${may('payload') && html`<button type="button" class="btn plain" disabled=${state.busy} onClick=${show}>Payload</button>`}${may('operate') && html`<${Done} name="Replay" tone="plain" run=${() => call('POST', `dead-letters/${part(String(s.sequence))}/replay`).then((r) => { setTimeout(again, 1500); return r; })} said=${came} />`}</span><//></tr>
     ${(state.payload || state.error) && html`<tr class="more"><td colspan="7"><${Failure} error=${state.error} />${state.payload && html`<${Payload} of=${state.payload} />`}</td></tr>`}`;
 }
 
