@@ -5,10 +5,12 @@ const root = new URL('../../v1/', import.meta.url);
 
 /** Problem is an answer that is no success. */
 export class Problem extends Error {
-  /** @param {number} status @param {any} body */
-  constructor(status, body) {
+  /** @param {number} status 0: there was no answer. @param {string} method @param {any} body */
+  constructor(status, method, body) {
     super(body?.detail || body?.title || `the server answered ${status}`);
     this.status = status;
+    /** What was asked for may have been done all the same: the answer was lost on its way. */
+    this.maybe = method !== 'GET' && [0, 502, 504].includes(status);
     this.reason = body?.reason ?? '';
     this.body = body ?? {};
     /** @type {{location: string, message: string}[]} */
@@ -39,14 +41,18 @@ export const part = (text) => encodeURIComponent(text).replaceAll('.', '%2E');
  * call asks the API.
  * @param {string} method
  * @param {string} path relative to /v1/
- * @param {{params?: object, body?: any, headers?: object, signal?: AbortSignal}} [o]
+ * @param {{params?: object, body?: any, headers?: object, signal?: AbortSignal, exact?: boolean}} [o] exact: numbers
+ *   stay as they are written, for what is shown only
  * @returns {Promise<any>} the answer's document; its ETag is in `.etag` of what `callFull` returns
  */
 export async function call(method, path, o = {}) {
   return (await callFull(method, path, o)).body;
 }
 
-export async function callFull(method, path, { params, body, headers = {}, signal } = {}) {
+/** asWritten keeps a number that JavaScript would write in another way. */
+const asWritten = (_, v, { source }) => (typeof v === 'number' && String(v) !== source ? JSON.rawJSON(source) : v);
+
+export async function callFull(method, path, { params, body, headers = {}, signal, exact } = {}) {
   const late = AbortSignal.timeout(patience);
   const of = onLoggedOut.turn;
   const init = { method, signal: signal ? AbortSignal.any([signal, late]) : late, credentials: 'same-origin', headers: { Accept: 'application/json', ...headers } };
@@ -61,14 +67,14 @@ export async function callFull(method, path, { params, body, headers = {}, signa
     text = await answer.text();
   } catch (e) {
     if (e.name === 'AbortError') throw e;
-    if (e.name === 'TimeoutError') throw new Problem(0, { detail: `The server has not answered within ${patience / 1000} s. What was asked for may have been done all the same: look before you try again.`, reason: 'no_answer' });
-    throw new Problem(0, { detail: 'The server does not answer. What is shown may be old.', reason: 'unreachable' });
+    if (e.name === 'TimeoutError') throw new Problem(0, method, { detail: `The server has not answered within ${patience / 1000} s. What was asked for may have been done all the same: look before you try again.`, reason: 'no_answer' });
+    throw new Problem(0, method, { detail: 'The server does not answer. What is shown may be old.', reason: 'unreachable' });
   }
   let parsed = null;
-  try { parsed = text ? JSON.parse(text) : null; } catch { /* not JSON: the status says enough */ }
+  try { parsed = text ? JSON.parse(text, exact && JSON.rawJSON ? asWritten : undefined) : null; } catch { /* not JSON: the status says enough */ }
   if (!answer.ok) {
     if (answer.status === 401 && of === onLoggedOut.turn) onLoggedOut.call(); // not of the login before
-    throw new Problem(answer.status, parsed);
+    throw new Problem(answer.status, method, parsed);
   }
   return { body: parsed, etag: answer.headers.get('ETag'), status: answer.status };
 }

@@ -2,7 +2,7 @@
 import { html, useState, useEffect } from './lib.js';
 import { call, part } from './api.js';
 import { jobs, may, putJobs } from './state.js';
-import { Act, Command, Dialog, Failure, Loading, Note, Tally, Time } from './parts.js';
+import { Act, Command, Dialog, Failure, Loading, Note, Tally, Time, Undone } from './parts.js';
 import { command } from './commands.js';
 import { count, things, span, utc, visible, now } from './format.js';
 import { actions, outcomeWords } from './words.js';
@@ -48,7 +48,7 @@ export function Plan({ of, title, onClose, onStart }) {
     ${plan && html`<p class="second">This is what would happen. Nothing was ${of.action === 'discard' ? 'discarded' : 'sent'}. Looked at <time datetime=${plan.at}>${utc(new Date(plan.at)).slice(11)}</time>${plan.exact === false && ', and more may match'}.</p><${Tally} of=${lines} />${plan.note && html`<${Note} tone="wait" title=${visible(plan.note)} />`}
       <p class="second small">${plan.seconds ? `At the channel's rate this takes about ${span(plan.seconds)}. ` : ''}${must ? 'What is discarded cannot be brought back. ' : ''}It runs in the server: you can close this page, and stop it at any time.</p>`}
     <div class="field"><label for="reason">Reason, for the audit log${must ? ' (needed)' : ''}</label><input id="reason" type="text" data-first maxlength="300" value=${reason} onInput=${(e) => setReason(e.target.value)} /></div>
-    <${Command} text=${commandOf(of.action, of, reason.trim())} /><${Failure} error=${error} what="It was not started" /><//>`;
+    <${Command} text=${commandOf(of.action, of, reason.trim())} /><${plan ? Undone : Failure} error=${error} what="It was not started" /><//>`;
 }
 
 const stateWords = { running: 'runs', stopping: 'stops after the one in hand', stopped: 'was stopped', done: 'is done', failed: 'failed' };
@@ -64,7 +64,7 @@ export function JobLine({ of: j }) {
     ${runs && j.waits && html`<p class="small"><b>It waits:</b> ${visible(j.waits)}.</p>`}${runs && html`<progress max=${j.total || 1} value=${j.done} aria-label=${`${j.done} of ${j.total}`}></progress>`}
     <p class="small"><b>${count(j.done)} of ${count(j.total)}.</b> <span class="second">${outcomes.length ? outcomes.join(', ') + '. ' : ''}${runs && j.seconds_left ? `About ${span(j.seconds_left)} left. ` : ''}${runs ? 'What is done stays done if you stop.' : ''}</span></p>
     ${j.failures?.length > 0 && html`<details><summary class="small">The first that failed</summary><ul class="plainlist small">${j.failures.map((f) => html`<li><bdi>${visible(f)}</bdi></li>`)}</ul></details>`}
-    <${Failure} error=${error} what="It was not stopped" /></div>`;
+    <${Undone} error=${error} what="It was not stopped" /></div>`;
 }
 
 /** shownFor is for how long a job is shown that has ended, in ms; the activity has them all. */

@@ -49,6 +49,9 @@ export function Failure({ error, retry, what = 'This could not be loaded' }) {
     ${retry && html`<p><button type="button" class="btn" onClick=${retry}>Try again</button></p>`}<//>`;
 }
 
+/** Undone tells why something was not done, as far as that is known. */
+export const Undone = ({ error, what = 'It was not done' }) => html`<${Failure} error=${error} what=${error?.maybe ? 'It may have been done' : what} />`;
+
 /** Loading stands where rows will be. */
 export const Loading = ({ rows = 4, what }) => html`<div class="loading" role="status"><span class="hide">Loading ${what}</span>${Array.from({ length: rows }, () => html`<div class="bone"></div>`)}</div>`;
 

@@ -3,7 +3,7 @@ import { html, useState } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, link, go } from '../router.js';
 import { rows, may, loaded, history, jobs } from '../state.js';
-import { Card, Health, Sync, Time, Failure, Loading, Empty, Table, Cell, Spark, Note, Command, Dialog, Act, useAsk, useEvery } from '../parts.js';
+import { Card, Health, Sync, Time, Failure, Undone, Loading, Empty, Table, Cell, Spark, Note, Command, Dialog, Act, useAsk, useEvery } from '../parts.js';
 import { Step, TypeToConfirm } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
@@ -48,7 +48,7 @@ function PauseDialog({ row, step, onClose }) {
   const pausing = step === 'pause';
   const run = () => call('PUT', `channels/${part(row.channel)}/${step}`).then(onClose, setError);
   return html`<${Dialog} title=${pausing ? `Pause ${row.channel}?` : `Resume ${row.channel}?`} onClose=${onClose} actions=${html`<${Act} tone="main" onClick=${run}>${pausing ? 'Pause the channel' : 'Resume the channel'}<//>`}>
-    <p>${pausing ? 'Deliveries are held back until somebody resumes the channel. Updates are accepted and kept: of each key the newest.' : `Deliveries go on. ${things(row.undelivered, 'update waits', 'updates wait')}.`}</p><${Command} text=${command(['channels', step, row.channel])} /><${Failure} error=${error} what="It was not done" /><//>`;
+    <p>${pausing ? 'Deliveries are held back until somebody resumes the channel. Updates are accepted and kept: of each key the newest.' : `Deliveries go on. ${things(row.undelivered, 'update waits', 'updates wait')}.`}</p><${Command} text=${command(['channels', step, row.channel])} /><${Undone} error=${error} /><//>`;
 }
 
 function CloneDialog({ name, onClose }) {
