@@ -28,6 +28,7 @@ const Policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-a
 // A file is a file of the console as it is served.
 type file struct {
 	contentType string
+	document    bool // a browser can show it as a page
 	etag        string
 	plain       []byte
 	packed      []byte // gzip
@@ -58,9 +59,11 @@ func Handler(name func(*http.Request) string) (http.Handler, error) {
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
-	h.Set("Content-Security-Policy", Policy)
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if f.document { // for scripts and styles these say nothing
+		h.Set("Content-Security-Policy", Policy)
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	}
 	h.Set("Cache-Control", "no-cache") // ask each time: a 304 is cheap, and an upgrade shows at once
 	h.Set("ETag", f.etag)
 	h.Add("Vary", "Accept-Encoding")
@@ -116,5 +119,6 @@ func pack(name string, data []byte) (*file, error) {
 			kind = "text/plain; charset=utf-8"
 		}
 	}
-	return &file{contentType: kind, etag: `"` + hex.EncodeToString(sum[:12]) + `"`, plain: data, packed: buf.Bytes()}, nil
+	document := strings.HasPrefix(kind, "text/html") || kind == "image/svg+xml"
+	return &file{contentType: kind, document: document, etag: `"` + hex.EncodeToString(sum[:12]) + `"`, plain: data, packed: buf.Bytes()}, nil
 }
