@@ -1,6 +1,6 @@
 // The form: one field for each simple field of the schema, in the schema's groups and order. What a form says badly
 // (rules, lists of objects) is left to the YAML beside it, and said so.
-import { html, useId, useState } from '../lib.js';
+import { html, useId, useRef, useState } from '../lib.js';
 import { at, put, equal, join, names } from './paths.js';
 import { visible } from '../format.js';
 
@@ -30,11 +30,17 @@ export function Form({ draft, base, schema, kinds, errors, onChange }) {
   const own = fieldsOf(schema, '', draft);
   const theirs = fieldsOf(kind?.schema, 'connector.config', draft);
   const set = (path, value) => onChange(put(draft, path, value));
+  const former = useRef(new Map()); // the settings of each kind that was left, to come back to
+  const choose = (e) => {
+    const to = e.target.value;
+    former.current.set(draft.connector?.kind, draft.connector);
+    onChange(put(draft, 'connector', former.current.get(to) ?? (base.connector?.kind === to ? base.connector : { kind: to, config: {} })));
+  };
   const groups = (list) => [...list.sort((a, b) => a.order - b.order).reduce((m, f) => m.set(f.group, [...(m.get(f.group) ?? []), f]), new Map())];
   const part = (title, list) => groups(list).map(([name, fields]) => html`<fieldset key=${title + name}><legend>${title}${name}</legend><div class="fields">${fields.filter((f) => !f.advanced || at(base, f.path) !== undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div>
     ${fields.some((f) => f.advanced && at(base, f.path) === undefined) && html`<details><summary class="small">More settings</summary><div class="fields">${fields.filter((f) => f.advanced && at(base, f.path) === undefined).map((f) => html`<${Field} key=${f.path} f=${f} draft=${draft} base=${base} errors=${errors} set=${set} />`)}</div></details>`}</fieldset>`);
   return html`${part('', own)}
-    <fieldset><legend>Connector</legend><div class="field"><label for="kind">Kind</label><select id="kind" onChange=${(e) => onChange(put(draft, 'connector', { kind: e.target.value, config: {} }))}>${kinds.map((k) => html`<option value=${k.name} selected=${k.name === draft.connector?.kind}>${k.name}: ${k.summary}</option>`)}</select>${kind && html`<p class="hint">Guard: ${kind.capabilities.guard}. Secrets are references, such as <code>\${env:NAME}</code>; workers resolve them, and nothing stores or shows them.</p>`}</div></fieldset>
+    <fieldset><legend>Connector</legend><div class="field"><label for="kind">Kind</label><select id="kind" onChange=${choose}>${kinds.map((k) => html`<option value=${k.name} selected=${k.name === draft.connector?.kind}>${k.name}: ${k.summary}</option>`)}</select>${kind && html`<p class="hint">Guard: ${kind.capabilities.guard}. Secrets are references, such as <code>\${env:NAME}</code>; workers resolve them, and nothing stores or shows them.</p>`}</div></fieldset>
     ${part('Connector: ', theirs)}`;
 }
 

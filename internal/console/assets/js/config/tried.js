@@ -9,7 +9,7 @@ const words = { same: ['equal', 'would be sent as before'], changed: ['changed',
 
 export function DryRun({ name, draft, off }) {
   const [state, set] = useState({});
-  const run = async () => { set({ busy: true }); try { set({ data: await call('POST', `channels/${part(name)}/dry-run`, { body: draft }) }); } catch (error) { set({ error }); } };
+  const run = async () => { set({ busy: true }); try { set({ data: await call('POST', `channels/${part(name)}/dry-run`, { body: draft, exact: true }) }); } catch (error) { set({ error }); } };
   const d = state.data;
   return html`<${Card} title="Dry run" hint=${d ? `over the last ${things(d.looked, 'real update')}; nothing was sent` : 'over the last real updates; nothing is sent'} right=${html`<${Act} onClick=${run} disabled=${off || state.busy}>${d ? 'Run again' : 'Run'}<//>`}><${Failure} error=${state.error} what="It could not be run" />
     ${!d && !state.error && html`<div class="body"><p class="second" role="status">${state.busy ? 'Running…' : 'Shows what the draft would send instead of what is sent now.'}</p></div>`}
