@@ -1,7 +1,7 @@
 // The timeline of a key: what the outcome log says, and what people did, in one list, the newest first.
 import { html, useState } from './lib.js';
 import { get } from './api.js';
-import { rows } from './state.js';
+import { rows, activity } from './state.js';
 import { Card, Time, useAsk, ChannelLink } from './parts.js';
 import { Icon } from './icons.js';
 import { visible, utc, things, count } from './format.js';
@@ -22,7 +22,8 @@ function say(channel, e) {
 }
 
 export function Timeline({ known, keyName }) {
-  const people = useAsk((s) => get('activity', { key: keyName, limit: 20 }, s).catch(() => ({ records: [] })), [keyName]);
+  const newest = activity.value[0];
+  const people = useAsk((s) => get('activity', { key: keyName, limit: 20 }, s).catch(() => ({ records: [] })), [keyName, newest && `${newest.id} ${newest.result}`]);
   const [most, setMost] = useState(12);
   const list = [];
   const published = new Set();

@@ -20,7 +20,7 @@ export function sentence(r) {
   const name = rest.join(' ');
   const target = what === 'channel' && name && !name.includes(' ') ? html`<${ChannelLink} name=${name} />` : html`<bdi>${visible(r.target ?? '')}</bdi>`;
   const verb = verbs[r.action];
-  return html`<b><bdi>${visible(r.actor)}</bdi></b> ${verb ?? html`<code>${r.action}</code>`} ${target}${r.result === 'failed' ? ', and it failed' : r.result === 'started' ? ', and it was cut off' : ''}`;
+  return html`<b><bdi>${visible(r.actor)}</bdi></b> ${verb ?? html`<code>${r.action}</code>`} ${target}${r.result === 'failed' ? ', and it failed' : r.result === 'started' ? ', under way, or cut off' : ''}`;
 }
 
 export const Record = ({ of: r }) => html`<li class=${r.result === 'failed' ? 'stop' : 'hand'}><${Icon} name=${r.result === 'failed' ? 'alert' : 'person'} /><div><p>${sentence(r)}</p><p class="second small"><${Time} at=${r.at} ago=${true} />${r.reason && html`, “<bdi>${visible(r.reason)}</bdi>”`}${r.error && html`, <bdi>${visible(r.error)}</bdi>`}</p></div></li>`;

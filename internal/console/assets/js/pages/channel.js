@@ -75,6 +75,7 @@ const healthOf = (r, data) => ({ paused: 'paused', circuit_open: 'down', target_
 
 function Resync({ name }) {
   const found = useAsk((s) => get(`channels/${part(name)}/resync`, {}, s).catch((e) => { if (e.status === 404) return { none: true }; throw e; }), [jobs.value.filter((j) => j.channel === name).map((j) => j.id + j.state).join()]); // a job of it is one, too
+  useEvery(5000, () => { if (found.data?.state === 'running') found.again(); });
   const [prefix, setPrefix] = useState('');
   const [keys, setKeys] = useState('');
   const [plan, setPlan] = useState(null);
