@@ -84,7 +84,7 @@ function Drawn({ rows, topics }) {
     <g class="columns" aria-hidden="true"><text x=${x.platform - 42} y="24">Platform</text><text x=${x.topic - 20} y="24">Topics</text><text x=${x.channel - 5} y="24">Channels</text><text x=${x.rate + 8} y="24">Rate</text><text x=${x.target - 4} y="24">Targets</text></g>
     ${stations.filter((s) => s.topic).map((s) => html`<path class="feed" d=${`M${x.platform + 44} ${middleY}L${x.topic - 40} ${s.y}H${x.topic}`} stroke-width=${width(s.rate)} />`)}
     ${lines.map((l) => html`<${Line} key=${l.row.channel} at=${{ ...l, middleY }} from=${l.topic ? stations.find((s) => s.topic === l.topic) : null} />`)}
-    ${stations.filter((s) => s.topic).map((s) => html`<g class="topic"><rect x=${x.topic - 6} y=${s.first - 10} width="12" height=${s.last - s.first + 20} rx="6" /><text class="name" x=${x.topic - 14} y=${s.y - 8}>${middle(s.topic, 22)}</text><text class="kind" x=${x.topic - 14} y=${s.y + 18}>${things(keys.get(s.topic) ?? 0, 'key')}</text></g>`)}
+    ${stations.filter((s) => s.topic).map((s) => html`<g class="topic"><rect x=${x.topic - 6} y=${s.first - 10} width="12" height=${s.last - s.first + 20} rx="6" /><text class="name" x=${x.topic - 14} y=${s.y - 8}>${middle(s.topic, 22)}</text><text class="kind" x=${x.topic - 14} y=${s.y + 18}>${keys.has(s.topic) && things(keys.get(s.topic), 'key')}</text></g>`)}
     <g class="platform"><rect x=${x.platform - 44} y=${middleY - 26} width="88" height="52" rx="8" /><text class="name" x=${x.platform} y=${middleY + 5}>Platform</text></g>
   </svg></div>`;
 }

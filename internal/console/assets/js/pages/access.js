@@ -2,7 +2,7 @@
 import { html, useState } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { session, may } from '../state.js';
-import { Card, Time, Failure, Loading, Table, Cell, Note, Act, Command, Dialog, useAsk } from '../parts.js';
+import { Card, Time, Failure, Loading, Table, Cell, Note, Act, Command, Dialog, Undone, useAsk } from '../parts.js';
 import { command } from '../commands.js';
 import { visible, things } from '../format.js';
 
@@ -13,7 +13,7 @@ export function Access() {
   return html`<div class="title"><div><h1>Access</h1><p>Who may do what. No right includes another.</p></div></div>
     <${Card} title="You"><div class="body"><dl class="facts"><div><dt>Known as</dt><dd><bdi>${visible(s.who)}</bdi></dd></div>${s.expires && html`<div><dt>Logged out</dt><dd><${Time} at=${s.expires} ahead=${true} /></dd></div>`}<div><dt>Limited to</dt><dd>${s.channels?.length || s.topics?.length ? [...(s.channels ?? []), ...(s.topics ?? []).map((t) => `topic ${t}`)].join(', ') : 'nothing: all channels and topics'}</dd></div></dl>
       <ul class="rights">${scopes.map(([name, what]) => html`<li class=${may(name) ? 'has' : ''}><span class="chip square ${may(name) ? 'good' : 'idle'}"><b>${name}</b></span><span class="second small">${what}${may(name) ? '' : ': not yours'}</span></li>`)}</ul>
-      ${s.login === 'none' && html`<${Note} tone="wait" title="No token is asked for here."><p>Everybody on this machine may do everything. Give the publisher the public half of an administrators' key to change that.</p><${Command} text="extsync tokens key --out admin.key" /><//>`}</div><//>
+      ${s.login === 'none' && html`<${Note} tone="wait" title="No token is asked for here."><p>Whoever may open this address may do everything. Give the publisher the public half of an administrators' key to have it ask for tokens.</p><${Command} text="extsync tokens key --out admin.key" /><//>`}</div><//>
     ${may('admin') && s.login !== 'none' ? html`<${Sessions} /><${Tokens} />` : s.login !== 'none' && html`<${Note} title="Tokens and sessions of others are for administrators."><p>They need the right <code>admin</code>.</p><//>`}`;
 }
 
@@ -22,8 +22,8 @@ function Sessions() {
   const [end, setEnd] = useState(null);
   const [error, setError] = useState(null);
   const list = found.data?.sessions ?? [];
-  return html`<${Card} title="Sessions" hint="in browsers; each ends after 8 hours at most"><${Failure} error=${found.error ?? error} retry=${found.again} />${!found.data ? !found.error && html`<${Loading} rows="2" what="sessions" />` : html`<${Table} label="Sessions" heads=${['Who', 'From', { text: 'Since', class: 'num' }, { text: 'Ends', class: 'num' }, '']}>${list.map((x) => html`<tr key=${x.id}><${Cell}><bdi>${visible(x.who)}</bdi>${x.id === session.value.id && html` <span class="was small">this one</span>`}<//><${Cell} of="From" class="mono">${x.from}<//><${Cell} of="Since" class="num"><${Time} at=${x.since ?? x.created} ago=${true} /><//><${Cell} of="Ends" class="num"><${Time} at=${x.expires} ahead=${true} /><//><${Cell} class="num"><${Act} onClick=${() => setEnd(x)}>End…<//><//></tr>`)}<//>`}
-    ${end && html`<${Dialog} title="End the session?" onClose=${() => setEnd(null)} actions=${html`<${Act} tone="danger" onClick=${() => call('DELETE', `sessions/${part(end.id)}`).then(() => { setEnd(null); found.again(); }, (e) => { setEnd(null); setError(e); })}>End the session<//>`}><p><bdi>${visible(end.who)}</bdi> is logged out at once, and may log in again as long as the token is valid.</p><//>`}<//>`;
+  return html`<${Card} title="Sessions" hint="in browsers; each ends after 8 hours at most"><${Failure} error=${found.error} retry=${found.again} /><${Undone} error=${error} what="The session was not ended" />${!found.data ? !found.error && html`<${Loading} rows="2" what="sessions" />` : html`<${Table} label="Sessions" heads=${['Who', 'From', { text: 'Since', class: 'num' }, { text: 'Ends', class: 'num' }, '']}>${list.map((x) => html`<tr key=${x.id}><${Cell}><bdi>${visible(x.who)}</bdi>${x.id === session.value.id && html` <span class="was small">this one</span>`}<//><${Cell} of="From" class="mono">${x.from}<//><${Cell} of="Since" class="num"><${Time} at=${x.since ?? x.created} ago=${true} /><//><${Cell} of="Ends" class="num"><${Time} at=${x.expires} ahead=${true} /><//><${Cell} class="num"><${Act} onClick=${() => setEnd(x)}>End…<//><//></tr>`)}<//>`}
+    ${end && html`<${Dialog} title="End the session?" onClose=${() => setEnd(null)} actions=${html`<${Act} tone="danger" onClick=${() => call('DELETE', `sessions/${part(end.id)}`).then(() => { setEnd(null); setError(null); found.again(); }, (e) => { setEnd(null); setError(e); })}>End the session<//>`}><p><bdi>${visible(end.who)}</bdi> is logged out at once, and may log in again as long as the token is valid.</p><//>`}<//>`;
 }
 
 function Tokens() {

@@ -21,7 +21,7 @@ export function Login() {
     ${oidc && html`<p><a class="btn main" href=${address('session/oidc', { to: location.hash })}>Log in with ${s.oidc_name || 'your organisation'}</a></p>`}
     <form onSubmit=${submit}><div class="field"><label for="token">Token</label>
       <input id="token" type="password" autocomplete="off" spellcheck=${false} placeholder="est_..." value=${token} required aria-invalid=${error ? 'true' : undefined} aria-describedby="token-hint" onInput=${(e) => { setToken(e.target.value); setError(null); }} />
-      <p class="hint" id="token-hint">An administrator makes one with <code>extsync tokens create NAME --scope read</code>. You stay logged in for 8 hours at most.</p></div>
+      <p class="hint" id="token-hint">An administrator makes one with <code>extsync tokens create NAME --admin-key admin.key --scope read</code>. You stay logged in for 8 hours at most.</p></div>
       ${error && html`<${Note} tone="stop" role="alert" title=${error.status === 401 ? 'The token is unknown, revoked or has expired.' : 'You could not be logged in.'}><p>${error.status === 401 ? 'Ask whoever gave it to you for another.' : error.message}</p><//>`}
       <p><button type="submit" class="btn ${oidc ? '' : 'main'}" disabled=${busy}>Log in</button></p></form>
   </div></div></main>`;

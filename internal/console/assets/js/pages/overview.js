@@ -15,7 +15,7 @@ export function Overview() {
   const all = [...rows.value.values()];
   const t = totals.value;
   if (all.length === 0) {
-    return html`<div class="title"><h1>Overview</h1></div><${Empty} title="There is no channel yet."><p>A channel is a named route to one external system. <a href=${link(['channels'], { new: '1' })}>Make the first one</a>, or run <code>extsync channels init</code>.</p><//>`;
+    return html`<div class="title"><h1>Overview</h1></div><${Empty} title="There is no channel yet."><p>A channel is a named route to one external system. ${may('configure') && html`<a href=${link(['channels'], { new: '1' })}>Make the first one</a>, or run <code>extsync channels init</code>.`}</p><//>`;
   }
   const inSync = all.filter((r) => r.health === 'ok' && !r.not_newest && syncOf(r) === 'in_sync').length;
   const mends = attention.value.filter((a) => !a.person);
