@@ -37,6 +37,7 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 	p.until("saving to be off", `rig.find("button", "Save…").disabled`)
 	p.fill("#yaml", "name: [")
 	p.see("#yaml-said", "It is not valid YAML.")
+	p.until("the form to wait", `document.querySelector(".editor [inert] #kind")`)
 	p.click("button", "Undo my changes")
 	p.see("#yaml-said", "Nothing is changed.")
 
@@ -50,6 +51,20 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 	if got := r.shelf.holds("portal", "k2"); got != "1" || r.shelf.writes("portal", "k2") != 1 {
 		t.Error("a dry run has sent something")
 	}
+	p.yaml("agent}\"", "agent, ssn}\"")
+	p.gone(".tally", "") // it was of another draft
+	p.yaml("agent, ssn}\"", "agent}\"")
+	p.see("#yaml-said", "1 changed: mapping")
+
+	// It is there when one comes back, and so is what another kind had.
+	p.goTo("channels")
+	p.goTo("channels/portal/config")
+	p.see("#yaml-said", "1 changed: mapping")
+	for _, kind := range []string{"sql", "http"} {
+		eval[bool](p, `(() => { const e = document.getElementById("kind"); e.value = `+js(kind)+`; e.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+		p.until("the kind to be chosen", `document.getElementById("yaml").value.includes("kind: `+kind+`")`)
+	}
+	p.see("#yaml-said", "1 changed: mapping")
 	p.click("button", "Save…")
 	p.see("dialog[open] li", "mapping")
 	p.click("dialog[open] button", "Save 1 change")
@@ -69,6 +84,23 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 	if c := r.config("portal"); c.Mapping != "{status}" {
 		t.Errorf("the mapping is %q", c.Mapping)
 	}
+}
+
+// What is typed under "More settings" goes into one field, which keeps the focus.
+func TestMoreSettingsAreTypedAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.channel("portal", "http", r.shelf.connector("portal"))
+	p := r.tab(wide(), "channels/portal/config")
+	p.allow("status of 422") // a draft that the server would refuse
+	eval[bool](p, `(() => {
+		globalThis.field = document.querySelector("fieldset details input[type=text]");
+		field.closest("details").open = true;
+		field.focus();
+		return true;
+	})()`)
+	p.press("1", "2", "3")
+	p.until("the field to have it all, and the focus", `document.activeElement === field && field.isConnected && field.value === "123"`)
+	p.see("#yaml-said", "")
 }
 
 // Two people edit one channel. Whoever saves second sees both changes field by field, keeps

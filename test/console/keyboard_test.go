@@ -57,6 +57,30 @@ func TestKeyboardOpensARow(t *testing.T) {
 	p.loaded()
 }
 
+// Enter opens and closes a group of dead letters, and follows a line of the network; rows that are
+// not shown are stepped over.
+func TestKeyboardTakesRowsAsTheyAre(t *testing.T) {
+	r := newRig(t)
+	furnish(r)
+	p := r.tab(wide(), "dead")
+	p.until("the group to be open", `document.querySelector("details.group[open]")`) // there is one only
+	p.press("j", kb.Enter)
+	p.until("the group to be closed", `document.querySelector("details.group:not([open])")`)
+	p.press(kb.Enter)
+	p.until("the group to be open again", `document.querySelector("details.group[open]")`)
+
+	p.goTo("")
+	p.see("details.mends:not([open]) summary", "itself")
+	reasons := eval[int](p, `document.querySelectorAll("main :not(details) > ul.reasons > [data-row]").length`)
+	for range reasons + 1 {
+		p.press("j")
+	}
+	p.until("a line of the network to have the focus", `document.activeElement.matches("a.line")`)
+	p.press(kb.Enter)
+	p.until("its channel to be open", `location.hash.startsWith("#/channels/")`)
+	p.loaded()
+}
+
 // It shows what keys there are, leaves that by Escape, and the focus is where it was.
 func TestKeyboardHelpOpensAndCloses(t *testing.T) {
 	r := newRig(t)
