@@ -76,6 +76,7 @@ func (s *server) lookupRoutes() {
 		summary: "Where is my update, in every channel?", rule: read, status: http.StatusOK,
 	}, func(ctx context.Context, in *everywhereInput) (*everywhereOutput, error) {
 		found, err := s.look(ctx, operate.Lookup{Key: in.Key, Allows: callerOf(ctx).allows, AllowsTopic: callerOf(ctx).allowsTopic, Timeline: in.Timeline})
+		found.Bound(operate.MaxRows)
 		return &everywhereOutput{Body: found}, err
 	})
 	register(s, route{

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hms-utl/extsync/internal/sleep"
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/pkg/channels"
@@ -104,15 +106,21 @@ func (c *Client) workers(ctx context.Context) (Workers, error) {
 		out.Workers = append(out.Workers, viewOf(&crew.Beats[i]))
 	}
 	look := standing.Looker{JS: c.JS, Names: c.Names, Registry: registry}
-	for _, e := range entries {
-		if standing.State(e) != standing.Active || owned(e, crew) {
-			continue
-		}
-		s, err := look.Channel(ctx, e, crew)
-		if err != nil {
-			return out, err
-		}
-		for _, f := range s.Findings {
+	entries = slices.DeleteFunc(entries, func(e channels.Entry) bool { return standing.State(e) != standing.Active || owned(e, crew) })
+	stands := make([]standing.Channel, len(entries))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(boardAtOnce)
+	for i, e := range entries {
+		group.Go(func() (err error) {
+			stands[i], err = look.Channel(gctx, e, crew)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return out, err
+	}
+	for i, e := range entries {
+		for _, f := range stands[i].Findings {
 			if f.Code == why.NoWorker {
 				out.Unowned = append(out.Unowned, UnownedPartitions{e.Config.Name, f})
 			}

@@ -38,10 +38,15 @@ type Found struct {
 	// Topics that hold the key, with the version that the platform wants its channels to have.
 	Topics   []Wanted      `json:"topics,omitempty" doc:"Those that hold the key: what the channels that read them are to hold. In the order of names; if no channel was named"`
 	Channels []Whereabouts `json:"channels" doc:"In the order of names. A channel that does not know the key says absent"`
+	LeftOut  int           `json:"left_out,omitempty" doc:"How many channels are not listed, where there are more than 200: first those that do not know the key"`
 }
 
-// timelineTime bounds the look into the log of one channel: it has no index by key.
-const timelineTime = 5 * time.Second
+// timelineTime bounds the look into the log, which has no index by key, for timelinesAtOnce
+// channels side by side.
+const (
+	timelineTime    = 5 * time.Second
+	timelinesAtOnce = 4
+)
 
 // Look tells where a key is. It fails as Find does.
 func (c *Client) Look(ctx context.Context, l Lookup) (Found, error) {
@@ -56,19 +61,40 @@ func (c *Client) Look(ctx context.Context, l Lookup) (Found, error) {
 	if err != nil && (len(out.Topics) == 0 || !errors.Is(err, ErrUnknownKey)) {
 		return out, err
 	}
-	for _, w := range found {
-		if l.Timeline > 0 && w.State != StateAbsent {
-			ctx, cancel := context.WithTimeout(ctx, timelineTime)
-			line, err := wire.History(ctx, c.JS, c.Names, w.Channel, l.Key, l.Timeline)
-			cancel()
-			if err != nil {
-				return out, err
-			}
-			w.Timeline = &line
-		}
-		out.Channels = append(out.Channels, w)
+	out.Channels = append(out.Channels, found...)
+	if l.Timeline > 0 {
+		err = c.addTimelines(ctx, &out, l.Timeline)
 	}
-	return out, nil
+	return out, err
+}
+
+func (c *Client) addTimelines(ctx context.Context, f *Found, most int) error {
+	ctx, cancel := context.WithTimeout(ctx, timelineTime)
+	defer cancel()
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(timelinesAtOnce)
+	for i := range f.Channels {
+		w := &f.Channels[i]
+		if w.State == StateAbsent {
+			continue
+		}
+		group.Go(func() error {
+			line, err := wire.History(gctx, c.JS, c.Names, w.Channel, f.Key, most)
+			w.Timeline = &line
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// Bound leaves out channels where there are more than most: first those that do not know the key.
+func (f *Found) Bound(most int) {
+	n := len(f.Channels)
+	if n > most {
+		f.Channels = slices.DeleteFunc(f.Channels, func(w Whereabouts) bool { return w.State == StateAbsent })
+		f.Channels = f.Channels[:min(len(f.Channels), most)]
+	}
+	f.LeftOut = n - len(f.Channels)
 }
 
 // Find tells where a key is, in one channel or, with channel "", in all of
