@@ -17,26 +17,25 @@ plain=(./test/integration/... "${slow[@]}" ./bench/... ./cmd/... ./examples/... 
 # The race detector allocates, too.
 counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
+# What only computes: beside other tests it takes what they leave.
 counts() {
-	part "simulation" scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim
-	part "hostile expressions" scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq
-	part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
-	part "instructions" scripts/instructions.sh
+	nice -n 19 scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim &&
+		nice -n 19 scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq &&
+		nice -n 19 scripts/instructions.sh
 }
 
 if [[ ${1-} == full ]]; then
 	part "all, raced, three times" scripts/go-test.sh race -shuffle=on -count=3 -timeout=60m ./...
 	part "all, at full size" env EXTSYNC_TEST_FULL=1 scripts/go-test.sh plain -v -count=1 -timeout=120m ./...
-	counts
+	part "simulation, hostile expressions, instructions" counts
 else
-	# What runs programs and takes them away waits most of the time, and the race detector takes
-	# the processors meanwhile. Most tests wait for a broker, a database or a disk: more at once
-	# than there are processors.
-	beside "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=20m "${plain[@]}"
-	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=18m "${raced[@]}"
-	counts
+	# Most tests wait for a broker, a database or a disk: more at once than there are processors.
+	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=12m "${raced[@]}"
+	beside "simulation, hostile expressions, instructions" counts
+	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=15m "${plain[@]}"
 	parts_join
 	# A browser takes a processor for itself: beside other tests its pages would be slow.
 	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m ./test/console
 fi
+part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
 parts_end

@@ -12,7 +12,7 @@ import (
 )
 
 // Patience bounds every wait of a test. A test that passes never reaches it.
-const Patience = time.Minute
+const Patience = 2 * time.Minute
 
 // Must ends the test if err is not nil.
 func Must(t testing.TB, err error) {

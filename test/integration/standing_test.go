@@ -234,7 +234,7 @@ func TestEntitiesAreCountedAsTheyStand(t *testing.T) {
 		t.Helper()
 		var got, want map[string]int64
 		// An open circuit tries seldom, and may find those first who never get through.
-		testkit.EventuallyWithin(t, 3*testkit.Patience, when+": metrics to have what ledger and stream have", func() bool {
+		testkit.EventuallyWithin(t, 2*testkit.Patience, when+": metrics to have what ledger and stream have", func() bool {
 			if got, want = scraped(t, crew...), inMetrics(r.whole()); got["circuit_open"] > 0 && want["pending"] == 0 {
 				for n := range 16 { // at each worker somebody gets through: what fails fails alone
 					version++
