@@ -19,9 +19,9 @@ counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
 # What only computes: beside other tests it takes what they leave.
 counts() {
-	nice -n 19 scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim &&
-		nice -n 19 scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq &&
-		nice -n 19 scripts/instructions.sh
+	nice -n 10 scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim &&
+		nice -n 10 scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq &&
+		nice -n 10 scripts/instructions.sh
 }
 
 if [[ ${1-} == full ]]; then
