@@ -19,7 +19,7 @@ counted=(./pkg/delivery/... ./pkg/connectors/connhttp ./pkg/connectors/connsql)
 
 # What only computes: beside other tests it takes what they leave.
 counts() {
-	nice -n 10 scripts/go-test.sh plain -v -count=1 -timeout=15m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim &&
+	nice -n 10 scripts/go-test.sh plain -v -count=1 -timeout=20m -run='^TestHistories$|^TestSimulationFinds' ./pkg/delivery/internal/sim &&
 		nice -n 10 scripts/go-test.sh plain -v -count=1 -run='^TestHostileExpressions$' ./pkg/internal/jq &&
 		nice -n 10 scripts/instructions.sh
 }
@@ -32,7 +32,7 @@ else
 	# Most tests wait for a broker, a database or a disk: more at once than there are processors.
 	part "pkg/, raced" scripts/go-test.sh race -shuffle=on -p=3 -parallel=4 -timeout=12m "${raced[@]}"
 	beside "simulation, hostile expressions, instructions" counts
-	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=15m "${plain[@]}"
+	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=6 -count=1 -timeout=25m "${plain[@]}"
 	parts_join
 	# A browser takes a processor for itself: beside other tests its pages would be slow.
 	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m ./test/console
