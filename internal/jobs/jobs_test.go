@@ -118,6 +118,7 @@ type lab struct {
 	url   string
 	tg    *target
 	store *jobs.Store
+	rest  func() // ends the worker
 }
 
 func newLab(t *testing.T) *lab {
@@ -134,7 +135,7 @@ func newLab(t *testing.T) *lab {
 	testkit.Must(t, err)
 	l.store, err = l.Jobs(t.Context())
 	testkit.Must(t, err)
-	l.background(func(ctx context.Context) error {
+	l.rest = l.background(func(ctx context.Context) error {
 		w, err := delivery.New(delivery.Options{JS: l.JS, Catalog: l.Catalog, ID: "w1", DrainTimeout: 5 * time.Second})
 		if err != nil {
 			return err
@@ -391,6 +392,7 @@ func TestAJobOfAnotherIncarnationEnds(t *testing.T) {
 	l.letters(3, 0)
 	job, err := l.StartJob(t.Context(), operate.JobRequest{Action: jobs.Discard, Letters: &everyLetter, Reason: "old"})
 	testkit.Must(t, err)
+	l.rest() // it would end by itself soon, with an error
 	_, _, err = wire.RenewIncarnation(t.Context(), l.JS, l.Names)
 	testkit.Must(t, err)
 	l.process()

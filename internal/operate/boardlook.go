@@ -123,8 +123,8 @@ func (b *Board) lookBesides(ctx context.Context, s *Snapshot) {
 type forbearance struct{ silent atomic.Int32 }
 
 func (p *forbearance) with(ctx context.Context, ask func(context.Context) error) error {
-	const halves = 8 // silent ones
-	ctx, cancel := context.WithTimeout(ctx, channelTime>>min(p.silent.Load()/halves, 5))
+	const halves, most = 8, 3 // after so many silent ones, and how often
+	ctx, cancel := context.WithTimeout(ctx, channelTime>>min(p.silent.Load()/halves, most))
 	defer cancel()
 	err := ask(ctx)
 	if err != nil && ctx.Err() != nil {

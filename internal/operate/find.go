@@ -62,10 +62,10 @@ func (c *Client) Look(ctx context.Context, l Lookup) (Found, error) {
 		return out, err
 	}
 	out.Channels = append(out.Channels, found...)
-	if l.Timeline > 0 {
-		err = c.addTimelines(ctx, &out, l.Timeline)
+	if l.Timeline == 0 {
+		return out, nil // a key that only a topic knows is no error
 	}
-	return out, err
+	return out, c.addTimelines(ctx, &out, l.Timeline)
 }
 
 func (c *Client) addTimelines(ctx context.Context, f *Found, most int) error {

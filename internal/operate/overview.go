@@ -22,7 +22,7 @@ const (
 // An Overview is a page of how the channels stand, in the order of their names. What is said of
 // all of them, and Topics and Attention, are there on the first page only.
 type Overview struct {
-	At            time.Time   `json:"at" doc:"When it was looked at; about a second ago"`
+	At            time.Time   `json:"at" doc:"When it was looked at: about a second ago, and at most 15 s where a look takes long"`
 	Totals        *Totals     `json:"totals,omitempty" doc:"Over all channels; on the first page"`
 	Topics        []TopicRow  `json:"topics,omitempty" doc:"On the first page, at most 200"`
 	Channels      []Row       `json:"channels"`
