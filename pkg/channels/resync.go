@@ -340,14 +340,26 @@ func (r *Registry) writeResync(ctx context.Context, channel string, next Resync,
 	return nil
 }
 
-// tellOwner sends a request to a partition's owner. Having none is fine: the next
-// one reads what is recorded.
-func (r *Registry) tellOwner(ctx context.Context, channel string, partition int, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_, err := r.js.Conn().RequestWithContext(ctx, wire.Control(r.names, channel, partition), data)
-	if errors.Is(err, nats.ErrNoResponders) {
-		return nil
+// tellTries is how often an owner is told, tellPatience for how long it is waited for each time:
+// an owner that hands its partition over just then may have taken the request without an answer.
+const (
+	tellTries    = 3
+	tellPatience = 2 * time.Second
+)
+
+// tellOwner sends a request to a partition's owner that may be sent again. Having none is fine:
+// the next one reads what is recorded.
+func (r *Registry) tellOwner(ctx context.Context, channel string, partition int, data []byte) (err error) {
+	for range tellTries {
+		try, cancel := context.WithTimeout(ctx, tellPatience)
+		_, err = r.js.Conn().RequestWithContext(try, wire.Control(r.names, channel, partition), data)
+		cancel()
+		if errors.Is(err, nats.ErrNoResponders) {
+			return nil
+		}
+		if err == nil || ctx.Err() != nil {
+			break
+		}
 	}
 	return err
 }
