@@ -66,11 +66,12 @@ func Serve(ctx context.Context, c *operate.Client, o PublisherOptions) error {
 			o.Logger.Warn().Err(err).Msg("traces")
 		}
 	}()
-	logins, err := openLogins(ctx, c, o, administering)
+	// First of all: what is opened in a newer one than is watched for ends at once.
+	incarnation, err := wire.ReadIncarnation(ctx, c.JS, c.Names)
 	if err != nil {
 		return err
 	}
-	incarnation, err := wire.ReadIncarnation(ctx, c.JS, c.Names)
+	logins, err := openLogins(ctx, c, o, administering)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -38,25 +39,31 @@ type file struct {
 // addresses are relative, so that it works behind a proxy that puts it elsewhere. name returns
 // the path of the file that a request asks for, "" for the page.
 func Handler(name func(*http.Request) string) (http.Handler, error) {
-	files, err := load()
+	files, version, err := load()
 	if err != nil {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked := name(r)
 		if asked == "" {
-			asked = "index.html"
+			asked = page
+		}
+		of := ""
+		if first, rest, found := strings.Cut(asked, "/"); found && versioned.MatchString(first) {
+			of, asked = first, rest
 		}
 		f, ok := files[asked]
 		if !ok {
 			http.Error(w, "the console has no such file", http.StatusNotFound)
 			return
 		}
-		f.serve(w, r)
+		f.serve(w, r, of == version && asked != page)
 	}), nil
 }
 
-func (f *file) serve(w http.ResponseWriter, r *http.Request) {
+// serve answers with the file. forever: what this address has never changes. At any other a
+// browser asks each time: a 304 is cheap, and an upgrade shows at once.
+func (f *file) serve(w http.ResponseWriter, r *http.Request, forever bool) {
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
 	if f.document { // for scripts and styles these say nothing
@@ -64,7 +71,10 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	}
-	h.Set("Cache-Control", "no-cache") // ask each time: a 304 is cheap, and an upgrade shows at once
+	h.Set("Cache-Control", "no-cache")
+	if forever {
+		h.Set("Cache-Control", "max-age=31536000, immutable")
+	}
 	h.Set("ETag", f.etag)
 	h.Add("Vary", "Accept-Encoding")
 	if strings.Contains(r.Header.Get("If-None-Match"), f.etag) {
@@ -82,22 +92,41 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// load reads and packs every file once.
-func load() (map[string]*file, error) {
-	out := map[string]*file{}
-	err := fs.WalkDir(assets, "assets", func(name string, d fs.DirEntry, err error) error {
+// page is the file that names all others, under the version of all of them: a browser that has
+// opened the console before asks for this one only.
+const page = "index.html"
+
+var (
+	versioned = regexp.MustCompile(`^[0-9a-f]{16}$`)
+	ofPage    = regexp.MustCompile(`(href|src)="(css|js|vendor)/`)
+)
+
+// load reads and packs every file once. Their version depends on what is in them.
+func load() (files map[string]*file, version string, err error) {
+	contents := map[string][]byte{}
+	all := sha256.New()
+	err = fs.WalkDir(assets, "assets", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		data, err := assets.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		f, err := pack(name, data)
-		out[strings.TrimPrefix(name, "assets/")] = f
+		name = strings.TrimPrefix(name, "assets/")
+		contents[name] = data
+		_, _ = fmt.Fprintf(all, "%s\n%d\n%s", name, len(data), data) // a hash takes all
 		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, "", err
+	}
+	version = hex.EncodeToString(all.Sum(nil)[:8])
+	contents[page] = ofPage.ReplaceAll(contents[page], []byte(`$1="`+version+`/$2/`))
+	files = map[string]*file{}
+	for name, data := range contents {
+		if files[name], err = pack(name, data); err != nil {
+			return nil, "", err
+		}
+	}
+	return files, version, nil
 }
 
 func pack(name string, data []byte) (*file, error) {

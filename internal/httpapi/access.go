@@ -63,7 +63,7 @@ func (s *server) accessRoutes() {
 		}
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		list, more, err := s.o.Sessions.List(ctx, maxListed)
+		list, more, err := s.o.Sessions.List(ctx, s.o.Tokens.Ended, maxListed)
 		return &sessionsOutput{Body: SessionList{Sessions: append([]sessions.Record{}, list...), More: more}}, err
 	})
 	register(s, route{

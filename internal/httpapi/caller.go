@@ -135,7 +135,7 @@ func (s *server) identifyByCookie(r *http.Request, c *caller, scope tokens.Scope
 	if p := s.sameSite(r); p != nil {
 		return p
 	}
-	session, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), s.o.Client.Names.Prefix(), time.Now())
+	session, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), s.o.Sessions.Installation(), time.Now())
 	if err != nil || s.o.Sessions.Ended(session.ID) {
 		return errEnded()
 	}

@@ -79,9 +79,9 @@ func (s *server) learnLogin(r *http.Request, a gateway.Answer, op *huma.Operatio
 	if !s.o.Tokens.Required() {
 		return nil
 	}
-	now, prefix := time.Now(), s.o.Client.Names.Prefix()
+	now, here := time.Now(), s.o.Sessions.Installation()
 	if op.OperationID == "log-out" && a.Status == http.StatusOK {
-		if login, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), prefix, now); err == nil {
+		if login, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), here, now); err == nil {
 			s.o.Sessions.EndHere(login)
 		}
 	}
@@ -90,8 +90,8 @@ func (s *server) learnLogin(r *http.Request, a gateway.Answer, op *huma.Operatio
 		if err != nil || c.Name != sessionCookie || c.Value == "" {
 			continue
 		}
-		if _, err := s.o.SessionKeys.Open(c.Value, prefix, now); err != nil {
-			return problem(http.StatusServiceUnavailable, "no_session_key", "the administrator signs logins with another key than this gateway has: give both --http-session-key-file")
+		if _, err := s.o.SessionKeys.Open(c.Value, here, now); err != nil {
+			return problem(http.StatusServiceUnavailable, "no_session_key", "the administrator signs logins with another key than this gateway has: give both --http-session-key-file; or one of them has not noticed 'extsync recover' yet: try again")
 		}
 	}
 	return nil

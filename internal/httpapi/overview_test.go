@@ -10,6 +10,33 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
+// A broker that came back older was said by doctor and the metrics only; a channel whose ledger has
+// no key of those that wait made the sum of all copies too small.
+func TestOverviewOfARestoredBroker(t *testing.T) {
+	r := newRig(t).serve()
+	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"))
+	var found map[string]any
+	r.eventually("the update to be counted", func() bool {
+		found = r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+		return at(found, "totals", "not_newest") == 1.0
+	})
+	if at(found, "totals", "copies") != 1.0 || at(row(found, "erp"), "copies") != 1.0 || found["restored"] != nil || at(found, "totals", "needs_person") != 2.0 { // no worker
+		t.Errorf("before: %v", found)
+	}
+	progress, err := channels.OpenProgress(t.Context(), r.client.JS, r.client.Names)
+	r.must(err)
+	registry, err := r.client.Registry(t.Context())
+	r.must(err)
+	e, err := registry.Get(t.Context(), "erp")
+	r.must(err)
+	_, err = progress.Write(t.Context(), "erp", e.Generation, 0, channels.Progress{Restored: 1_700_000_000}, 0) // by a worker that has ended since
+	r.must(err)
+	r.eventually("it to be said", func() bool {
+		found = r.call(http.StatusOK, http.MethodGet, "/v1/overview", "")
+		return found["restored"] == "2023-11-14T22:13:20Z" && at(found, "totals", "copies") == 1.0
+	})
+}
+
 const script = `<script>alert("k")</script>`
 
 // names returns a field of each element of a list, in order.

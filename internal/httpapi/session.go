@@ -178,7 +178,7 @@ func (s *server) logIn(r *http.Request, body []byte) (*sessionOutput, error) {
 		Token string `json:"token"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil || in.Token == "" {
-		return nil, invalid(FieldError{Location: "body.token", Message: "it is missing"}) // the error may quote it
+		return nil, invalid(FieldError{Location: "body.token", Message: "it is missing, or no text"}) // the error may quote it
 	}
 	if !s.o.Tokens.Required() {
 		return nil, problem(http.StatusConflict, "no_login", "nobody needs to log in here: tokens are not asked for")
@@ -207,7 +207,7 @@ func (s *server) begin(r *http.Request, c *caller, login sessions.Session) (stri
 	if p := s.guesses.begin(c.id()); p != nil {
 		return "", p
 	}
-	login.Installation = s.o.Client.Names.Prefix()
+	login.Installation = s.o.Sessions.Installation()
 	login, sealed, err := s.o.SessionKeys.Seal(login, time.Now())
 	if err != nil {
 		return "", err
@@ -234,7 +234,7 @@ func (s *server) logOut(r *http.Request) (*endOutput, error) {
 		return nil, p
 	}
 	out := &endOutput{SetCookie: []string{newCookie(r, sessionCookie, "", 0)}}
-	login, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), s.o.Client.Names.Prefix(), time.Now())
+	login, err := s.o.SessionKeys.Open(cookieOf(r, sessionCookie), s.o.Sessions.Installation(), time.Now())
 	if err != nil || s.o.Sessions.Ended(login.ID) {
 		return out, nil //nolint:nilerr // there is nothing to end
 	}

@@ -123,7 +123,9 @@ func TestForgedCookies(t *testing.T) {
 	id, _, _ := tokens.Split(admin)
 	other, err := sessions.NewKeys()
 	r.must(err)
-	_, elsewhere, err := other.Seal(sessions.Session{Token: id, Installation: r.client.Names.Prefix()}, time.Now())
+	store, err := sessions.OpenStore(t.Context(), r.client.JS, r.client.Names)
+	r.must(err)
+	_, elsewhere, err := other.Seal(sessions.Session{Token: id, Installation: store.Installation()}, time.Now())
 	r.must(err)
 	body, sig, _ := strings.Cut(good, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(body)
@@ -182,6 +184,15 @@ func TestSessionsAndTokensAreListed(t *testing.T) {
 	r.call(http.StatusNotFound, http.MethodDelete, "/v1/sessions/x", "", "Cookie", mine)
 	r.call(http.StatusOK, http.MethodDelete, "/v1/sessions/"+found, "", "Cookie", mine)
 	r.call(http.StatusUnauthorized, http.MethodGet, "/v1/channels", "", "Cookie", theirs)
+	// A login by a token that is revoked is none.
+	revoked := r.token(tokens.Read)
+	r.login(revoked)
+	id, _, _ = tokens.Split(revoked)
+	r.must(r.issuer().Revoke(t.Context(), id, false))
+	r.eventually("the revoked token to be noticed", func() bool {
+		list, _ = r.call(http.StatusOK, http.MethodGet, "/v1/sessions", "", "Cookie", mine)["sessions"].([]any)
+		return len(list) == 1
+	})
 	if list, _ := r.call(http.StatusOK, http.MethodGet, "/v1/sessions", "", "Cookie", mine)["sessions"].([]any); len(list) != 1 {
 		t.Errorf("sessions: %v", list)
 	}

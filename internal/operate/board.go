@@ -24,7 +24,7 @@ const (
 	// staleFor is how old a snapshot may be that is returned while a newer one is not taken
 	// within staleAfter.
 	staleFor   = 15 * time.Second
-	staleAfter = 300 * time.Millisecond
+	staleAfter = 100 * time.Millisecond
 	// boardTime bounds a look at all channels.
 	boardTime = 20 * time.Second
 	// channelTime bounds a look at one channel or topic, and besidesTime one at what is told
@@ -149,6 +149,15 @@ func rowOf(e channels.Entry, c *standing.Channel) Row {
 		row.Keys = &c.Stock.Keys
 		row.NotNewest = row.Sync[why.Waiting] + row.Sync[why.Behind] + row.Sync[why.Unknown]
 	}
+	row.Copies = row.NotNewest
+	if row.Keys != nil {
+		row.Copies = max(row.Copies, *row.Keys)
+	}
+	var counted int64
+	for _, n := range row.Sync {
+		counted += n
+	}
+	row.Copies = max(row.Copies, counted)
 	for i := range c.Partitions {
 		if w := c.Partitions[i].Worker; w != "" && len(row.Workers) < workersNamed && !slices.Contains(row.Workers, w) {
 			row.Workers = append(row.Workers, w)

@@ -156,7 +156,7 @@ func (b *Board) unseen(now time.Time, e channels.Entry, err error, urgency map[w
 }
 
 func spotOf(e channels.Entry, c *standing.Channel, urgency map[why.Code]int) spot {
-	return spot{row: rowOf(e, c), attention: attentionOf(e.Config.Name, c, urgency), route: e.Config.Route().ID()}
+	return spot{row: rowOf(e, c), attention: attentionOf(e.Config.Name, c, urgency), route: e.Config.Route().ID(), restored: c.Restored()}
 }
 
 // standsUnseen is how a channel stands that cannot be looked at.

@@ -27,6 +27,7 @@ type Overview struct {
 	Topics        []TopicRow  `json:"topics,omitempty" doc:"On the first page, at most 200"`
 	Channels      []Row       `json:"channels"`
 	Next          string      `json:"next" doc:"The cursor of the next page; empty: this was the last"`
+	Restored      time.Time   `json:"restored,omitzero" doc:"When a worker found that the broker holds older files than before, without a new incarnation: run 'extsync recover'. On the first page"`
 	Attention     []Attention `json:"attention,omitempty" doc:"On the first page, at most 50: first what needs a person, then what mends itself"`
 	AttentionMore int         `json:"attention_more,omitempty" doc:"How many there are besides"`
 }
@@ -36,7 +37,8 @@ type Totals struct {
 	Channels    int                `json:"channels"`
 	OK          int                `json:"ok" doc:"Channels of the health ok"`
 	NeedsPerson int                `json:"needs_person" doc:"What needs a person, and does not mend itself"`
-	Keys        int64              `json:"keys"`
+	Keys        int64              `json:"keys" doc:"In the ledger"`
+	Copies      int64              `json:"copies"`
 	InSync      int64              `json:"in_sync"`
 	NotNewest   int64              `json:"not_newest"`
 	Undelivered uint64             `json:"undelivered"`
@@ -65,7 +67,8 @@ type Row struct {
 	State       string             `json:"state"`
 	Health      why.Health         `json:"health" enum:"ok,retrying,parked,dead,down,paused,blocked"`
 	Sync        map[why.Sync]int64 `json:"sync" doc:"Keys by what the target holds of them; empty: not counted yet"`
-	Keys        *int64             `json:"keys" doc:"Null: not counted yet"`
+	Keys        *int64             `json:"keys" doc:"In the ledger; null: not counted yet"`
+	Copies      int64              `json:"copies" doc:"Keys that the target is to hold: those in the ledger, and those that were published and are not there yet"`
 	NotNewest   int64              `json:"not_newest" doc:"Keys that wait or are behind, or of which nothing is known"`
 	Undelivered uint64             `json:"undelivered"`
 	Oldest      time.Time          `json:"oldest,omitzero" doc:"When the oldest undelivered update was published"`
@@ -108,6 +111,7 @@ type spot struct {
 	route     string    // of whose stream row.Published is told
 	changed   time.Time // when the first snapshot was taken in which the row is as it is
 	unseen    time.Time // since when the channel could not be looked at; zero: it could
+	restored  time.Time // as of Overview
 }
 
 // Overview returns a page: of the channels and topics that are let through, those behind the
@@ -132,7 +136,7 @@ func (s *Snapshot) Overview(allows, allowsTopic func(name string) bool, limit in
 	if cursor != "" {
 		return out, nil
 	}
-	out.Totals = s.Totals(allows)
+	out.Totals, out.Restored = s.Totals(allows), s.restored()
 	for _, t := range s.topics {
 		if allowsTopic(t.Topic) && len(out.Topics) < MaxRows {
 			out.Topics = append(out.Topics, t)
@@ -148,6 +152,16 @@ func (s *Snapshot) Overview(allows, allowsTopic func(name string) bool, limit in
 		out.Attention, out.AttentionMore = out.Attention[:maxAttention], n-maxAttention
 	}
 	return out, nil
+}
+
+// restored returns when somebody found the broker's files to be older; zero: nobody has.
+func (s *Snapshot) restored() (first time.Time) {
+	for i := range s.spots {
+		if at := s.spots[i].restored; first.IsZero() || !at.IsZero() && at.Before(first) {
+			first = at
+		}
+	}
+	return first
 }
 
 // Totals adds up the channels that allows lets through.
@@ -168,6 +182,7 @@ func (s *Snapshot) Totals(allows func(channel string) bool) *Totals {
 		if row.Keys != nil {
 			t.Keys += *row.Keys
 		}
+		t.Copies += row.Copies
 		t.NotNewest += row.NotNewest
 		t.Undelivered += row.Undelivered
 		t.Dead += row.Dead

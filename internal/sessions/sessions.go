@@ -51,7 +51,7 @@ var idPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 type Session struct {
 	Format int    `json:"f"`
 	ID     string `json:"id"`
-	// Installation is the prefix of its subjects: one key may be that of several.
+	// Installation is that of the store: one key may be that of several.
 	Installation string `json:"at"`
 	// Token is the id of the token that it was made by; "" for one by OIDC.
 	Token string `json:"token,omitempty"`

@@ -21,6 +21,9 @@ import (
 	"github.com/hms-utl/extsync/pkg/events"
 )
 
+// none: no token has ended.
+func none(string) bool { return false }
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSealedSessions(t *testing.T) {
@@ -85,6 +88,36 @@ func TestSessionKeyFiles(t *testing.T) {
 	}
 }
 
+// An instance that was started after an older broker had come back took logins that had been ended,
+// also after 'extsync recover'.
+func TestLoginsEndWithTheIncarnation(t *testing.T) {
+	broker := natstest.Run(t)
+	names := events.DefaultNames()
+	testkit.Must(t, channels.Provision(t.Context(), broker.JS, names, channels.Storage{}))
+	keys, err := sessions.NewKeys()
+	testkit.Must(t, err)
+	open := func(want int) *sessions.Store {
+		s, err := sessions.OpenStore(t.Context(), broker.JS, names)
+		testkit.Must(t, err)
+		if list, _, err := s.List(t.Context(), none, 10); err != nil || len(list) != want {
+			t.Errorf("listed: %+v, %v", list, err)
+		}
+		return s
+	}
+	first := open(0)
+	login, cookie, err := keys.Seal(sessions.Session{Installation: first.Installation()}, time.Now())
+	testkit.Must(t, err)
+	testkit.Must(t, first.Begin(t.Context(), login, "token 1 (x)", "127.0.0.1:1"))
+	if _, err := keys.Open(cookie, open(1).Installation(), time.Now()); err != nil {
+		t.Errorf("after a start: %v", err)
+	}
+	_, _, err = wire.RenewIncarnation(t.Context(), broker.JS, names)
+	testkit.Must(t, err)
+	if _, err := keys.Open(cookie, open(0).Installation(), time.Now()); !errors.Is(err, sessions.ErrInvalid) {
+		t.Errorf("after recover: %v", err)
+	}
+}
+
 // A broker whose files were restored knows nothing of who has logged out since.
 func TestEndedLoginStaysEndedAtAnOlderBroker(t *testing.T) {
 	broker := natstest.Run(t)
@@ -98,7 +131,7 @@ func TestEndedLoginStaysEndedAtAnOlderBroker(t *testing.T) {
 	keys, err := sessions.NewKeys()
 	testkit.Must(t, err)
 	first := open(broker.JS)
-	login, _, err := keys.Seal(sessions.Session{}, time.Now())
+	login, _, err := keys.Seal(sessions.Session{Installation: first.Installation()}, time.Now())
 	testkit.Must(t, err)
 	testkit.Must(t, first.Begin(t.Context(), login, "token 1 (x)", "127.0.0.1:1"))
 	putBack := broker.KeepFiles(t, wire.KVStream(wire.SessionsBucket(names)))
@@ -106,16 +139,16 @@ func TestEndedLoginStaysEndedAtAnOlderBroker(t *testing.T) {
 	js, err := jetstream.New(broker.Connect(t)) // it outlives the restart
 	testkit.Must(t, err)
 	store := open(js)
-	if list, _, err := store.List(t.Context(), 10); err != nil || len(list) != 1 || list[0].Who != "token 1 (x)" {
+	if list, _, err := store.List(t.Context(), none, 10); err != nil || len(list) != 1 || list[0].Who != "token 1 (x)" {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	_, err = first.End(t.Context(), login.ID)
 	testkit.Must(t, err)
-	if list, _, err := store.List(t.Context(), 10); err != nil || len(list) != 0 || !store.Ended(login.ID) {
+	if list, _, err := store.List(t.Context(), none, 10); err != nil || len(list) != 0 || !store.Ended(login.ID) {
 		t.Fatalf("it was ended elsewhere: %+v, %v", list, err)
 	}
 	putBack()
-	if list, _, err := store.List(t.Context(), 10); err != nil || len(list) != 0 || !store.Ended(login.ID) {
+	if list, _, err := store.List(t.Context(), none, 10); err != nil || len(list) != 0 || !store.Ended(login.ID) {
 		t.Errorf("the older broker brings it back: %+v, %v", list, err)
 	}
 	// One that starts now does not know, which the documents say.
@@ -130,8 +163,11 @@ func TestForeignRecordsOfSessions(t *testing.T) {
 	names := events.DefaultNames()
 	testkit.Must(t, channels.Provision(t.Context(), broker.JS, names, channels.Storage{}))
 	id := sessions.NewID()
+	before, err := sessions.OpenStore(t.Context(), broker.JS, names)
+	testkit.Must(t, err)
+	at := before.Installation()
 	for key, data := range map[string]string{
-		"begun." + id: `{"f":1,"id":"` + id + `","who":"x","expires":"9999-01-01T00:00:00Z"}`, "begun.x": "x", "ended.x": `{"f":1,"id":"x"}`,
+		"begun." + id: `{"f":1,"at":"` + at + `","id":"` + id + `","who":"x","expires":"9999-01-01T00:00:00Z"}`, "begun.x": "x", "ended.x": `{"f":1,"id":"x"}`,
 		"other." + id: `{"f":1,"id":"` + id + `"}`, "begun." + sessions.NewID(): `{"f":1,"id":"` + id + `"}`, "x": "",
 	} {
 		_, err := broker.JS.Publish(t.Context(), wire.KVSubject(wire.SessionsBucket(names), key), []byte(data))
@@ -139,7 +175,7 @@ func TestForeignRecordsOfSessions(t *testing.T) {
 	}
 	s, err := sessions.OpenStore(t.Context(), broker.JS, names)
 	testkit.Must(t, err)
-	if list, _, err := s.List(t.Context(), 10); err != nil || len(list) != 1 || time.Until(list[0].Expires) > sessions.MaxAge || s.Ended(id) {
+	if list, _, err := s.List(t.Context(), none, 10); err != nil || len(list) != 1 || time.Until(list[0].Expires) > sessions.MaxAge || s.Ended(id) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -34,21 +34,25 @@ const (
 
 // A Record is what the list shows of a login. Nothing follows from it.
 type Record struct {
-	Format  int       `json:"f"`
-	ID      string    `json:"id"`
-	Who     string    `json:"who"`
-	From    string    `json:"from,omitempty"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"`
+	Format int    `json:"f"`
+	ID     string `json:"id"`
+	Who    string `json:"who"`
+	// Installation and Token are those of the Session.
+	Installation string    `json:"at,omitempty"`
+	Token        string    `json:"token,omitempty" doc:"The id of the token that it was made by; none: it was made by a provider"`
+	From         string    `json:"from,omitempty"`
+	Created      time.Time `json:"created"`
+	Expires      time.Time `json:"expires"`
 }
 
 // A Store knows which logins have ended, and lists those that have not. While it runs it
 // forgets no end before the login would have expired, whatever the broker holds. It is safe
 // for concurrent use.
 type Store struct {
-	js     jetstream.JetStream
-	bucket string
-	stream jetstream.Stream
+	js           jetstream.JetStream
+	bucket       string
+	stream       jetstream.Stream
+	installation string
 
 	loading sync.Mutex // held by load, for made, next and whole
 	made    time.Time
@@ -64,7 +68,11 @@ type Store struct {
 // it up to date.
 func OpenStore(ctx context.Context, js jetstream.JetStream, names events.Names) (*Store, error) {
 	s := &Store{js: js, bucket: wire.SessionsBucket(names), begun: map[string]Record{}, ended: map[string]time.Time{}}
-	var err error
+	incarnation, err := wire.ReadIncarnation(ctx, js, names)
+	if err != nil {
+		return nil, fmt.Errorf("open the sessions: %w", err)
+	}
+	s.installation = fmt.Sprintf("%s %s", names.Prefix(), incarnation)
 	s.stream, err = js.Stream(ctx, wire.KVStream(s.bucket))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("%w: bucket %s is missing; apply the channels again", events.ErrNotProvisioned, s.bucket)
@@ -74,6 +82,11 @@ func OpenStore(ctx context.Context, js jetstream.JetStream, names events.Names) 
 	}
 	return s, s.load(ctx)
 }
+
+// Installation is what logins are good for: this installation in the incarnation that it had
+// when the store was opened. After 'extsync recover' nobody is logged in whose end an older
+// broker has forgotten.
+func (s *Store) Installation() string { return s.installation }
 
 // Keep follows what is stored until ctx ends.
 func (s *Store) Keep(ctx context.Context) {
@@ -164,15 +177,16 @@ func (s *Store) Ended(id string) bool {
 	return ended
 }
 
-// List returns the logins that last, newest first, and how many more there are than most.
-func (s *Store) List(ctx context.Context, most int) (list []Record, more int, err error) {
+// List returns the logins that last, newest first, and how many more there are than most. Those
+// by tokens that ended reports are none.
+func (s *Store) List(ctx context.Context, ended func(token string) bool, most int) (list []Record, more int, err error) {
 	if err := s.load(ctx); err != nil {
 		return nil, 0, err
 	}
 	now := time.Now()
 	s.mu.Lock()
 	for id, r := range s.begun {
-		if _, ended := s.ended[id]; !ended && now.Before(r.Expires) {
+		if _, out := s.ended[id]; !out && !ended(r.Token) && now.Before(r.Expires) && r.Installation == s.installation {
 			list = append(list, r)
 		}
 	}
@@ -184,7 +198,7 @@ func (s *Store) List(ctx context.Context, most int) (list []Record, more int, er
 
 // Begin adds a login to the list.
 func (s *Store) Begin(ctx context.Context, login Session, who, from string) error {
-	return s.put(ctx, kindBegun, Record{ID: login.ID, Who: who, From: from, Created: login.Created, Expires: login.Expires})
+	return s.put(ctx, kindBegun, Record{ID: login.ID, Who: who, Installation: login.Installation, Token: login.Token, From: from, Created: login.Created, Expires: login.Expires})
 }
 
 // End ends a login, here at once and everywhere within seconds. It returns what the list

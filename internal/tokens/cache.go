@@ -162,6 +162,12 @@ func (c *Cache) Valid(id string) bool {
 	return t != nil && !t.Expired(time.Now())
 }
 
+// Ended reports whether a token is known to be revoked, or to have expired.
+func (c *Cache) Ended(id string) bool {
+	t, _, revoked := c.find(id)
+	return revoked || t != nil && t.Expired(time.Now())
+}
+
 // Known returns the token of an id, with its rate limiter, for who has proved before that
 // the token is theirs. ErrNotFound as of Authenticate.
 func (c *Cache) Known(ctx context.Context, id string) (*Token, *rate.Limiter, error) {

@@ -55,6 +55,10 @@ func TestLogInLoseTheRightAndBeRefused(t *testing.T) {
 	p.goTo("channels")
 	p.see("main", "1 named route")
 	p.gone("main", "crm")
+	p.goTo("dead") // counted where one may
+	p.see("#d-channel", "portal")
+	p.see("main", "given up")
+	p.gone(".note", "could not be counted")
 	p.goTo("channels/crm")
 	p.see("main", "There is no such channel, or you may not see it.")
 	p.goTo("access")

@@ -33,6 +33,17 @@ const (
 	fullVariable = "EXTSYNC_TEST_FULL"
 )
 
+// noteShown has a page note when it has drawn a channel, in ms since it was asked for. To look from
+// outside would take the page time.
+const noteShown = `(() => {
+	const seen = new MutationObserver(() => {
+		if (!document.querySelector("main .tile[href$='/channel-001']")) return;
+		seen.disconnect();
+		requestAnimationFrame(() => setTimeout(() => { globalThis.shown = performance.now(); }));
+	});
+	seen.observe(document, { subtree: true, childList: true });
+})()`
+
 // all publishes many updates.
 func (r *rig) all(updates iter.Seq[events.Update]) {
 	r.t.Helper()
@@ -82,14 +93,15 @@ func TestBudgetsOfManyChannelsAndKeys(t *testing.T) {
 	}
 	p := r.tab(wide(), nowhere)
 	p.allow("/v1/entities/policy-0") // 404: no key is just that
-	began := time.Now()
-	p.do(chromedp.Navigate(p.url))
-	p.see("h1", "Overview")
-	p.see("main .tile", "channel-001")
-	t.Logf("the first page shows %d channels after %d ms", many, time.Since(began).Milliseconds())
-	p.loaded()
+	p.before(noteShown)
+	for _, what := range []string{"nothing is kept of an earlier visit", "again", "again"} {
+		p.do(chromedp.Navigate("about:blank"))
+		p.do(chromedp.Navigate(p.url))
+		t.Logf("the first page of %d channels shows them after %.0f ms (%s)", many, eval[float64](p, "new Promise((done) => { const look = () => (globalThis.shown ? done(shown) : setTimeout(look, 50)); look(); })"), what)
+		p.loaded()
+	}
 	for _, hash := range []string{"keys", "keys?channel=channel-000", "keys?prefix=policy-0", "key/policy-000001", "channels", "channels/channel-000", "channels/channel-000/config", "dead", "workers", "activity", "access"} {
-		began = time.Now()
+		began := time.Now()
 		p.goTo(hash)
 		t.Logf("%s: %d ms", hash, time.Since(began).Milliseconds())
 	}

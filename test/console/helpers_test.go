@@ -9,6 +9,8 @@ const helpers = `globalThis.rig ??= {
     const fits = [...document.querySelectorAll(selector)].filter((e) => rig.visible(e) && (text === "" || rig.text(e).includes(text)));
     return fits.find((e) => rig.text(e) === text) ?? fits[0];
   },
+  // module returns the address of a module of the page.
+  module(name) { return new URL(name, document.querySelector("script[type=module]").src).href; },
   // target returns the middle of what can be clicked there, null if nothing can.
   target(selector, text) {
     const e = rig.find(selector, text);
@@ -17,7 +19,26 @@ const helpers = `globalThis.rig ??= {
     const r = e.getClientRects()[0];
     const at = [r.x + r.width / 2, r.y + r.height / 2];
     const hit = document.elementFromPoint(...at);
-    return hit && (e.contains(hit) || hit.contains(e) || hit.closest("label")?.control === e) ? at : null;
+    return hit && rig.meets(e, hit) ? at : null;
+  },
+  meets(e, hit) { return e.contains(hit) || hit.contains(e) || hit.closest("label")?.control === e; },
+  // aim has the next click do nothing if it does not meet what can be clicked there: what came
+  // meanwhile may have moved it. missed says so.
+  aim(selector, text) {
+    const at = rig.target(selector, text);
+    if (!at) return null;
+    const e = rig.find(selector, text);
+    rig.armed?.abort();
+    rig.armed = new AbortController();
+    rig.missed = false;
+    for (const kind of ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]) {
+      addEventListener(kind, (event) => {
+        if (kind === "pointerdown") rig.missed = !rig.meets(e, event.target);
+        if (rig.missed) { event.preventDefault(); event.stopImmediatePropagation(); }
+        if (kind === "mouseup") setTimeout(() => rig.armed.abort());
+      }, { capture: true, signal: rig.armed.signal });
+    }
+    return at;
   },
   until(holds) {
     return new Promise((resolve, reject) => {

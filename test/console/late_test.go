@@ -38,7 +38,7 @@ func TestAnOlderAnswerIsDropped(t *testing.T) {
 	p.until("the stream to be there", `performance.getEntriesByType("resource").some((e) => e.name.includes("/v1/overview"))`)
 	p.quiet()
 	rows := eval[int](p, `(async () => {
-		const state = await import(new URL("js/state.js", document.baseURI));
+		const state = await import(rig.module("state.js"));
 		const real = fetch;
 		let held, release, n = 0;
 		const isHeld = new Promise((r) => { held = r; });
@@ -66,6 +66,43 @@ func TestAnOlderAnswerIsDropped(t *testing.T) {
 	}
 	if !since {
 		t.Error("the stream does not begin at the snapshot")
+	}
+}
+
+// While all channels are asked for again, page by page, those that are known stay, with their
+// sparklines.
+func TestAReloadKeepsTheOthersMeanwhile(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"desk", "portal"} {
+		r.channel(name, "http", r.shelf.connector(name))
+	}
+	p := r.tab(wide(), "")
+	p.see("main", "portal")
+	p.quiet()
+	kept := eval[string](p, `(async () => {
+		const state = await import(rig.module("state.js"));
+		state.history.set("portal", [1, 2]);
+		const real = fetch;
+		let held, release, second;
+		const isHeld = new Promise((r) => { held = r; });
+		globalThis.fetch = async (...a) => {
+			const asked = String(a[0]);
+			if (!asked.includes("/overview?limit=200")) return real(...a);
+			if (asked.includes("cursor=")) { held(); await new Promise((r) => { release = r; }); return new Response(JSON.stringify(second)); }
+			const all = await (await real(...a)).json();
+			second = { ...all, channels: all.channels.filter((c) => c.channel === "portal") };
+			return new Response(JSON.stringify({ ...all, channels: all.channels.filter((c) => c.channel === "desk"), next: "c.desk" }));
+		};
+		const reloaded = state.reload();
+		await isHeld;
+		const meanwhile = [state.rows.value.size, state.history.get("portal")?.length >= 2];
+		release();
+		await reloaded;
+		globalThis.fetch = real;
+		return [...meanwhile, state.rows.value.size, state.history.get("portal")?.length >= 2].join();
+	})()`)
+	if kept != "2,true,2,true" {
+		t.Errorf("channels, and whether there is a sparkline, meanwhile and after it: %s", kept)
 	}
 }
 
@@ -111,7 +148,7 @@ func TestTypedTextStays(t *testing.T) {
 	p := r.tab(wide(), "dead")
 	p.fill("#d-prefix", "case-")
 	typed := eval[string](p, `(async () => {
-		const { totals } = await import(new URL("js/state.js", document.baseURI));
+		const { totals } = await import(rig.module("state.js"));
 		totals.value = { ...totals.value, dead: 7 };
 		for (let n = 0; n < 3; n++) await new Promise(requestAnimationFrame);
 		return document.getElementById("d-prefix").value;
@@ -132,7 +169,7 @@ func TestTypedTextStays(t *testing.T) {
 func TestNamesWithDotsAreQuoted(t *testing.T) {
 	r := newRig(t)
 	p := r.tab(wide(), "")
-	got := eval[string](p, `import(new URL("js/config/paths.js", document.baseURI)).then(({ changes, put, at }) => {
+	got := eval[string](p, `import(rig.module("config/paths.js")).then(({ changes, put, at }) => {
 		const before = { headers: { "X.Y": "1", 'a"b': "2" } };
 		const after = put(put(before, 'headers."X.Y"', "3"), 'headers."a\\"b"', "4");
 		return JSON.stringify([after, changes(before, after).map((c) => c.path), at(after, 'headers."X.Y"')]);

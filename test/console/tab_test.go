@@ -282,13 +282,22 @@ func (p *tab) gone(selector, text string) {
 }
 
 // click clicks with the mouse what matches a selector and shows a text, when it can be
-// clicked: it is there, enabled, and nothing lies over it.
+// clicked: it is there, enabled, and nothing lies over it. Where it moves just then, again.
 func (p *tab) click(selector, text string) {
 	p.t.Helper()
-	target := fmt.Sprintf("rig.target(%s, %s)", js(selector), js(text))
-	p.until(fmt.Sprintf("something to click: %q in %s", text, selector), target)
-	at := eval[[]float64](p, target)
-	p.do(chromedp.MouseClickXY(at[0], at[1]))
+	of := fmt.Sprintf("(%s, %s)", js(selector), js(text))
+	for {
+		p.until(fmt.Sprintf("something to click: %q in %s", text, selector), "rig.target"+of)
+		at := eval[[]float64](p, "rig.aim"+of)
+		if at == nil {
+			continue
+		}
+		p.do(chromedp.MouseClickXY(at[0], at[1]))
+		// A page that it led to knows of no miss.
+		if missed, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool]("globalThis.rig?.missed === true")); err != nil || !missed {
+			return
+		}
+	}
 }
 
 // fill puts a text into a field in place of what is there, as typing or pasting does.

@@ -60,6 +60,50 @@ func TestSaysThatTheBrokerIsAway(t *testing.T) {
 	}
 }
 
+// A list that could not be loaded while the broker was away stood as that for ever where nothing else
+// had it asked for again.
+func TestWhatCouldNotBeLoadedIsAskedForAgain(t *testing.T) {
+	r := newRig(t)
+	r.channel("portal", "http", r.shelf.connector("portal"))
+	p := r.tab(wide(), nowhere)
+	p.do(chromedp.Navigate(p.url + "#/channels"))
+	p.see("main", "portal")
+	p.refusing("/v1/jobs")
+	p.goTo("activity")
+	p.see("main .card .note", "the broker is away")
+	p.refusing("")
+	p.gone("main .card .note", "the broker is away")
+	p.see("main", "none yet")
+}
+
+// A broker that came back older is said on every page.
+func TestSaysThatTheBrokerWasRestored(t *testing.T) {
+	r := newRig(t)
+	r.channel("portal", "http", r.shelf.connector("portal"))
+	p := r.tab(wide(), nowhere)
+	p.before(`globalThis.realFetch ??= fetch;
+globalThis.fetch = async (...a) => {
+	const answer = await realFetch(...a);
+	if (!String(a[0]).includes("/v1/overview")) return answer;
+	return new Response(JSON.stringify({ ...(await answer.json()), restored: "2026-01-02T03:04:05Z" }));
+};`)
+	p.do(chromedp.Navigate(p.url + "#/workers"))
+	p.see(".note.stop", "run extsync recover")
+	p.goTo("channels/portal")
+	p.see(".note.stop", "The broker holds older files than before.")
+}
+
+// A browser takes a key of dots for a step up, and the page said that nobody knows it.
+func TestAKeyOfDots(t *testing.T) {
+	r := newRig(t)
+	r.channel("portal", "http", r.shelf.connector("portal"))
+	p := r.tab(wide(), "channels")
+	for _, key := range []string{".", ".."} {
+		p.goTo("key/" + key)
+		p.see("main .note", "A browser cannot ask for the key \""+key+"\"")
+	}
+}
+
 // A job goes to the channel of the keys that are ticked, though another is chosen meanwhile whose
 // keys have not come yet.
 func TestTickedKeysKeepTheirChannel(t *testing.T) {
@@ -137,7 +181,8 @@ func TestActsSayWhatCameOfThem(t *testing.T) {
 	p.see(".act button", "Resume")
 	p.quiet()
 	p.gone(".act .said", "Done.") // that was the pause
-	eval[bool](p, `(globalThis.fetch = () => Promise.reject(new TypeError("lost")), true)`)
+	// Only the act's answer is lost: a note that the page is out of date would move the button.
+	eval[bool](p, `(() => { const real = fetch; globalThis.fetch = (...a) => String(a[0]).endsWith("/resume") ? Promise.reject(new TypeError("lost")) : real(...a); return true; })()`)
 	p.click(".act button", "Resume")
 	p.see(".act .note", "It may have been done.")
 }

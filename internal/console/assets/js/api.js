@@ -1,7 +1,7 @@
-// Calls of the HTTP API. Addresses are relative to where the console came from, so that it works behind a proxy
-// that puts it under a path of its own.
+// Calls of the HTTP API. Addresses are relative to the page, so that it works behind a proxy that puts it under a path
+// of its own.
 
-const root = new URL('../../v1/', import.meta.url);
+const root = new URL('../v1/', document.baseURI);
 
 /** Problem is an answer that is no success. */
 export class Problem extends Error {
@@ -34,8 +34,14 @@ export function address(path, params = {}) {
   return url;
 }
 
-/** name makes a part of a path of a name or a key. */
-export const part = (text) => encodeURIComponent(text).replaceAll('.', '%2E');
+/**
+ * part makes a part of a path of a name or a key. Browsers take one of dots only for a step up, however it is written: it
+ * would be another address.
+ */
+export function part(text) {
+  if (text === '.' || text === '..') throw new Problem(400, 'GET', { detail: `A browser cannot ask for the key "${text}": 'extsync get' can.` });
+  return encodeURIComponent(text).replaceAll('.', '%2E');
+}
 
 /**
  * call asks the API.

@@ -1,10 +1,8 @@
 // How numbers, times and names are written. Counts are whole ("1,950"), shares are rounded down, names are never touched.
 import { signal } from './lib.js';
 
-const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
-
-/** count writes a number of things. */
-export const count = (n) => whole.format(n ?? 0);
+/** count writes a number of things. To make an Intl.NumberFormat takes a tenth of the time of the first page. */
+export const count = (n) => String(Math.round(n ?? 0)).replace(/\B(?=(\d{3})+$)/g, ',');
 
 /** things writes a number with its word: "1 key", "2 keys". */
 export const things = (n, one, many = one + 's') => `${count(n)} ${n === 1 ? one : many}`;
@@ -13,7 +11,7 @@ export const things = (n, one, many = one + 's') => `${count(n)} ${n === 1 ? one
 export function rate(x) {
   if (x === null || x === undefined) return 'not known';
   if (!x) return '0/s';
-  return (x < 10 ? (Math.round(x * 10) / 10 || '<0.1') : whole.format(x)) + '/s';
+  return (x < 10 ? (Math.round(x * 10) / 10 || '<0.1') : count(x)) + '/s';
 }
 
 /** share writes a part of a whole in per cent with two decimals, rounded down: 99.999 % is not 100 %. */

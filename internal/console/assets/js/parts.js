@@ -120,17 +120,26 @@ export const Cell = ({ of, class: cls, children }) => html`<td class=${cls} data
 export function useAsk(ask, deps) {
   const [state, set] = useState({ data: null, error: null, busy: true });
   const turn = useRef(0);
+  const wait = useRef(0);
   const run = () => {
     const mine = ++turn.current;
     const stop = new AbortController();
     set((s) => ({ ...s, busy: true }));
-    ask(stop.signal).then(
-      (data) => { if (mine === turn.current) set({ data, error: null, busy: false }); },
+    Promise.resolve(stop.signal).then(ask).then(
+      (data) => { wait.current = 0; if (mine === turn.current) set({ data, error: null, busy: false }); },
       (error) => { if (mine === turn.current && error.name !== 'AbortError') set((s) => ({ data: s.data, error, busy: false })); },
     );
     return () => stop.abort();
   };
   useEffect(run, deps);
+  // Who is away comes back, and is asked again by itself: after 5 s, and then ever less often.
+  const away = state.error && !state.busy && (state.error.status === 0 || state.error.status >= 500);
+  useEffect(() => {
+    if (!away) return undefined;
+    wait.current = Math.min(60000, wait.current * 2 || 5000);
+    const t = setInterval(() => { if (!document.hidden) run(); }, wait.current);
+    return () => clearInterval(t);
+  }, [away]);
   return { ...state, again: run };
 }
 

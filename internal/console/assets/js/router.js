@@ -15,9 +15,8 @@ addEventListener('hashchange', () => { place.value = read(); });
 
 /** link returns the address of a page. */
 export function link(path, query = {}) {
-  const q = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) if (value) q.set(name, value);
-  const text = q.toString();
+  const set = Object.entries(query).filter(([, value]) => value);
+  const text = set.length ? new URLSearchParams(set).toString() : ''; // a page may have a thousand links
   return '#/' + path.map(encodeURIComponent).join('/') + (text ? '?' + text : '');
 }
 

@@ -3,7 +3,7 @@ import { html, useState } from './lib.js';
 import { Icon } from './icons.js';
 import { Note, Time, Dialog } from './parts.js';
 import { link, place } from './router.js';
-import { session, line, held, hold, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
+import { session, line, held, hold, restored, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
 import { times, store, stored, count, things, local } from './format.js';
 import { shortcuts, helpOpen } from './keyboard.js';
 import { Search } from './search.js';
@@ -43,8 +43,11 @@ export function Shell({ page, children }) {
     ${helpOpen.value && html`<${Help} />`}`;
 }
 
-/** Standing is what is said on every page: the server is away, or updates are held. */
-function Standing() {
+/** Standing is what is said on every page. */
+const Standing = () => html`${restored.value && html`<${Note} tone="stop" role="alert" title="The broker holds older files than before."><p>A worker found it <${Time} at=${restored.value} ago=${true} />. What is shown may be older than what the targets hold. Next: stop workers and publishers, run <code>extsync recover</code> and do what it says.</p><//>`}<${Line} />`;
+
+/** Line says that the server is away, or that updates are held. */
+function Line() {
   if (failure.value && (failure.value.status || line.value !== 'lost')) return html`<${Note} tone="stop" role="alert" title="The channels could not be loaded."><p>${failure.value.message}</p><p><button type="button" class="btn" onClick=${reload}>Try again</button></p><//>`;
   if (line.value === 'lost') {
     return html`<${Note} tone="wait" role="alert" title="The server does not answer."><p>What is shown is as of <${Time} at=${asOf.value} ago=${true} />. The console asks again every few seconds; until then nothing can be done from here. Deliveries do not depend on it.</p><//>`;

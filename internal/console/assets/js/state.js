@@ -54,6 +54,8 @@ export const topics = signal([]);
 export const attention = signal([]);
 export const attentionMore = signal(0);
 export const asOf = signal(null);
+/** restored is when somebody found that the broker holds older files than before; '': nobody has. */
+export const restored = signal('');
 export const loaded = signal(false);
 export const failure = signal(null);
 /** jobs that run or have just ended; activity that has come since the page was opened, the newest first. */
@@ -92,7 +94,7 @@ function forget() {
   clearTimeout(attentionDue);
   attentionDue = null;
   batch(() => {
-    rows.value = new Map(); totals.value = null; topics.value = []; attention.value = []; attentionMore.value = 0; loaded.value = false; asOf.value = null; failure.value = null;
+    rows.value = new Map(); totals.value = null; topics.value = []; attention.value = []; attentionMore.value = 0; loaded.value = false; asOf.value = null; restored.value = ''; failure.value = null;
     jobs.value = []; activity.value = []; history.clear(); pending = []; waiting.value = 0; held.value = false;
   });
 }
@@ -115,12 +117,12 @@ export async function reload() {
     const first = page;
     for (let n = 1; mine === turn; n++) {
       for (const row of page.channels) { found.set(row.channel, row); remember(row); }
-      if (n === 1) show(found, first, look);
+      if (n === 1) show(found, first, look, !page.next);
       if (!page.next || n === maxPages) break;
       page = await get('overview', { limit: 200, cursor: page.next });
     }
     if (mine !== turn) return;
-    show(found, first, look);
+    show(found, first, look, true);
     meanwhile = null;
     if (!source) listen(first.at);
   } catch (e) {
@@ -142,12 +144,13 @@ export function putJobs(list) {
   jobs.value = [...byID.values()].sort((a, b) => Date.parse(b.created) - Date.parse(a.created)).slice(0, 50);
 }
 
-function show(found, first, look) {
+/** show takes what was found; until it is all of it, channels that are known already stay as they were. */
+function show(found, first, look, whole) {
   batch(() => {
-    const next = new Map(found);
+    const next = whole ? new Map(found) : new Map([...rows.value, ...found]);
     for (const [name, row] of meanwhile) { if (row) next.set(name, row); else next.delete(name); }
     rows.value = next;
-    for (const name of history.keys()) if (!next.has(name)) history.delete(name);
+    if (whole) for (const name of history.keys()) if (!next.has(name)) history.delete(name);
     if (!meanwhile.size) { totals.value = first.totals; asOf.value = first.at; }
     if (look === looks) showAttention(first);
     loaded.value = true;
@@ -159,6 +162,7 @@ function showAttention(page) {
   attention.value = page.attention ?? [];
   attentionMore.value = page.attention_more ?? 0;
   topics.value = page.topics ?? [];
+  restored.value = page.restored ?? '';
 }
 
 function remember(row) {

@@ -18,9 +18,6 @@ export function syncOf(row) {
 /** isQuiet: there is nothing to say of a channel. */
 export const isQuiet = (row) => row.health === 'ok' && !row.not_newest && !row.dead && syncOf(row) === 'in_sync';
 
-/** copies is how many copies there are to keep: what the ledger knows, and what was published and has not come there yet. */
-export const copies = (of) => Math.max(of.keys ?? 0, Object.values(of.sync ?? of.by_sync ?? {}).reduce((n, k) => n + k, 0), of.not_newest ?? 0);
-
 /** The most urgent first. */
 export const healthOrder = ['blocked', 'dead', 'down', 'parked', 'retrying', 'paused', 'held', 'ok'];
 

@@ -34,7 +34,7 @@ export function Activity() {
   const old = useAsk((s) => get('jobs', { limit: 50 }, s), [came.value]);
   const list = [...jobs.value, ...(old.data?.jobs ?? [])].filter((j, i, all) => all.findIndex((o) => o.id === j.id) === i).slice(0, 50);
   return html`<div class="title"><div><h1>Activity</h1><p>What people and their programs did here, and the jobs that the server runs for them.</p></div></div>
-    <${Card} title="Jobs" hint=${list.length ? '' : 'none yet'}>${list.length === 0 ? html`<div class="body"><p class="second">A replay, discard or resync of many keys becomes a job: with progress, a stop and a record here.</p></div>` : list.map((j) => html`<${JobLine} key=${j.id} of=${j} />`)}<${Failure} error=${old.error} /><//>
+    <${Card} title="Jobs" hint=${list.length || !old.data ? '' : 'none yet'}>${list.length === 0 ? html`<div class="body"><p class="second">A replay, discard or resync of many keys becomes a job: with progress, a stop and a record here.</p></div>` : list.map((j) => html`<${JobLine} key=${j.id} of=${j} />`)}<${Failure} error=${old.error} retry=${old.again} /><//>
     <${Card} title="Audit log" hint="newest first; publishing is not in it" right=${channel && html`<button type="button" class="btn" onClick=${() => refine({ channel: '' })}>Only ${channel}: show all</button>`}>
       <${Failure} error=${first.error} retry=${first.again} />${!first.data ? !first.error && html`<${Loading} what="the audit log" />` : html`<ul class="feed wide">${first.data.records.map((r) => html`<${Line} key=${r.id + r.result} of=${r} />`)}</ul>
         ${first.data.records.length === 0 && html`<div class="body"><p class="second">Nothing is in it yet.</p></div>`}

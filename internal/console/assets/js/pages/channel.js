@@ -8,7 +8,7 @@ import { Step, TypeToConfirm } from '../acts.js';
 import { Plan, Jobs } from '../jobs.js';
 import { command } from '../commands.js';
 import { count, rate, things, bytes, visible, share } from '../format.js';
-import { syncOf, copies } from '../words.js';
+import { syncOf } from '../words.js';
 import { Config } from '../config/editor.js';
 
 const tabs = [['', 'Status', 'read'], ['config', 'Configuration', 'configure'], ['resync', 'Resync', 'read'], ['audit', 'Audit', 'read']];
@@ -63,7 +63,7 @@ function Status({ name, row }) {
   useEvery(5000, again);
   if (!data) return error ? html`<${Failure} error=${error} retry=${again} />` : html`<${Loading} what="the status" />`;
   const fig = (n, v, more) => html`<div><dt>${n}</dt><dd>${v}</dd><dd>${more}</dd></div>`;
-  const keys = row ? copies(row) : data.keys ?? 0;
+  const keys = row ? row.copies : data.keys ?? 0;
   const newest = Math.max(0, keys - (row?.not_newest ?? 0)); // both are counted, one after the other
   return html`<${Failure} error=${error} retry=${again} /><section class="card" aria-label="Figures"><dl class="figures">${fig('At the newest version', share(newest, keys), `${count(newest)} of ${count(keys)}`)}${fig('Undelivered', (data.undelivered_at_most ? 'at most ' : '') + count(row?.undelivered ?? data.undelivered), 'updates without an outcome')}${fig('Rate', rate(row?.settled_rate), html`<${Spark} points=${history.get(name)} label="settled a second, lately" />`)}${fig('Stream', bytes(data.bytes), `of ${bytes(data.max_bytes)}`)}${fig('Circuit', data.circuit || 'not known', data.next_probe ? html`next probe <${Time} at=${data.next_probe} ahead=${true} />` : data.circuit === 'closed' ? 'closed: calls flow' : '')}</dl></section>
     ${data.reasons.length > 0 && html`<${Card} title="Why it does not move"><ul class="reasons">${data.reasons.map((r) => html`<li><span class="state"><${Health} of=${healthOf(r, data)} /></span><div class="what"><p>${visible(r.message)}</p><p class="second small">Next: ${visible(r.advice)} <code class="code">${r.code}</code></p></div><div class="fact">${r.since && html`<b><${Time} at=${r.since} /></b><span>since</span>`}</div><div class="fact"><b>${count(r.undelivered)}</b><span>updates</span></div></li>`)}</ul><//>`}

@@ -2,7 +2,7 @@
 import { html, useState, useEffect } from '../lib.js';
 import { call, get, part } from '../api.js';
 import { place, refine } from '../router.js';
-import { channelNames, may, totals, jobs } from '../state.js';
+import { channelNames, may, totals, jobs, session } from '../state.js';
 import { Card, Key, Time, Failure, Loading, Empty, Table, Cell, Bars, Act, Command, Note, Typed, useAsk } from '../parts.js';
 import { Plan, Jobs, commandOf } from '../jobs.js';
 import { Payload } from './key.js';
@@ -11,8 +11,12 @@ import { count, things, visible } from '../format.js';
 
 export function Dead() {
   const q = place.value.query;
-  const f = { channel: q.get('channel') ?? '', outcome: q.get('outcome') ?? '', prefix: q.get('prefix') ?? '' };
-  const found = useAsk((s) => get('dead-letters/groups', f, s), [f.channel, f.outcome, f.prefix]);
+  const names = channelNames.value;
+  // Who is limited to channels counts in one at a time.
+  const limited = session.value.channels !== null || session.value.topics !== null;
+  const f = { channel: q.get('channel') ?? (limited && names.length === 1 ? names[0] : ''), outcome: q.get('outcome') ?? '', prefix: q.get('prefix') ?? '' };
+  const choose = limited && !f.channel;
+  const found = useAsk((s) => (choose ? Promise.resolve(null) : get('dead-letters/groups', f, s)), [f.channel, f.outcome, f.prefix, choose]);
   // What a job has done, or what is given up meanwhile, shows when somebody asks for it: nothing moves under the pointer.
   const stamp = `${totals.value?.dead}/${jobs.value.filter((j) => j.state === 'done' || j.state === 'stopped').length}`;
   const [asked, setAsked] = useState(stamp);
@@ -21,11 +25,11 @@ export function Dead() {
   const letters = groups.reduce((n, g) => n + g.count, 0);
   return html`<div class="title"><div><h1>Dead letters</h1><p>${found.data ? `${things(letters, 'update was', 'updates were')} given up, for ${things(groups.length, 'reason')}. ` : ''}A newer version of a key resolves its letters by itself.</p></div>${groups.length > 0 && html`<div class="row"><${Export} filter=${f} /></div>`}</div>
     <${Jobs} />
-    <section class="card filters" aria-label="Filters"><div class="field"><label for="d-channel">Channel</label><select id="d-channel" onChange=${(e) => refine({ channel: e.target.value })}><option value="">all channels</option>${channelNames.value.map((c) => html`<option value=${c} selected=${c === f.channel}>${c}</option>`)}${f.channel && !channelNames.value.includes(f.channel) && html`<option value=${f.channel} selected>${visible(f.channel)}</option>`}</select></div>
+    <section class="card filters" aria-label="Filters"><div class="field"><label for="d-channel">Channel</label><select id="d-channel" onChange=${(e) => refine({ channel: e.target.value })}>${limited && names.length === 1 ? '' : html`<option value="">all channels</option>`}${names.map((c) => html`<option value=${c} selected=${c === f.channel}>${c}</option>`)}${f.channel && !names.includes(f.channel) && html`<option value=${f.channel} selected>${visible(f.channel)}</option>`}</select></div>
       <div class="field"><label for="d-outcome">Outcome</label><select id="d-outcome" onChange=${(e) => refine({ outcome: e.target.value })}><option value="">any</option><option value="dead_lettered" selected=${f.outcome === 'dead_lettered'}>given up</option><option value="conflict" selected=${f.outcome === 'conflict'}>conflict</option></select></div>
       <div class="field"><label for="d-prefix">Keys that begin with</label><${Typed} id="d-prefix" class="mono" type="search" maxlength="1024" value=${f.prefix} onDone=${(prefix) => refine({ prefix })} /></div></section>
     <${Failure} error=${found.error} retry=${found.again} what="The dead letters could not be counted" />
-    ${!found.data ? !found.error && html`<${Loading} rows="6" what="dead letters" />` : html`<${Card} title="By reason" hint="open letters, most first; the same message but for names and numbers is one reason" right=${stamp !== asked && html`<button type="button" class="btn plain" onClick=${found.again}>It has changed: look again</button>`}>
+    ${choose ? html`<${Note} tone="info" title="Choose a channel."><p>You may see some channels only: their letters are counted one channel at a time.</p><//>` : !found.data ? !found.error && html`<${Loading} rows="6" what="dead letters" />` : html`<${Card} title="By reason" hint="open letters, most first; the same message but for names and numbers is one reason" right=${stamp !== asked && html`<button type="button" class="btn plain" onClick=${found.again}>It has changed: look again</button>`}>
       ${groups.length === 0 && html`<${Empty} title="No letter is open."><p>Nothing was given up${f.channel || f.prefix || f.outcome ? ' that matches' : ''}.</p><//>`}
       ${found.data.more && html`<div class="body"><${Note} tone="wait" title=${`The first ${count(found.data.looked)} letters were looked at.`}><p>There are more; a filter narrows them.</p><//></div>`}
       ${groups.map((g) => html`<${Group} key=${g.channel + g.group} of=${g} filter=${f} open=${groups.length === 1} again=${found.again} />`)}<//>`}`;

@@ -18,8 +18,8 @@ export function KeyPage() {
   const key = place.value.path.slice(1).join('/');
   const chosen = place.value.query.get('channel') ?? '';
   const found = useAsk((s) => get(`entities/${part(key)}`, {}, s), [key, session.value?.id]);
-  // The log has no index by key: what has happened comes when it is found.
-  const told = useAsk((s) => (found.data ? get(`entities/${part(key)}`, { timeline: 50 }, s) : Promise.resolve(null)), [found.data]);
+  // The log has no index by key: what has happened comes when it is found, and is asked for again when something has.
+  const told = useAsk((s) => (found.data ? get(`entities/${part(key)}`, { timeline: 50 }, s) : Promise.resolve(null)), [JSON.stringify(found.data?.channels)]);
   const known = (found.data?.channels.filter((c) => c.state !== 'absent') ?? []).map((c) => ({ ...c, timeline: told.data?.channels.find((t) => t.channel === c.channel)?.timeline }));
   // What happened to it meanwhile shows by itself: the row of a channel that knows it has changed.
   const moved = known.map((c) => rows.value.get(c.channel)).map((r) => (r ? `${r.undelivered}/${r.not_newest}/${r.dead}/${r.health}` : '')).join();
@@ -41,7 +41,7 @@ export function KeyPage() {
     <${Matrix} known=${known} topics=${found.data.topics ?? []} one=${one} keyName=${key} />
     <${Jobs} channel=${one?.channel} last=${1} />
     ${one && may('payload') && html`<${Contents} key=${one.channel} of=${one} />`}
-    <div class="two wide-left">${told.data ? html`<${Timeline} known=${known} keyName=${key} />` : html`<${Card} title="Timeline"><${Failure} error=${told.error} retry=${told.again} />${!told.error && html`<${Loading} rows="4" what="what has happened" />`}<//>`}${one && html`<${Actions} key=${one.channel} of=${one} again=${found.again} known=${known} />`}</div>`;
+    <div class="two wide-left">${told.data ? html`<${Timeline} known=${known} keyName=${key} />` : html`<${Card} title="Timeline"><${Failure} error=${told.error} retry=${told.again} />${!told.error && html`<${Loading} rows="4" what="what has happened" />`}<//>`}${one && html`<${Actions} key=${one.channel} of=${one} again=${() => { found.again(); told.again(); }} known=${known} />`}</div>`;
 }
 
 const weight = (c) => ({ blocked: 7, dead: 6, down: 5, parked: 4, retrying: 3, paused: 2 }[c.health] ?? 0) + (c.sync === 'in_sync' ? 0 : 0.5);

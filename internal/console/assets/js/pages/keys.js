@@ -25,7 +25,7 @@ export function Keys() {
   const { channel, ...rest } = f;
   const filtered = rest.prefix || rest.sync || rest.health || rest.why || rest.older_than;
   const found = useAsk((s) => get(channel ? `channels/${part(channel)}/entities` : 'entities', { ...rest, limit: perPage, cursor: page.cursor }, s), [deps, page.cursor]);
-  const exact = useAsk((s) => (f.prefix ? get(`entities/${part(f.prefix)}`, {}, s).catch(() => null) : Promise.resolve(null)), [f.prefix]);
+  const exact = useAsk(async (s) => { try { return f.prefix ? await get(`entities/${part(f.prefix)}`, {}, s) : null; } catch { return null; } }, [f.prefix]);
   return html`<div class="title"><div><h1>Keys</h1><p>Find a key, or every key in a state, and act on all of them at once.</p></div></div>
     <${Jobs} channel=${channel} />
     <${Filters} f=${f} />

@@ -8,7 +8,7 @@ import { count, things, rate, share, visible } from '../format.js';
 import { link } from '../router.js';
 import { Record } from './activity.js';
 import { NextStep } from '../acts.js';
-import { healthOrder, copies, syncOf, isQuiet } from '../words.js';
+import { healthOrder, syncOf, isQuiet } from '../words.js';
 
 export function Overview() {
   if (!loaded.value) return html`<div class="title"><h1>Overview</h1></div><${Loading} rows="6" what="the overview" />`;
@@ -19,7 +19,7 @@ export function Overview() {
   }
   const inSync = all.filter((r) => r.health === 'ok' && !r.not_newest && syncOf(r) === 'in_sync').length;
   const mends = attention.value.filter((a) => !a.person);
-  return html`<div class="title"><div><h1>Overview</h1><p>${inSync} of ${things(t.channels, 'channel')} ${inSync === 1 ? 'is' : 'are'} wholly in sync. ${count(t.not_newest)} of ${things(copies(t), 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
+  return html`<div class="title"><div><h1>Overview</h1><p>${inSync} of ${things(t.channels, 'channel')} ${inSync === 1 ? 'is' : 'are'} wholly in sync. ${count(t.not_newest)} of ${things(t.copies, 'copy', 'copies')} ${t.not_newest === 1 ? 'is' : 'are'} not at the newest version; ${things(t.needs_person, 'thing needs', 'things need')} a person.</p></div></div>
     <${Attention} of=${attention.value.filter((a) => a.person)} mends=${mends} more=${attentionMore.value} />
     <${Figures} t=${t} all=${all} />
     <${Card} title="Network" hint="what is wanted on the left, what each system holds on the right"><${Network} rows=${all} topics=${topics.value} /><//>
@@ -48,11 +48,10 @@ function Reason({ of: a, gone }) {
 
 function Figures({ t, all }) {
   const oldest = all.map((r) => r.oldest).filter((o) => o && !o.startsWith('0001-')).sort()[0];
-  const keys = copies(t);
-  const newest = Math.max(0, keys - t.not_newest); // both are counted, one after the other
+  const newest = t.copies - t.not_newest;
   const fig = (name, value, more) => html`<div><dt>${name}</dt><dd>${value}</dd><dd>${more}</dd></div>`;
   return html`<section class="card" aria-label="Figures"><dl class="figures">
-    ${fig('Copies at the newest version', share(newest, keys), `${count(newest)} of ${count(keys)}`)}
+    ${fig('Copies at the newest version', share(newest, t.copies), `${count(newest)} of ${count(t.copies)}`)}
     ${fig('Not at the newest', count(t.not_newest), `${count(t.undelivered)} undelivered`)}
     ${fig('Published', rate(t.published_rate), `${rate(t.settled_rate)} settled`)}
     ${fig('Oldest that waits', oldest ? html`<${Time} at=${oldest} />` : 'none', oldest ? 'since it was published' : 'everything has an outcome')}
