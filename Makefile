@@ -41,7 +41,7 @@ format: ## Format the code as `make check` wants it
 	CGO_ENABLED=0 $(GO) tool -modfile=tools/go.mod golangci-lint fmt ./...
 
 .PHONY: test
-test: deps ## Test everything, in at most 20 minutes on 2 cores; most of pkg/ with the race detector
+test: deps ## Test everything, in at most 20 minutes on 2 cores; the engine with the race detector
 	scripts/test.sh
 
 .PHONY: test-pkg

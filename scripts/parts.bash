@@ -1,22 +1,40 @@
 # For scripts that consist of parts: source it, call `part` for each, and
 # `parts_end` last. Every part runs, also after one that failed; the end says how
-# long each took, which failed, and what could not be checked.
+# long each took, which failed and by what, and what could not be checked.
 began=$SECONDS
 took=()
 failed=()
+repeat=()
 unchecked=()
+# What the parts printed is kept until the end, which repeats what failed in it.
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 # Tests that have to leave something out write it there, a line each.
 export EXTSYNC_NOT_CHECKED
 EXTSYNC_NOT_CHECKED=$(mktemp)
 
+# outlives PID: waits for who writes the log, but not for long: a process that a part has left
+# behind may hold its output open for ever.
+outlives() {
+	local n
+	for ((n = 0; n < 50; n++)); do
+		kill -0 "$1" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill "$1" 2>/dev/null
+}
+
 # part NAME COMMAND...: runs a part.
 part() {
-	local name=$1 start=$SECONDS open=${#unchecked[@]} result=ok
+	local name=$1 start=$SECONDS open=${#unchecked[@]} result=ok log=$logs/${#took[@]} writer
 	shift
 	echo "== $name"
-	"$@" || result=FAILED
+	# In a group: of a program alone the shell would not know who writes its log.
+	{ writer=$! && "$@"; } > >(tee "$log") 2>&1 || result=FAILED
+	outlives "$writer"
 	if [[ $result == FAILED ]]; then
 		failed+=("$name")
+		repeat+=("$name" "$log")
 	elif [[ ${#unchecked[@]} -gt $open ]]; then
 		result=open
 	fi
@@ -58,11 +76,12 @@ parts_join() {
 		wait "$pid"
 		read -r seconds code <"$dir/ended"
 		echo "== $name"
-		cat "$dir/out"
+		tee "$logs/${#took[@]}" <"$dir/out"
 		rm -rf "$dir"
 		if [[ $code -ne 0 ]]; then
 			result=FAILED
 			failed+=("$name")
+			repeat+=("$name" "$logs/${#took[@]}")
 		fi
 		took+=("$(printf '%5d s  %-6s  %s' "$seconds" "$result" "$name")")
 	done
@@ -85,6 +104,12 @@ some_tests() {
 	return "$code"
 }
 
+# what_failed prints of a log what each test that failed, or did not end, has said, 80 lines at
+# most: the rest is further up.
+what_failed() {
+	grep -av '"level":"' "$1" | grep -aE -B15 -A12 '^ *--- FAIL|^panic: |^FAIL\s|^# |^running tests:' | cut -c1-300 | head -80
+}
+
 # parts_end: prints the summary, and fails if a part has failed.
 parts_end() {
 	local line
@@ -94,6 +119,11 @@ parts_end() {
 	echo "== ${0##*/}: $((SECONDS - began)) s"
 	printf '%s\n' "${took[@]}"
 	[[ ${#unchecked[@]} -eq 0 ]] || printf 'NOT CHECKED: %s\n' "${unchecked[@]}"
+	while [[ ${#repeat[@]} -gt 0 ]]; do
+		echo "== of ${repeat[0]}"
+		what_failed "${repeat[1]}"
+		repeat=("${repeat[@]:2}")
+	done
 	[[ ${#failed[@]} -eq 0 ]] || {
 		printf 'FAILED: %s\n' "${failed[@]}" >&2
 		return 1

@@ -41,7 +41,7 @@ func (l *lab) manyLetters(n int) (others int) {
 }
 
 func TestManyLetters(t *testing.T) {
-	const n = 1000
+	const n = 500
 	l := newLab(t, channels.Latest)
 	l.work("w1")
 	others := l.manyLetters(n)

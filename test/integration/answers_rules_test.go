@@ -23,6 +23,7 @@ type answerDoc struct {
 // above it: "test: channel" is a file of channels, "test: answer CLASS [RULE [WAIT]]" an
 // answer to a version 1 of its channel, "test: command" what anybody can type.
 func TestRulesOfTheDocument(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, name, tried := filepath.Join(dir, "channels.yaml"), "", 0
 	for _, b := range blocks(t, answersDocument) {

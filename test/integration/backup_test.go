@@ -215,6 +215,7 @@ func ask(t testing.TB, nc *nats.Conn, subject string, req []byte, into any) {
 // command makes, in the role admin: it was not allowed to restore. The streams are
 // backed up while a worker delivers.
 func TestAdminBacksUpAndRestoresStreams(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal,cases")
 	to := calls{got: map[string][]string{}}
 	url := target(t, func(_ http.ResponseWriter, r *http.Request) {

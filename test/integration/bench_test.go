@@ -14,6 +14,7 @@ import (
 // The benchmark works: its processes start, the targets end as they should, and the
 // report says so. Its figures mean nothing at this size.
 func TestBenchRuns(t *testing.T) {
+	t.Parallel()
 	tables := filepath.Join(t.TempDir(), "bench.md")
 	out, err := bench(t, "--quick", "--case", "http-every,http-latest,sqlite,publish,import", "--markdown", tables)
 	if err != nil {
@@ -38,6 +39,7 @@ func TestBenchRuns(t *testing.T) {
 // The measurement of a channel of many keys works: all are imported, delivered and found by
 // the audit. Its figures mean nothing at this size.
 func TestBenchSizes(t *testing.T) {
+	t.Parallel()
 	out, err := bench(t, "sizing", "--keys", "1500", "--extsync", binary(t, "extsync"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -57,6 +59,7 @@ func TestBenchSizes(t *testing.T) {
 // The measurement of topics works: one and two channels, from a topic and from streams of
 // their own, and a channel that is added. Its figures mean nothing at this size.
 func TestBenchTopics(t *testing.T) {
+	t.Parallel()
 	out, err := bench(t, "topics", "--channels", "1,2", "--updates", "400", "--keys", "300")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -74,6 +77,7 @@ func TestBenchTopics(t *testing.T) {
 // The measurement of kinds works, with the kind that needs no server. Its figures mean nothing
 // at this size.
 func TestBenchKinds(t *testing.T) {
+	t.Parallel()
 	out, err := bench(t, "kinds", "--kind", "file", "--rounds", "1", "--time", "1x")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -91,6 +95,7 @@ func TestBenchKinds(t *testing.T) {
 }
 
 func TestBenchNamesItsCases(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{"no such case": {"--case", "nonsense"}, "no rounds": {"--rounds", "0"}} {
 		if out, err := bench(t, args...); err == nil {
 			t.Errorf("%s is taken: %s", name, out)

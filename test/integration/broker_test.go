@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,10 +13,14 @@ import (
 	"github.com/hms-utl/extsync/pkg/channels"
 )
 
-// natsServer builds the real server next to our programs.
+// builtServer builds the real server next to our programs, once.
+var builtServer = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // once for all tests
+	return faults.BuildServer(context.Background(), binaries)
+})
+
 func natsServer(t testing.TB) string {
 	t.Helper()
-	path, err := faults.BuildServer(t.Context(), binaries)
+	path, err := builtServer()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,6 +29,7 @@ func natsServer(t testing.TB) string {
 
 // A broker that is killed and comes back has lost nothing that was accepted.
 func TestBrokerKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
@@ -54,6 +60,7 @@ func TestBrokerKilledUnderLoad(t *testing.T) {
 // A cluster of three that loses its leader under load loses nothing that was
 // accepted, and everything goes on with the two that are left.
 func TestClusterLosesItsLeaderUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			rounds := sized(t, "rounds", 1, 6)

@@ -28,8 +28,9 @@ const (
 // included. The seed decides which faults each round has, in which order; how many
 // there is time for, and what they meet, is up to the machine.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	seed := numberFrom(t, chaosSeed, 1)
-	length := time.Duration(numberFrom(t, chaosMinutes, 0.5) * float64(time.Minute))
+	length := time.Duration(numberFrom(t, chaosMinutes, sized(t, "minutes", 0.25, 2)) * float64(time.Minute))
 	t.Logf("%s=%v %s=%v", chaosSeed, seed, chaosMinutes, length.Minutes())
 	c := newChaos(t, uint64(seed))
 	for ends := time.Now().Add(length); time.Now().Before(ends); {

@@ -177,6 +177,7 @@ func TestImportWaits(t *testing.T) {
 // A publisher is told one answer to a question, an administrator many: both may ask all that
 // an import does.
 func TestImportInEachRole(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal,cases")
 	url := target(t, func(http.ResponseWriter, *http.Request) {})
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, url))).ok(t)

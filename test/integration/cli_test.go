@@ -113,6 +113,7 @@ func TestBrokerIsNotProvisioned(t *testing.T) {
 
 // All of these are found without a broker.
 func TestMalformedUpdate(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		args []string
 		in   string
@@ -145,6 +146,7 @@ func TestMalformedUpdate(t *testing.T) {
 }
 
 func TestBadConfiguration(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)

@@ -17,6 +17,7 @@ import (
 // call any more; what it had put on the wire before is refused by a target that
 // can (guarantee 2).
 func TestFrozenWorkersThatGoOn(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
@@ -93,6 +94,7 @@ func lateCalls(h faults.History, absences []faults.Absence) int {
 // A worker that loses the broker in the middle of a long call gives the call up
 // with its lease; only then another worker makes it (guarantee 2).
 func TestCutOffDuringALongCall(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		cut  func(*faults.Proxy)
@@ -135,6 +137,7 @@ func TestCutOffDuringALongCall(t *testing.T) {
 // A network between worker and broker that is slow, cut, and silent in turn does
 // no harm; the worker recovers by itself.
 func TestNetworkToTheBrokerBreaks(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

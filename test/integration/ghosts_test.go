@@ -23,6 +23,7 @@ const ghostWait = 150 * time.Second
 // gone, and nothing ends them any more. A share of a channel that belonged to such
 // a worker was served by nobody, for ever.
 func TestBrokerBringsBackWorkersAndLeases(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d servers", size), func(t *testing.T) {
 			t.Parallel()

@@ -172,6 +172,7 @@ func tells(t *testing.T, c guardClient, key string, version, base int64, body st
 // older one nor other content: while workers are killed, too. In mode every one of five
 // right bases was refused, and most wrong versions were taken.
 func TestGuardIsNeverBlind(t *testing.T) {
+	t.Parallel()
 	const keys = 12
 	rounds := sized(t, "versions of each key", 25, 850) // 300, 10,200
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
@@ -197,6 +198,7 @@ func TestGuardIsNeverBlind(t *testing.T) {
 // The versions of a key that fails lie in the parked stream, and have no outcome: the guard
 // knows them all the same.
 func TestGuardKnowsAKeyThatIsParked(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"Go", "HTTP", "raw"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

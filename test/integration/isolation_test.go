@@ -13,6 +13,7 @@ import (
 // One key of ten is held at the target: the other nine settle all of their
 // updates before it is let go (guarantee 7).
 func TestOneHeldKeyHoldsNoOther(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		mode   channels.Mode

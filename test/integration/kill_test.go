@@ -47,6 +47,7 @@ func (r *rig) killAtRandom(p *publishing, l load, rounds int, seed uint64) {
 // A worker that dies loses nothing, repeats no older version and settles
 // everything once, wherever its end catches it (guarantees 1 to 4).
 func TestWorkersKilledAtRandom(t *testing.T) {
+	t.Parallel()
 	httpTarget := func(t *testing.T) (string, map[string]any, recorder) {
 		tg := faults.NewHTTPTarget(t, faults.HTTPOptions{Seed: 1})
 		tg.Cause(tenPercent())
@@ -64,8 +65,8 @@ func TestWorkersKilledAtRandom(t *testing.T) {
 		target      func(*testing.T) (string, map[string]any, recorder)
 		small, full kills
 	}{
-		{"http latest", channels.Latest, httpTarget, kills{10, 5000, 100}, kills{40, 50_000, 500}},
-		{"http every", channels.Every, httpTarget, kills{10, 5000, 100}, kills{40, 50_000, 500}},
+		{"http latest", channels.Latest, httpTarget, kills{6, 3000, 60}, kills{40, 50_000, 500}},
+		{"http every", channels.Every, httpTarget, kills{6, 3000, 60}, kills{40, 50_000, 500}},
 		{"postgres every", channels.Every, sqlTarget(faults.NewPostgresTarget), kills{4, 2000, 50}, kills{20, 50_000, 500}},
 		{"sqlite latest", channels.Latest, sqlTarget(faults.NewSQLiteTarget), kills{4, 2000, 50}, kills{20, 50_000, 500}},
 	}

@@ -15,6 +15,7 @@ import (
 // A new kind is a package of its own and a line in the catalog: the template is laid over
 // this module, passes the suite, and is in the programs.
 func TestANewKindIsAPackageAndALine(t *testing.T) {
+	t.Parallel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	testkit.Must(t, err)
 	in := func(parts ...string) string { return filepath.Join(append([]string{root}, parts...)...) }

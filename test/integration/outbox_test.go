@@ -26,7 +26,7 @@ import (
 // of order, none that was rolled back appears, and the outbox ends empty.
 func TestOutboxThroughFaults(t *testing.T) {
 	t.Parallel()
-	long := time.Duration(sized(t, "seconds", 20, 300)) * time.Second
+	long := time.Duration(sized(t, "seconds", 12, 300)) * time.Second
 	seed := rand.Uint64() //nolint:gosec // not a secret
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not a secret

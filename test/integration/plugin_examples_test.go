@@ -62,6 +62,7 @@ func example(t *testing.T, parts ...string) string {
 
 // The plugins of the examples pass the suite.
 func TestPluginExamplesPassTheSuite(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, args := range map[string][]string{
 		"python": {"--config", fmt.Sprintf("{file: %s/store.db}", dir), "--bad-payload", "{", "--", python(t), example(t, "python", "sqlite_store.py")},
@@ -100,6 +101,7 @@ func TestGuideShowsThePlugin(t *testing.T) {
 // A suite that cannot fail proves nothing: flaws of a plugin are found, by the cases that are
 // there for them.
 func TestConnectorTestFindsFlaws(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(example(t, "python", "sqlite_store.py"))
 	testkit.Must(t, err)
 	sound := string(text)
@@ -125,6 +127,7 @@ func TestConnectorTestFindsFlaws(t *testing.T) {
 
 // What is no plugin is said to be none, and a wrong command line is one.
 func TestConnectorTestOfWhatIsNoPlugin(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		args []string
 		code int

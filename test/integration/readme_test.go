@@ -77,6 +77,7 @@ type reader struct {
 // once it has said TEXT; "file NAME" is written; those with "compose" need an engine
 // for containers, and are run by scripts/compose-test.sh.
 func TestREADME(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Fatal("install make: the README uses it")
 	}

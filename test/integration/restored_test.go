@@ -65,6 +65,7 @@ func copyRunning(t testing.TB, from, to string) {
 // take no version back. What the copy never had cannot be delivered: an update whose
 // newer version was published does not come again, and counts as never published.
 func TestBrokerRestoredFromAnOlderCopyUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			lost := sized(t, "what the copy lacks", 3*time.Second, 3*time.Minute)

@@ -113,6 +113,7 @@ func (g *guarded) end(p *process, but string) {
 // needs an administrator says that there is none, and neither that nor a made-up
 // channel makes the instance unready. A worker in its role tells all its metrics.
 func TestGatewayServesPublishersAndReaders(t *testing.T) {
+	t.Parallel()
 	url := target(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("ce-subject"), "refused") {
 			w.WriteHeader(http.StatusBadRequest)
@@ -223,6 +224,7 @@ func (g *guarded) followAcks(url, says string) {
 // it is told which permission is missing, and so does /readyz, of the publisher
 // and of the worker. When the configuration was made again, all is well.
 func TestDeniedPublishShowsInReadiness(t *testing.T) {
+	t.Parallel()
 	url := target(t, func(http.ResponseWriter, *http.Request) {})
 	g := newGuarded(t, "portal")
 	worker, scraped := g.worker()
@@ -255,6 +257,7 @@ func TestDeniedPublishShowsInReadiness(t *testing.T) {
 
 // A process that runs in the wrong role says so at its start.
 func TestServeInTheWrongRole(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal")
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)
@@ -268,6 +271,7 @@ func TestServeInTheWrongRole(t *testing.T) {
 // A token whose text is known before, from a store of secrets, is made known to a
 // broker as often as one likes; another secret under its id is refused.
 func TestTokenFromAFile(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal")
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, "http://127.0.0.1:9/"))
 	g.program(brokerconfig.Admin, "extsync", "channels", "apply", "-f", file).ok(t)

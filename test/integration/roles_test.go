@@ -139,6 +139,7 @@ channels:
 // publishing, delivering, acks, parking, dead letters, replay, resync, reset,
 // hand-over and what people ask.
 func TestRolesAreEnoughForEverything(t *testing.T) {
+	t.Parallel()
 	var sick atomic.Bool
 	sick.Store(true)
 	url := target(t, func(w http.ResponseWriter, r *http.Request) {
@@ -265,6 +266,7 @@ func TestRolesAreEnoughForEverything(t *testing.T) {
 // Each role is refused what belongs to the others, and says which permission is
 // missing.
 func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal", "--topics", "policies")
 	refused := map[brokerconfig.Role][]string{
 		brokerconfig.Publisher: {
@@ -346,6 +348,7 @@ func TestRolesAreNotEnoughForAnythingElse(t *testing.T) {
 // Without its key, or without a certificate, nobody gets in; a refused publish
 // ends with what is missing and not with a timeout.
 func TestRolesAreAskedFor(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal")
 	for name, change := range map[string]func(*broker.Config){
 		"no certificate": func(c *broker.Config) { c.TLS.CertFile, c.TLS.KeyFile = "", "" },

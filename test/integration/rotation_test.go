@@ -73,6 +73,7 @@ func (g *guarded) rename(from, to string) {
 
 // The key of a role: both are valid while its processes change over.
 func TestRotateTheKeyOfARole(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "portal,cases")
 	url := target(t, func(http.ResponseWriter, *http.Request) {})
 	file := g.site.file("channels.yaml", fmt.Sprintf(guardedChannels, url))

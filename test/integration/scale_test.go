@@ -15,6 +15,7 @@ import (
 // From one worker to four and back, nothing is written twice out of order, and no
 // partition waits longer than a lease.
 func TestScaleOutAndBackWhileUpdatesFlow(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []channels.Mode{channels.Latest, channels.Every} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

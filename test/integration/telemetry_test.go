@@ -103,6 +103,7 @@ func (p *lookedAt) readyz(why string) {
 // ready, and why; so does one whose broker is away. Both come back, and the
 // process counts as alive all the while.
 func TestReadinessOfAFrozenWorker(t *testing.T) {
+	t.Parallel()
 	b := natstest.Run(t, natstest.Options{TCP: true})
 	r := newRigAt(t, faults.NewCrew(t), b.URL(), 1)
 	tg := faults.NewHTTPTarget(t, faults.HTTPOptions{})

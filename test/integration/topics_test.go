@@ -18,7 +18,8 @@ import (
 // paused, while workers and broker are killed: each living channel ends at the newest version
 // of every key, the other two when they come back, and one that is added last, too.
 func TestTopicThroughFaults(t *testing.T) {
-	updates := sized(t, "updates", 3000, 100_000)
+	t.Parallel()
+	updates := sized(t, "updates", 2000, 100_000)
 	keys := updates / 20
 	seed := rand.Uint64() //nolint:gosec // not a secret
 	t.Logf("seed %d", seed)
@@ -53,7 +54,7 @@ func TestTopicThroughFaults(t *testing.T) {
 	for i := range crewOf {
 		crewOf[i] = r.worker(fmt.Sprint("w", i))
 	}
-	load := r.publish(load{topic: "policies", keys: keys, updates: updates, over: time.Duration(sized(t, "seconds", 12, 240)) * time.Second, seed: seed})
+	load := r.publish(load{topic: "policies", keys: keys, updates: updates, over: time.Duration(sized(t, "seconds", 8, 240)) * time.Second, seed: seed})
 	for n := len(crewOf); load.running(updates); n++ {
 		if dice.IntN(4) == 0 {
 			server.Kill()

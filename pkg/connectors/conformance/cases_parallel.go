@@ -15,6 +15,7 @@ import (
 const (
 	writers      = 8
 	parallelKeyN = 50
+	slowKeyN     = 12
 	versionsEach = writers // in the raced case every writer has one of them
 	// settleTime is how long one attempt is tried again while the target says that
 	// it is busy.
@@ -42,7 +43,11 @@ func (r *run) seeds() [writers]*rand.Rand {
 }
 
 func (r *run) manyKeys() []string {
-	keys := make([]string, parallelKeyN)
+	n := parallelKeyN
+	if r.Slow {
+		n = slowKeyN
+	}
+	keys := make([]string, n)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("%s%02d", r.prefix, i)
 	}

@@ -55,6 +55,10 @@ type Target struct {
 	// Times: versions may be times, exact to the nanosecond. Numbers always may.
 	Times bool
 
+	// Slow: a write takes the target itself much of a processor. The cases in which writers
+	// meet then have 12 keys, not 50.
+	Slow bool
+
 	// Payload returns a payload that the target takes and that contains text,
 	// which is made of letters, digits and '-', at most 64 bytes. nil: a JSON
 	// object with the one field "text".

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 
 	"github.com/hms-utl/extsync/pkg/connectors"
@@ -26,6 +27,7 @@ func (c *calendar) target() connectortest.Target {
 	return connectortest.Target{
 		Open: func(t *testing.T) *connectors.Opened { t.Helper(); return c.open(t, "") },
 		Read: c.read, Guarded: true, KeepsDigest: true, Tombstones: true, Times: true,
+		Slow:      os.Getenv("EXTSYNC_TEST_FULL") == "",
 		Payload:   func(text string) []byte { return event(text) },
 		BadUpdate: func(u *events.Update) { u.Payload = []byte(`{"text":"JSON"}`) },
 		Writes: func(_ *testing.T, key string) (n int) {

@@ -54,7 +54,7 @@ func (t Target) suite() conformance.Target {
 	out := conformance.Target{
 		Open:    func(r conformance.T) *connectors.Opened { return t.Open(test(r)) },
 		Read:    func(r conformance.T, keys ...string) map[string]connectors.Held { return t.Read(test(r), keys...) },
-		Guarded: t.Guarded, Ordered: t.Ordered, KeepsDigest: t.KeepsDigest, Tombstones: t.Tombstones, Times: t.Times,
+		Guarded: t.Guarded, Ordered: t.Ordered, KeepsDigest: t.KeepsDigest, Tombstones: t.Tombstones, Times: t.Times, Slow: t.Slow,
 		Payload: t.Payload, BadUpdate: t.BadUpdate, Secrets: t.Secrets,
 	}
 	if t.Writes != nil {

@@ -31,6 +31,7 @@ func TestSFTPConformsThroughFaults(t *testing.T) {
 			r := newRelay(t, nil)
 			suite := r.target(t).suite(layout)
 			suite.Secrets = []string{password}
+			suite.Slow = true // without the relay it is not
 			suite.OwnGoroutines = relayGoroutines()
 			suite.LoseAnswer = func(*testing.T) func() {
 				var lost atomic.Pointer[packet] // the request whose answer is
