@@ -28,8 +28,8 @@ const (
 
 const (
 	// histories is how many are run where nobody says it, one in twenty of a new seed; at full
-	// size two hundred times as many, half of them of new seeds.
-	histories = 100
+	// size fifty times as many, half of them of new seeds.
+	histories = 400
 	// blockOf histories are run by one process. Each takes some hundredths of a second: one
 	// that takes historyMost stands still.
 	blockOf     = 50
@@ -72,7 +72,7 @@ func blocksFromEnv(t testing.TB) []block {
 	case raced:
 		n, fresh = 20, 10
 	case os.Getenv("EXTSYNC_TEST_FULL") != "":
-		n, fresh = 200*histories, 100*histories
+		n, fresh = 50*histories, 25*histories
 	}
 	from := uint64(time.Now().Unix()) % 1_000_000_000 * 1000 //nolint:gosec // not negative
 	t.Logf("seeds 1 to %d, %d that have found faults, and new ones: %d to %d", n-fresh, len(mended), from, from+fresh-1)
