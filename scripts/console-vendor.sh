@@ -1,13 +1,15 @@
 #!/bin/sh
-# Brings the libraries of the console into internal/console/assets/vendor: pinned, checked by their digests,
-# and with imports that a browser resolves by itself. It needs npm, and is run by whoever changes a version.
+# Brings the libraries of the console into internal/console/assets/vendor: pinned, and checked by their
+# digests. What every page uses of them becomes one module, ui.js: a browser fetches one file sooner than
+# five. It needs npm and Go, and is run by whoever changes a version or uses more of a library.
 set -eu
 cd "$(dirname "$0")/.."
 to=internal/console/assets/vendor
+bundler=github.com/evanw/esbuild/cmd/esbuild@v0.28.2 # Go's checksum database vouches for it
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# take PACKAGE VERSION FILE AS
+# take PACKAGE VERSION: unpacks it where the bundler finds it.
 take() {
 	rm -f "$work"/*.tgz
 	file=$(cd "$work" && npm pack --silent "$1@$2")
@@ -15,19 +17,29 @@ take() {
 		echo "$1@$2 is not what $to/SHA256SUMS says: $(sha256sum <"$work/$file")" >&2
 		exit 1
 	}
-	mkdir -p "$work/$4.d"
-	tar -xzf "$work/$file" -C "$work/$4.d"
-	sed -e 's|from"preact/hooks"|from"./hooks.js"|g' -e 's|from"preact"|from"./preact.js"|g' \
-		-e 's|from"@preact/signals-core"|from"./signals-core.js"|g' -e '/^\/\/# sourceMappingURL=/d' \
-		"$work/$4.d/package/$3" >"$to/$4"
+	mkdir -p "$work/node_modules/$1"
+	tar -xzf "$work/$file" -C "$work/node_modules/$1" --strip-components 1
 }
 
-take preact 10.29.8 dist/preact.module.js preact.js
-take preact 10.29.8 hooks/dist/hooks.module.js hooks.js
-take @preact/signals-core 1.14.5 dist/signals-core.module.js signals-core.js
-take @preact/signals 2.11.4 dist/signals.module.js signals.js
-take htm 3.1.1 dist/htm.module.js htm.js
+take preact 10.29.8
+take @preact/signals-core 1.14.5
+take @preact/signals 2.11.4
+take htm 3.1.1
+take js-yaml 4.3.2
+
+cat >"$work/ui.js" <<'UI'
+import { h } from 'preact';
+import htm from 'htm';
+
+/** html makes elements of a template; text in it is always text. */
+export const html = htm.bind(h);
+export { render } from 'preact';
+export { useEffect, useMemo, useRef, useState, useId } from 'preact/hooks';
+export { signal, computed, effect, batch } from '@preact/signals';
+UI
+go run "$bundler" "$work/ui.js" --bundle --format=esm --minify --log-level=warning --outfile="$to/ui.js"
+
 # Its small form is no module, and defines a global.
-take js-yaml 4.3.2 dist/js-yaml.min.js yaml.js
+sed -e '/^\/\/# sourceMappingURL=/d' "$work/node_modules/js-yaml/dist/js-yaml.min.js" >"$to/yaml.js"
 echo 'export const { dump, load } = globalThis.jsyaml;' >>"$to/yaml.js"
 echo "$to is up to date"

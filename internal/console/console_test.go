@@ -97,7 +97,7 @@ func TestFirstPagePreloadsItsModules(t *testing.T) {
 			left = append(left, path.Join(path.Dir(module), found[1]+found[2]))
 		}
 	}
-	if n := strings.Count(page, "modulepreload"); n != len(seen)-1 || n < 20 {
+	if n := strings.Count(page, "modulepreload"); n != len(seen)-1 || n < 10 {
 		t.Errorf("%d modules are preloaded, and %d are imported", n, len(seen)-1)
 	}
 }

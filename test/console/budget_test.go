@@ -37,7 +37,7 @@ const (
 // outside would take the page time.
 const noteShown = `(() => {
 	const seen = new MutationObserver(() => {
-		if (!document.querySelector("main .tile[href$='/channel-001']")) return;
+		if (!document.querySelector("main .tile")) return;
 		seen.disconnect();
 		requestAnimationFrame(() => setTimeout(() => { globalThis.shown = performance.now(); }));
 	});

@@ -44,6 +44,9 @@ func startAndRun(m *testing.M) int {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("lang", "en-US"),
 		chromedp.Flag("js-flags", "--expose-gc"),
+		// Its popup below the address bar is two pages of its own for each window, which nobody
+		// sees here: loading them takes as long as loading the console does.
+		chromedp.Flag("disable-features", "Translate,WebUIOmniboxPopup,WebUIOmniboxAimPopup"),
 	)
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
 	defer end()

@@ -24,7 +24,7 @@ func TestTheConsoleHasWords(t *testing.T) {
 			}
 			source, err := os.ReadFile(path)
 			for _, m := range acts.FindAllSubmatch(source, -1) {
-				found["pages/activity.js"] = append(found["pages/activity.js"], "'"+string(m[1])+"':")
+				found["record.js"] = append(found["record.js"], "'"+string(m[1])+"':")
 			}
 			if strings.HasSuffix(path, "operate/jobplan.go") {
 				for _, m := range outcomes.FindAllSubmatch(source, -1) {
@@ -43,7 +43,7 @@ func TestTheConsoleHasWords(t *testing.T) {
 			}
 		}
 	}
-	if len(found["pages/activity.js"]) < 10 || len(found["words.js"]) < 10 {
+	if len(found["record.js"]) < 10 || len(found["words.js"]) < 10 {
 		t.Errorf("too little was found: %v", found)
 	}
 }

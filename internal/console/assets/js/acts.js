@@ -1,5 +1,5 @@
 // What can be done to a channel or a key: each act with its right, its sentence and its command.
-import { html, useState } from './lib.js';
+import { html, useState } from '../vendor/ui.js';
 import { call, part } from './api.js';
 import { may } from './state.js';
 import { Act, Command, Dialog, Undone } from './parts.js';

@@ -1,5 +1,5 @@
 // A diff by field: what the channel would send now beside what the target holds. Each difference is a shape and a word.
-import { html, useState } from './lib.js';
+import { html, useState } from '../vendor/ui.js';
 import { Icon } from './icons.js';
 import { Table, Cell, Note } from './parts.js';
 import { visible, count, things } from './format.js';

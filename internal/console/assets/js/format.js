@@ -1,5 +1,5 @@
 // How numbers, times and names are written. Counts are whole ("1,950"), shares are rounded down, names are never touched.
-import { signal } from './lib.js';
+import { signal } from '../vendor/ui.js';
 
 /** count writes a number of things. To make an Intl.NumberFormat takes up to a tenth of the time of the first page. */
 export const count = (n) => String(Math.round(n ?? 0)).replace(/\B(?=(\d{3})+$)/g, ',');

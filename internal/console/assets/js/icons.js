@@ -1,5 +1,5 @@
 // Shapes, each 16 by 16. A shape means one thing everywhere, so that nothing depends on colour.
-import { html } from './lib.js';
+import { html } from '../vendor/ui.js';
 
 const shapes = {
   // what the target holds

@@ -1,5 +1,5 @@
 // Jobs: a dry run with numbers that add up, then a job that the server runs, with progress and a stop.
-import { html, useState, useEffect } from './lib.js';
+import { html, useState, useEffect } from '../vendor/ui.js';
 import { call, part } from './api.js';
 import { jobs, may, putJobs } from './state.js';
 import { Act, Command, Dialog, Failure, Loading, Note, Tally, Time, Undone } from './parts.js';

@@ -1,5 +1,5 @@
 // The keyboard: single keys outside of fields, which can be switched off.
-import { signal } from './lib.js';
+import { signal } from '../vendor/ui.js';
 import { go } from './router.js';
 import { held, hold } from './state.js';
 import { stored } from './format.js';

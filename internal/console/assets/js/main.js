@@ -1,16 +1,16 @@
 // The console: it loads the session, and shows the page that the address names.
-import { html, render, useEffect } from './lib.js';
+import { html, render, useEffect } from '../vendor/ui.js';
 import { place } from './router.js';
 import { session, loadSession } from './state.js';
 import { Shell } from './shell.js';
 import { Failure, Loading, useAsk, Empty } from './parts.js';
 import { visible } from './format.js';
 import { startKeyboard } from './keyboard.js';
-import { Login } from './pages/login.js';
 import { Overview } from './pages/overview.js';
 
 // The other pages are loaded when somebody goes there.
 const later = {
+  login: () => import('./pages/login.js').then((m) => m.Login),
   keys: () => import('./pages/keys.js').then((m) => m.Keys),
   key: () => import('./pages/key.js').then((m) => m.KeyPage),
   channels: () => import('./pages/channels.js').then((m) => m.Channels),
@@ -32,7 +32,7 @@ function pageOf(path) {
 function Later({ page }) {
   const { data, error, again } = useAsk(() => later[page]().then((view) => ({ view })), [page]);
   if (error) return html`<${Failure} error=${error} retry=${again} what="The page could not be loaded" />`;
-  if (!data) return html`<${Loading} what=${titles[page]} />`;
+  if (!data) return html`<${Loading} what=${titles[page] ?? 'the login'} />`;
   // Nothing of one key or channel is left on the page of the next.
   return html`<${data.view} key=${place.value.path.slice(0, page === 'channel' ? 2 : undefined).join('/')} />`;
 }
@@ -44,7 +44,7 @@ function App() {
   useEffect(() => { document.title = `${visible(what)} - extsync`; }, [what]);
   useEffect(() => { scrollTo(0, 0); }, [place.value.path.join('/')]);
   if (!s) return html`<${Starting} />`;
-  if (!s.who) return html`<${Login} />`;
+  if (!s.who) return html`<${Later} page="login" />`;
   return html`<${Shell} key=${`${s.who}/${s.id}`} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
     ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<h1>Not found</h1><${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
   <//>`;

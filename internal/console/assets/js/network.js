@@ -1,10 +1,11 @@
 // The network: platform, topics, channels and targets as stations and lines. Colour, dash and shape say the health,
 // the width the rate. Every line is one link whose text says all of it again.
-import { html } from './lib.js';
+import { html, useState } from '../vendor/ui.js';
 import { inner } from './icons.js';
 import { link } from './router.js';
+import { Health } from './parts.js';
 import { count, rate, things, visible, middle } from './format.js';
-import { healthTone, healthWords, healthOrder, syncWords, syncOf, isQuiet } from './words.js';
+import { healthTone, healthWords, healthOrder, urgency, syncWords, syncOf, isQuiet } from './words.js';
 
 /** most is how many lines can be told apart. With more channels each is a tile. */
 const most = 40;
@@ -93,14 +94,28 @@ function Drawn({ rows, topics }) {
 const Rail = ({ rows }) => html`<ul class="rail">${rows.filter((r) => !isQuiet(r)).map((row) => html`<li key=${row.channel} class="${healthTone[row.health] ?? 'idle'} h-${row.health}"><a href=${link(['channels', row.channel])}>${row.channel}</a><span class="second small">${state(row)}${row.dead ? `, ${things(row.dead, 'dead letter')}` : ''}</span></li>`)}
   <li class="good fold"><a href=${link(['channels'])}>${things(rows.filter(isQuiet).length, 'channel is', 'channels are')} in sync</a></li></ul>`;
 
-/** Tiles shows many channels: one each, the most urgent first. */
-const Tiles = ({ rows }) => html`<div class="tiles">${[...rows].sort((a, b) => healthOrder.indexOf(a.health) - healthOrder.indexOf(b.health) || (a.channel < b.channel ? -1 : 1)).map((row) => html`<a key=${row.channel} class="tile ${healthTone[row.health] ?? 'idle'} h-${row.health}" href=${link(['channels', row.channel])} title=${`${row.channel}: ${state(row)}, ${rate(row.settled_rate)}`} aria-label=${`${row.channel}: ${state(row)}`}>
-  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg><span aria-hidden="true">${middle(row.channel, 14)}</span></a>`)}</div>`;
+/** mostTiles is how many can be looked over; the others, which are the least urgent, are drawn for who asks. */
+const mostTiles = 300;
+
+const tile = (row) => html`<a key=${row.channel} class="tile ${healthTone[row.health] ?? 'idle'} h-${row.health}${isQuiet(row) ? ' insync' : ''}" href=${link(['channels', row.channel])} title=${`${row.channel}: ${state(row)}, ${rate(row.settled_rate)}`} aria-label=${`${row.channel}: ${state(row)}`}><svg class="i" viewBox="0 0 16 16" aria-hidden="true">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg>${middle(row.channel, 14)}</a>`;
+
+/** Tiles counts many channels by their health, and shows one tile each, the most urgent first. */
+function Tiles({ rows }) {
+  const [whole, draw] = useState(false);
+  const sorted = [...rows].sort((a, b) => urgency(a) - urgency(b) || (a.channel < b.channel ? -1 : 1));
+  const shown = whole ? sorted : sorted.slice(0, mostTiles);
+  const left = sorted.length - shown.length;
+  const quiet = shown.filter(isQuiet).length;
+  const by = healthOrder.map((health) => [health, rows.filter((r) => r.health === health).length]).filter(([, n]) => n);
+  return html`<ul class="byhealth">${by.map(([health, n]) => html`<li key=${health}><a href=${link(['channels'], { health })}><${Health} of=${health} n=${n} /></a></li>`)}</ul>
+    <div class="tiles">${shown.map(tile)}</div>${quiet > 0 && html`<p class="body folded second">${things(quiet, 'channel is', 'channels are')} in sync and folded here.</p>`}
+    ${left > 0 && html`<p class="body second">${things(left, 'channel', 'channels')} that ${left === 1 ? 'is' : 'are'} less urgent ${left === 1 ? 'is' : 'are'} not drawn. <button type="button" class="btn plain" onClick=${() => draw(true)}>Draw ${left === 1 ? 'it' : 'them'}</button></p>`}`;
+}
 
 export function Network({ rows, topics }) {
-  if (rows.length > most) return html`<${Tiles} rows=${rows} /><${Legend} tiles />`;
+  if (rows.length > most) return html`<${Tiles} rows=${rows} />`;
   return html`<${Drawn} rows=${rows} topics=${topics} /><${Rail} rows=${rows} /><${Legend} />`;
 }
 
 const sample = (cls, d = 'M2 7h32') => html`<svg class="sample line ${cls}" viewBox="0 0 36 14" aria-hidden="true"><path class="track" d=${d} stroke-width="3" /></svg>`;
-const Legend = ({ tiles }) => html`<ul class="legend"><li>${sample('good h-ok')}ok</li><li>${sample('wait h-retrying')}retrying</li><li>${sample('wait h-down')}down: the target does not answer</li><li>${sample('stop h-blocked', 'M2 7h26m0 -6v12')}blocked</li><li>${sample('hand h-paused')}paused</li>${!tiles && html`<li>A thicker line carries more updates a second.</li>`}</ul>`;
+const Legend = () => html`<ul class="legend"><li>${sample('good h-ok')}ok</li><li>${sample('wait h-retrying')}retrying</li><li>${sample('wait h-down')}down: the target does not answer</li><li>${sample('stop h-blocked', 'M2 7h26m0 -6v12')}blocked</li><li>${sample('hand h-paused')}paused</li><li>A thicker line carries more updates a second.</li></ul>`;

@@ -1,5 +1,5 @@
 // The parts that pages are made of.
-import { html, useEffect, useRef, useState, useId } from './lib.js';
+import { html, useEffect, useRef, useState, useId } from '../vendor/ui.js';
 import { Icon } from './icons.js';
 import { times, now, utc, local, span, middle, visible, count } from './format.js';
 import { syncWords, healthWords, syncTone, healthTone } from './words.js';

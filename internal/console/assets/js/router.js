@@ -1,6 +1,6 @@
 // Where the reader is: all of it is in the part of the address behind '#', filters too, so that a link shows the
 // same to somebody else, and so that it works under any path.
-import { signal } from './lib.js';
+import { signal } from '../vendor/ui.js';
 
 /** @typedef {{path: string[], query: URLSearchParams}} Place */
 
@@ -9,7 +9,7 @@ function read() {
   return { path: path.split('/').map((p) => { try { return decodeURIComponent(p); } catch { return p; } }), query: new URLSearchParams(query) };
 }
 
-/** place is where the reader is. @type {import('../vendor/signals.js').Signal<Place>} */
+/** place is where the reader is. @type {{value: Place}} */
 export const place = signal(read());
 addEventListener('hashchange', () => { place.value = read(); });
 

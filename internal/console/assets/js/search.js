@@ -1,5 +1,5 @@
 // The search in the bar: a key that is there at once, channels, targets, and keys that begin so.
-import { html, useState, useEffect, useRef } from './lib.js';
+import { html, useState, useEffect, useRef } from '../vendor/ui.js';
 import { get } from './api.js';
 import { Icon } from './icons.js';
 import { go, link } from './router.js';

@@ -1,5 +1,5 @@
 // The frame of every page: the bar with the search, the pages, and what is said everywhere.
-import { html, useState } from './lib.js';
+import { html, useState } from '../vendor/ui.js';
 import { Icon } from './icons.js';
 import { Note, Time, Dialog } from './parts.js';
 import { link, place } from './router.js';

@@ -1,6 +1,6 @@
 // What the console knows, and how it stays true: the session, and one stream of events that everything on every
 // page is fed from. Nothing is kept that is not shown: memory is flat however long the page stays open.
-import { signal, computed, batch } from './lib.js';
+import { signal, computed, batch } from '../vendor/ui.js';
 import { call, get, eventsAddress, onLoggedOut } from './api.js';
 
 /** session says who is asking and what that person may do. null: not known yet. */

@@ -1,11 +1,11 @@
 // The timeline of a key: what the outcome log says, and what people did, in one list, the newest first.
-import { html, useState } from './lib.js';
+import { html, useState } from '../vendor/ui.js';
 import { get } from './api.js';
 import { rows, activity } from './state.js';
 import { Card, Time, useAsk, ChannelLink } from './parts.js';
 import { Icon } from './icons.js';
 import { visible, utc, things, count } from './format.js';
-import { sentence } from './pages/activity.js';
+import { sentence } from './record.js';
 
 const icons = { delivered: ['in_sync', 'good'], superseded: ['ahead', ''], dead_lettered: ['dead', 'stop'], conflict: ['ahead', 'stop'], '': ['retrying', 'wait'] };
 

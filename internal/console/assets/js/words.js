@@ -21,6 +21,9 @@ export const isQuiet = (row) => row.health === 'ok' && !row.not_newest && !row.d
 /** The most urgent first. */
 export const healthOrder = ['blocked', 'dead', 'down', 'parked', 'retrying', 'paused', 'held', 'ok'];
 
+/** urgency orders channels: less is more urgent. */
+export const urgency = (row) => healthOrder.indexOf(row.health);
+
 /** What people call it when it is done. */
 export const actions = { replay: 'Replay', discard: 'Discard', resync: 'Resync' };
 

@@ -1,5 +1,5 @@
 // Two editors in conflict: before, theirs and yours, field by field. Nothing is lost, and saving makes a new revision.
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { Table, Cell } from '../parts.js';
 import { changes, merge, at, equal } from './paths.js';
 import { visible, things } from '../format.js';

@@ -1,6 +1,6 @@
 // The editor of a configuration: a form made from the schema and YAML side by side, one draft. It never overwrites what
 // somebody else has saved meanwhile: both changes are shown field by field.
-import { html, useState, useEffect, useMemo, useRef, effect } from '../lib.js';
+import { html, useState, useEffect, useMemo, useRef, effect } from '../../vendor/ui.js';
 import { call, callFull, get, part } from '../api.js';
 import { place, go } from '../router.js';
 import { session } from '../state.js';

@@ -1,6 +1,6 @@
 // The form: one field for each simple field of the schema, in the schema's groups and order. What a form says badly
 // (rules, lists of objects) is left to the YAML beside it, and said so.
-import { html, useId, useRef, useState } from '../lib.js';
+import { html, useId, useRef, useState } from '../../vendor/ui.js';
 import { at, put, equal, join, names } from './paths.js';
 import { visible } from '../format.js';
 

@@ -1,5 +1,5 @@
 // What a draft would do to real updates, and the revisions before.
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { call, get, part } from '../api.js';
 import { may } from '../state.js';
 import { Card, Failure, Act, Tally, Table, Cell, Key, Time, Dialog, useAsk, Note } from '../parts.js';

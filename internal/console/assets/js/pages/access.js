@@ -1,5 +1,5 @@
 // Access: who may do what: the reader, tokens, sessions.
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { call, get, part } from '../api.js';
 import { session, may } from '../state.js';
 import { Card, Time, Failure, Loading, Table, Cell, Note, Act, Command, Dialog, Undone, useAsk } from '../parts.js';

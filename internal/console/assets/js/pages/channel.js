@@ -1,5 +1,5 @@
 // A channel: how it stands, and what one does with it, in tabs that the address names.
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { call, get, part } from '../api.js';
 import { place, link, go } from '../router.js';
 import { rows, may, loaded, history, jobs } from '../state.js';

@@ -1,10 +1,10 @@
 // Channels: both axes of each, those that are not ok first. On narrow screens those that are in sync are folded.
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { place, refine, go } from '../router.js';
 import { rows, loaded, may, history, topics } from '../state.js';
 import { Card, ChannelLink, Health, Sync, Time, Loading, Empty, Table, Cell, Spark, Dialog, useSteady } from '../parts.js';
 import { count, rate, things, visible } from '../format.js';
-import { healthOrder, healthWords, syncOf, isQuiet } from '../words.js';
+import { healthOrder, healthWords, urgency, syncOf, isQuiet } from '../words.js';
 
 const perPage = 100;
 
@@ -16,7 +16,7 @@ export function Channels() {
   const [asked, setPage] = useState(0);
   const all = [...rows.value.values()];
   const list = all.filter((r) => (!health || health.split(',').includes(r.health)) && (!topic || r.topic === topic) && (!text || `${r.channel} ${r.target} ${r.description}`.toLowerCase().includes(text)))
-    .sort((a, b) => healthOrder.indexOf(a.health) - healthOrder.indexOf(b.health) || b.dead - a.dead || (a.channel < b.channel ? -1 : 1));
+    .sort((a, b) => urgency(a) - urgency(b) || b.dead - a.dead || (a.channel < b.channel ? -1 : 1));
   const page = Math.max(0, Math.min(asked, Math.ceil(list.length / perPage) - 1)); // the list may have become shorter
   const steady = useSteady(list.slice(page * perPage, (page + 1) * perPage), (r) => r.channel);
   const quiet = list.filter(isQuiet).length;

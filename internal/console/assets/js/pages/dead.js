@@ -1,5 +1,5 @@
 // Dead letters: why updates were given up, by reason; samples, a dry run, a job.
-import { html, useState, useEffect } from '../lib.js';
+import { html, useState, useEffect } from '../../vendor/ui.js';
 import { call, get, part } from '../api.js';
 import { place, refine } from '../router.js';
 import { channelNames, may, totals, jobs, session } from '../state.js';

@@ -1,5 +1,5 @@
 // A key: who holds which version, why not the newest, what has happened, and what one can do.
-import { html, useState, useEffect, useRef } from '../lib.js';
+import { html, useState, useEffect, useRef } from '../../vendor/ui.js';
 import { call, get, part } from '../api.js';
 import { place, link } from '../router.js';
 import { may, rows, session } from '../state.js';

@@ -1,5 +1,5 @@
 // Keys: a key that is there at once, else those that begin so; filters are in the address, bulk acts run in the server.
-import { html, useState, useEffect, useRef } from '../lib.js';
+import { html, useState, useEffect, useRef } from '../../vendor/ui.js';
 import { get, part } from '../api.js';
 import { place, refine, link } from '../router.js';
 import { channelNames, may } from '../state.js';

@@ -1,4 +1,4 @@
-import { html, useState } from '../lib.js';
+import { html, useState } from '../../vendor/ui.js';
 import { login, logout, session } from '../state.js';
 import { address } from '../api.js';
 import { Note } from '../parts.js';

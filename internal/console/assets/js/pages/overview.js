@@ -1,14 +1,14 @@
 // Overview: the first answer is what needs a person.
-import { html } from '../lib.js';
+import { html } from '../../vendor/ui.js';
 import { rows, totals, topics, attention, attentionMore, loaded, activity, may, came } from '../state.js';
 import { get } from '../api.js';
 import { Card, Health, Sync, Time, Loading, ChannelLink, Empty, useSteady, useAsk, Table, Cell } from '../parts.js';
 import { Network } from '../network.js';
 import { count, things, rate, share, visible } from '../format.js';
 import { link } from '../router.js';
-import { Record } from './activity.js';
+import { Record } from '../record.js';
 import { NextStep } from '../acts.js';
-import { healthOrder, syncOf, isQuiet } from '../words.js';
+import { urgency, syncOf, isQuiet } from '../words.js';
 
 export function Overview() {
   if (!loaded.value) return html`<div class="title"><h1>Overview</h1></div><${Loading} rows="6" what="the overview" />`;
@@ -60,7 +60,7 @@ function Figures({ t, all }) {
 
 /** ChannelTable says all of the network again, for who cannot see it. */
 function ChannelTable({ all }) {
-  const list = [...all].sort((a, b) => healthOrder.indexOf(a.health) - healthOrder.indexOf(b.health) || b.not_newest - a.not_newest || (a.channel < b.channel ? -1 : 1)).slice(0, 20);
+  const list = [...all].sort((a, b) => urgency(a) - urgency(b) || b.not_newest - a.not_newest || (a.channel < b.channel ? -1 : 1)).slice(0, 20);
   return html`<${Card} title="Channels" hint="those that are not ok first" right=${html`<a href=${link(['channels'])}>all ${count(all.length)}</a>`}>
     <${Table} label="Channels" heads=${['Channel', 'Health', { text: 'Not newest', class: 'num' }, { text: 'Rate', class: 'num' }]}>${list.map((r) => html`<tr key=${r.channel} class=${isQuiet(r) ? 'insync' : ''}><${Cell}><${ChannelLink} name=${r.channel} /><//><${Cell} of="Health"><${Health} of=${r.health} /><//><${Cell} of="Not newest" class="num">${count(r.not_newest)}<//><${Cell} of="Rate" class="num">${rate(r.settled_rate)}<//></tr>`)}<//><//>`;
 }

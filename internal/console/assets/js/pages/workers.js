@@ -1,5 +1,5 @@
 // Workers: who works on what, and what each waits for.
-import { html } from '../lib.js';
+import { html } from '../../vendor/ui.js';
 import { get } from '../api.js';
 import { rows } from '../state.js';
 import { Card, ChannelLink, Time, Failure, Loading, Empty, Table, Cell, Note, Command, useAsk, useEvery } from '../parts.js';
