@@ -80,3 +80,33 @@ func TestListGoesOnAtTheBeginningOfTheLedger(t *testing.T) {
 		t.Errorf("%v", seen)
 	}
 }
+
+// Updates that are settled stay in a channel's stream. A list by the beginning of keys, and the
+// search, looked at all of them before the records of the ledger, and found nothing for pages.
+func TestListByPrefixLeavesOutWhatIsSettled(t *testing.T) {
+	r := newRig(t).serve().work()
+	const keys = 10
+	for i := range keys {
+		r.call(http.StatusOK, http.MethodPost, updates+"?wait=30s", update(fmt.Sprint("k", i), "1", "x"))
+	}
+	r.eventually("the ledger to have them", func() bool {
+		seen, _ := r.pages("/v1/channels/erp/entities?sync=in_sync")
+		return len(seen) == keys
+	})
+	list := "/v1/channels/erp/entities?prefix=k"
+	r.eventually("a page to look at the ledger's records only", func() bool {
+		page := r.call(http.StatusOK, http.MethodGet, list, "")
+		if found := len(page["entities"].([]any)); found != keys { //nolint:forcetypeassert // as described
+			t.Errorf("%d keys are listed, not %d", found, keys)
+		}
+		return page["looked"] == float64(keys) && page["of"] == float64(keys)
+	})
+	// What was published a moment ago waits, and is listed all the same.
+	r.target.fail.Store(http.StatusServiceUnavailable)
+	for i := range keys {
+		r.call(http.StatusAccepted, http.MethodPost, updates, update(fmt.Sprint("k", i), "2", "x"))
+		if seen, _ := r.pages(fmt.Sprintf("/v1/channels/erp/entities?sync=waiting,behind&prefix=k%d", i)); !seen[fmt.Sprint("erp k", i)] {
+			t.Errorf("k%d was just published, and does not wait: %v", i, seen)
+		}
+	}
+}

@@ -9,13 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hms-utl/extsync/internal/standing"
 	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
-	"github.com/hms-utl/extsync/pkg/events"
-	"github.com/hms-utl/extsync/pkg/versioning"
 	"github.com/hms-utl/extsync/pkg/why"
 	"github.com/hms-utl/extsync/pkg/workers"
 )
@@ -115,10 +111,11 @@ func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error)
 		l.page.Of += uint64(stands.Stock.Keys) //nolint:gosec // no number of keys
 	}
 	if l.q.undecided() {
-		l.page.Of += stands.Messages
+		l.page.Of += min(stands.Messages, stands.Published+1-min(stands.From, stands.Published+1))
 	}
 	if part == streamPart {
-		next, err := l.stream(ctx, from)
+		// What lies before has outcomes, and is in the ledger.
+		next, err := l.stream(ctx, max(from, stands.From))
 		switch {
 		case err != nil:
 			return "", err
@@ -229,55 +226,6 @@ func (l *listing) facts(enc string, rec wire.Record) standing.Facts {
 	return standing.Facts{Entry: l.entry, Record: rec, Held: l.held[wire.Partition(enc, l.entry.Config.Partitions)]}
 }
 
-// stream adds the keys of which the newest message has no outcome.
-func (l *listing) stream(ctx context.Context, from uint64) (next uint64, err error) {
-	q := wire.StreamQuery{Stream: wire.UpdateStream(l.c.Names, l.entry.Config.Route()), Subject: ">", From: from, Until: l.q.ends[0], HeadersOnly: true}
-	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
-		if err != nil {
-			return 0, err
-		}
-		if l.full() {
-			return msg.Sequence, nil
-		}
-		l.scanned++
-		if err := l.waiting(ctx, msg); err != nil {
-			return 0, err
-		}
-	}
-	return 0, nil
-}
-
-func (l *listing) waiting(ctx context.Context, msg *jetstream.RawStreamMsg) error {
-	_, enc, ok := wire.SplitStoredUpdate(l.c.Names, msg.Subject)
-	if !ok {
-		return nil
-	}
-	rec, _, err := l.records.GetEncoded(ctx, l.q.Channel, enc)
-	if err != nil && !errors.Is(err, events.ErrNoRecord) {
-		return err
-	}
-	version, err := versioning.Parse(msg.Header.Get(events.HeaderVersion))
-	if err != nil {
-		return nil //nolint:nilerr // malformed ones are dead letters
-	}
-	f := l.facts(enc, rec)
-	f.Head, f.Published = versioning.Tag{Version: version}, msg.Time
-	if f.Newest() != f.Head || !f.Waits() {
-		return nil
-	}
-	w := Whereabouts{Channel: l.q.Channel, Key: rec.Key, State: StateAbsent}
-	if w.Key == "" {
-		u, _ := wire.Decode(l.c.Names, msg.Subject, msg.Header, nil) // without the payload it is no update, but has a key
-		w.Key = u.Key
-	}
-	if !l.entry.Config.Takes(w.Key) || !strings.HasPrefix(w.Key, l.q.Prefix) {
-		return nil
-	}
-	w.describe(Copy{Version: version, Op: events.Op(msg.Header.Get(events.HeaderOp)), At: msg.Time}, rec)
-	l.add(w, f)
-	return nil
-}
-
 // ledger adds the keys whose newest version has an outcome, or is parked and in the ledger
 // only. The others were listed by the stream.
 func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err error) {
@@ -291,8 +239,8 @@ func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err err
 			return msg.Sequence, nil
 		}
 		l.scanned++
-		if len(msg.Data) == 0 {
-			continue // the mark of a removed record
+		if enc := wire.KeyOfSubject(msg.Subject); len(msg.Data) == 0 || !l.mayBegin(enc) {
+			continue // the mark of a removed record, or another key
 		}
 		rec, err := wire.DecodeRecord(msg.Data)
 		if err != nil {

@@ -27,7 +27,10 @@ type Backlog struct {
 	// Oldest is when the first of them was stored; zero if there is none. The true one
 	// may be older where many keys are parked: only the one that was parked first is
 	// looked at.
-	Oldest    time.Time
+	Oldest time.Time
+	// From is the sequence of the stream from which on updates may have no outcome: all before
+	// it are settled, and no copy of them is parked.
+	From      uint64
 	Messages  uint64 // that the stream holds which the channel reads
 	Bytes     uint64 // of these
 	MaxBytes  uint64 // that it may hold; 0: there is no bound
@@ -94,7 +97,7 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 // backlogOf returns what a stream says of itself.
 func backlogOf(info *jetstream.StreamInfo) Backlog {
 	return Backlog{
-		Messages: info.State.Msgs, Bytes: info.State.Bytes, Published: info.State.LastSeq,
+		From: info.State.LastSeq + 1, Messages: info.State.Msgs, Bytes: info.State.Bytes, Published: info.State.LastSeq,
 		MaxBytes: uint64(max(0, info.Config.MaxBytes)), //nolint:gosec // not negative
 	}
 }
@@ -117,6 +120,9 @@ func (r *Registry) addUp(ctx context.Context, e Entry, park parked, b *Backlog) 
 	}
 	if b.Filling > 0 {
 		b.Undelivered, b.AtMost = b.Filling, true
+	}
+	if b.Filling > 0 || park.updates != nil {
+		b.From = 1
 	}
 	b.Oldest = park.oldest
 	for p := range b.Partitions {
@@ -193,6 +199,7 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 	}
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
+		from := unsettled(e, info, &part.Progress)
 		c := consumers[part.Progress.Consumer]
 		part.Consumer = c != nil
 		// Else nobody has settled anything, or all that is settled has left the work queue.
@@ -200,10 +207,14 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 		if c != nil {
 			part.Undelivered = c.NumPending + c.Delivered.Consumer - min(part.Progress.Done, c.Delivered.Consumer)
 			if part.Undelivered == 0 {
+				if !quiet(info) { // what was just stored may be counted in a moment
+					b.From = min(b.From, from)
+				}
 				continue
 			}
 		}
-		if err := r.countBehind(ctx, e, info, p, part); err != nil {
+		b.From = min(b.From, from)
+		if err := r.countBehind(ctx, e, info, p, from, part); err != nil {
 			return err
 		}
 		b.AtMost = b.AtMost || atMost && part.Undelivered > 0
@@ -211,14 +222,18 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 	return nil
 }
 
-// countBehind finds the oldest of a partition's updates that lie behind its floor, or of
-// all that there are, in a work queue. It counts them where the consumer does not: the
-// broker looks at every key of the partition for that.
-func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, partition int, b *PartitionBacklog) error {
-	from := b.Progress.Floor + 1
-	if e.Config.Mode == Every || b.Progress.StreamCreated != info.Created.UnixNano() || b.Progress.Floor > info.State.LastSeq {
-		from = 1
+// unsettled returns the sequence of a stream from which on updates of a partition may have no
+// outcome: behind its floor, or from the beginning on, in a work queue.
+func unsettled(e Entry, info *jetstream.StreamInfo, p *Progress) uint64 {
+	if e.Config.Mode == Every || p.StreamCreated != info.Created.UnixNano() || p.Floor > info.State.LastSeq {
+		return 1
 	}
+	return p.Floor + 1
+}
+
+// countBehind finds the oldest of a partition's updates from a sequence on. It counts them
+// where the consumer does not: the broker looks at every key of the partition for that.
+func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, partition int, from uint64, b *PartitionBacklog) error {
 	if from > info.State.LastSeq {
 		return nil
 	}

@@ -109,6 +109,7 @@ func TestBudgetsOfManyChannelsAndKeys(t *testing.T) {
 	p.see("main table", "policy-")
 	p.fill("#search", "policy-0")
 	p.until("the search to be over", `rig.find("#found", "") && !rig.find("#found", "Looking…")`) // it takes a second at most, however many channels there are
+	p.see("#found .mono", "policy-0")
 	p.quiet()
 	p.fewRows()
 	var script, answers int64

@@ -20,7 +20,9 @@ func TestNetworkOfManyChannels(t *testing.T) {
 	if first := eval[string](p, `rig.text(document.querySelector("#many .tile"))`); first != "c-099" {
 		t.Errorf("%q is the first tile; c-099 is the most urgent", first)
 	}
-	tiles := func() int { return eval[int](p, `[...document.querySelectorAll("#many .tile")].filter(rig.visible).length`) }
+	tiles := func() int {
+		return eval[int](p, `[...document.querySelectorAll("#many .tile")].filter(rig.visible).length`)
+	}
 	if n := tiles(); n != 300 {
 		t.Errorf("%d channels are drawn at first, not 300", n)
 	}
