@@ -36,9 +36,10 @@ else
 	beside "simulation, instructions" counts
 	part "all others" scripts/go-test.sh plain -shuffle=on -parallel=4 -count=1 -timeout=18m "${plain[@]}"
 	parts_join
-	# A browser takes a processor for itself: beside other tests its pages would be slow.
+	# A browser takes a processor for itself: beside other parts its pages would be slow. Half of the
+	# time a page waits for what it has asked for.
 	beside "a minute of the console's memory" scripts/go-test.sh plain -v -count=1 -timeout=5m -run="$memory" ./test/console
-	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -count=1 -timeout=10m -skip="$memory" ./test/console
+	part "console, in a browser" scripts/go-test.sh plain -shuffle=on -parallel=3 -count=1 -timeout=10m -skip="$memory" ./test/console
 fi
 part "allocations" some_tests scripts/go-test.sh plain -v -count=1 -run=Allocations "${counted[@]}"
 parts_end

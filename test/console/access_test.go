@@ -22,6 +22,7 @@ import (
 // Somebody logs in with a token, sees what it allows and nothing else, is refused when the
 // right is gone, and is logged out when the token is.
 func TestLogInLoseTheRightAndBeRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withTokens)
 	furnish(r)
 	issuer := r.issuer()
@@ -105,6 +106,7 @@ func (p *tab) fits360() {
 
 // Somebody logs in where all staff do, with a name and a password that extsync never sees.
 func TestLogInAtAProvider(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withTokens, withProvider)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), nowhere)

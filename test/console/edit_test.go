@@ -20,6 +20,7 @@ func (p *tab) yaml(old, text string) {
 
 // A channel is edited on either side, tried over its last updates, saved, and brought back.
 func TestEditAChannelWithADryRun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"), func(c *channels.Config) { c.Mapping = "{status}" })
 	for i := range 3 {
@@ -88,6 +89,7 @@ func TestEditAChannelWithADryRun(t *testing.T) {
 
 // What is typed under "More settings" goes into one field, which keeps the focus.
 func TestMoreSettingsAreTypedAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "channels/portal/config")
@@ -106,6 +108,7 @@ func TestMoreSettingsAreTypedAtOnce(t *testing.T) {
 // Two people edit one channel. Whoever saves second sees both changes field by field, keeps
 // what is right, and loses nothing.
 func TestTwoEditorsInConflict(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"), func(c *channels.Config) { c.Description = "before" })
 	one, two := r.tab(wide(), "channels/portal/config"), r.tab(wide(), "channels/portal/config")

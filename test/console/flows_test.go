@@ -15,6 +15,7 @@ import (
 // A key is found by its name, and its page says why it is behind: in words, by code, with
 // what to do. When the target is well again, the page says so by itself.
 func TestFindAKeyAndSeeWhyItIsBehind(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	r.publish("portal", "policy-4711", "7", `{"status":"open"}`)
@@ -63,6 +64,7 @@ func TestFindAKeyAndSeeWhyItIsBehind(t *testing.T) {
 // A diff by field shows what the channel would send now, after its mapping, beside what the
 // target holds, which somebody has changed there.
 func TestDiffOfWhatWouldBeSentAgainstWhatTheTargetHolds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"), func(c *channels.Config) {
 		c.Mapping, c.Redact = "{state: .status, agent, ssn}", []string{".ssn"}
@@ -95,6 +97,7 @@ func TestDiffOfWhatWouldBeSentAgainstWhatTheTargetHolds(t *testing.T) {
 // A channel is paused while updates come: the page says so by itself, what comes meanwhile is
 // kept, and goes out when somebody resumes the channel.
 func TestPauseUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	load := startLoad(r, 50)

@@ -14,6 +14,7 @@ import (
 
 // What would make every other test fail is noticed: each page here has one fault, but the first.
 func TestHarnessNoticesFaults(t *testing.T) {
+	t.Parallel()
 	for name, page := range map[string]struct{ body, want string }{
 		"nothing":                {`<p>fine</p>`, ""},
 		"an inline script":       {`<script>document.title = "ran"</script>`, "Executing inline script"},

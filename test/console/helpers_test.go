@@ -23,18 +23,20 @@ const helpers = `globalThis.rig ??= {
   },
   meets(e, hit) { return e.contains(hit) || hit.contains(e) || hit.closest("label")?.control === e; },
   // aim has the next click do nothing if it does not meet what can be clicked there: what came
-  // meanwhile may have moved it. missed says so.
+  // meanwhile may have moved it, also while the button was down. missed says so.
   aim(selector, text) {
     const at = rig.target(selector, text);
     if (!at) return null;
     const e = rig.find(selector, text);
     rig.armed?.abort();
     rig.armed = new AbortController();
-    rig.missed = false;
+    rig.missed = true;
     for (const kind of ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]) {
       addEventListener(kind, (event) => {
-        if (kind === "pointerdown") rig.missed = !rig.meets(e, event.target);
-        if (rig.missed) { event.preventDefault(); event.stopImmediatePropagation(); }
+        const met = rig.meets(e, event.target);
+        if (kind === "pointerdown") rig.hit = met;
+        if (kind === "click") rig.missed = !rig.hit || !met;
+        if (!rig.hit || (kind === "click" && !met)) { event.preventDefault(); event.stopImmediatePropagation(); }
         if (kind === "mouseup") setTimeout(() => rig.armed.abort());
       }, { capture: true, signal: rig.armed.signal });
     }

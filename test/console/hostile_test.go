@@ -25,6 +25,7 @@ var hostile = []string{ //nolint:gochecknoglobals // a list
 // Whatever is in keys, payloads, descriptions and answers of targets is shown as text: no
 // part of it becomes an element, runs, or turns the text around it.
 func TestHostileTextsAreShownAsText(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	refusing := newShelf(t)
 	refusing.Answers(func(w http.ResponseWriter) {

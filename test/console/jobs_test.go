@@ -14,6 +14,7 @@ import (
 // Letters are sent again when the target is mended: a dry run says first what would happen,
 // a job does it, and the page follows it.
 func TestReplayWithADryRun(t *testing.T) {
+	t.Parallel()
 	const letters = 5 // more would have the target suspected, and held back
 	r := newRig(t)
 	refusing := newShelf(t)
@@ -74,6 +75,7 @@ func TestReplayWithADryRun(t *testing.T) {
 // Ten thousand letters are a few reasons: each has its count, and is replayed or discarded as
 // one, by a job that somebody can watch and stop.
 func TestTriageOfDeadLettersByGroup(t *testing.T) {
+	t.Parallel()
 	letters, discarded, replayed := 2000, 300, 50
 	if os.Getenv(fullVariable) != "" {
 		letters = 10_000

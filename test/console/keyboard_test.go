@@ -8,6 +8,7 @@ import (
 
 // The keyboard alone opens a key by its name.
 func TestKeyboardFindsAKey(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	furnish(r)
 	p := r.tab(wide(), "")
@@ -37,6 +38,7 @@ func TestKeyboardFindsAKey(t *testing.T) {
 
 // It goes to the dead letters, to the first row, and opens that.
 func TestKeyboardOpensARow(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	furnish(r)
 	p := r.tab(wide(), "")
@@ -60,6 +62,7 @@ func TestKeyboardOpensARow(t *testing.T) {
 // Enter opens and closes a group of dead letters, and follows a line of the network; rows that are
 // not shown are stepped over.
 func TestKeyboardTakesRowsAsTheyAre(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	furnish(r)
 	p := r.tab(wide(), "dead")
@@ -83,6 +86,7 @@ func TestKeyboardTakesRowsAsTheyAre(t *testing.T) {
 
 // It shows what keys there are, leaves that by Escape, and the focus is where it was.
 func TestKeyboardHelpOpensAndCloses(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "channels")
@@ -109,6 +113,7 @@ func TestKeyboardHelpOpensAndCloses(t *testing.T) {
 
 // Tab and Enter pause a channel: the first stop skips what is on every page.
 func TestKeyboardPausesAChannel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "channels/portal")

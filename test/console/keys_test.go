@@ -12,6 +12,7 @@ import (
 // Keys stay selected over pages, and what is offered is what a job does: the command names
 // the keys, and letters of several keys are not replayed by their names.
 func TestSelectKeysOverPages(t *testing.T) {
+	t.Parallel()
 	const keys = 103 // a page has 100
 	r := newRig(t)
 	r.channel("portal", "sql", r.sqlite("portal"), func(c *channels.Config) { c.Concurrency = 64 })

@@ -19,6 +19,7 @@ func (p *tab) before(script string) {
 
 // A console that could not start asks again by itself.
 func TestStartsWhenTheServerIsBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), nowhere)
@@ -31,6 +32,7 @@ func TestStartsWhenTheServerIsBack(t *testing.T) {
 
 // The stream begins where the snapshot ends, and an answer that was overtaken changes nothing.
 func TestAnOlderAnswerIsDropped(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "")
@@ -72,6 +74,7 @@ func TestAnOlderAnswerIsDropped(t *testing.T) {
 // While all channels are asked for again, page by page, those that are known stay, with their
 // sparklines.
 func TestAReloadKeepsTheOthersMeanwhile(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for _, name := range []string{"desk", "portal"} {
 		r.channel(name, "http", r.shelf.connector(name))
@@ -108,6 +111,7 @@ func TestAReloadKeepsTheOthersMeanwhile(t *testing.T) {
 
 // Nobody waits for ever, and it says that what was asked for may have been done.
 func TestAnAnswerThatDoesNotCome(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "")
@@ -120,6 +124,7 @@ func TestAnAnswerThatDoesNotCome(t *testing.T) {
 // Who logs out while the server is away sees that the login may be good still, and nothing of
 // what was shown.
 func TestLogOutThatIsNotAnswered(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withTokens)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	_, text, err := r.issuer().Create(t.Context(), tokens.Token{Name: "desk", Scopes: []tokens.Scope{tokens.Read}})
@@ -143,6 +148,7 @@ func TestLogOutThatIsNotAnswered(t *testing.T) {
 
 // What is typed stays when something changes meanwhile.
 func TestTypedTextStays(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"), func(c *channels.Config) { c.Redact = []string{".ssn"} })
 	p := r.tab(wide(), "dead")
@@ -167,6 +173,7 @@ func TestTypedTextStays(t *testing.T) {
 
 // A name that has dots is one name in the path of a field.
 func TestNamesWithDotsAreQuoted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	p := r.tab(wide(), "")
 	got := eval[string](p, `import(rig.module("config/paths.js")).then(({ changes, put, at }) => {

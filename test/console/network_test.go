@@ -5,6 +5,7 @@ import "testing"
 // Of more channels than can be looked over the most urgent are drawn, all are counted, and the
 // others are drawn for who asks. On a narrow page those that are in sync are folded.
 func TestNetworkOfManyChannels(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	p := r.tab(wide(), "access")
 	eval[bool](p, `(async () => {

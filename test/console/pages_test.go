@@ -57,6 +57,7 @@ var pages = []struct { //nolint:gochecknoglobals // a list
 // On every page axe finds nothing in either theme, and a window of 360 pixels needs no
 // scrolling sideways. With picturesVariable each page is drawn, too.
 func TestPagesKeepNobodyOut(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	furnish(r)
 	for _, pg := range pages {

@@ -31,6 +31,7 @@ func (p *tab) refusing(part string) {
 // A server whose broker is away sends nothing: the console asks, says so, and says when all is
 // well again. While all is quiet, too, what is shown is of now.
 func TestSaysThatTheBrokerIsAway(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), nowhere)
@@ -63,6 +64,7 @@ func TestSaysThatTheBrokerIsAway(t *testing.T) {
 // A list that could not be loaded while the broker was away stood as that for ever where nothing else
 // had it asked for again.
 func TestWhatCouldNotBeLoadedIsAskedForAgain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), nowhere)
@@ -78,6 +80,7 @@ func TestWhatCouldNotBeLoadedIsAskedForAgain(t *testing.T) {
 
 // A broker that came back older is said on every page.
 func TestSaysThatTheBrokerWasRestored(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), nowhere)
@@ -95,6 +98,7 @@ globalThis.fetch = async (...a) => {
 
 // A browser takes a key of dots for a step up, and the page said that nobody knows it.
 func TestAKeyOfDots(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	p := r.tab(wide(), "channels")
@@ -107,6 +111,7 @@ func TestAKeyOfDots(t *testing.T) {
 // A job goes to the channel of the keys that are ticked, though another is chosen meanwhile whose
 // keys have not come yet.
 func TestTickedKeysKeepTheirChannel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for _, name := range []string{"portal", "desk"} {
 		r.channel(name, "http", r.shelf.connector(name))
@@ -131,6 +136,7 @@ func TestTickedKeysKeepTheirChannel(t *testing.T) {
 // What is said of a key is so: a system that filters its newest version out does not hold it,
 // and where no channel takes it there is no system.
 func TestWhoHoldsTheNewestVersion(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.apply(channels.File{
 		Topics:   []channels.Topic{{Name: "policies", MaxBytes: 16 << 20}},
@@ -147,6 +153,7 @@ func TestWhoHoldsTheNewestVersion(t *testing.T) {
 
 // Numbers in contents are as they were written: JavaScript would round these.
 func TestNumbersInContentsAreExact(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.channel("portal", "http", r.shelf.connector("portal"))
 	r.publish("portal", "case-1", "1", `{"id":9007199254740993,"premium":1.50}`)
@@ -162,6 +169,7 @@ func TestNumbersInContentsAreExact(t *testing.T) {
 
 // Each act says what came of it, as far as that is known.
 func TestActsSayWhatCameOfThem(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	refusing := newShelf(t)
 	refusing.Answers(func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnprocessableEntity) })
@@ -189,6 +197,7 @@ func TestActsSayWhatCameOfThem(t *testing.T) {
 
 // The list of channels of the dead letters has the one that the address names.
 func TestTheChosenChannelIsNamed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	p := r.tab(wide(), nowhere)
 	p.allow("status of 4") // there is no such channel

@@ -14,6 +14,7 @@ import (
 // The console has words for each act in the audit log, and for each way in which a letter or
 // key of a job ends.
 func TestTheConsoleHasWords(t *testing.T) {
+	t.Parallel()
 	acts := regexp.MustCompile(`\bAction:\s+"([a-z_]+\.[a-z_]+)"`)
 	outcomes := regexp.MustCompile(`(?m)^\tout[A-Z]\w+ += "(\w+)"$`)
 	found := map[string][]string{} // words by who has them
