@@ -102,7 +102,7 @@ func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error)
 	if err != nil {
 		return "", err
 	}
-	l.entry = e
+	l.entry, l.from = e, 1
 	stands, err := l.look.Channel(ctx, e, l.crew)
 	if err != nil {
 		return "", err
@@ -111,11 +111,14 @@ func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error)
 		l.page.Of += uint64(stands.Stock.Keys) //nolint:gosec // no number of keys
 	}
 	if l.q.undecided() {
-		l.page.Of += min(stands.Messages, stands.Published+1-min(stands.From, stands.Published+1))
+		if l.from, err = l.look.Registry.Unsettled(ctx, e); err != nil {
+			return "", err
+		}
+		l.page.Of += min(stands.Messages, stands.Published+1-min(l.from, stands.Published+1))
 	}
 	if part == streamPart {
 		// What lies before has outcomes, and is in the ledger.
-		next, err := l.stream(ctx, max(from, stands.From))
+		next, err := l.stream(ctx, max(from, l.from))
 		switch {
 		case err != nil:
 			return "", err
@@ -203,6 +206,7 @@ type listing struct {
 	q       ListQuery
 	entry   channels.Entry
 	held    []*why.Reason // by partition
+	from    uint64        // sequence from which on the stream lists what has no outcome; what is parked only if it is 1
 	records *wire.Ledger
 	crew    workers.Crew
 	look    standing.Looker
@@ -226,8 +230,8 @@ func (l *listing) facts(enc string, rec wire.Record) standing.Facts {
 	return standing.Facts{Entry: l.entry, Record: rec, Held: l.held[wire.Partition(enc, l.entry.Config.Partitions)]}
 }
 
-// ledger adds the keys whose newest version has an outcome, or is parked and in the ledger
-// only. The others were listed by the stream.
+// ledger adds the keys whose newest version has an outcome, or is parked and not in what the
+// stream lists. The others were listed by the stream.
 func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err error) {
 	names := l.c.Names
 	q := wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(names)), Subject: wire.LedgerRecords(names, l.q.Channel), From: from, Until: l.q.ends[1]}
@@ -250,7 +254,8 @@ func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err err
 			continue
 		}
 		f := l.facts(wire.KeyOfSubject(msg.Subject), rec)
-		if f.Newest().IsZero() || f.Waits() && (l.entry.Config.Mode == channels.Latest || rec.State == wire.StateRetrying) {
+		listed := rec.State == wire.StateRetrying || l.entry.Config.Mode == channels.Latest && l.from == 1
+		if f.Newest().IsZero() || f.Waits() && listed {
 			continue
 		}
 		w := Whereabouts{Channel: l.q.Channel, Key: rec.Key, State: StateAbsent}

@@ -45,7 +45,6 @@ type Channel struct {
 	Undelivered uint64    // updates without an outcome
 	AtMost      bool      // of Undelivered: it may be a few too many
 	Oldest      time.Time // when the oldest of them was published; zero if there is none
-	From        uint64    // sequence of the stream from which on updates may have no outcome
 	Messages    uint64    // that the channel's stream holds
 	Bytes       uint64    // of these
 	Published   uint64    // updates ever stored
@@ -206,7 +205,7 @@ func ofChannel(e channels.Entry) *why.Reason {
 // Judge says how a channel stands.
 func Judge(e channels.Entry, b channels.Backlog, crew workers.Crew) Channel {
 	c := Channel{
-		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest, From: b.From, Messages: b.Messages, Bytes: b.Bytes, Published: b.Published,
+		State: State(e), Undelivered: b.Undelivered, AtMost: b.AtMost, Oldest: b.Oldest, Messages: b.Messages, Bytes: b.Bytes, Published: b.Published,
 		Partitions: make([]Partition, len(b.Partitions)),
 	}
 	held := ofChannel(e)

@@ -27,10 +27,7 @@ type Backlog struct {
 	// Oldest is when the first of them was stored; zero if there is none. The true one
 	// may be older where many keys are parked: only the one that was parked first is
 	// looked at.
-	Oldest time.Time
-	// From is the sequence of the stream from which on updates may have no outcome: all before
-	// it are settled, and no copy of them is parked.
-	From      uint64
+	Oldest    time.Time
 	Messages  uint64 // that the stream holds which the channel reads
 	Bytes     uint64 // of these
 	MaxBytes  uint64 // that it may hold; 0: there is no bound
@@ -97,7 +94,7 @@ func (r *Registry) backlog(ctx context.Context, e Entry) (Backlog, error) {
 // backlogOf returns what a stream says of itself.
 func backlogOf(info *jetstream.StreamInfo) Backlog {
 	return Backlog{
-		From: info.State.LastSeq + 1, Messages: info.State.Msgs, Bytes: info.State.Bytes, Published: info.State.LastSeq,
+		Messages: info.State.Msgs, Bytes: info.State.Bytes, Published: info.State.LastSeq,
 		MaxBytes: uint64(max(0, info.Config.MaxBytes)), //nolint:gosec // not negative
 	}
 }
@@ -120,9 +117,6 @@ func (r *Registry) addUp(ctx context.Context, e Entry, park parked, b *Backlog) 
 	}
 	if b.Filling > 0 {
 		b.Undelivered, b.AtMost = b.Filling, true
-	}
-	if b.Filling > 0 || park.updates != nil {
-		b.From = 1
 	}
 	b.Oldest = park.oldest
 	for p := range b.Partitions {
@@ -199,7 +193,6 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 	}
 	for p := range b.Partitions {
 		part := &b.Partitions[p]
-		from := unsettled(e, info, &part.Progress)
 		c := consumers[part.Progress.Consumer]
 		part.Consumer = c != nil
 		// Else nobody has settled anything, or all that is settled has left the work queue.
@@ -207,14 +200,10 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 		if c != nil {
 			part.Undelivered = c.NumPending + c.Delivered.Consumer - min(part.Progress.Done, c.Delivered.Consumer)
 			if part.Undelivered == 0 {
-				if !quiet(info) { // what was just stored may be counted in a moment
-					b.From = min(b.From, from)
-				}
 				continue
 			}
 		}
-		b.From = min(b.From, from)
-		if err := r.countBehind(ctx, e, info, p, from, part); err != nil {
+		if err := r.countBehind(ctx, e, info, p, part); err != nil {
 			return err
 		}
 		b.AtMost = b.AtMost || atMost && part.Undelivered > 0
@@ -222,18 +211,11 @@ func (r *Registry) countWaiting(ctx context.Context, e Entry, info *jetstream.St
 	return nil
 }
 
-// unsettled returns the sequence of a stream from which on updates of a partition may have no
-// outcome: behind its floor, or from the beginning on, in a work queue.
-func unsettled(e Entry, info *jetstream.StreamInfo, p *Progress) uint64 {
-	if e.Config.Mode == Every || p.StreamCreated != info.Created.UnixNano() || p.Floor > info.State.LastSeq {
-		return 1
-	}
-	return p.Floor + 1
-}
-
-// countBehind finds the oldest of a partition's updates from a sequence on. It counts them
-// where the consumer does not: the broker looks at every key of the partition for that.
-func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, partition int, from uint64, b *PartitionBacklog) error {
+// countBehind finds the oldest of a partition's updates that lie behind its floor, or of
+// all that there are, in a work queue. It counts them where the consumer does not: the
+// broker looks at every key of the partition for that.
+func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.StreamInfo, partition int, b *PartitionBacklog) error {
+	from := behindFloor(e, info, &b.Progress)
 	if from > info.State.LastSeq {
 		return nil
 	}
@@ -254,6 +236,15 @@ func (r *Registry) countBehind(ctx context.Context, e Entry, info *jetstream.Str
 	count, err := wire.CountFrom(ctx, r.js, info.Config.Name, filter, from)
 	b.Undelivered, b.Oldest = count.Messages, count.First
 	return err
+}
+
+// behindFloor returns the sequence of a stream from which on updates of a partition may have no
+// outcome, by its floor; the first in a work queue, which settled ones leave.
+func behindFloor(e Entry, info *jetstream.StreamInfo, p *Progress) uint64 {
+	if e.Config.Mode == Every || p.StreamCreated != info.Created.UnixNano() || p.Floor > info.State.LastSeq {
+		return 1
+	}
+	return p.Floor + 1
 }
 
 // earlier returns the earlier of two times of which either may be zero.

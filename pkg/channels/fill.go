@@ -137,5 +137,9 @@ func (r *Registry) filling(ctx context.Context, e Entry) (left, total uint64, er
 	if errors.Is(err, ErrNoResync) || err == nil && (!status.Fill || status.State == ResyncDone) {
 		return 0, 0, nil
 	}
-	return max(status.Total, status.Looked()) - status.Looked(), status.Total, err
+	left = max(status.Total, status.Looked()) - status.Looked()
+	if left == 0 && status.Total > 0 {
+		left = 1 // what came meanwhile was looked at, too: some of the others are in hand
+	}
+	return left, status.Total, err
 }

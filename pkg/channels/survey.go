@@ -38,12 +38,6 @@ type Survey struct {
 // heard of it: the leaders of its consumers and its replicas.
 const settlesAfter = 3 * time.Second
 
-// quiet reports whether all that counts a stream has heard of all that it holds: a consumer may
-// hear of what is stored a moment later.
-func quiet(info *jetstream.StreamInfo) bool {
-	return info.TimeStamp.Sub(info.State.LastTime) > settlesAfter
-}
-
 // A listing is what a list of entries has returned.
 type listing[E any] struct {
 	entries []E
@@ -60,7 +54,6 @@ type counted struct {
 	created time.Time // the channel's stream
 	state   jetstream.StreamState
 	parts   []PartitionBacklog // without parked updates
-	from    uint64             // as Backlog.From, without parked updates
 	atMost  bool
 	steady  bool // they stay as they are until the stream or their progress changes
 }
@@ -155,7 +148,7 @@ func (s *Survey) backlog(ctx context.Context, e Entry) (Backlog, error) {
 	case info.State.Msgs == 0:
 		c.steady = false
 	case c.holds(info, &b):
-		b.Partitions, b.AtMost, b.From = slices.Clone(c.parts), c.atMost, c.from
+		b.Partitions, b.AtMost = slices.Clone(c.parts), c.atMost
 	default:
 		all := func(ctx context.Context) (map[string]*jetstream.ConsumerInfo, error) {
 			return once(&s.mu, s.consumers, name, func() (map[string]*jetstream.ConsumerInfo, error) { return consumersOf(ctx, stream) })
@@ -201,8 +194,10 @@ func (c *counted) holds(info *jetstream.StreamInfo, b *Backlog) bool {
 // remember keeps what was counted. It stays so where the consumer has sent everything and all
 // of it is settled, and where nobody is at work: whoever begins writes progress first.
 func (c *counted) remember(info *jetstream.StreamInfo, b *Backlog) {
-	c.created, c.state, c.parts, c.atMost, c.from = info.Created, info.State, slices.Clone(b.Partitions), b.AtMost, b.From
-	c.steady = quiet(info) && !slices.ContainsFunc(c.parts, func(p PartitionBacklog) bool {
+	c.created, c.state, c.parts, c.atMost = info.Created, info.State, slices.Clone(b.Partitions), b.AtMost
+	// A consumer may hear of what is stored a moment later.
+	settled := info.TimeStamp.Sub(info.State.LastTime) > settlesAfter
+	c.steady = settled && !slices.ContainsFunc(c.parts, func(p PartitionBacklog) bool {
 		if p.Consumer {
 			return p.Undelivered > 0
 		}

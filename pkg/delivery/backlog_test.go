@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/hms-utl/extsync/internal/testkit"
+	"github.com/hms-utl/extsync/internal/wire"
 	"github.com/hms-utl/extsync/pkg/channels"
 	"github.com/hms-utl/extsync/pkg/connectors"
 	"github.com/hms-utl/extsync/pkg/delivery"
+	"github.com/hms-utl/extsync/pkg/events"
 )
 
 // backlog is what of a channel has no outcome yet. A survey that remembers what it was asked
@@ -30,6 +32,10 @@ func (l *lab) backlog(name string) channels.Backlog {
 	if l.survey == nil || !l.survey.Of(l.registry) {
 		l.survey = l.registry.Survey()
 	}
+	e, err := l.registry.Get(l.t.Context(), name)
+	testkit.Must(l.t, err)
+	from, err := l.registry.Unsettled(l.t.Context(), e)
+	testkit.Must(l.t, err)
 	before := count()
 	testkit.Must(l.t, l.survey.Refresh(l.t.Context()))
 	entries, err := l.survey.Channels()
@@ -44,7 +50,22 @@ func (l *lab) backlog(name string) channels.Backlog {
 	if same := text(l.t, after); text(l.t, before) == same && text(l.t, surveyed) != same {
 		l.t.Errorf("a survey counts\n%s\nand there is\n%s", text(l.t, surveyed), same)
 	}
+	l.listed(&entries[at], from, &after)
 	return after
+}
+
+// listed fails the test if updates without an outcome lie before where a list began to look for
+// them, a moment ago.
+func (l *lab) listed(e *channels.Entry, from uint64, b *channels.Backlog) {
+	l.t.Helper()
+	if from == 1 || b.AtMost || slices.ContainsFunc(b.Partitions, func(p channels.PartitionBacklog) bool { return p.Parked > 0 }) {
+		return // all of it is listed, or the number says less than that
+	}
+	rest, err := wire.CountFrom(l.t.Context(), l.JS, wire.UpdateStream(events.DefaultNames(), e.Config.Route()), ">", from)
+	testkit.Must(l.t, err)
+	if rest.Messages < b.Undelivered {
+		l.t.Errorf("%d updates have no outcome, and a list that begins at %d finds %d", b.Undelivered, from, rest.Messages)
+	}
 }
 
 func text(t testing.TB, b channels.Backlog) string {

@@ -170,3 +170,24 @@ func startProvider(t testing.TB, redirect string) string {
 	})
 	return "http://" + address + "/"
 }
+
+// Who may do something but not read is told so. Each page asked, was refused, and showed that it
+// had failed.
+func TestWhoMayNotReadIsToldSo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, withTokens)
+	_, text, err := r.issuer().Create(t.Context(), tokens.Token{Name: "robot", Scopes: []tokens.Scope{tokens.Operate}})
+	r.must(err)
+	p := r.tab(wide(), nowhere)
+	p.do(chromedp.Navigate(p.url))
+	p.fill("#token", text)
+	p.press(kb.Enter)
+	p.see(".note", "You need the right to read.")
+	p.goTo("dead")
+	p.see(".note", "You need the right to read.")
+	p.axe("")
+	p.click("main a", "See what you may do")
+	p.see(".rights li.has", "operate")
+	p.gone("nav a", "Overview")
+	p.gone("#search", "")
+}

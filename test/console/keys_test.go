@@ -50,3 +50,34 @@ func TestSelectKeysOverPages(t *testing.T) {
 	p.click(".bulk button", "Resync…")
 	p.see("dialog[open] button", fmt.Sprintf("Resync %d keys", keys))
 }
+
+// Where a filter fits no key of a window, the page looks further by itself. It found nothing, and
+// had to be clicked on for each 2,000 records.
+func TestLooksFurtherForAFewKeys(t *testing.T) {
+	t.Parallel()
+	const keys = 4500 // a window has 2,000
+	r := newRig(t)
+	r.channel("portal", "sql", r.sqlite("portal"), func(c *channels.Config) { c.Concurrency, c.Filter = 64, ".n % 100 == 99" })
+	r.all(func(yield func(events.Update) bool) {
+		for i := range keys {
+			key := fmt.Sprintf("k%04d", i)
+			if i == keys-1 {
+				key = "zebra"
+			}
+			if !yield(events.Update{Channel: "portal", Key: key, Version: testkit.Number(1), Payload: fmt.Appendf(nil, `{"n":%d}`, i)}) {
+				return
+			}
+		}
+	})
+	r.eventually("portal", "in sync", func(c row) bool { return c.Undelivered == 0 && c.Keys == keys })
+	p := r.tab(wide(), "")
+	p.allow("/v1/entities/zeb") // 404: no key is just that
+	p.goTo("keys?channel=portal&prefix=zeb&sync=in_sync,filtered")
+	p.see("main table", "zebra")
+
+	// Without a filter nobody looks for something.
+	p.goTo("keys?channel=portal")
+	p.see(".empty", "None so far. 2,000 records were looked at.")
+	p.click(".empty button", "Look further")
+	p.see(".empty", "No key is like that.")
+}

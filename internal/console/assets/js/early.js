@@ -7,8 +7,8 @@
 
   const ask = (path) => fetch(new URL('../v1/' + path, document.baseURI), { signal: AbortSignal.timeout(90000), credentials: 'same-origin', headers: { Accept: 'application/json' } });
   const session = ask('session');
-  // Who is not logged in would be refused.
-  const overview = session.then((answer) => answer.clone().json()).then((s) => (s.who ? ask('overview?limit=200') : null));
+  // Who is not logged in, or may not read, would be refused.
+  const overview = session.then((answer) => answer.clone().json()).then((s) => (s.scopes?.includes('read') ? ask('overview?limit=200') : null));
   /** early are answers by what was asked, null for one that was not; api.js takes each once. */
   globalThis.early = { session, 'overview?limit=200': overview.catch(() => null) };
   session.catch(() => {}); // who takes it says so

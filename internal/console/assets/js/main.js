@@ -1,9 +1,9 @@
 // The console: it loads the session, and shows the page that the address names.
 import { html, render, useEffect } from '../vendor/ui.js';
 import { place } from './router.js';
-import { session, loadSession } from './state.js';
+import { session, may, loadSession } from './state.js';
 import { Shell } from './shell.js';
-import { Failure, Loading, useAsk, Empty } from './parts.js';
+import { Failure, Loading, Note, useAsk, Empty } from './parts.js';
 import { visible } from './format.js';
 import { startKeyboard } from './keyboard.js';
 import { Overview } from './pages/overview.js';
@@ -30,11 +30,13 @@ function pageOf(path) {
 
 /** Later shows a page whose module is loaded first. */
 function Later({ page }) {
-  const { data, error, again } = useAsk(() => later[page]().then((view) => ({ view })), [page]);
-  if (error) return html`<${Failure} error=${error} retry=${again} what="The page could not be loaded" />`;
-  if (!data) return html`<${Loading} what=${titles[page] ?? 'the login'} />`;
+  // Where it does not come, the server is away, and is asked again.
+  const { data, error, again } = useAsk(() => later[page]().then((view) => ({ view }), (e) => { throw Object.assign(e, { status: 0 }); }), [page]);
+  const frame = (what) => (page === 'login' ? html`<main id="main" class="alone">${what}</main>` : what);
+  if (error) return frame(html`<${Failure} error=${error} retry=${again} what="The page could not be loaded" />`);
+  if (!data) return frame(html`<${Loading} what=${titles[page] ?? 'the login'} />`);
   // Nothing of one key or channel is left on the page of the next.
-  return html`<${data.view} key=${place.value.path.slice(0, page === 'channel' ? 2 : undefined).join('/')} />`;
+  return html`<${data.view} key=${page === 'login' ? page : place.value.path.slice(0, page === 'channel' ? 2 : undefined).join('/')} />`;
 }
 
 function App() {
@@ -46,9 +48,12 @@ function App() {
   if (!s) return html`<${Starting} />`;
   if (!s.who) return html`<${Later} page="login" />`;
   return html`<${Shell} key=${`${s.who}/${s.id}`} page=${page === 'channel' ? 'channels' : page === 'key' ? 'keys' : page}>
-    ${page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<h1>Not found</h1><${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
+    ${!may('read') && page !== 'access' ? html`<${Unread} />` : page === '' ? html`<${Overview} />` : page === 'nowhere' ? html`<h1>Not found</h1><${Empty} title="There is no such page."><p><a href="#/">Go to the overview</a></p><//>` : html`<${Later} key=${page} page=${page} />`}
   <//>`;
 }
+
+/** Unread is shown to whoever may do something, but not look. */
+const Unread = () => html`<h1>extsync</h1><${Note} tone="wait" title="You need the right to read."><p>Every page needs <code>read</code>. <a href="#/access">See what you may do</a>; an administrator makes a token that has more rights.</p><//>`;
 
 function Starting() {
   const { error, again } = useAsk(loadSession, []);

@@ -1,6 +1,6 @@
 // The network: platform, topics, channels and targets as stations and lines. Colour, dash and shape say the health,
 // the width the rate. Every line is one link whose text says all of it again.
-import { html, useState } from '../vendor/ui.js';
+import { html, useEffect, useRef, useState } from '../vendor/ui.js';
 import { inner } from './icons.js';
 import { link } from './router.js';
 import { Health } from './parts.js';
@@ -94,7 +94,7 @@ function Drawn({ rows, topics }) {
 const Rail = ({ rows }) => html`<ul class="rail">${rows.filter((r) => !isQuiet(r)).map((row) => html`<li key=${row.channel} class="${healthTone[row.health] ?? 'idle'} h-${row.health}"><a href=${link(['channels', row.channel])}>${row.channel}</a><span class="second small">${state(row)}${row.dead ? `, ${things(row.dead, 'dead letter')}` : ''}</span></li>`)}
   <li class="good fold"><a href=${link(['channels'])}>${things(rows.filter(isQuiet).length, 'channel is', 'channels are')} in sync</a></li></ul>`;
 
-/** mostTiles is how many can be looked over; the others, which are the least urgent, are drawn for who asks. */
+/** mostTiles is how many can be looked over; the others, which are the least urgent, are drawn for whoever asks. */
 const mostTiles = 300;
 
 const tile = (row) => html`<a key=${row.channel} class="tile ${healthTone[row.health] ?? 'idle'} h-${row.health}${isQuiet(row) ? ' insync' : ''}" href=${link(['channels', row.channel])} title=${`${row.channel}: ${state(row)}, ${rate(row.settled_rate)}`} aria-label=${`${row.channel}: ${state(row)}`}><svg class="i" viewBox="0 0 16 16" aria-hidden="true">${inner(row.health === 'ok' ? syncOf(row) : row.health)}</svg>${middle(row.channel, 14)}</a>`;
@@ -102,14 +102,16 @@ const tile = (row) => html`<a key=${row.channel} class="tile ${healthTone[row.he
 /** Tiles counts many channels by their health, and shows one tile each, the most urgent first. */
 function Tiles({ rows }) {
   const [whole, draw] = useState(false);
-  const sorted = [...rows].sort((a, b) => urgency(a) - urgency(b) || (a.channel < b.channel ? -1 : 1));
+  const list = useRef();
+  useEffect(() => { if (whole) list.current.children[mostTiles]?.focus(); }, [whole]);
+  const sorted = [...rows].sort((a, b) => urgency(a) - urgency(b) || isQuiet(a) - isQuiet(b) || (a.channel < b.channel ? -1 : 1));
   const shown = whole ? sorted : sorted.slice(0, mostTiles);
-  const left = sorted.length - shown.length;
-  const quiet = shown.filter(isQuiet).length;
-  const by = healthOrder.map((health) => [health, rows.filter((r) => r.health === health).length]).filter(([, n]) => n);
+  const left = sorted.slice(shown.length);
+  const quiet = rows.filter(isQuiet).length;
+  const by = [...new Set([...healthOrder, ...rows.map((r) => r.health)])].map((health) => [health, rows.filter((r) => r.health === health).length]).filter(([, n]) => n);
   return html`<ul class="byhealth">${by.map(([health, n]) => html`<li key=${health}><a href=${link(['channels'], { health })}><${Health} of=${health} n=${n} /></a></li>`)}</ul>
-    <div class="tiles">${shown.map(tile)}</div>${quiet > 0 && html`<p class="body folded second">${things(quiet, 'channel is', 'channels are')} in sync and folded here.</p>`}
-    ${left > 0 && html`<p class="body second">${things(left, 'channel', 'channels')} that ${left === 1 ? 'is' : 'are'} less urgent ${left === 1 ? 'is' : 'are'} not drawn. <button type="button" class="btn plain" onClick=${() => draw(true)}>Draw ${left === 1 ? 'it' : 'them'}</button></p>`}`;
+    <div class="tiles" ref=${list}>${shown.map(tile)}</div>${quiet > 0 && html`<p class="body folded second">${things(quiet, 'channel is', 'channels are')} in sync and folded here: see <a href=${link(['channels'])}>all channels</a>.</p>`}
+    ${left.length > 0 && html`<p class="body second ${left.every(isQuiet) ? 'insync' : ''}">${things(left.length, 'channel that is less urgent is', 'channels that are less urgent are')} not drawn. <button type="button" class="btn plain" onClick=${() => draw(true)}>Draw ${left.length === 1 ? 'it' : 'them'}</button></p>`}`;
 }
 
 export function Network({ rows, topics }) {

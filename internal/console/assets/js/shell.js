@@ -3,7 +3,7 @@ import { html, useState } from '../vendor/ui.js';
 import { Icon } from './icons.js';
 import { Note, Time, Dialog } from './parts.js';
 import { link, place } from './router.js';
-import { session, line, held, hold, restored, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
+import { session, may, line, held, hold, restored, waiting, totals, rows, asOf, logout, jobs, failure, reload } from './state.js';
 import { times, store, stored, count, things, local } from './format.js';
 import { shortcuts, helpOpen } from './keyboard.js';
 import { Search } from './search.js';
@@ -19,7 +19,7 @@ export function Shell({ page, children }) {
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>Skip to the content</a>
     <header class="bar">
       <a class="brand" href="#/"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h5l6 10h5M4 17h4M16 7h4" /></svg>extsync</a>
-      <${Search} />
+      ${may('read') ? html`<${Search} />` : html`<span></span>`}
       <div class="right">
         ${s.place && html`<span class="place">${s.place}</span>`}
         <button type="button" class="btn" aria-pressed=${!held.value} onClick=${() => hold(!held.value)} title="Hold updates still, or let them go on ( . )">
@@ -30,7 +30,7 @@ export function Shell({ page, children }) {
     </header>
     <${Display} />
     <div class="frame">
-      <nav class="pages" id="pages" popover aria-label="Pages"><ul>${pages.map(([path, icon, name, n, gap]) => html`<li class=${gap ? 'gap' : ''}>
+      <nav class="pages" id="pages" popover aria-label="Pages"><ul>${pages.filter(([path]) => may('read') || path === 'access').map(([path, icon, name, n, gap]) => html`<li class=${gap ? 'gap' : ''}>
         <a href=${link(path ? [path] : [])} aria-current=${page === path ? 'page' : undefined} onClick=${() => document.getElementById('pages').hidePopover?.()}><${Icon} name=${icon} />${name}${n?.() ? html`<span class="count">${count(n())}</span>` : ''}</a></li>`)}
         <li class="gap who"><span class="quiet small"><${Icon} name="person" /><bdi>${s.who}</bdi></span>${s.login !== 'none' && html`<button type="button" class="btn plain" onClick=${logout}><${Icon} name="out" />Log out</button>`}</li></ul></nav>
       <main id="main" tabindex="-1">

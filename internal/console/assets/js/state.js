@@ -21,7 +21,7 @@ export async function login(token) {
 function accept(s) {
   if (s.who !== session.value?.who || s.id !== session.value?.id) { stop(); forget(); }
   session.value = s;
-  if (s.who && !source) reload();
+  if (!source && may('read')) reload();
 }
 
 /** logout ends the login. Nothing stays on the page, whether the server answers or not. */
