@@ -44,7 +44,7 @@ type ListQuery struct {
 	Limit     int    // 1 to MaxListed
 	Cursor    string // Page.Next of the page before; "" for the first
 
-	ends [2]uint64 // the last messages of the stream and of the ledger to look at; 0: those that there are
+	ends [2]uint64 // the last messages of the stream and of the ledger to look at; 0: to their end, wherever that is then
 	now  time.Time // OlderThan counts from then; zero: from when it is asked
 }
 
@@ -98,11 +98,11 @@ func (c *Client) List(ctx context.Context, q ListQuery) (ListPage, error) {
 // channel adds keys of one channel. It returns the cursor of the next page; "" if this was
 // the last one.
 func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error) {
-	part, from, err := l.q.begin()
+	part, from, end, err := l.q.begin()
 	if err != nil {
 		return "", err
 	}
-	l.entry, l.from = e, 1
+	l.entry, l.from, l.end = e, 1, end
 	stands, err := l.look.Channel(ctx, e, l.crew)
 	if err != nil {
 		return "", err
@@ -125,31 +125,42 @@ func (l *listing) channel(ctx context.Context, e channels.Entry) (string, error)
 		case next > 0:
 			return streamPart + strconv.FormatUint(next, 10), nil
 		case l.full():
-			return ledgerPart + "1", nil
+			return l.ledgerCursor(1), nil
 		}
 		from = 1 // it was a place in the stream
 	}
 	next, err := l.ledger(ctx, from)
 	if next > 0 {
-		return ledgerPart + strconv.FormatUint(next, 10), err
+		return l.ledgerCursor(next), err
 	}
 	return "", err
 }
 
-// begin returns where a page begins.
-func (q *ListQuery) begin() (part string, from uint64, err error) {
+// ledgerCursor is that of a page which begins in the ledger: it says how far the stream was listed,
+// too.
+func (l *listing) ledgerCursor(from uint64) string {
+	return ledgerPart + strconv.FormatUint(from, 10) + streamPart + strconv.FormatUint(l.end, 10)
+}
+
+// begin returns where a page begins, and, of one that begins in the ledger, how far the stream was
+// listed.
+func (q *ListQuery) begin() (part string, from, end uint64, err error) {
 	switch {
 	case q.Cursor == "" && q.undecided():
-		return streamPart, 1, nil
+		return streamPart, 1, 0, nil
 	case q.Cursor == "":
-		return ledgerPart, 1, nil
+		return ledgerPart, 1, 0, nil
 	}
-	from, err = strconv.ParseUint(q.Cursor[1:], 10, 64)
 	part = q.Cursor[:1]
-	if err != nil || from == 0 || part != ledgerPart && part != streamPart {
-		return "", 0, fmt.Errorf("%w: %.40q", ErrCursor, q.Cursor)
+	place, listed, ok := strings.Cut(q.Cursor[1:], streamPart)
+	from, err = strconv.ParseUint(place, 10, 64)
+	if part == ledgerPart && err == nil {
+		end, err = strconv.ParseUint(listed, 10, 64)
 	}
-	return part, from, nil
+	if err != nil || from == 0 || ok != (part == ledgerPart) || part != ledgerPart && part != streamPart {
+		return "", 0, 0, fmt.Errorf("%w: %.40q", ErrCursor, q.Cursor)
+	}
+	return part, from, end, nil
 }
 
 // undecided reports whether the query may select keys whose newest version has no outcome.
@@ -206,7 +217,8 @@ type listing struct {
 	q       ListQuery
 	entry   channels.Entry
 	held    []*why.Reason // by partition
-	from    uint64        // sequence from which on the stream lists what has no outcome; what is parked only if it is 1
+	from    uint64        // sequence from which on the stream lists what has no outcome
+	end     uint64        // sequence up to which it has listed that; 0: nothing
 	records *wire.Ledger
 	crew    workers.Crew
 	look    standing.Looker
@@ -223,44 +235,4 @@ func (l *listing) add(w Whereabouts, f standing.Facts) {
 		w.forget(l.now)
 		l.page.Entities = append(l.page.Entities, w)
 	}
-}
-
-// facts are what is known of a key, by its encoded form.
-func (l *listing) facts(enc string, rec wire.Record) standing.Facts {
-	return standing.Facts{Entry: l.entry, Record: rec, Held: l.held[wire.Partition(enc, l.entry.Config.Partitions)]}
-}
-
-// ledger adds the keys whose newest version has an outcome, or is parked and not in what the
-// stream lists. The others were listed by the stream.
-func (l *listing) ledger(ctx context.Context, from uint64) (next uint64, err error) {
-	names := l.c.Names
-	q := wire.StreamQuery{Stream: wire.KVStream(wire.LedgerBucket(names)), Subject: wire.LedgerRecords(names, l.q.Channel), From: from, Until: l.q.ends[1]}
-	for msg, err := range wire.ReadStream(ctx, l.c.JS, q) {
-		if err != nil {
-			return 0, err
-		}
-		if l.full() {
-			return msg.Sequence, nil
-		}
-		l.scanned++
-		if enc := wire.KeyOfSubject(msg.Subject); len(msg.Data) == 0 || !l.mayBegin(enc) {
-			continue // the mark of a removed record, or another key
-		}
-		rec, err := wire.DecodeRecord(msg.Data)
-		if err != nil {
-			return 0, err
-		}
-		if !strings.HasPrefix(rec.Key, l.q.Prefix) {
-			continue
-		}
-		f := l.facts(wire.KeyOfSubject(msg.Subject), rec)
-		listed := rec.State == wire.StateRetrying || l.entry.Config.Mode == channels.Latest && l.from == 1
-		if f.Newest().IsZero() || f.Waits() && listed {
-			continue
-		}
-		w := Whereabouts{Channel: l.q.Channel, Key: rec.Key, State: StateAbsent}
-		w.describe(Copy{}, rec)
-		l.add(w, f)
-	}
-	return 0, nil
 }
