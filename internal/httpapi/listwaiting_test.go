@@ -92,3 +92,15 @@ func TestListIsCompleteWhileRecordsAreWritten(t *testing.T) {
 	stop()
 	r.must(<-written)
 }
+
+// A record without its key, as somebody else may have stored it, ends no list.
+func TestListGoesOnBehindARecordWithoutAKey(t *testing.T) {
+	r := newRig(t).serve()
+	data := `{"f":1,"state":"settled","settled":{"version":1},"applied":{"version":1}}`
+	_, err := r.client.JS.Publish(t.Context(), wire.LedgerSubject(r.client.Names, "erp", "odd"), []byte(data))
+	r.must(err)
+	r.call(http.StatusAccepted, http.MethodPost, updates, update("k", "1", "x"))
+	if seen, _ := r.pages("/v1/channels/erp/entities?sync=in_sync,waiting,behind,unknown,filtered"); !seen["erp k"] {
+		t.Errorf("%v", seen)
+	}
+}

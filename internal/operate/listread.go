@@ -179,7 +179,7 @@ func (l *listing) one(c *candidate) {
 		f.Head, f.Published = versioning.Tag{}, time.Time{} // the record says all
 	}
 	w := Whereabouts{Channel: l.q.Channel, Key: c.rec.Key, State: StateAbsent}
-	if w.Key == "" {
+	if w.Key == "" && c.head != nil { // the ledger has no record of it
 		u, _ := wire.Decode(l.c.Names, c.head.Subject, c.head.Header, nil) // without the payload it is no update, but has a key
 		w.Key = u.Key
 	}
